@@ -1,0 +1,39 @@
+"""What reading a novel yields: clean chapters and scenes, or a reason why not."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NovelChapter:
+    """One narrative unit.
+
+    Attributes:
+      name: the heading as a single line (``Chapter I: The Door``), unique in the book.
+      kind: chapter, letter, section, narrative, prologue or epilogue.
+      part: the part/book/volume it belongs to, or None.
+      line: 1-based line of the heading in the file (CRLF read as LF, byte order mark dropped).
+      text: clean prose, paragraphs separated by one blank line, no trailing whitespace.
+      scenes: strings whose concatenation is exactly ``text``.
+    """
+
+    name: str
+    kind: str
+    part: str | None
+    line: int
+    text: str
+    scenes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Novel:
+    """A book as the library read it; ``accepted`` is False with a one-sentence ``reason`` when it is not a novel."""
+
+    path: str
+    title: str
+    author: str
+    language: str
+    encoding: str
+    accepted: bool
+    reason: str
+    structure: str
+    chapters: tuple[NovelChapter, ...]

@@ -1,0 +1,58 @@
+"""Causal grouped-query attention on one device, written plainly: the reference for every fast path.
+
+Who sees whom is decided by positions and segment ids alone, never by storage order: query ``i`` sees key ``j`` when
+both belong to the same non-zero segment, ``positions[j] <= positions[i]`` and, with a window, ``positions[i] -
+positions[j] < window``. Packed documents (positions restart, segments differ) and zigzag-permuted rows need
+nothing else.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Large and finite: a row that sees nothing gives zeros, not NaN (also in its gradient).
+MASKED = -1e30
+
+
+def visible(q_positions, kv_positions, q_segments, kv_segments, window: int | None = None) -> jax.Array:
+    """Boolean visibility ``[B, Sq, Skv]`` from positions and segment ids, each ``[B, S*] int32`` (segment 0 = padding)."""
+    i, j = q_positions[:, :, None], kv_positions[:, None, :]
+    same = (q_segments[:, :, None] == kv_segments[:, None, :]) & (q_segments[:, :, None] != 0)
+    mask = same & (j <= i)
+    return mask if window is None else mask & (i - j < window)
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    q_positions: jax.Array,
+    kv_positions: jax.Array,
+    q_segments: jax.Array,
+    kv_segments: jax.Array,
+    scale: float | None = None,
+    window: int | None = None,
+) -> jax.Array:
+    """Attention with scores and softmax in float32.
+
+    Args:
+      q: ``[B, Sq, H, D]``.
+      k, v: ``[B, Skv, G, D]``; query head ``h`` reads kv head ``h // (H // G)`` (consecutive groups).
+      q_positions, q_segments: ``[B, Sq] int32``; kv_positions, kv_segments: ``[B, Skv] int32``.
+      scale: multiplies the scores; default ``D ** -0.5``.
+      window: sliding window in tokens, or None.
+
+    Returns:
+      ``[B, Sq, H, D]`` in ``q.dtype``; rows that see no key are zero.
+    """
+    B, Sq, H, D = q.shape
+    G = k.shape[2]
+    scale = D**-0.5 if scale is None else scale
+    grouped = q.reshape(B, Sq, G, H // G, D)
+    scores = jnp.einsum("bqgrd,bkgd->bgrqk", grouped, k, preferred_element_type=jnp.float32) * scale
+    mask = visible(q_positions, kv_positions, q_segments, kv_segments, window)[:, None, None]
+    scores = jnp.where(mask, scores, MASKED)
+    weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)) * mask
+    weights /= jnp.maximum(weights.sum(axis=-1, keepdims=True), 1e-30)
+    out = jnp.einsum("bgrqk,bkgd->bqgrd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    return out.reshape(B, Sq, H, D).astype(q.dtype)

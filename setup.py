@@ -1,0 +1,57 @@
+"""The card of polaris_jax: what it needs, what each extra adds, and its one command."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Lower bounds are the versions the test-suite was run against.
+REQUIRES = [
+    "jax>=0.10.2",
+    "flax>=0.12.8",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "grain>=0.2.18",
+    "tensorstore>=0.1.86",
+    "sentencepiece>=0.2.3",
+    "tokenizers>=0.23.3",
+    "safetensors>=0.8.0",
+    "numpy>=2.2",
+    "ml-collections>=1.1.0",
+    "google-cloud-storage>=3.17",
+    "etils[epath]>=1.15",
+    "llguidance>=1.9.1",
+    "charset-normalizer>=3.5",
+    "rich>=15.0",
+    "jinja2>=3.1.6",
+    "matplotlib>=3.11",
+]
+
+EXTRAS = {
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "cuda": ["jax[cuda13]>=0.10.2"],
+    "llm": ["openai>=2.0", "google-genai>=1.0", "tenacity>=9.0"],
+    "beam": ["apache-beam[gcp]>=2.60"],
+    "demo": ["gguf>=0.19.0"],
+    "notebooks": ["nbclient>=0.10", "ipykernel>=6.29"],
+    "test": [
+        "pytest>=9.0", "pytest-xdist>=3.8", "hypothesis>=6.140", "ruff>=0.17", "gguf>=0.19.0", "transformers>=5.0",
+        "regex>=2025.1",
+    ],
+}
+
+setup(
+    name="polaris-jax",
+    version="0.1.0",
+    description="Long-context training of models that write books, in JAX on TPU",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["polaris_jax", "polaris_jax.*"]),
+    package_data={"polaris_jax": ["library/books/*.txt", "report/templates/*"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["polaris=polaris_jax.cli:main"]},
+)
