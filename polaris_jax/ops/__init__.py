@@ -1,9 +1,12 @@
 """The mathematics: pure functions over arrays, each fast path beside a plain reference.
 
-``attention`` is the reference on one device, ``ring_attention`` the same function over the ``context`` mesh axis,
-``linear_cross_entropy`` the loss that never holds a full logits array, ``stochastic_round`` unbiased rounding.
+``attention`` is the reference on one device and ``ring_attention`` the same function over the ``context`` mesh axis;
+``linear_cross_entropy`` is the loss that never holds a full logits array; ``stochastic_round`` rounds without bias.
 """
 
 from polaris_jax.ops.attention import attention
+from polaris_jax.ops.cross_entropy import linear_cross_entropy
+from polaris_jax.ops.ring import ring_attention
+from polaris_jax.ops.rounding import stochastic_round
 
-__all__ = ["attention"]
+__all__ = ["attention", "linear_cross_entropy", "ring_attention", "stochastic_round"]

@@ -14,7 +14,7 @@ MASKED = -1e30
 
 
 def visible(q_positions, kv_positions, q_segments, kv_segments, window: int | None = None) -> jax.Array:
-    """Boolean visibility ``[B, Sq, Skv]`` from positions and segment ids, each ``[B, S*] int32`` (segment 0 = padding)."""
+    """Visibility ``[B, Sq, Skv] bool`` from positions and segment ids, each ``[B, S*] int32`` (segment 0 = padding)."""
     i, j = q_positions[:, :, None], kv_positions[:, None, :]
     same = (q_segments[:, :, None] == kv_segments[:, None, :]) & (q_segments[:, :, None] != 0)
     mask = same & (j <= i)
