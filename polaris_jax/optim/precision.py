@@ -1,0 +1,59 @@
+"""Three ways to hold the weights, one switch: what is stored, what is computed with, how an update is written back.
+
+| recipe | stored | computed with | write-back |
+|---|---|---|---|
+| ``fp32_master`` | float32 | nearest copy in the compute dtype | exact |
+| ``stochastic_downcast`` | float32 | bfloat16 copy, LR-scaled stochastic rounding (arXiv 2605.17064) | exact |
+| ``bf16_stochastic`` | bfloat16 | the stored weights | stochastic rounding (arXiv 2502.20566) |
+
+Random bits come from (key of the step, index of the leaf): reproducible, and equal on any mesh.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from polaris_jax.errors import InputError
+from polaris_jax.ops import stochastic_round
+from polaris_jax.ops.rounding import scaled_stochastic_round
+
+RECIPES = ("fp32_master", "stochastic_downcast", "bf16_stochastic")
+
+
+def check_recipe(recipe: str) -> str:
+    """``recipe`` itself, or an ``InputError`` that names the three."""
+    if recipe not in RECIPES:
+        raise InputError("config.optim.precision", recipe, f"choose one of {', '.join(RECIPES)}")
+    return recipe
+
+
+def stored_dtype(recipe: str):
+    """The dtype in which parameters are stored between steps."""
+    return jnp.bfloat16 if check_recipe(recipe) == "bf16_stochastic" else jnp.float32
+
+
+def _leaf_keys(key, tree):
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, [jax.random.fold_in(key, number) for number in range(len(leaves))])
+
+
+def working_copy(recipe: str, params, key, lr_fraction, compute_dtype):
+    """The weights the forward pass uses.
+
+    Args:
+      key: of this step. lr_fraction: ``lr / peak lr``, float32 scalar in [0, 1].
+      compute_dtype: of the copy in ``fp32_master`` (float32 or bfloat16); the other recipes compute in bfloat16.
+    """
+    if check_recipe(recipe) == "stochastic_downcast":
+        return jax.tree.map(lambda p, k: scaled_stochastic_round(k, p, lr_fraction), params, _leaf_keys(key, params))
+    return jax.tree.map(lambda p: p.astype(compute_dtype), params) if recipe == "fp32_master" else params
+
+
+def apply_updates(recipe: str, params, updates, key):
+    """Parameters after the step, in their stored dtype; ``updates`` are float32."""
+    if check_recipe(recipe) != "bf16_stochastic":
+        return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
+
+    def write(p, u, k):
+        return stochastic_round(k, p.astype(jnp.float32) + u.astype(jnp.float32))
+
+    return jax.tree.map(write, params, updates, _leaf_keys(key, params))
