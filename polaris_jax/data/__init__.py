@@ -1,1 +1,21 @@
-"""(filled by its room)"""
+"""From transcripts to training batches.
+
+Tokenizers that spell text exactly, the TensorStore token store (a disk or a bucket), the offline bin plan, zigzag
+order for context parallelism, and batches that are a pure function of the step.
+"""
+
+from polaris_jax.data.encode import encode_transcript, truncate
+from polaris_jax.data.loader import Batches
+from polaris_jax.data.packing import Plan, plan_bins
+from polaris_jax.data.placement import iterate_placed, place
+from polaris_jax.data.record import Trajectory
+from polaris_jax.data.stage_tokens import add_stage_tokens
+from polaris_jax.data.store import TokenStore
+from polaris_jax.data.tokenizer import STAGE_TOKENS, Tokenizer, load_tokenizer, train_sentencepiece
+from polaris_jax.data.zigzag import zigzag_inverse, zigzag_order
+
+__all__ = [
+    "STAGE_TOKENS", "Batches", "Plan", "TokenStore", "Tokenizer", "Trajectory", "add_stage_tokens",
+    "encode_transcript", "iterate_placed", "load_tokenizer", "place", "plan_bins",
+    "train_sentencepiece", "truncate", "zigzag_inverse", "zigzag_order",
+]  # fmt: skip

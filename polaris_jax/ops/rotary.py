@@ -25,8 +25,8 @@ class Rope:
       factor: context extension factor ``s``; original_length: the context length ``L0`` before extension.
       low_freq_factor, high_freq_factor: llama3's band limits, in turns per ``L0`` tokens.
       beta_fast, beta_slow: YaRN's ramp limits, in turns per ``L0`` tokens; truncate: round the ramp to whole dims.
-      attention_factor: YaRN's gain on cosine and sine; None derives it from ``mscale`` and ``mscale_all_dim``, which are
-        YaRN's numerator and denominator of that gain (0 = not given).
+      attention_factor: YaRN's gain on cosine and sine; None derives it from ``mscale`` and ``mscale_all_dim``, its
+        numerator and denominator (0 = not given).
     """
 
     theta: float

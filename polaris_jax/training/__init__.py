@@ -1,1 +1,13 @@
-"""(filled by its room)"""
+"""Supervised fine-tuning: the jitted step, the loop around it, checkpoints that resume, metrics per stage role.
+
+``train(config, workdir)`` runs or resumes a run; ``load_weights`` opens what a run (or Hugging Face) left behind.
+"""
+
+from polaris_jax.training.checkpoint import Checkpoints, load_weights
+from polaris_jax.training.config import apply_overrides, check_config, default_config, load_config
+from polaris_jax.training.loop import TrainResult, train
+from polaris_jax.training.metrics import read_metrics
+from polaris_jax.training.state import TrainState
+
+__all__ = ["Checkpoints", "TrainResult", "TrainState", "apply_overrides", "check_config", "default_config",
+           "load_config", "load_weights", "read_metrics", "train"]

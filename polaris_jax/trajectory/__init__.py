@@ -1,1 +1,86 @@
-"""(filled by its room)"""
+"""The stage language of a written book: records, grammar, transcript, supervised spans and the writer's next step.
+
+One declarative grammar per element (``elements``, ``stages``) yields the regular expression, the decoder's grammar and
+the parser. ``validate`` judges a stage, ``check`` a transcript; ``parse`` and ``render`` convert between transcript and
+``Book``; ``spans`` says what is supervised; ``next_step`` says what a writer must ask a model for next. Pure Python.
+"""
+
+from polaris_jax.trajectory.book import DIMENSIONS, Arc, Book, Chapter, Described, Scene, Vector
+from polaris_jax.trajectory.book_transcript import parse, render
+from polaris_jax.trajectory.longpage import from_longpage, to_longpage
+from polaris_jax.trajectory.profile import FIRST_CHAPTER, FULL_BOOK, MINI, Profile, mini_profile
+from polaris_jax.trajectory.stages import ELEMENTS, ROLES
+from polaris_jax.trajectory.steps import Step, close_prose, next_step
+from polaris_jax.trajectory.strict import Violation
+from polaris_jax.trajectory.supervision import KINDS, LossPolicy, Span, spans
+from polaris_jax.trajectory.transcript import (
+    EOT,
+    SPECIALS,
+    START,
+    STOP,
+    Stage,
+    book_filename,
+    extract_planned_chapters,
+    header,
+    join_stages,
+    merge_prefilled_text,
+    open_transcript,
+    render_prompt,
+    split_stages,
+    trim_stage_text,
+)
+from polaris_jax.trajectory.validation import Validation, validate
+from polaris_jax.trajectory.verdict import Verdict, check, describe_transcript
+from polaris_jax.trajectory.words import LEGAL_COUNTS, bin_word_count, count_words, word_count_upper_bound
+
+__all__ = [
+    "DIMENSIONS",
+    "ELEMENTS",
+    "EOT",
+    "FIRST_CHAPTER",
+    "FULL_BOOK",
+    "KINDS",
+    "LEGAL_COUNTS",
+    "MINI",
+    "ROLES",
+    "SPECIALS",
+    "START",
+    "STOP",
+    "Arc",
+    "Book",
+    "Chapter",
+    "Described",
+    "LossPolicy",
+    "Profile",
+    "Scene",
+    "Span",
+    "Stage",
+    "Step",
+    "Validation",
+    "Vector",
+    "Verdict",
+    "Violation",
+    "bin_word_count",
+    "book_filename",
+    "check",
+    "close_prose",
+    "count_words",
+    "describe_transcript",
+    "extract_planned_chapters",
+    "from_longpage",
+    "header",
+    "join_stages",
+    "merge_prefilled_text",
+    "mini_profile",
+    "next_step",
+    "open_transcript",
+    "parse",
+    "render",
+    "render_prompt",
+    "spans",
+    "split_stages",
+    "to_longpage",
+    "trim_stage_text",
+    "validate",
+    "word_count_upper_bound",
+]

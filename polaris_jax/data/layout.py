@@ -1,0 +1,100 @@
+"""Where a token store keeps what, and how each part is checked; the same for a disk and for a bucket."""
+
+import hashlib
+import json
+import os
+
+import tensorstore as ts
+
+from polaris_jax.errors import InputError
+
+FORMAT = "polaris-token-store-1"
+MANIFEST = "manifest.json"
+SHARD = 1 << 22  # elements per file along the first axis
+# name → dtype, number of columns (0: a vector), elements per separately readable and checksummed piece
+ARRAYS = {
+    "tokens": ("int32", 0, 1 << 16),
+    "offsets": ("int64", 0, 1 << 12),
+    "runs": ("int32", 4, 1 << 12),
+    "run_weights": ("float32", 0, 1 << 12),
+    "run_offsets": ("int64", 0, 1 << 12),
+}
+
+
+def address(path: str | os.PathLike) -> str:
+    """The key-value store address of a folder, ending in a slash: ``file:///...``, ``gs://...``."""
+    text = os.fspath(path)
+    return f"{text if '://' in text else 'file://' + os.path.abspath(text)}".rstrip("/") + "/"
+
+
+def generation(number: int) -> str:
+    """Folder of the ``number``-th build at an address; sorts like its number."""
+    return f"generation-{number:06d}/"
+
+
+def delete_generations(path: str | os.PathLike, keep: set[int]) -> None:
+    """Deletes every build at ``path`` except those of ``keep``; the manifest stays."""
+    keys = ts.KvStore.open(address(path)).result().list().result()
+    builds = {key.split(b"/")[0].decode() + "/" for key in keys if key.startswith(b"generation-")}
+    for build in sorted(builds - {generation(number) for number in keep}):
+        ts.KvStore.open(address(path) + build).result().delete_range(ts.KvStore.KeyRange()).result()
+
+
+def reading(root: str, name: str) -> dict:
+    """TensorStore spec that opens array ``name`` under ``root``; a missing chunk is an error, not zeros."""
+    return {
+        "driver": "zarr3",
+        "kvstore": f"{root}{name}/",
+        "fill_missing_data_reads": False,
+        "recheck_cached_data": "open",
+    }
+
+
+def creating(root: str, name: str) -> dict:
+    """TensorStore spec of a new array of unbounded length."""
+    dtype, columns, piece = ARRAYS[name]
+    tail = [columns] if columns else []
+    numbers = {"name": "bytes", "configuration": {"endian": "little"}}
+    checksum = {"name": "crc32c"}
+    sharding = {
+        "chunk_shape": [piece, *tail],
+        "codecs": [numbers, {"name": "zstd", "configuration": {"level": 3}}, checksum],
+        "index_codecs": [numbers, checksum],
+        "index_location": "start",  # a plain byte range; not every object store serves "the last n bytes"
+    }
+    metadata = {
+        "shape": [1 << 48, *tail],
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [SHARD, *tail]}},
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "fill_value": 0,
+    }
+    return reading(root, name) | {"metadata": metadata, "store_data_equal_to_fill_value": True}
+
+
+def content_hash(manifest: dict) -> str:
+    """sha256 (hex) over the tokenizer and every trajectory's entry."""
+    body = {key: manifest[key] for key in ("format", "tokenizer", "trajectories")}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(path: str | os.PathLike) -> dict | None:
+    """The manifest of the store at ``path``, or None where there is none.
+
+    Raises:
+      InputError: the address cannot be reached, or the manifest is damaged.
+    """
+    try:
+        found = ts.KvStore.open(address(path)).result().read(MANIFEST).result()
+    except ValueError as error:
+        raise InputError("store", str(path), f"cannot be reached ({error})") from error
+    if found.state != "value":
+        return None
+    try:
+        manifest = json.loads(found.value)
+        whole = manifest["format"] == FORMAT and manifest["content_hash"] == content_hash(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError("store", str(path), f"has a damaged {MANIFEST} ({error!r}); delete the store and build it again") from error
+    if not whole:
+        raise InputError("store", str(path), f"has a damaged {MANIFEST}, or one of another version; delete the store and build it again")
+    return manifest

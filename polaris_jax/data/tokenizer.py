@@ -1,0 +1,212 @@
+"""Text ↔ token ids, exactly: ``decode(encode(text)) == text`` for every string, whatever the vocabulary.
+
+**Segmentation.** A transcript is cut at its three stage strings, each of which is one token, and every stretch
+between two of them is encoded whole. So
+
+* stages are independent: ``encode(a + "<|eot_id|>" + b) == encode(a) + [eot_id] + encode(b)``; a writer that appends
+  a new stage header and its prefill to the tokens it already has sees what training saw;
+* inside a stage the tokens are the vocabulary's own (canonical) ones, the same that a base model was trained on and
+  that any other engine computes from the text. Spans of the loss mask never move a token border: a token that
+  crosses one belongs to the span of its first character;
+* text appended *inside* a stage may merge with the last token there (many vocabularies have a token for a full stop
+  with two newlines). ``append`` re-encodes the last line and says how many of the old tokens still stand. For the
+  same reason a prefill that ends inside a line, say in a space, is settled only when its continuation is known.
+
+The exactness rests on bytes: each id stands for fixed bytes and the bytes of the ids, concatenated, are the UTF-8
+text. Character positions of tokens follow by cumulative sum, with no library's notion of offsets involved.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from polaris_jax.data.backends import Backend, read_huggingface, read_sentencepiece
+from polaris_jax.errors import InputError
+from polaris_jax.trajectory import EOT, SPECIALS
+
+STAGE_TOKENS = SPECIALS  # start header, stop header, end of turn
+_STAGE = re.compile("(" + "|".join(map(re.escape, STAGE_TOKENS)) + ")")
+
+
+class Tokenizer:
+    """A vocabulary with the stage tokens; make one with ``load_tokenizer`` or ``train_sentencepiece``.
+
+    Attributes:
+      vocab_size: one more than the largest id.
+      bos_id: the token every trajectory begins with, or None; ``encode`` never adds it.
+      start_header_id, stop_header_id, eot_id: the stage tokens.
+      special_ids: sorted ids that are not text: the stage tokens, BOS and every id without bytes.
+      fingerprint: sha256 (hex) of the vocabulary file and the choice of BOS.
+    """
+
+    def __init__(self, backend: Backend, source: str = "tokenizer"):
+        missing = [name for name in STAGE_TOKENS if name not in backend.names]
+        if missing:
+            raise InputError(
+                "tokenizer", source, f"has no token {', '.join(missing)}; add_stage_tokens puts them into a copy"
+            )
+        self._backend = backend
+        self._stage_ids = {name: backend.names[name] for name in STAGE_TOKENS}
+        self.start_header_id, self.stop_header_id, self.eot_id = self._stage_ids.values()
+        if backend.bos is not None and backend.bos not in backend.names:
+            raise InputError("bos_token", backend.bos, "is not in the vocabulary; correct tokenizer_config.json")
+        self.bos_id = None if backend.bos is None else backend.names[backend.bos]
+        self._bytes = list(backend.token_bytes)
+        for name, number in self._stage_ids.items():
+            self._bytes[number] = name.encode()
+        if self.bos_id is not None:
+            self._bytes[self.bos_id] = b""
+        self._lengths = np.array([len(b) for b in self._bytes], np.int64)
+        self.vocab_size = len(self._bytes)
+        self.special_ids = tuple(sorted({*self._stage_ids.values(), *np.flatnonzero(self._lengths == 0).tolist()}))
+        vocabulary = next(iter(backend.files.values()))
+        self.fingerprint = hashlib.sha256(vocabulary + b"\0bos=" + str(backend.bos).encode()).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token ids of ``text``: int32 [n], no BOS or EOS added.
+
+        Raises:
+          InputError: the vocabulary cannot spell the text exactly (its normaliser would change it).
+        """
+        parts = _STAGE.split(text)  # text, stage string, text, ... , text
+        try:
+            size = len(text.encode())
+            encoded = iter(self._backend.encode([part for part in parts[::2] if part]))
+        except UnicodeEncodeError as error:
+            raise InputError("text", text, f"is not valid Unicode ({error.reason})") from error
+        ids: list[int] = []
+        for place, part in enumerate(parts):
+            if place % 2:
+                ids.append(self._stage_ids[part])
+            elif part:
+                ids.extend(next(encoded))
+        tokens = np.array(ids, np.int32)
+        if int(self._lengths[tokens].sum()) != size:
+            raise InputError("text", text, "cannot be spelt exactly by this tokenizer (it normalises or drops text)")
+        return tokens
+
+    def encode_spans(self, text: str, boundaries: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """``encode`` plus, for each token, the span in which its first byte lies.
+
+        Args:
+          text: the whole transcript.
+          boundaries: ascending character offsets at which spans begin; the first is 0.
+
+        Returns:
+          tokens int32 [n] and span indices int32 [n].
+        """
+        tokens = self.encode(text)
+        ends = np.cumsum(self._lengths[tokens])
+        starts = ends - self._lengths[tokens]
+        pieces = [text[a:b] for a, b in zip(boundaries, [*boundaries[1:], len(text)], strict=True)]
+        widths = np.array([0] + [len(piece.encode()) for piece in pieces[:-1]], np.int64)
+        return tokens, (np.searchsorted(np.cumsum(widths), starts, side="right") - 1).astype(np.int32)
+
+    def append(self, tokens: Sequence[int] | np.ndarray, text: str) -> tuple[int, np.ndarray]:
+        """Continues ``tokens`` with ``text`` as if both had been one text from the start of the last line on.
+
+        Returns:
+          ``(keep, tail)``: the new sequence is ``tokens[:keep]`` followed by ``tail`` (int32). A decoder with a
+          key-value cache rewinds it to ``keep`` entries.
+        """
+        tokens = np.asarray(tokens, np.int32)
+        line = len(tokens)
+        while line and not (self._bytes[tokens[line - 1]].endswith(b"\n") or tokens[line - 1] in self.special_ids):
+            line -= 1
+        # A token that ends with the newline may itself grow ("\n" + "\n" is often one token), so begin before it.
+        while line and self._bytes[tokens[line - 1]].endswith(b"\n"):
+            line -= 1
+        tail = self.encode(self.decode(tokens[line:]) + text)
+        same = 0
+        while line + same < len(tokens) and same < len(tail) and tokens[line + same] == tail[same]:
+            same += 1
+        return line + same, tail[same:]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ``ids``: exact for whole texts; half a character at an edge becomes U+FFFD. BOS is silent."""
+        return b"".join(self._bytes[i] for i in ids).decode("utf-8", errors="replace")
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of every id, for byte-level grammars; ``special_ids`` must not be matched as text."""
+        return list(self._bytes)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the vocabulary so that ``load_tokenizer(folder)`` has the same fingerprint."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = dict(self._backend.files)
+        if "tokenizer.json" in files and "tokenizer_config.json" not in files:
+            config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": self._backend.bos, "eos_token": EOT}
+            files["tokenizer_config.json"] = json.dumps(config, indent=2).encode()
+        for name, content in files.items():
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
+                file.write(content)
+            os.replace(file.name, folder / name)
+
+
+def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
+    """Loads a Hugging Face ``tokenizer.json`` or a SentencePiece ``.model``, by file or by the folder it lies in.
+
+    The BOS token is the one named in ``tokenizer_config.json`` beside ``tokenizer.json``; without that file,
+    ``<|begin_of_text|>`` or ``<s>`` if the vocabulary has it.
+
+    Raises:
+      InputError: no such file, an unreadable one, or a vocabulary without the stage tokens.
+    """
+    path = Path(path)
+    if path.is_dir():
+        candidates = [path / "tokenizer.json", path / "tokenizer.model", *sorted(path.glob("*.model"))]
+        path = next((file for file in candidates if file.is_file()), path / "tokenizer.json")
+    if not path.is_file():
+        raise InputError("tokenizer", str(path), "no such file; give a tokenizer.json, a .model, or their folder")
+    if path.suffix == ".model":
+        return Tokenizer(read_sentencepiece(path.read_bytes(), str(path)), str(path))
+    config = path.with_name("tokenizer_config.json")
+    backend = read_huggingface(path.read_bytes(), config.read_bytes() if config.is_file() else None, str(path))
+    return Tokenizer(backend, str(path))
+
+
+def train_sentencepiece(
+    texts: Iterable[str], vocab_size: int, folder: str | os.PathLike | None = None, seed: int = 0
+) -> Tokenizer:
+    """Trains a byte-fallback BPE vocabulary and saves it; the same arguments give the same bytes.
+
+    The stage strings and the newline are symbols of their own, so no token crosses a line and text can be appended
+    at any line start without changing the tokens before it.
+
+    Args:
+      texts: any documents; the stage strings in them are learnt as symbols, not as text.
+      vocab_size: number of ids in all; 262 of them are bytes, symbols and controls.
+      folder: where to ``save`` the result; None keeps it in memory.
+      seed: of the sample of a million lines that is drawn from a larger corpus.
+
+    Raises:
+      InputError: the texts are empty, or too small for ``vocab_size``.
+    """
+    lines = [line for text in texts for part in _STAGE.split(text)[::2] for line in part.split("\n") if line]
+    if not lines:
+        raise InputError("texts", "", "contain no text to train a tokenizer on")
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines), model_writer=model, model_type="bpe", vocab_size=vocab_size,
+            byte_fallback=True, character_coverage=1.0, user_defined_symbols=[*STAGE_TOKENS, "\n"],
+            normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
+            input_sentence_size=1_000_000, shuffle_input_sentence=True, max_sentence_length=1 << 20,
+            unk_id=0, bos_id=1, eos_id=-1, pad_id=-1, num_threads=1, minloglevel=2,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise InputError("vocab_size", vocab_size, f"cannot be trained on these texts ({error})") from error
+    tokenizer = Tokenizer(read_sentencepiece(model.getvalue(), "trained tokenizer"), "trained tokenizer")
+    if folder is not None:
+        tokenizer.save(folder)
+    return tokenizer

@@ -1,0 +1,70 @@
+"""The frame around a Project Gutenberg text: header, licence, small print, credits, and what the header declares.
+
+Four decades of files differ in their markers (``*** START OF``, ``*END*THE SMALL PRINT``, ``End of Project
+Gutenberg's``), so each boundary is a family of patterns. A text without any of them is returned whole.
+"""
+
+import re
+from dataclasses import dataclass
+
+_START = re.compile(r"^[ \t]*\*{2,}[ \t]*START OF (?:THE|THIS) PROJECT GUTENBERG.*$", re.M | re.I)
+_SMALL_PRINT_END = re.compile(r"^[ \t]*\*+[ \t]*END[ \t*]*THE SMALL PRINT.*$", re.M | re.I)
+_END = re.compile(
+    r"^[ \t]*(?:\*{2,}[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
+    r"|(?:the )?end of (?:the |this )?project gutenberg(?:['’]s)? "
+    r"|\*{3}[ \t]*START\**THE SMALL PRINT|START: FULL LICENSE)",
+    re.M | re.I,
+)
+_FIELD = re.compile(r"^(Title|Author|Language|Translator):[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
+_FIRST_LINE = re.compile(
+    r"Project Gutenberg(?:['’]s)?[ \t]+(?:e-?(?:text|book)s?[ \t,]*)?(?:of[ \t]+)?([^\n]+?),?\s+by\s+([^\n]+)", re.I
+)
+_CREDIT = re.compile(
+    r"(?:produced|(?:e-?text )?prepared|transcribed|scanned|proofread|digiti[sz]ed|typed|converted|html version|"
+    r"this (?:e-?text|e-?book|file) (?:was|is)|(?:and the )?(?:pg |online )?distributed proofread|"
+    r"credits?:|\[?transcriber['’]?s['’]? notes?|\[?preparer['’]?s note|note: )",
+    re.I,
+)
+_HEADER_SPAN = 30_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the book lies inside its file and what the header says.
+
+    Attributes:
+      start, stop: the body is ``text[start:stop]`` (characters).
+      title, author, language: as declared in the header, '' where it says nothing.
+      found: whether any Project Gutenberg marker was seen.
+    """
+
+    start: int
+    stop: int
+    title: str
+    author: str
+    language: str
+    found: bool
+
+
+def find_frame(text: str) -> Frame:
+    """Locate the body of a book between licence header and footer."""
+    head = text[:_HEADER_SPAN]
+    starts = [match.end() for match in (_START.search(head), _SMALL_PRINT_END.search(head)) if match]
+    start = max(starts, default=0)
+    end = _END.search(text, start)
+    stop = end.start() if end else len(text)
+    found = bool(starts or end)
+    fields = {}
+    if found:
+        for name, value in _FIELD.findall(text[: start or 6_000]):
+            fields.setdefault(name, " ".join(value.split()))
+        first = _FIRST_LINE.search(head[:400])
+        if first:
+            fields.setdefault("Title", " ".join(first[1].split()).rstrip(".*"))
+            fields.setdefault("Author", " ".join(first[2].split()).rstrip("*").strip())
+    return Frame(start, stop, fields.get("Title", ""), fields.get("Author", ""), fields.get("Language", ""), found)
+
+
+def is_credit(first_line: str) -> bool:
+    """Whether a paragraph that opens with this line tells who produced or transcribed the file."""
+    return _CREDIT.match(first_line.lstrip()) is not None

@@ -1,0 +1,133 @@
+"""Blocks to clean paragraphs: unwrapped lines, plain emphasis, and where the text itself marks a break.
+
+A paragraph wrapped by a typist becomes one line; verse and letters, whose lines end where the author ended them, keep
+their lines.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from polaris_jax.library.blocks import Block
+
+BREAK_MARK = "* * *"
+_BREAK = re.compile(r"[\s*•·.#~=_—–+⁂☆★◆❦-]+$")
+_SPACES = re.compile(r"[ \t]{2,}|\t")
+_UNDERSCORE = re.compile(r"(?<!_)_(?!_)")
+_STARRED = re.compile(r"(?<![\w*])\*{1,2}(?=\S)([^*\n]{1,200}?)(?<=\S)\*{1,2}(?![\w*])")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
+_VOLUME_END = re.compile(
+    r"[\s_*]*(?:the )?end of (?:the )?(?:\w+ )?(?:volume|vol|book|part|epoch|canto|chapter)\b.{0,30}$", re.I
+)
+_VERSE_FILL = 0.75  # a line this much shorter than the page did not break for want of room
+_MAX_GAP_BREAKS = 0.06
+_TITLE_PAGE_CHARS = 1_500
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a book was typed.
+
+    Attributes:
+      width: characters of a full line (0 when paragraphs are single lines).
+      gap: usual blank lines between paragraphs.
+      gap_breaks: whether a wider gap between paragraphs is rare enough to mean a scene break.
+    """
+
+    width: int
+    gap: int
+    gap_breaks: bool
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A clean paragraph; ``opens``: an explicit break stands before it; ``line``: its line in the file."""
+
+    text: str
+    opens: bool
+    line: int
+
+
+def measure_layout(blocks: list[Block]) -> Layout:
+    """The typing conventions of a book, measured on its blocks."""
+    lengths = sorted(len(block.lines[0]) for block in blocks if len(block.lines) > 2)
+    width = lengths[int(0.7 * len(lengths))] if len(lengths) > 20 else 0
+    gaps = Counter(block.gap for block in blocks if block.gap)
+    usual = gaps.most_common(1)[0][0] if gaps else 1
+    wide = sum(count for gap, count in gaps.items() if gap > usual)
+    return Layout(width, usual, wide <= _MAX_GAP_BREAKS * max(1, len(blocks)))
+
+
+def is_break(block: Block) -> bool:
+    """Whether a block is a typographic scene break (stars, a rule, a row of dots)."""
+    return len(block.lines) == 1 and len(block.lines[0]) < 100 and _BREAK.match(block.lines[0]) is not None
+
+
+def is_set_lines(lines: list[str], width: int) -> bool:
+    """Whether the line ends of a block are the author's: verse, addresses, inscriptions."""
+    if len(lines) < 2 or not width:
+        return len(lines) > 1
+    limit = _VERSE_FILL * width
+    if len(lines) == 2:
+        return max(map(len, lines)) < limit and lines[1][:1].isspace()
+    return max(map(len, lines[:-1])) < limit or (
+        lines[0][:2] == "  " and sum(len(line) < limit + 8 for line in lines) > 0.8 * len(lines)
+    )
+
+
+def clean_line(text: str) -> str:
+    """Plain text of a line: no emphasis marks, no stray tags, single spaces, nothing at the ends."""
+    if "_" in text:
+        text = _UNDERSCORE.sub("", text)
+    if "*" in text:
+        text = _STARRED.sub(r"\1", text)
+    if "<" in text:
+        text = _TAG.sub("", text)
+    if "  " in text or "\t" in text:
+        text = _SPACES.sub(" ", text)
+    return text.strip()
+
+
+def clean_lines(lines: list[str], width: int) -> str:
+    """One paragraph from the lines of a block."""
+    if len(lines) == 1:
+        return clean_line(lines[0])
+    if is_set_lines(lines, width):
+        return "\n".join(filter(None, map(clean_line, lines)))
+    return clean_line(" ".join(map(str.strip, lines)))
+
+
+def read_paragraphs(blocks: list[Block], layout: Layout, breaks: frozenset[int]) -> list[Paragraph]:
+    """The paragraphs of a stretch of blocks.
+
+    Args:
+      blocks: the stretch, headings removed.
+      layout: of the whole book.
+      breaks: lines of blocks that are heads inside the chapter: the head goes, a break stays.
+    """
+    result: list[Paragraph] = []
+    opens = False
+    for position, block in enumerate(blocks):
+        if block.line in breaks:
+            opens = True
+            continue
+        if is_break(block):
+            if result and not result[-1].text.endswith(BREAK_MARK):
+                result.append(Paragraph(BREAK_MARK, False, block.line))
+            opens = True
+            continue
+        if len(block.lines) == 1 and len(block.lines[0]) < 80 and _VOLUME_END.match(block.lines[0]):
+            if sum(len(line) for later in blocks[position + 1 :] for line in later.lines) < _TITLE_PAGE_CHARS:
+                break  # the title page of the next volume
+            continue
+        text = clean_lines(block.lines, layout.width)
+        if not text:
+            continue
+        wide = layout.gap_breaks and block.gap > layout.gap and not block.after_apparatus
+        if wide and result and not (is_set_lines(block.lines, layout.width) or "\n" in result[-1].text):
+            opens = True
+        result.append(Paragraph(text, opens and bool(result), block.line))
+        opens = False
+    while result and result[-1].text == BREAK_MARK:
+        result.pop()
+    return result

@@ -1,0 +1,106 @@
+"""A stage's grammar as the sampler sees it: which tokens may come next, and which must.
+
+llguidance walks the grammar over *bytes*, so any tokenisation of a legal text is legal. Two places need care so that
+the model nevertheless sees text cut into tokens the way training cut it:
+
+* **Forced text** (headings, literal names). llguidance hands out only those forced tokens that no continuation could
+  merge with; the last, unsettled piece (the space before a first word, say) stays in the mask, where a token that
+  covers it *and* the next letters is allowed. This is token healing without a special case.
+* **Prefilled text** stands in front of the stage's grammar as a literal, so the seam between what is given and what is
+  drawn is such forced text too.
+
+What the model then drew may still be a tokenisation nobody would choose ("th" + "e"); the writer re-encodes a step's
+text with ``Tokenizer.append`` when it accepts the step, so that the past a model conditions on is always canonical.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+from polaris_jax.data import Tokenizer
+from polaris_jax.trajectory.grammar import Grammar
+
+# Bounded repeats of 300-character bullets inside 80-bullet arcs inside 12 arcs are large but regular.
+_LIMITS = LLParserLimits(max_items_in_row=20_000, initial_lexer_fuel=50_000_000, step_lexer_fuel=5_000_000,
+                         max_grammar_size=5_000_000)
+
+
+class _Vocabulary:
+    """What ``TokenizerWrapper`` asks of a tokenizer, answered by ours."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self.eos_token_id = tokenizer.eot_id
+        self.bos_token_id = tokenizer.bos_id
+        self.special_token_ids = list(tokenizer.special_ids)
+        # An id without bytes (unused, BOS) would read as an empty token; a name no text contains keeps it out.
+        self.tokens = [piece or b"<|unused_%d|>" % number for number, piece in enumerate(tokenizer.token_bytes())]
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._tokenizer.encode(text.decode("utf-8")).tolist()
+
+
+def grammar_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
+    """The byte trie of a vocabulary; seconds for large ones, so build it once. ``<|eot_id|>`` ends every grammar."""
+    return LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer)), eos_token=tokenizer.eot_id)
+
+
+class Constraint:
+    """One row's walk through one grammar.
+
+    Args:
+      grammar: what may be written, given text included.
+      vocabulary: ``grammar_tokenizer`` of the tokenizer.
+
+    Raises:
+      ValueError: llguidance does not take the grammar (a defect of ours, not of the caller).
+    """
+
+    def __init__(self, grammar: Grammar, vocabulary: LLTokenizer):
+        self._matcher = LLMatcher(vocabulary, grammar.lark(), limits=_LIMITS)
+        self._words = (vocabulary.vocab_size + 31) // 32
+        self.length = 0
+        self._raise_on_error()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the text so far is complete."""
+        return self._matcher.is_accepting()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is complete and nothing more may follow."""
+        return self._matcher.is_stopped()
+
+    def forced(self) -> list[int]:
+        """Tokens that must come next whatever the model thinks; append them without sampling."""
+        return [] if self.finished else self._matcher.compute_ff_tokens()
+
+    def mask(self) -> np.ndarray:
+        """Allowed next tokens as packed bits, ``[1, ceil(V/32)] int32``; the end token is in it when ``accepting``."""
+        words = np.zeros((1, self._words), np.int32)
+        self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        self._raise_on_error()
+        return words
+
+    def allows(self, tokens: Sequence[int]) -> bool:
+        """Whether all of ``tokens`` may come next, in this order."""
+        return self._matcher.validate_tokens(list(tokens)) == len(tokens)
+
+    def consume(self, tokens: Sequence[int]) -> None:
+        """Moves on by ``tokens`` (not the end token)."""
+        if not self._matcher.consume_tokens(list(tokens)):
+            raise ValueError(f"the grammar does not allow tokens {list(tokens)[:8]}: {self._matcher.get_error()}")
+        self.length += len(tokens)
+
+    def rewind(self, length: int) -> None:
+        """Goes back to where only the first ``length`` tokens had been consumed."""
+        if length < self.length:
+            self._matcher.rollback(self.length - length)
+            self.length = length
+            self._raise_on_error()
+
+    def _raise_on_error(self) -> None:
+        if self._matcher.is_error():
+            raise ValueError(f"llguidance: {self._matcher.get_error()}")

@@ -1,0 +1,123 @@
+"""How much plan a book gets: the full profile for whole novels, the mini profile for small windows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from polaris_jax.errors import InputError
+from polaris_jax.scaffold.annotator import Bound
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Upper limits of every list in the plan; ``Bound(count, words)`` is bullets times words per bullet.
+
+    Attributes:
+      scenes: most scenes per chapter.
+      scene, chapter: bullets on a card; ``scene_words`` and ``chapter_words`` of prose earn one bullet.
+      long_per_chapter: bullets that each chapter adds to its long arc.
+      archetypes: how many, each with ``archetype`` bullets.
+      main, side: most characters of each kind, each with ``person`` bullets.
+      prompt_words: the longest prompt; ``preview_words`` the aim for highlight and archetype.
+    """
+
+    scenes: int
+    scene: Bound
+    scene_words: int
+    chapter: Bound
+    chapter_words: int
+    long_per_chapter: int
+    long: Bound
+    medium: Bound
+    short: Bound
+    rules: Bound
+    archetypes: int
+    archetype: Bound
+    style: Bound
+    main: int
+    side: int
+    person: Bound
+    focuses: int
+    prompt_words: int
+    preview_words: tuple[int, int]
+
+
+ROOMY = Detail(
+    scenes=12, scene=Bound(8, 26), scene_words=120, chapter=Bound(24, 20), chapter_words=350, long_per_chapter=2,
+    long=Bound(80, 22), medium=Bound(40, 18), short=Bound(6, 16), rules=Bound(14, 22), archetypes=8, archetype=Bound(3, 24),
+    style=Bound(9, 24), main=8, side=14, person=Bound(5, 24), focuses=4, prompt_words=600, preview_words=(75, 70),
+)  # fmt: skip
+MEDIUM = Detail(
+    scenes=4, scene=Bound(3, 18), scene_words=100, chapter=Bound(5, 16), chapter_words=120, long_per_chapter=2,
+    long=Bound(12, 16), medium=Bound(4, 14), short=Bound(2, 12), rules=Bound(5, 16), archetypes=4, archetype=Bound(2, 20),
+    style=Bound(4, 20), main=3, side=5, person=Bound(3, 18), focuses=3, prompt_words=250, preview_words=(65, 60),
+)  # fmt: skip
+SMALL = Detail(
+    scenes=2, scene=Bound(2, 14), scene_words=90, chapter=Bound(3, 14), chapter_words=80, long_per_chapter=1,
+    long=Bound(6, 14), medium=Bound(2, 12), short=Bound(1, 12), rules=Bound(3, 16), archetypes=2, archetype=Bound(2, 20),
+    style=Bound(3, 20), main=2, side=3, person=Bound(2, 14), focuses=2, prompt_words=60, preview_words=(55, 45),
+)  # fmt: skip
+TINY = Detail(
+    scenes=2, scene=Bound(1, 12), scene_words=80, chapter=Bound(2, 12), chapter_words=80, long_per_chapter=1,
+    long=Bound(2, 12), medium=Bound(1, 12), short=Bound(1, 12), rules=Bound(2, 14), archetypes=1, archetype=Bound(1, 20),
+    style=Bound(2, 20), main=1, side=2, person=Bound(1, 14), focuses=2, prompt_words=60, preview_words=(55, 45),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What ``build_books`` aims for.
+
+    Attributes:
+      details: richest first; the builder takes the richest that leaves comfortable prose within the budget.
+      chapters: fewest and most chapters per book; most is None for the whole novel in one book.
+      arcs: fewest and most arcs.
+      max_chapter_words: longer chapters are split (full) or cut (mini).
+      budget: most units of a whole transcript as measured by ``count``; None without a limit.
+      count: transcript -> units, for example characters or tokens.
+      comfortable_words, least_words: prose per chapter that is worth a smaller plan; below which a book is not made.
+    """
+
+    name: str
+    details: tuple[Detail, ...]
+    chapters: tuple[int, int | None]
+    arcs: tuple[int, int]
+    max_chapter_words: int
+    budget: int | None = None
+    count: Callable[[str], int] = len
+    comfortable_words: int = 200
+    least_words: int = 60
+
+    @property
+    def cuts(self) -> bool:
+        """Whether chapters are cut rather than split."""
+        return self.chapters[1] is not None
+
+
+FULL = Profile("full", (ROOMY,), (2, None), (1, 6), 10_000)
+
+
+def mini_profile(
+    budget: int | None,
+    count: Callable[[str], int] = len,
+    chapters: tuple[int, int] = (2, 12),
+    max_chapter_words: int = 800,
+    arcs: tuple[int, int] = (1, 4),
+) -> Profile:
+    """Small books of 2-12 chapters of at most 800 words for windows far below a whole novel.
+
+    Args:
+      budget: most units per transcript (``count`` of the rendered text), None for no limit.
+
+    Raises:
+      InputError: for a range outside the mini profile.
+    """
+    low, high = chapters
+    if not 2 <= low <= high <= 12:
+        raise InputError("chapters", chapters, "a mini book has between 2 and 12 chapters")
+    if not 60 <= max_chapter_words <= 800:
+        raise InputError("max_chapter_words", max_chapter_words, "use 60 to 800 words")
+    if not 1 <= arcs[0] <= arcs[1] <= 4:
+        raise InputError("arcs", arcs, "a mini book has between 1 and 4 arcs")
+    if budget is not None and budget <= 0:
+        raise InputError("budget", budget, "use a positive size")
+    return Profile("mini", (MEDIUM, SMALL, TINY), chapters, arcs, max_chapter_words, budget, count)

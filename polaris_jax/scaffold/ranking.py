@@ -1,0 +1,155 @@
+"""Which sentences carry a passage, and the notes made from them in the order of the telling."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+from polaris_jax.scaffold.lexicons import ACTION, GENERAL, ROLES_FEMALE, ROLES_MALE, SPEECH_VERBS, stem
+from polaris_jax.scaffold.names import Entity
+from polaris_jax.scaffold.notes import content, note
+from polaris_jax.scaffold.sentences import narration, sentences, words
+from polaris_jax.scaffold.study import Study, central_words, study
+
+_TALKATIVE = 0.45  # from this share of speech on, a passage gets a note about its conversation
+_MEMORY = 3  # sentences after which a pronoun is no longer resolved
+_ROLE = re.compile(rf"\b(the|this|our) (?:[a-z]+ )?({'|'.join(sorted(ROLES_FEMALE | ROLES_MALE))})\b", re.I)
+_ALIKE = 0.55  # notes sharing more of their content words than this say the same thing
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sentence that could become a note: its place in the passage, its worth, and whom its pronouns mean.
+
+    ``subject`` is the name behind an opening he or she; ``referents`` holds the last named man and woman.
+    """
+
+    place: int
+    score: float
+    text: str
+    subject: str | None
+    referents: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=2048)
+def candidates(text: str, novel: str) -> tuple[Candidate, ...]:
+    """All narrated sentences of ``text`` with a score: central words, a named subject, deeds; vague openings lose."""
+    known = study(novel)
+    found = sentences(text, known.quotes)
+    counts = Counter(word.lower() for word in words(text))
+    last: dict[str, tuple[int, str]] = {}
+    result = []
+    for place, sentence in enumerate(found):
+        named = known.mentions(sentence.text)
+        tokens = [word.lower() for word in words(sentence.text)]
+        recent = {gender: name for gender, (seen, name) in last.items() if place - seen <= _MEMORY}
+        subject = recent.get({"he": "m", "she": "f"}.get(tokens[0], ""))
+        if sentence.quoted == 0 and 5 <= len(tokens) <= 70:
+            central = sum(known.weight(word) * min(counts[word], 4) for word in set(tokens)) / (len(tokens) + 6)
+            people = sum(1 for entity, _, _ in named if entity.person)
+            deeds = sum(1 for word in tokens if stem(word) in ACTION)
+            score = central + 0.9 * min(people, 2) + 0.35 * min(deeds, 2)
+            score += 0.8 * bool(named and named[0][1] < 12)  # a name near the front is the subject
+            score += 0.3 * (place == 0) + 0.3 * (place == len(found) - 1) + 0.6 * bool(subject)
+            score -= 0.8 * (tokens[0] in ("it", "there", "this", "that", "what", "they", "these", "such", "if", "nor"))
+            score -= 1.2 * (tokens[0] in ("he", "she") and not subject) + 1.5 * sentence.text.rstrip("”’\"'").endswith("?")
+            score -= 0.5 * (len(tokens) < 7) + 0.7 * ("you" in tokens or "your" in tokens)
+            result.append(Candidate(place, score, sentence.text, subject, tuple(sorted(recent.items()))))
+        told = narration(sentence.text, known.quotes) if 0 < sentence.quoted < 1 else sentence.text * (sentence.quoted == 0)
+        spots = [(start, entity.gender, told[start:end]) for entity, start, end in known.mentions(told) if entity.person]
+        spots += [(m.start(), "f" if m.group(2) in ROLES_FEMALE else "m", f"the {m.group(2)}") for m in _ROLE.finditer(told)]
+        for _, gender, name in sorted(spots):
+            for each in "mf" if gender == "?" else gender:
+                last[each] = (place, name)
+    return tuple(result)
+
+
+def rarely_alike(line: str, kept: list[str]) -> bool:
+    """Whether a note says something the kept ones do not."""
+    mine = content(line)
+    return all(len(mine & content(other)) <= _ALIKE * max(1, min(len(mine), len(content(other)))) for other in kept)
+
+
+def notes_from(text: str, novel: str, count: int, budget: int, skip: frozenset[str] = frozenset()) -> list[str]:
+    """At most ``count`` notes of at most ``budget`` words on ``text``, in order.
+
+    The passage is cut into ``count`` stretches and each gives its best sentence, so that the notes follow the whole of
+    it; ``skip`` holds notes already used elsewhere.
+    """
+    known = study(novel)
+    pool = candidates(text, novel)
+    total = len(sentences(text, known.quotes)) or 1
+    chosen: list[tuple[int, str]] = []
+    for stretch in range(count):
+        low, high = total * stretch / count, total * (stretch + 1) / count
+        here = sorted((c for c in pool if low <= c.place < high), key=lambda c: (-c.score, c.place))
+        made = 0
+        for candidate in here[:12]:
+            line = note(candidate.text, known, budget, dict(candidate.referents))
+            if line and line not in skip and len(line.split()) >= min(6, budget) and rarely_alike(line, [n for _, n in chosen]):
+                chosen.append((candidate.place, line))
+                made += 1
+                break
+        if not made and (spoken := conversation(_stretch(text, known, low, high), novel)) and rarely_alike(spoken, [n for _, n in chosen]):
+            chosen.append((int(low), spoken))
+    return [line for _, line in sorted(chosen)]
+
+
+def _stretch(text: str, known: Study, low: float, high: float) -> str:
+    return "\n\n".join(s.text for i, s in enumerate(sentences(text, known.quotes)) if low <= i < high)
+
+
+def speakers(text: str, known: Study) -> list[Entity]:
+    """People whose name stands beside a speech verb, most talkative first."""
+    told = narration(text, known.quotes)
+    found: Counter[Entity] = Counter()
+    for entity, start, end in known.mentions(told):
+        before = re.findall(r"[^\W_]+", told[max(0, start - 24) : start].lower())
+        after = re.findall(r"[^\W_]+", told[end : end + 24].lower())
+        if entity.person and (SPEECH_VERBS & set(before[-1:]) or SPEECH_VERBS & set(after[:1])):
+            found[entity] += 1
+    return [entity for entity, _ in found.most_common()]
+
+
+def conversation(text: str, novel: str) -> str | None:
+    """One note on a talk: who speaks, and the nouns it turns on."""
+    known = study(novel)
+    spoken = " ".join(s.text for s in sentences(text, known.quotes) if s.quoted > 0.3)
+    topics = central_words(spoken, known, 3)
+    if not topics:
+        return None
+    about = listing([f"the {topic}" for topic in topics])
+    who = [name for entity in speakers(text, known)[:2] if (name := entity.form_in(text, full=False))]
+    asks = spoken.count("?") > 0.4 * max(1, len(sentences(spoken, known.quotes)))
+    if len(who) == 2:
+        line = f"{who[0]} questions {who[1]} about {about}." if asks else f"{who[0]} and {who[1]} speak of {about}."
+    elif who:
+        line = f"{who[0]} asks about {about}." if asks else f"{who[0]} speaks of {about}."
+    else:
+        line = f"The talk turns on {about}."
+    return line if known.copies(line) is None else None
+
+
+def listing(items: list[str]) -> str:
+    """``a, b and c``."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def general_notes(text: str, novel: str, count: int, budget: int) -> list[str]:
+    """Notes from sentences about how things usually are: custom, law, people at large."""
+    known = study(novel)
+    scored = []
+    for candidate in candidates(text, novel):
+        tokens = {word.lower() for word in words(candidate.text)}
+        general = len(tokens & GENERAL) + 0.5 * len(tokens & {"there", "were", "was"})
+        named = any(entity.person for entity, _, _ in known.mentions(candidate.text))
+        if general >= 1 and tokens.isdisjoint({"he", "she", "i"}):
+            scored.append((-(general - named), candidate.place, candidate))
+    lines: list[str] = []
+    for _, _, candidate in sorted(scored, key=lambda item: item[:2])[: 4 * count]:
+        line = note(candidate.text, known, budget, dict(candidate.referents))
+        if line and len(line.split()) >= 6 and rarely_alike(line, lines):
+            lines.append(line)
+        if len(lines) == count:
+            break
+    return lines

@@ -1,0 +1,172 @@
+"""The dial board of a training run: one ``ConfigDict`` with every field, its default and its unit.
+
+Config files (``configs/*.py``) start from ``default_config()`` and set fields; the command line overrides any of them
+as ``--config.optim.learning_rate=1e-4``. A field that does not exist is refused with the nearest name that does.
+"""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from polaris_jax.errors import InputError
+from polaris_jax.optim import RECIPES
+from polaris_jax.optim.schedules import SCHEDULES
+
+
+def default_config() -> ConfigDict:
+    """Every field of a run. Lengths are tokens, ``steps`` are optimizer steps, sizes of ``mesh`` are devices."""
+    config = ConfigDict()
+    config.seed = 0
+    config.model = ConfigDict({
+        "path": "",                    # Hugging Face folder (weights, config.json, tokenizer), local or gs://
+        "compute_dtype": "bfloat16",   # of activations and, in fp32_master, of the working copy
+        "remat": "attention",          # none | full | attention | dots: what the backward pass finds saved
+        "attention_block": 512,        # tile edge of blockwise attention
+    })
+    config.mesh = ConfigDict({"data": 1, "fsdp": 1, "context": -1, "tensor": 1})  # -1: what is left
+    config.data = ConfigDict({
+        "store": "",                   # token store, local or gs://
+        "window": 8192,                # tokens per row
+        "batch_size": 1,               # rows per optimizer step, over the whole mesh
+        "overlong": "error",           # error | drop: trajectories longer than the window
+        "max_rows": 0,                 # use only the first so many packed rows (0 = all)
+        "threads": 4,                  # reading ahead
+    })
+    config.loss = ConfigDict({"chunk": 512, "z_loss": 0.0})
+    config.optim = ConfigDict({
+        "precision": "fp32_master",    # fp32_master | stochastic_downcast | bf16_stochastic
+        "schedule": "cosine",          # cosine | constant | wsd
+        "learning_rate": 2e-5,         # peak; Muon updates have RMS 0.2 of it
+        "warmup": 25,                  # steps
+        "adamw_scale": 1.0,            # AdamW's rate relative to Muon's
+        "momentum": 0.95,
+        "newton_schulz_steps": 5,
+        "newton_schulz_dtype": "bfloat16",
+        "b1": 0.9,
+        "b2": 0.95,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,              # 0 = no clipping
+        "state_dtype": "float32",      # of the momenta
+        "groups": (),                  # ((path pattern, muon | adamw | frozen), ...), before the built-in rules
+    })
+    config.train = ConfigDict({
+        "steps": 100,
+        "microbatches": 1,             # a step's rows are processed in so many parts
+        "checkpoint_every": 50,        # steps; the last step is always kept
+        "keep_checkpoints": 2,
+    })
+    return config
+
+
+# Fields that say how a run is carried out, not what it computes: a run may be resumed with others.
+EXECUTION_FIELDS = ("mesh", "data.threads", "train.checkpoint_every", "train.keep_checkpoints")
+
+CHOICES = {
+    "model.compute_dtype": ("float32", "bfloat16"),
+    "model.remat": ("none", "full", "attention", "dots"),
+    "data.overlong": ("error", "drop"),
+    "optim.precision": RECIPES,
+    "optim.schedule": SCHEDULES,
+    "optim.newton_schulz_dtype": ("float32", "bfloat16"),
+    "optim.state_dtype": ("float32", "bfloat16"),
+}
+POSITIVE = ("model.attention_block", "data.window", "data.batch_size", "data.threads", "loss.chunk",
+            "optim.learning_rate", "optim.newton_schulz_steps", "train.steps", "train.microbatches",
+            "train.checkpoint_every", "train.keep_checkpoints")
+
+
+def flatten(config: ConfigDict) -> dict[str, object]:
+    """``{"optim.learning_rate": 2e-5, ...}`` in sorted order."""
+    rows = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            rows.update({f"{name}.{inner}": leaf for inner, leaf in flatten(value).items()})
+        else:
+            rows[name] = value
+    return dict(sorted(rows.items()))
+
+
+def check_config(config: ConfigDict) -> ConfigDict:
+    """``config`` itself, after refusing unknown fields, impossible values and fields that contradict each other.
+
+    Raises:
+      InputError: names the field, the value and what to do.
+    """
+    rows, known = flatten(config), flatten(default_config())
+    for name in rows:
+        _known_field(name, known)
+    for name in known:
+        if name not in rows:
+            raise InputError(f"config.{name}", None, "is missing; start from training.default_config()")
+    for name, choices in CHOICES.items():
+        if rows[name] not in choices:
+            raise InputError(f"config.{name}", rows[name], f"choose one of {', '.join(choices)}")
+    for name in POSITIVE:
+        if not rows[name] > 0:
+            raise InputError(f"config.{name}", rows[name], "must be positive")
+    for name in ("model.path", "data.store"):
+        if not rows[name]:
+            raise InputError(f"config.{name}", rows[name], "must name a folder")
+    if config.data.batch_size % config.train.microbatches:
+        raise InputError("config.train.microbatches", config.train.microbatches,
+                         f"must divide data.batch_size={config.data.batch_size}")
+    return config
+
+
+def _known_field(name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(known)}"
+        raise InputError("config", name, f"no such field; {hint}")
+
+
+def apply_overrides(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
+    """Sets ``a.b=value`` fields in place; values are Python literals, anything else is a string.
+
+    Raises:
+      InputError: an unknown field (with the nearest known one) or a value of another type.
+    """
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator:
+            raise InputError("config", override, "an override reads --config.field=value")
+        rows = flatten(config)
+        _known_field(name, rows)
+        current = rows[name]
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if isinstance(current, str) and not isinstance(value, str):
+            value = text
+        if type(value) is not type(current):
+            raise InputError(f"config.{name}", text, f"must be {type(current).__name__}, like {current!r}")
+        parent = config
+        *folders, leaf = name.split(".")
+        for folder in folders:
+            parent = parent[folder]
+        parent[leaf] = value
+    return config
+
+
+def load_config(path: str, overrides: Iterable[str] = ()) -> ConfigDict:
+    """Runs ``get_config()`` of a Python config file and applies overrides.
+
+    Raises:
+      InputError: no such file, or a file without ``get_config``.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError("--config", path, "no such file; the repository's are configs/*.py")
+    spec = importlib.util.spec_from_file_location("polaris_run_config", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise InputError("--config", path, "the file defines no get_config()")
+    return apply_overrides(module.get_config(), overrides)

@@ -1,0 +1,98 @@
+"""One optimizer step, top to bottom: working copy → forward → loss → gradients → update → write-back.
+
+A pure function of (config, seed, step, batch). The mesh enters at three seams: ring attention as the model's
+``attend``, the loss over sharded tokens, and the gathering of each layer's weights just before they are used.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from ml_collections import ConfigDict
+
+from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.decoder import head_kernel, hidden
+from polaris_jax.ops import linear_cross_entropy, ring_attention
+from polaris_jax.optim import apply_updates, working_copy
+from polaris_jax.sharding import activation_spec
+from polaris_jax.training.state import TrainState
+from polaris_jax.trajectory import KINDS, ROLES
+
+
+def make_loss(config: ConfigDict, model: ModelConfig, mesh: Mesh) -> Callable:
+    """``loss(working params, batch, total weight) -> (loss, sums)``; sums are per role and per kind."""
+    attend = partial(ring_attention, mesh=mesh, block=config.model.attention_block)
+    residual = NamedSharding(mesh, activation_spec(("batch", "sequence", "embed")))
+
+    def loss(params, batch, total):
+        x = hidden(
+            params, model, batch["tokens"], batch["positions"], batch["segment_ids"], attend=attend,
+            remat=config.model.remat, compute_dtype=jnp.dtype(config.model.compute_dtype),
+            constrain=lambda x: jax.lax.with_sharding_constraint(x, residual))
+        nll, lse = linear_cross_entropy(x, head_kernel(params, model).astype(x.dtype), batch["targets"], mesh=mesh,
+                                        chunk=config.loss.chunk)
+        weighted = nll * batch["weights"]
+        value = weighted.sum() / total
+        if config.loss.z_loss:
+            value += config.loss.z_loss * (jnp.square(lse) * batch["weights"]).sum() / total
+        return value, role_sums(weighted, batch)
+
+    return loss
+
+
+def role_sums(weighted: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """``[2, n] float32`` per role and per kind: summed weighted loss, summed weight."""
+    pair = jnp.stack([weighted, batch["weights"]]).reshape(2, -1)
+
+    def by(ids, n):
+        return jax.vmap(lambda x: jax.ops.segment_sum(x, ids.reshape(-1), num_segments=n))(pair)
+
+    return {"roles": by(batch["roles"], len(ROLES)), "kinds": by(batch["kinds"], len(KINDS))}
+
+
+def make_train_step(
+    config: ConfigDict, model: ModelConfig, mesh: Mesh, optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step ``(state, batch) -> (state, metrics)``; the state's buffers are donated.
+
+    ``batch`` holds arrays ``[B, S]`` (see ``data.Batches``). Microbatches split its rows; the loss is the global
+    weighted sum over the global weight, so their number changes nothing but memory.
+    """
+    value_and_grad = jax.value_and_grad(make_loss(config, model, mesh), has_aux=True)
+    recipe, parts = config.optim.precision, config.train.microbatches
+
+    def accumulate(params, batch, total):
+        if parts == 1:
+            return value_and_grad(params, batch, total)
+        split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+
+        def add(sums, part):
+            return jax.tree.map(jnp.add, sums, value_and_grad(params, part, total)), None
+
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype),
+                             jax.eval_shape(value_and_grad, params, jax.tree.map(lambda x: x[0], split), total))
+        return jax.lax.scan(add, zeros, split)[0]
+
+    def train_step(state: TrainState, batch):
+        noise, rounding = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
+        rate = schedule(state.step)
+        params = working_copy(recipe, state.params, noise, rate / config.optim.learning_rate,
+                              jnp.dtype(config.model.compute_dtype))
+        total = jnp.maximum(batch["weights"].sum(), 1e-9)
+        (loss, sums), gradients = accumulate(params, batch, total)
+        gradients = jax.tree.map(lambda g: g.astype(jnp.float32), gradients)
+        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+        written = apply_updates(recipe, state.params, updates, rounding)
+        metrics = {
+            "loss": loss, "learning_rate": rate, **sums,
+            "tokens": (batch["segment_ids"] > 0).sum(), "supervised": batch["weights"].sum(),
+            "grad_norm": optax.global_norm(gradients), "update_norm": optax.global_norm(updates),
+            "param_norm": optax.global_norm(state.params),
+        }
+        return TrainState(state.step + 1, written, moments), metrics
+
+    return jax.jit(train_step, donate_argnums=0)

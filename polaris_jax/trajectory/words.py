@@ -1,0 +1,72 @@
+"""Word counts and the bins they are rounded to (trajectory specification 2.4 and 5.1)."""
+
+from functools import cache
+
+from polaris_jax.errors import InputError
+
+# (first raw count of the bin, last raw count, rounding step, margin in percent the reference adds to an upper bound)
+BINS = ((0, 99, 10, 50), (100, 999, 50, 25), (1_000, 9_999, 100, 15), (10_000, None, 500, 8))
+LARGEST_COUNT = 99_500
+
+LEGAL_COUNTS = (
+    *range(10, 100, 10), *range(100, 1_000, 50), *range(1_000, 10_000, 100), *range(10_000, LARGEST_COUNT + 1, 500),
+)  # fmt: skip
+_LEGAL = frozenset(LEGAL_COUNTS)
+
+
+def count_words(text: str) -> int:
+    """Raw count: whitespace-separated tokens."""
+    return len(text.split())
+
+
+def is_legal_count(value: int) -> bool:
+    """True for the values a card may carry: 10..90 by 10, 100..950 by 50, 1000..9900 by 100, 10000..99500 by 500."""
+    return value in _LEGAL
+
+
+def bin_word_count(raw: int) -> int:
+    """Round a raw count to its bin, half to even; the result is always a legal card value (10 to 99,500).
+
+    Raises:
+      InputError: for a negative count.
+    """
+    if raw < 0:
+        raise InputError("word count", raw, "a count of words cannot be negative")
+    step = next(step for _, last, step, _ in BINS if last is None or raw <= last)
+    quotient, rest = divmod(raw, step)
+    up = 2 * rest > step or (2 * rest == step and quotient % 2 == 1)
+    return min(max((quotient + up) * step, LEGAL_COUNTS[0]), LARGEST_COUNT)
+
+
+@cache
+def raw_interval(value: int) -> tuple[int, int]:
+    """Smallest and largest raw count that ``bin_word_count`` sends to the legal ``value``."""
+    half = max(step for first, _, step, _ in BINS if value >= first)
+    candidates = [raw for raw in range(max(0, value - half), value + half + 1) if bin_word_count(raw) == value]
+    if not candidates:
+        raise InputError("word count", value, "use a legal rounded count such as 250 or 1200")
+    return candidates[0], candidates[-1]
+
+
+def word_count_upper_bound(value: int) -> int:
+    """The reference's bound on the raw count behind a rounded ``value``; the token budget of a chapter is twice this.
+
+    Every bin whose step divides ``value`` proposes its largest raw count that rounds to it (half to even, clipped to
+    the bin) plus a margin; the largest proposal wins. Off-grid values such as 2350 therefore get far too small a
+    bound, which is why generation only ever writes legal counts.
+
+    Raises:
+      InputError: when no bin divides ``value``.
+    """
+    bounds = []
+    for first, last, step, margin in BINS:
+        if value < 0 or value % step:
+            continue
+        largest = value + step // 2 - (value // step) % 2  # .5 belongs to the even multiple
+        if last is not None:
+            largest = min(largest, last)
+        if largest >= first:
+            bounds.append(-(-largest * (100 + margin) // 100))
+    if not bounds:
+        raise InputError("word count", value, "use a legal rounded count such as 250 or 1200")
+    return max(bounds)

