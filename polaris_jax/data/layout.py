@@ -10,6 +10,7 @@ from polaris_jax.errors import InputError
 
 FORMAT = "polaris-token-store-1"
 MANIFEST = "manifest.json"
+REBUILD = "delete the store and build it again"
 SHARD = 1 << 22  # elements per file along the first axis
 # name → dtype, number of columns (0: a vector), elements per separately readable and checksummed piece
 ARRAYS = {
@@ -94,7 +95,7 @@ def read_manifest(path: str | os.PathLike) -> dict | None:
         manifest = json.loads(found.value)
         whole = manifest["format"] == FORMAT and manifest["content_hash"] == content_hash(manifest)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError("store", str(path), f"has a damaged {MANIFEST} ({error!r}); delete the store and build it again") from error
+        raise InputError("store", str(path), f"has a damaged {MANIFEST} ({error!r}); {REBUILD}") from error
     if not whole:
-        raise InputError("store", str(path), f"has a damaged {MANIFEST}, or one of another version; delete the store and build it again")
+        raise InputError("store", str(path), f"has a damaged {MANIFEST}, or one of another version; {REBUILD}")
     return manifest

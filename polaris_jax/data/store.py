@@ -96,7 +96,7 @@ class TokenStore:
         try:
             return cls(str(path), manifest, {name: future.result() for name, future in opened.items()})
         except ValueError as error:
-            raise InputError("store", str(path), f"is damaged, rebuild it ({error})") from error
+            raise InputError("store", str(path), f"is damaged ({error}); {layout.REBUILD}") from error
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -31,8 +31,8 @@ _COLLECTION = re.compile(
 )
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
 _NOT_NAMES = frozenset(
-    "Mr Mrs Miss Sir Lady Lord Captain God English England London American French Sunday Monday Tuesday Wednesday "
-    "Thursday Friday Saturday Christmas Oh Well Yes".split()  # noqa: SIM905
+    {"Mr", "Mrs", "Miss", "Sir", "Lady", "Lord", "Captain", "God", "English", "England", "London", "American"}
+    | {"French", "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Christmas", "Well"}
 )
 _MAX_FOREIGN_LETTERS = 0.02
 _MAX_CAPS_LINES = 0.15
@@ -40,6 +40,7 @@ _MIN_STORIES = 4
 _MIN_PLAY_SHARE = 0.4
 _MIN_VERSE_SHARE = 0.45
 _SENTENCE_CHARS = 60
+_SPEAKER_CHARS = 46
 
 
 def language_reason(text: str) -> tuple[str, str]:
@@ -69,7 +70,9 @@ def form_reason(blocks: list[Block]) -> str:
         lines += len(block.lines)
         lead = first.lstrip(" \t_[(*")[:1]
         if lead.isupper():
-            speakers += _SPEAKER.match(first) is not None
+            opening = first[:_SPEAKER_CHARS]
+            if "." in opening or ":" in opening or "(" in opening or "[" in opening or opening.isupper():
+                speakers += _SPEAKER.match(first) is not None
             if len(first) < 120:
                 stage += _STAGE.match(first) is not None
                 cast = cast or _CAST.match(first) is not None

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 _NO_BLANKS_SHARE = 0.02
 _LONG_LINE = 120
+_CLOSED_SHARE = 0.7  # wrapped prose closes a sentence on one line in eight, verse on fewer than half
+_SENTENCE_END = (".", "!", "?", '"', "”", "’")
 _MARK = re.compile(r"\[(?:\.{3} ?)?\d{1,4}[a-z]?\]|\{\d{1,4}\}|\[(?:pg|page|p\.) ?\d+\]|\[[A-Z*†‡]\]", re.I)
 _LEADING_MARK = re.compile(r"[ \t]*(\[\w{1,4}\]|\{\d{1,4}\})[ \t]")
 _CAPTION = re.compile(r"[ \t]*\[_?(?:illustrations?|picture|image|figure|frontispiece|map|plate)\b", re.I)
@@ -69,15 +71,16 @@ def split_blocks(text: str, first_line: int) -> list[Block]:
             gap += 1
     if run:
         blocks.append(Block(number + 1 - len(run), run, gap))
-    if blocks and len(blocks) < _NO_BLANKS_SHARE * total:
+    if len(blocks) <= max(1, _NO_BLANKS_SHARE * total):
         blocks = _split_dense(blocks)
     return blocks
 
 
 def _split_dense(blocks: list[Block]) -> list[Block]:
-    """Paragraphs of a text without blank lines: one per long line, else one per indented line."""
+    """Paragraphs of a text without blank lines: one per line where lines are long or close sentences, else at indents."""
     lines = [line for block in blocks for line in block.lines]
-    by_line = sum(map(len, lines)) > _LONG_LINE * len(lines)
+    closed = sum(line.rstrip().endswith(_SENTENCE_END) for line in lines)
+    by_line = sum(map(len, lines)) > _LONG_LINE * len(lines) or closed > _CLOSED_SHARE * len(lines)
     result: list[Block] = []
     for block in blocks:
         gap = block.gap
@@ -95,36 +98,53 @@ def drop_apparatus(blocks: list[Block]) -> list[Block]:
     kept: list[Block] = []
     pages = _page_numbers(blocks)
     referenced: set[str] = set()
-    i, n = 0, len(blocks)
-    removed = False
-    while i < n:
+    i, removed = 0, False
+    while i < len(blocks):
         block = blocks[i]
-        first = block.lines[0]
-        lead = first.lstrip()[:1]
-        skip = 0
-        if lead in "[{":
-            if _CAPTION.match(first) or _NOTE.match(first):
-                skip = _bracket_blocks(blocks, i)
-            elif (mark := _LEADING_MARK.match(first)) and mark[1] in referenced:
-                skip = 1
-                referenced.discard(mark[1])
-        elif (lead in "*†‡" and (star := _STAR_NOTE.match(first)) and _starred(kept, star[1])) or (
-            lead in "FfNn" and len(first) < 20 and _NOTE_LIST.match(first) and _opens_notes(blocks, i)
-        ):
-            skip = 1
-        if i in pages:
-            skip = max(skip, 1)
-        if skip:
-            removed = True
-            i += skip
-            continue
-        _strip_marks(block, referenced)
-        if block.lines:
-            block.after_apparatus = removed
-            removed = False
-            kept.append(block)
-        i += 1
+        skip = 1 if i in pages else _apparatus_blocks(blocks, i, kept, referenced)
+        if not skip:
+            _strip_marks(block, referenced)
+            if block.lines:
+                block.after_apparatus = removed
+                kept.append(block)
+        removed = skip > 0
+        i += max(1, skip)
     return kept
+
+
+def _apparatus_blocks(blocks: list[Block], i: int, kept: list[Block], referenced: set[str]) -> int:
+    """How many blocks from block i on are apparatus; a caption that shares its block with prose is cut off it."""
+    block = blocks[i]
+    first = block.lines[0]
+    lead = first.lstrip()[:1]
+    if lead in "[{":
+        while _CAPTION.match(block.lines[0]) or _NOTE.match(block.lines[0]):
+            span = _bracket_blocks(blocks, i)
+            if span > 1 or not _drop_bracket(block):
+                return span
+        mark = _LEADING_MARK.match(block.lines[0])
+        if mark and mark[1] in referenced:
+            referenced.discard(mark[1])
+            return 1
+    elif lead in "*†‡":
+        star = _STAR_NOTE.match(first)
+        return int(star is not None and _starred(kept, star[1]))
+    elif lead in "FfNn" and len(first) < 20 and _NOTE_LIST.match(first):
+        return int(_opens_notes(blocks, i))
+    return 0
+
+
+def _drop_bracket(block: Block) -> bool:
+    """Remove the bracket a block opens with; False when nothing else is in the block."""
+    text = "\n".join(block.lines)
+    close = next((i for i, char in enumerate(text) if char in "]}"), len(text))
+    while text.count("[", 0, close + 1) > text.count("]", 0, close + 1) and "]" in text[close + 1 :]:
+        close = text.index("]", close + 1)
+    rest = text[close + 1 :].strip()
+    if not rest:
+        return False
+    block.lines = rest.split("\n")
+    return True
 
 
 def _bracket_blocks(blocks: list[Block], i: int) -> int:

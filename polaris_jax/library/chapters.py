@@ -48,18 +48,19 @@ def read_chapters(blocks: list[Block], outline: Outline, layout: Layout) -> tupl
     stop = _narrative_end(blocks, sections)
     part_blocks = {part.block: part for part in outline.parts}
     inner = frozenset(c.line for c in outline.inner)
-    chapters = []
+    read: list[tuple[Section, NovelChapter]] = []
     for section, following in zip(sections, [*sections[1:], None], strict=True):
         end = following.start if following else stop
         end = next((i for i in range(section.body, end) if i in part_blocks), end)
         paragraphs = read_paragraphs(_body_blocks(blocks, section, end), layout, inner)
-        chapters.append(_chapter(section, paragraphs))
-    chapters = [chapter for chapter in chapters if chapter.text]
-    kept = [s for s, c in zip(sections, chapters, strict=False)] if len(chapters) == len(sections) else sections
-    labels = [s.unit.head.heading.label or c.name for s, c in zip(kept, chapters, strict=False)]
-    prefixes = [" - ".join(p.heading.label for p in s.unit.parts) for s in kept][: len(chapters)]
-    names = unique_names([c.name for c in chapters], labels, prefixes)
-    return tuple(replace(chapter, name=name) for chapter, name in zip(chapters, names, strict=True))
+        if paragraphs:
+            read.append((section, _chapter(section, paragraphs)))
+    names = unique_names(
+        [chapter.name for _, chapter in read],
+        [section.unit.head.heading.label for section, _ in read],
+        [" - ".join(part.heading.label for part in section.unit.parts) for section, _ in read],
+    )
+    return tuple(replace(chapter, name=name) for (_, chapter), name in zip(read, names, strict=True))
 
 
 def read_pieces(blocks: list[Block], layout: Layout) -> tuple[NovelChapter, ...]:

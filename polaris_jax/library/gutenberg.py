@@ -10,11 +10,12 @@ from dataclasses import dataclass
 _START = re.compile(r"^[ \t]*\*{2,}[ \t]*START OF (?:THE|THIS) PROJECT GUTENBERG.*$", re.M | re.I)
 _SMALL_PRINT_END = re.compile(r"^[ \t]*\*+[ \t]*END[ \t*]*THE SMALL PRINT.*$", re.M | re.I)
 _END = re.compile(
-    r"^[ \t]*(?:\*{2,}[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
+    r"[ \t]*(?:\*{2,}[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
     r"|(?:the )?end of (?:the |this )?project gutenberg(?:['’]s)? "
     r"|\*{3}[ \t]*START\**THE SMALL PRINT|START: FULL LICENSE)",
-    re.M | re.I,
+    re.I,
 )
+_END_WORDS = ("GUTENBERG", "Gutenberg", "gutenberg", "SMALL PRINT", "FULL LICENSE")
 _FIELD = re.compile(r"^(Title|Author|Language|Translator):[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
 _FIRST_LINE = re.compile(
     r"Project Gutenberg(?:['’]s)?[ \t]+(?:e-?(?:text|book)s?[ \t,]*)?(?:of[ \t]+)?([^\n]+?),?\s+by\s+([^\n]+)", re.I
@@ -51,9 +52,8 @@ def find_frame(text: str) -> Frame:
     head = text[:_HEADER_SPAN]
     starts = [match.end() for match in (_START.search(head), _SMALL_PRINT_END.search(head)) if match]
     start = max(starts, default=0)
-    end = _END.search(text, start)
-    stop = end.start() if end else len(text)
-    found = bool(starts or end)
+    stop = _find_end(text, start)
+    found = bool(starts) or stop < len(text)
     fields = {}
     if found:
         for name, value in _FIELD.findall(text[: start or 6_000]):
@@ -63,6 +63,19 @@ def find_frame(text: str) -> Frame:
             fields.setdefault("Title", " ".join(first[1].split()).rstrip(".*"))
             fields.setdefault("Author", " ".join(first[2].split()).rstrip("*").strip())
     return Frame(start, stop, fields.get("Title", ""), fields.get("Author", ""), fields.get("Language", ""), found)
+
+
+def _find_end(text: str, start: int) -> int:
+    """Where the first end marker's line begins, or the length of the text; looks only at lines with a telling word."""
+    stop = len(text)
+    for word in _END_WORDS:
+        at = text.find(word, start)
+        while 0 <= at < stop:
+            line = text.rfind("\n", start, at) + 1 or start
+            if _END.match(text, line):
+                stop = line
+            at = text.find(word, at + 1)
+    return stop
 
 
 def is_credit(first_line: str) -> bool:

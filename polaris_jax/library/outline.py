@@ -182,7 +182,7 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
     parts: list[Candidate] = []
     inner: list[Candidate] = []
     stack: list[Candidate] = []
-    open_primary = front = False
+    open_primary = False
     inner_expected = 1
     read = 0
     last_primary = max((i for i, c in enumerate(candidates) if id(c) in chain), default=-1)
@@ -191,7 +191,7 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
         if c.style == primary:
             if id(c) in chain:
                 units.append(Unit(c, _KINDS.get(primary, "chapter"), tuple(stack)))
-                open_primary, front = True, False
+                open_primary = True
             elif open_primary:
                 inner.append(c)
         elif c.style in part_styles:
@@ -201,13 +201,13 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
             depth = part_styles.index(c.style)
             stack = [p for p in stack if p.style in part_styles and part_styles.index(p.style) < depth]
             stack.append(c)
-            open_primary, front, inner_expected = False, False, 1
+            open_primary, inner_expected = False, 1
             if (c.text >= _UNIT_CHARS and position != len(candidates) - 1) or c.text >= 4 * _UNIT_CHARS:
                 units.append(Unit(c, "narrative", tuple(stack[:-1])))
             else:
                 parts.append(c)
         elif c.style == "apparatus":
-            front = not units
+            continue
         elif c.style in _KINDS and c.style != "letter":
             if not _named_fits(c, position > last_primary, bool(units), before, total):
                 continue
@@ -220,7 +220,7 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
                 open_primary, inner_expected = False, 1
             elif c.text >= PROSE_CHARS:
                 units.append(Unit(c, _KINDS[c.style], tuple(stack)))
-                open_primary, front = c.style != "prologue", False
+                open_primary = c.style != "prologue"
         elif open_primary and _fills_gap(c, units[-1].head, candidates[position + 1 :], inner):
             units.append(Unit(c, _KINDS.get(primary, "chapter"), tuple(stack)))
         elif open_primary:
@@ -233,8 +233,6 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
         ):
             units.append(Unit(c, "letter" if c.style == "letter" else "section", tuple(stack)))
             inner_expected += 1
-            front = False
-    del front
     return Outline(tuple(_grade_sections(units)), tuple(parts), tuple(inner), primary)
 
 

@@ -7,6 +7,7 @@ their lines.
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from polaris_jax.library.blocks import Block
 
@@ -21,7 +22,9 @@ _VOLUME_END = re.compile(
 )
 _VERSE_FILL = 0.75  # a line this much shorter than the page did not break for want of room
 _MAX_GAP_BREAKS = 0.06
+_MAX_HEAD_CHARS = 120
 _TITLE_PAGE_CHARS = 1_500
+_PROSE_LINE = 40  # headings are shorter; their gaps say nothing about scene breaks
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,17 @@ def measure_layout(blocks: list[Block]) -> Layout:
     width = lengths[int(0.7 * len(lengths))] if len(lengths) > 20 else 0
     gaps = Counter(block.gap for block in blocks if block.gap)
     usual = gaps.most_common(1)[0][0] if gaps else 1
-    wide = sum(count for gap, count in gaps.items() if gap > usual)
+    wide = sum(
+        block.gap > usual and len(block.lines[0]) > _PROSE_LINE and len(previous.lines[0]) > _PROSE_LINE
+        for previous, block in pairwise(blocks)
+    )
     return Layout(width, usual, wide <= _MAX_GAP_BREAKS * max(1, len(blocks)))
 
 
 def is_break(block: Block) -> bool:
     """Whether a block is a typographic scene break (stars, a rule, a row of dots)."""
-    return len(block.lines) == 1 and len(block.lines[0]) < 100 and _BREAK.match(block.lines[0]) is not None
+    first = block.lines[0]
+    return len(block.lines) == 1 and len(first) < 100 and not first[0].isalnum() and _BREAK.match(first) is not None
 
 
 def is_set_lines(lines: list[str], width: int) -> bool:
@@ -110,7 +117,8 @@ def read_paragraphs(blocks: list[Block], layout: Layout, breaks: frozenset[int])
     for position, block in enumerate(blocks):
         if block.line in breaks:
             opens = True
-            continue
+            if sum(map(len, block.lines)) < _MAX_HEAD_CHARS:
+                continue  # a head alone; a paragraph that begins with a number keeps its text
         if is_break(block):
             if result and not result[-1].text.endswith(BREAK_MARK):
                 result.append(Paragraph(BREAK_MARK, False, block.line))

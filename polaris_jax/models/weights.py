@@ -8,6 +8,7 @@ layers 1, 1 + p, 1 + 2p, ... of a stack whose layer types repeat with period p.
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import jax
@@ -160,12 +161,19 @@ def param_shardings(config: ModelConfig, mesh: Mesh) -> Params:
 def init_params(config: ModelConfig, key: jax.Array, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> Params:
     """Random parameters, each from its own key (folded from its path), made where they live when a mesh is given."""
 
-    def leaf(path, weight):
-        own = jax.random.fold_in(key, zlib.crc32("/".join(path).encode()))
-        return _init(own, weight, config.num_layers).astype(_dtype(weight, dtype))
+    return _initialiser(config, jnp.dtype(dtype), mesh)(key)
 
-    shardings = param_shardings(config, mesh) if mesh is not None else None
-    return jax.jit(lambda: _tree(config, leaf), out_shardings=shardings)()
+
+@lru_cache
+def _initialiser(config: ModelConfig, dtype: jnp.dtype, mesh: Mesh | None) -> Callable[[jax.Array], Params]:
+    def make(key):
+        def leaf(path, weight):
+            own = jax.random.fold_in(key, zlib.crc32("/".join(path).encode()))
+            return _init(own, weight, config.num_layers).astype(_dtype(weight, dtype))
+
+        return _tree(config, leaf)
+
+    return jax.jit(make, out_shardings=param_shardings(config, mesh) if mesh is not None else None)
 
 
 def _init(key: jax.Array, weight: Weight, num_layers: int) -> jax.Array:

@@ -134,7 +134,7 @@ def _navigation(book: ReadableBook, names: list[str]) -> str:
 
 
 def _page(name: str, prose: str) -> str:
-    paragraphs = "\n".join(f"<p>{html.escape(p).replace(chr(10), '<br/>')}</p>" for p in prose.split("\n\n") if p.strip())
+    paragraphs = "\n".join(f"<p>{html.escape(text)}</p>" for text in prose.split("\n\n") if text.strip())
     return _xhtml(html.escape(name), f"<h2>{html.escape(name)}</h2>\n{paragraphs}")
 
 

@@ -27,8 +27,8 @@ class Stretch:
 
     Attributes:
       tokens: the ids, forced ones included, without the end token.
-      reason: ``end`` (the model drew ``<|eot_id|>`` where the grammar allows it), ``complete`` (nothing more may follow),
-        ``budget`` (the token budget is used up), ``loop`` (the guard saw repetition).
+      reason: ``end`` (the model drew ``<|eot_id|>`` where the grammar allows it), ``complete`` (nothing more may
+        follow), ``budget`` (the token budget is used up), ``loop`` (the guard saw repetition).
       loop_start: index into history and ``tokens`` together where the repetition began, when ``reason`` is ``loop``.
       logprob: sum of the drawn tokens' log-probabilities under the model itself, nats.
     """

@@ -1,7 +1,8 @@
 """What is on disk while a book is written: ``artifact.txt``, the transcript, and ``run.json``, how it came about.
 
-The transcript is the truth: a person may edit finished stages in it, and the run goes on from what it says. ``run.json`` is
-written first, so after a crash it may know one step too many; a record counts only if the transcript still has its bytes.
+The transcript is the truth: a person may edit finished stages in it, and the run goes on from what it says.
+``run.json`` is written first, so after a crash it may know one step too many; a record counts only if the transcript
+still has its bytes.
 """
 
 import hashlib
@@ -110,9 +111,8 @@ class Ledger:
 
     def totals(self) -> dict:
         """Tokens, seconds and rates of all steps."""
-        sums = {
-            name: sum(getattr(step, name) for step in self.steps) for name in ("sampled", "forced", "prefilled", "seconds")
-        }
+        summed = ("sampled", "forced", "prefilled", "seconds")
+        sums = {name: sum(getattr(step, name) for step in self.steps) for name in summed}
         seconds = sums["seconds"] or 1.0
         return sums | {
             "steps": len(self.steps),

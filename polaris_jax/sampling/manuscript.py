@@ -1,13 +1,15 @@
 """The transcript in its three forms at once: text, canonical tokens, and a session that has read them.
 
 What a model drew may be cut into tokens as no tokenizer would cut it. ``commit`` therefore goes back to where the step
-began and reads the accepted text in canonical form, in chunks: about a tenth of the cost of having written it. In return the
-model always continues from tokens as they were in training, and the cache is a function of the committed texts alone:
-a resumed run that commits the same texts in the same order holds the same bits.
+began and reads the accepted text in canonical form, in chunks: a fraction of the cost of having written it. In return
+the model always continues from tokens as they were in training, and the cache is a function of the committed texts
+alone: a resumed run that commits the same texts in the same order holds the same bits.
 
 The last tokens of a stage in progress are not settled: a full stop and two newlines may become one token, or three,
 depending on what comes next. They are left unread and put, with the next step's prefill, in front of its grammar.
 """
+
+from dataclasses import dataclass
 
 from polaris_jax.data import Tokenizer
 from polaris_jax.sampling.sampler import Sampler
@@ -23,6 +25,22 @@ def settled(tokenizer: Tokenizer, tokens: list[int], pieces: list[bytes]) -> int
     while count and pieces[tokens[count - 1]].endswith(b"\n"):
         count -= 1
     return count
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a step begins.
+
+    Attributes:
+      literal: text that must come before the sample, to be put in front of its grammar: the prefill after its stage
+        header, and before it the unsettled end of what is committed.
+      old: how many characters of ``literal`` are committed already.
+      read: tokens read.
+    """
+
+    literal: str
+    old: int
+    read: int
 
 
 class Manuscript:
@@ -63,17 +81,13 @@ class Manuscript:
         self.text = text
         return self._settled - before
 
-    def open(self, prefill: str) -> tuple[str, int]:
-        """Goes back to the last commit and reads what of ``prefill`` is certain.
-
-        Returns:
-          ``(literal, tokens read)``: the text that must still come before the sample, to be put in front of its grammar. It
-          ends with all of ``prefill`` after its stage header and may begin with the last, unsettled characters of ``text``.
-        """
+    def open(self, prefill: str) -> "Opening":
+        """Goes back to the last commit and reads what of ``prefill`` is certain: its stage header, if it has one."""
         self.session.rewind([self._settled])
-        whole = self._tokenizer.decode(self._tokens[self._settled :]) + prefill
+        unsettled = self._tokenizer.decode(self._tokens[self._settled :])
+        whole = unsettled + prefill
         at = whole.rfind(STOP)
         cut = at + len(STOP) if at >= 0 else 0
         head = self._tokenizer.encode(whole[:cut]).tolist()
         self.session.append([head])
-        return whole[cut:], len(head)
+        return Opening(whole[cut:], max(len(unsettled) - cut, 0), len(head))

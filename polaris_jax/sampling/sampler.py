@@ -25,8 +25,6 @@ from polaris_jax.models.decoder import project_logits
 from polaris_jax.sampling.options import Drawn, SamplingOptions, draw, option_arrays
 
 SMALL_CHUNKS = (1, 8, 64)
-# The cache starts this long and doubles when needed: attention reads all of it for every token.
-FIRST_CAPACITY = 1024
 
 
 @partial(jax.jit, static_argnames=("config", "compute_dtype"), donate_argnames=("cache",))
@@ -59,7 +57,9 @@ class Sampler:
       max_length: tokens a text may have in all.
       cache_dtype: dtype of cached keys and values; default that of the embedding.
       compute_dtype: dtype of activations; default that of the embedding.
-      prefill_chunk: tokens read at once when there are many.
+      prefill_chunk: tokens read at once when there are many; on a CPU 64 is as fast as more.
+      first_capacity: tokens a cache has room for at first. It doubles when needed (and compiles again): attention
+        reads all of it for every token, so a short text should not carry the cache of a long one.
       mesh: shards caches over the mesh (rows over ``data`` and ``fsdp``, heads over ``tensor``) where sizes divide.
 
     Raises:
@@ -76,15 +76,17 @@ class Sampler:
         cache_dtype: Any = None,
         compute_dtype: Any = None,
         prefill_chunk: int = 256,
+        first_capacity: int = 1024,
         mesh: Mesh | None = None,
     ):
         if tokenizer.vocab_size > config.vocab_size:
             raise InputError("tokenizer", tokenizer.vocab_size, f"the model knows only {config.vocab_size} tokens")
-        for name, value in (("max_length", max_length), ("prefill_chunk", prefill_chunk)):
+        sizes = {"max_length": max_length, "prefill_chunk": prefill_chunk, "first_capacity": first_capacity}
+        for name, value in sizes.items():
             if value < 1:
                 raise InputError(name, value, "must be at least 1")
         self.params, self.config, self.tokenizer, self.mesh = params, config, tokenizer, mesh
-        self.max_length = max_length
+        self.max_length, self.first_capacity = max_length, min(first_capacity, max_length)
         dtype = params["embed"]["embedding"].dtype
         self.cache_dtype = jnp.dtype(cache_dtype or dtype)
         self.compute_dtype = jnp.dtype(compute_dtype or dtype)
@@ -135,7 +137,7 @@ class Session:
     def __init__(self, sampler: Sampler, batch: int):
         self.sampler = sampler
         self.tokens: list[list[int]] = [[] for _ in range(batch)]
-        self.capacity = min(FIRST_CAPACITY, sampler.max_length)
+        self.capacity = sampler.first_capacity
         self._cache = sampler.empty_cache(batch, self.capacity)
         self._logits = jnp.zeros((batch, sampler.config.vocab_size), jnp.float32)
         self.mark()

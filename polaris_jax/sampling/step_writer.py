@@ -137,17 +137,17 @@ class _Trial:
         self.session, self.vocabulary, self.counts, self.notes = manuscript.session, vocabulary, counts, notes
         tokenizer = manuscript.session.sampler.tokenizer
         self._pieces, self._decode = tokenizer.token_bytes(), tokenizer.decode
-        self._told = lambda tokens: on_text(self._decode(tokens), attempt)
-        self.literal, read = manuscript.open(step.prefill)
-        counts.prefilled += read
+        self._on_text = on_text
+        opening = manuscript.open(step.prefill)
+        self.literal, self._old = opening.literal, opening.old
+        counts.prefilled += opening.read
         self.node = seq(self.literal, step.grammar) if self.literal else step.grammar
         self.base = self.session.lengths[0]
         room = self.session.sampler.max_length - self.base - RESERVE
         given = len(tokenizer.encode(self.literal))
         if room <= given:
-            raise InputError(
-                "max_length", self.session.sampler.max_length, f"is used up before {step.name}; raise it or ask for less"
-            )
+            advice = f"is used up before {step.name}; raise it or ask for a shorter book"
+            raise InputError("max_length", self.session.sampler.max_length, advice)
         self.budget = min(step.max_tokens + given, room)
         self.tokens: list[int] = []
         self.logprob, self.drawn = 0.0, 0
@@ -176,13 +176,20 @@ class _Trial:
         before = self.counts.sampled
         stretch = generate(
             self.session, constraint, options, seed=step_seed(self.seed, self.step, self.attempt, cut), budget=budget,
-            counts=self.counts, guard=guard, history=self.tokens, on_tokens=self._told,
+            counts=self.counts, guard=guard, history=self.tokens, on_tokens=self._tell,
         )  # fmt: skip
         self.tokens += stretch.tokens
         self.logprob += stretch.logprob
         self.drawn += self.counts.sampled - before
         self.reason = stretch.reason
         return stretch
+
+    def _tell(self, tokens: list[int]) -> None:
+        """Passes new text on, without what the listener has heard in the step before."""
+        text = self._decode(tokens)
+        new, self._old = text[self._old :], max(self._old - len(text), 0)
+        if new:
+            self._on_text(new, self.attempt)
 
     def _text(self) -> str:
         """What is written, given text included; half a character at the end is left out."""

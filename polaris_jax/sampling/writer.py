@@ -76,8 +76,8 @@ def write_book(
       progress: listens to ``Progress`` events.
 
     Raises:
-      InputError: ``out_dir`` belongs to another prompt, seed, profile, model or settings; the transcript in it was edited
-        beyond recognition; or the book does not fit ``max_length``.
+      InputError: ``out_dir`` belongs to another prompt, seed, profile, model or settings; the transcript in it was
+        edited beyond recognition; or the book does not fit ``max_length``.
       WritingError: a step that no attempt could write. What was written before stays on disk.
     """
     settings = settings or WriterSettings()
@@ -117,9 +117,8 @@ def write_book(
 
     verdict = check(manuscript.text, "strict")
     ledger.finish({"ok": verdict.ok, "violations": [str(violation) for violation in verdict.violations]})
-    files = (
-        ledger.transcript_path, ledger.run_path, export_text(manuscript.text, out_dir), export_epub(manuscript.text, out_dir)
-    )  # fmt: skip
+    exports = export_text(manuscript.text, out_dir), export_epub(manuscript.text, out_dir)
+    files = (ledger.transcript_path, ledger.run_path, *exports)
     reporter.finished()
     return WrittenBook(manuscript.text, verdict, ledger.totals(), files)
 

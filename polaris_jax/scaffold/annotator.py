@@ -1,7 +1,7 @@
 """The seam between the scaffold and whoever reads the prose: a language model, or the offline annotator.
 
-An annotator answers one question per field of the plan, from text and context, in plain values; the builder enforces the
-grammar's limits, so an answer may be too long but must not be missing.
+An annotator answers one question per field of the plan, from text and context, in plain values; the builder enforces
+the grammar's limits, so an answer may be too long but must not be missing.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,9 @@ class Annotator(Protocol):
     ) -> tuple[tuple[Described, ...], tuple[Described, ...]]:
         """Main and side characters from (name, text) of the chapters; both groups non-empty."""
 
-    def archetypes(self, chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound) -> tuple[Described, ...]:
+    def archetypes(
+        self, chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound
+    ) -> tuple[Described, ...]:
         """Role labels without proper names."""
 
     def preview(
@@ -92,6 +94,11 @@ class Annotator(Protocol):
         """Highlight, title, tags and archetype, given the short arc bullets; ``words`` for highlight and archetype."""
 
     def prompts(
-        self, preview: Preview, facts: Sequence[str], chapters: Sequence[tuple[str, str]], context: Context, most_words: int
+        self,
+        preview: Preview,
+        facts: Sequence[str],
+        chapters: Sequence[tuple[str, str]],
+        context: Context,
+        most_words: int,
     ) -> tuple[str, ...]:
         """Four user requests that this book would answer, each of at most about ``most_words`` words."""

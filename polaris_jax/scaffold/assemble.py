@@ -16,7 +16,9 @@ def _count(words: int, per_bullet: int, bound: Bound, least: int = 1) -> Bound:
     return Bound(max(min(least, bound.count), min(bound.count, round(words / per_bullet))), bound.words)
 
 
-def _scene(text: str, annotator: Annotator, context: Context, detail: Detail, taken: set[str], used: frozenset[str]) -> Scene:
+def _scene(
+    text: str, annotator: Annotator, context: Context, detail: Detail, taken: set[str], used: frozenset[str]
+) -> Scene:
     name = limits.one_line(annotator.heading(text, context, frozenset(taken)), limits.MAX_NAME) or "A Scene"
     taken.add(name)
     words = count_words(text)
@@ -49,13 +51,17 @@ def chapter(draft: Draft, annotator: Annotator, context: Context, detail: Detail
     )
 
 
-def _arcs(parts: Sequence[Draft], annotator: Annotator, context: Context, detail: Detail, count: int) -> tuple[Arc, ...]:
+def _arcs(
+    parts: Sequence[Draft], annotator: Annotator, context: Context, detail: Detail, count: int
+) -> tuple[Arc, ...]:
     starts = annotator.arc_starts([draft.text for draft in parts], context, count)
     taken: set[str] = set()
     result = []
     for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
         group = parts[start:end]
-        title = limits.one_line(annotator.heading("\n\n".join(d.text for d in group), context, frozenset(taken)), limits.MAX_NAME)
+        title = limits.one_line(
+            annotator.heading("\n\n".join(d.text for d in group), context, frozenset(taken)), limits.MAX_NAME
+        )
         taken.add(title)
         most = min(80, detail.long.count * (1 if detail.long.count >= 12 else len(group)))
         each = Bound(detail.long_per_chapter, detail.long.words)
@@ -92,10 +98,16 @@ def assemble(
             progress(index + 1, len(parts), draft.name)
     named = [(draft.name, draft.text) for draft in parts]
     arc_list = _arcs(parts, annotator, context, detail, arcs)
-    facts = list(dict.fromkeys(bullet for arc in arc_list for bullet in (arc.short if len(arc_list) > 1 else arc.medium)))
+    facts = list(
+        dict.fromkeys(bullet for arc in arc_list for bullet in (arc.short if len(arc_list) > 1 else arc.medium))
+    )
     seen = annotator.preview(facts, named, context, detail.preview_words)
-    preview = Preview(limits.passage(seen.highlight, 55, 140), limits.title(seen.title), limits.tags(seen.tags),
-                      limits.passage(seen.archetype, 45, 190))
+    preview = Preview(
+        limits.passage(seen.highlight, 55, 140),
+        limits.title(seen.title),
+        limits.tags(seen.tags),
+        limits.passage(seen.archetype, 45, 190),
+    )
     main, side = annotator.characters(named, context, detail.main, detail.side, detail.person)
     prompts = annotator.prompts(preview, facts, named, context, detail.prompt_words)
     prompt = prompts[prompt_index % len(prompts)] if prompts else f"Write the novel {preview.title}."
@@ -105,12 +117,18 @@ def assemble(
         title=preview.title,
         tags=preview.tags,
         archetype=preview.archetype,
-        world_rules=limits.bullets(annotator.world_rules(context, detail.rules), min(detail.rules.count, 90), _NO_SUMMARY),
+        world_rules=limits.bullets(
+            annotator.world_rules(context, detail.rules), min(detail.rules.count, 90), _NO_SUMMARY
+        ),
         arcs=arc_list,
         character_archetypes=limits.described(
-            annotator.archetypes(named, context, detail.archetypes, detail.archetype), detail.archetypes, min(detail.archetype.count, 10)
+            annotator.archetypes(named, context, detail.archetypes, detail.archetype),
+            detail.archetypes,
+            min(detail.archetype.count, 10),
         ),
-        writing_style=limits.bullets(annotator.writing_style(context, detail.style), min(detail.style.count, 40), "Plain prose."),
+        writing_style=limits.bullets(
+            annotator.writing_style(context, detail.style), min(detail.style.count, 40), "Plain prose."
+        ),
         chapters=tuple(chapters),
         main_characters=limits.described(main, min(detail.main, 20), min(detail.person.count, 20)),
         side_characters=limits.described(side, min(detail.side, 20), min(detail.person.count, 20)),

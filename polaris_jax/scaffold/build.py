@@ -20,8 +20,9 @@ def build_books(
 ) -> list[Book]:
     """Plan a novel.
 
-    The full profile gives one book with all the prose. The mini profile gives volumes of consecutive chapters, each chapter
-    cut at a sentence end, such that every rendered transcript measures at most ``profile.budget``; no prose occurs twice.
+    The full profile gives one book with all the prose. The mini profile gives volumes of consecutive chapters, each
+    chapter cut at a sentence end, such that every rendered transcript measures at most ``profile.budget``; no prose
+    occurs twice.
 
     Args:
       prompt_index: which of the book's four prompts to use (pick another per epoch).
@@ -86,7 +87,9 @@ class _Volumes:
             if len(parts) - start == 1 and low == 2:
                 parts[start:] = _halves(parts[start], self.profile.least_words)
         if not books:
-            raise InputError("budget", self.profile.budget, "two short chapters with the smallest plan do not fit; use a larger one")
+            raise InputError(
+                "budget", self.profile.budget, "two short chapters with the smallest plan do not fit; use a larger one"
+            )
         return books
 
     def _attempt(self, parts: list[Draft], detail: Detail, words: int, volume: int) -> tuple[Book, int]:
@@ -164,4 +167,7 @@ def _halves(draft: Draft, least: int) -> list[Draft]:
     if len(runs) < 2:
         return [draft]
     first, second = runs[0].rstrip(), "".join(runs[1:]).strip()
-    return [replace(draft, name=f"{draft.name} (1 of 2)", scenes=(first,)), replace(draft, name=f"{draft.name} (2 of 2)", scenes=(second,))]
+    return [
+        replace(draft, name=f"{draft.name} (1 of 2)", scenes=(first,)),
+        replace(draft, name=f"{draft.name} (2 of 2)", scenes=(second,)),
+    ]

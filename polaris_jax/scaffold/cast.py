@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from polaris_jax.scaffold.annotator import Bound, Context
-from polaris_jax.scaffold.lexicons import AUTHORITY, FUNCTION_WORDS, ROLES
+from polaris_jax.scaffold.lexicons import AUTHORITY, FUNCTION_WORDS, ROLES, word_set
 from polaris_jax.scaffold.names import Entity
 from polaris_jax.scaffold.notes import content, note
 from polaris_jax.scaffold.ranking import candidates, listing, rarely_alike, speakers
 from polaris_jax.scaffold.study import Study, study
 from polaris_jax.trajectory import Described
 
-_OLD = frozenset("old aged elderly grey gray wrinkled stooped ancient grandmother grandfather gran".split())
-_YOUNG = frozenset("boy girl child young lad lass youth school nursery schoolboy little".split())
+_OLD = word_set("old aged elderly grey gray wrinkled stooped ancient grandmother grandfather gran")
+_YOUNG = word_set("boy girl child young lad lass youth school nursery schoolboy little")
 _MAIN_SHARE = 0.35  # of the most named character's mentions
 
 
@@ -69,11 +69,15 @@ def _figures(chapters: tuple[tuple[str, str], ...], context: Context) -> tuple[F
             continue
         used.add(name)
         company = [form for other, _ in _ranked(together[entity]) if (form := other.form_in(context.volume))]
-        things = [w for w, _ in _ranked(near[entity], lambda w, n: n * known.weight(w)) if w in known.nouns and known.weight(w) > 1]
+        things = [
+            w
+            for w, _ in _ranked(near[entity], lambda w, n: n * known.weight(w))
+            if w in known.nouns and known.weight(w) > 1
+        ]
         age = sum(near[entity][w] for w in _YOUNG) - sum(near[entity][w] for w in _OLD)
         found.append(Figure(
-            entity, name, tuple(counts[entity] for counts in per_chapter), talk[entity], tuple(company[:3]), tuple(things[:3]), age,
-        ))  # fmt: skip
+            entity, name, tuple(counts[entity] for counts in per_chapter), talk[entity], tuple(company[:3]),
+        tuple(things[:3]), age, ))  # fmt: skip
     return tuple(sorted(found, key=lambda figure: (-figure.total, figure.name)))
 
 
@@ -95,7 +99,9 @@ def role_of(figure: Figure, known: Study, text: str) -> str | None:
     return None
 
 
-def describe(figure: Figure, chapters: Sequence[tuple[str, str]], context: Context, bound: Bound, used: list[str]) -> Described:
+def describe(
+    figure: Figure, chapters: Sequence[tuple[str, str]], context: Context, bound: Bound, used: list[str]
+) -> Described:
     """A character with bullets: role, a deed, company, things, and where they appear."""
     known = study(context.novel)
     lines: list[str] = []
@@ -118,7 +124,9 @@ def describe(figure: Figure, chapters: Sequence[tuple[str, str]], context: Conte
         whole = "every chapter" if len(present) == len(chapters) else f"{len(present)} of {len(chapters)} chapters"
         lines.append(f"Appears in {whole} and is named {figure.total} time{'s' * (figure.total > 1)}.")
     if figure.speech:
-        lines.append("Takes a speaking part more than once." if figure.speech > 1 else "Has a small but distinct speaking part.")
+        lines.append(
+            "Takes a speaking part more than once." if figure.speech > 1 else "Has a small but distinct speaking part."
+        )
     kept = [line for line in lines if known.copies(line) is None and len(line.split()) <= max(bound.words, 14)]
     return Described(figure.name, tuple(kept[: bound.count]) or ("Is named in passing and never explained.",))
 
@@ -161,11 +169,16 @@ _ARCHETYPES = {
                       "Forces a choice that the others had put off."),
     "The Quiet Presence": ("Says little and is felt mainly through what is done.",
                            "Stands at the edge of events and outlasts them."),
-    "The Community": ("Watches, judges and remembers as one body.", "Closes around its own when a stranger asks questions."),
+    "The Community": (
+        "Watches, judges and remembers as one body.",
+        "Closes around its own when a stranger asks questions.",
+    ),
 }  # fmt: skip
 
 
-def archetypes(chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound) -> tuple[Described, ...]:
+def archetypes(
+    chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound
+) -> tuple[Described, ...]:
     """Roles this cast plays, without proper names; the first bullet of each is tied to what its figure is seen with."""
     cast = figures(chapters, context)
     half = len(chapters) // 2
@@ -181,7 +194,11 @@ def archetypes(chapters: Sequence[tuple[str, str]], context: Context, count: int
 
     take("The Driving Figure", lambda f: True, lambda f: f.total)
     lead = cast[0].name if cast else ""
-    take("The Voice of Authority", lambda f: AUTHORITY & set(" ".join(f.entity.aliases).lower().replace(".", "").split()), lambda f: f.total)
+    take(
+        "The Voice of Authority",
+        lambda f: AUTHORITY & set(" ".join(f.entity.aliases).lower().replace(".", "").split()),
+        lambda f: f.total,
+    )
     take("The Close Companion", lambda f: lead in f.company, lambda f: f.total)
     take("The Elder", lambda f: f.age < -1, lambda f: -f.age)
     take("The Young Onlooker", lambda f: f.age > 1, lambda f: f.age)

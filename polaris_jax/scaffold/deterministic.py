@@ -1,7 +1,7 @@
 """The offline annotator: no model, no network, the same notes every time.
 
-It extracts rather than invents: notes are rewritten sentences of the book, and everything else is counted. The craft is in
-``notes`` (rewriting), ``ranking`` (choosing), ``cast``, ``world`` and ``pitch`` (counting).
+It extracts rather than invents: notes are rewritten sentences of the book, and everything else is counted. The craft
+is in ``notes`` (rewriting), ``ranking`` (choosing), ``cast``, ``world`` and ``pitch`` (counting).
 """
 
 from collections import Counter
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from polaris_jax.scaffold import cast, pitch, vectors, world
 from polaris_jax.scaffold.annotator import Bound, Context, Preview
+from polaris_jax.scaffold.lexicons import word_set
 from polaris_jax.scaffold.notes import content, original, speaks
 from polaris_jax.scaffold.ranking import conversation, notes_from, rarely_alike
 from polaris_jax.scaffold.study import noun_phrases, study
 from polaris_jax.trajectory import Described, Vector
 
-_SMALL = frozenset("a an the of in on at to and for".split())
+_SMALL = word_set("a an the of in on at to and for")
 
 
 def _title_case(phrase: str) -> str:
@@ -47,7 +48,9 @@ class DeterministicAnnotator:
     def _labels(self, text: str, context: Context) -> list[str]:
         """Names a passage could bear, the most telling first."""
         people, things = self._people(text, context), self._things(text, context)
-        places = [f for e in study(context.novel).mentioned(text) if not e.person and (f := e.form_in(text, full=False))]
+        places = [
+            f for e in study(context.novel).mentioned(text) if not e.person and (f := e.form_in(text, full=False))
+        ]
         labels = [f"The {_title_case(things[0])}"] if things else []
         labels += [f"{people[0]} and the {_title_case(thing)}" for thing in things[:3]] if people else []
         labels += [f"The {_title_case(thing)}" for thing in things[1:4]]
@@ -96,10 +99,16 @@ class DeterministicAnnotator:
     def compress(self, bullets: Sequence[str], context: Context, bound: Bound) -> tuple[str, ...]:
         known = study(context.novel)
         step = max(1.0, len(bullets) / bound.count)
-        weights = [sum(known.weight(word) for word in content(line)) / (4 + len(line.split())) for line in bullets]
+        weights = [
+            sum(known.weight(word) for word in content(line)) / (4 + len(line.split()))
+            + 0.8 * (not known.name_parts.isdisjoint(line.split()))
+            for line in bullets
+        ]
         chosen = []
         for stretch in range(min(bound.count, len(bullets))):
-            window = range(int(stretch * step), max(int(stretch * step) + 1, min(len(bullets), int((stretch + 1) * step))))
+            window = range(
+                int(stretch * step), max(int(stretch * step) + 1, min(len(bullets), int((stretch + 1) * step)))
+            )
             chosen.append(max(window, key=lambda i: (weights[i], -i)))
         lines = []
         for index in chosen:
@@ -137,7 +146,9 @@ class DeterministicAnnotator:
     ) -> tuple[tuple[Described, ...], tuple[Described, ...]]:
         return cast.characters(chapters, context, main, side, bound)
 
-    def archetypes(self, chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound) -> tuple[Described, ...]:
+    def archetypes(
+        self, chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound
+    ) -> tuple[Described, ...]:
         return cast.archetypes(chapters, context, count, bound)
 
     def preview(
@@ -146,7 +157,12 @@ class DeterministicAnnotator:
         return pitch.preview(facts, context, chapters, words)
 
     def prompts(
-        self, preview: Preview, facts: Sequence[str], chapters: Sequence[tuple[str, str]], context: Context, most_words: int
+        self,
+        preview: Preview,
+        facts: Sequence[str],
+        chapters: Sequence[tuple[str, str]],
+        context: Context,
+        most_words: int,
     ) -> tuple[str, ...]:
         return pitch.prompts(preview, facts, context, chapters, most_words)
 

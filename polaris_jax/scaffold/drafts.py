@@ -65,8 +65,10 @@ def drafts(novel: Novel, max_words: int | None) -> list[Draft]:
     """
     if not novel.accepted:
         raise InputError("novel", novel.path, novel.reason or "the library did not accept it as a novel")
-    found = [Draft(one_line(chapter.name, 110) or f"Chapter {i}", _clean_scenes(chapter.scenes or (chapter.text,)))
-             for i, chapter in enumerate(novel.chapters, 1)]
+    found = [
+        Draft(one_line(chapter.name, 110) or f"Chapter {i}", _clean_scenes(chapter.scenes or (chapter.text,)))
+        for i, chapter in enumerate(novel.chapters, 1)
+    ]
     found = _merge_short([draft for draft in found if draft.scenes])
     if max_words:
         found = [part for draft in found for part in _split(draft, max_words)]
@@ -125,22 +127,22 @@ def _units(text: str, most: int) -> list[str]:
 
 
 def _split(draft: Draft, most: int, spare: bool = True) -> list[Draft]:
-    """``name (i of k)`` parts of near-equal length, at scene borders where they fall well; ``spare`` allows 5 % excess."""
+    """``name (i of k)`` parts of near-equal length, cut at paragraph or sentence ends; ``spare`` allows 5 % excess."""
     words = draft.words
     if words <= most * (1.05 if spare else 1) or words < 2:
         return [draft]
     parts = -(-words // most)
     goal = -(-words // parts)
-    units = [unit for scene in draft.scenes for unit in pieces(scene, max(1, min(SCENE_MOST, goal)))]
-    groups: list[list[str]] = [[]]
+    groups: list[dict[int, str]] = [{}]  # per part: scene number -> its prose in this part
     size = 0
-    for unit in units:
-        if groups[-1] and size + count_words(unit) / 2 > goal and len(groups) < parts:
-            groups.append([])
-            size = 0
-        groups[-1].append(unit)
-        size += count_words(unit)
-    cleaned = [_clean_scenes(tuple(group)) for group in groups]
+    for number, scene in enumerate(draft.scenes):
+        for unit in pieces(scene, max(1, goal // 20)):
+            if groups[-1] and size + count_words(unit) / 2 > goal and len(groups) < parts:
+                groups.append({})
+                size = 0
+            groups[-1][number] = groups[-1].get(number, "") + unit
+            size += count_words(unit)
+    cleaned = [_clean_scenes(tuple(group.values())) for group in groups]
     return [Draft(f"{draft.name} ({i} of {len(cleaned)})", scenes) for i, scenes in enumerate(cleaned, 1)]
 
 
@@ -179,7 +181,8 @@ def cut(draft: Draft, most: int) -> Draft:
 
 
 def fit_scenes(scenes: tuple[str, ...], most: int) -> tuple[str, ...]:
-    """Between one and ``most`` scenes of 60 to 2,500 words where the chapter allows it; their concatenation is unchanged."""
+    """Between one and ``most`` scenes of 60 to 2,500 words where the chapter allows it; their concatenation is
+    unchanged."""
     parts = [piece for scene in scenes for piece in pieces(scene, SCENE_MOST)]
     while len(parts) > 1:
         sizes = [count_words(part) for part in parts]

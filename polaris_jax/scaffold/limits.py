@@ -10,7 +10,7 @@ MAX_BULLET, MAX_NAME, MAX_FOCUS, MAX_PERSPECTIVE = 300, 120, 65, 200
 _LETTER = "A-Za-z0-9À-ÖØ-öø-ÿĀ-ſ"
 _PUNCTUATION = "&'\"`´/().,:;!?+—–“”‘’…-"
 _PAD = (
-    "The story is told for its people and its places, and for the moment at which an ordinary day stops being ordinary.",
+    "The story is told for its people and its places, and for the moment when an ordinary day stops being ordinary.",
     "What begins as a small disturbance is followed patiently until everyone concerned has had to choose.",
     "Nothing is explained before its time, and the last pages change the meaning of the first.",
     "It is a book about what is owed, what is hidden, and what remains when both are known.",
@@ -20,7 +20,11 @@ _PAD = (
 def one_line(text: str, most: int) -> str:
     """A single clean line of at most ``most`` characters that cannot be mistaken for markup."""
     text = unicodedata.normalize("NFC", text).replace("<|", "< |").replace("```", "'''")
-    text = " ".join("".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text).split()).lstrip("#").strip()
+    text = (
+        " ".join("".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text).split())
+        .lstrip("#")
+        .strip()
+    )
     if len(text) > most:
         text = text[:most].rsplit(" ", 1)[0].strip() or text[:most]
     return text
@@ -49,7 +53,8 @@ def described(groups: Sequence[Described], most: int, bullets_each: int) -> tupl
 
 
 def preview_words(text: str) -> list[str]:
-    """The words of ``text`` in the preview alphabet: Latin letters, digits and common punctuation, at most one mark in front."""
+    """The words of ``text`` in the preview alphabet: Latin letters, digits and common punctuation, at most one
+    mark in front."""
     found = []
     for token in unicodedata.normalize("NFC", text).split():
         token = re.sub(f"[^{_LETTER}{re.escape(_PUNCTUATION)}]", "", token)

@@ -1,17 +1,28 @@
 """Who and where: proper names of a novel, grouped into people and places without a model.
 
-A word is a name when it stands capitalised inside sentences and hardly ever in lower case. Neighbouring words then vote:
-speech verbs and titles make a person, prepositions of place make a place.
+A word is a name when it stands capitalised inside sentences and hardly ever in lower case. Neighbouring words then
+vote: speech verbs and titles make a person, prepositions of place make a place.
 """
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from polaris_jax.scaffold.lexicons import FUNCTION_WORDS, NOT_NAMES, SPEECH_VERBS, TITLES, TITLES_FEMALE, TITLES_MALE
+from polaris_jax.scaffold.lexicons import (
+    FUNCTION_WORDS,
+    NOT_NAMES,
+    SPEECH_VERBS,
+    TITLES,
+    TITLES_FEMALE,
+    TITLES_MALE,
+    word_set,
+)
 from polaris_jax.scaffold.sentences import WORD
 from polaris_jax.scaffold.verbs import is_past
 
-_PLACE_BEFORE = frozenset("in at near into through across over from toward towards around".split())
+# words that do not begin with a small ASCII letter: scanning only these makes finding names cheap
+_CAPITALISED = re.compile(r"(?<![^\W_])(?<!['’])[^\W_a-z][^\W_]*(?:['’][^\W_]+)*")
+_PLACE_BEFORE = word_set("in at near into through across over from toward towards around")
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,16 @@ def name_words(text: str) -> frozenset[str]:
             lower[word] += 1
         elif word[0].isupper() and len(word) > 1 and word[1:].islower() and word.isalpha():
             before = text[max(0, match.start() - 2) : match.start()]
-            if len(before) == 2 and (before[1] == " " and (before[0].isalnum() or before[0] in ",;’'-.")) and not _opens(text, match.start()):
+            if (
+                len(before) == 2
+                and (before[1] == " " and (before[0].isalnum() or before[0] in ",;’'-."))
+                and not _opens(text, match.start())
+            ):
                 inside[word] += 1
     floor = 2 if sum(lower.values()) > 20_000 else 1
     return frozenset(
-        word for word, n in inside.items()
+        word
+        for word, n in inside.items()
         if n >= floor and n > 1.5 * lower[word.lower()] and word.lower() not in NOT_NAMES | TITLES | FUNCTION_WORDS
     )
 
@@ -99,7 +115,14 @@ def _belongs(text: str, before: tuple[str, int, int], start: int) -> bool:
     """Whether the capitalised word just before a name is part of it: ``Black Dog``, but not the first of a sentence."""
     word, first, end = before
     inside = first > 1 and text[first - 1] == " " and (text[first - 2].isalnum() or text[first - 2] in ",;")
-    return text[end:start] == " " and inside and len(word) > 2 and word.isalpha() and not word.isupper() and word.lower() not in FUNCTION_WORDS | TITLES
+    return (
+        text[end:start] == " "
+        and inside
+        and len(word) > 2
+        and word.isalpha()
+        and not word.isupper()
+        and word.lower() not in FUNCTION_WORDS | TITLES
+    )
 
 
 def mentions(text: str, names: frozenset[str]) -> list[Mention]:
@@ -116,7 +139,7 @@ def mentions(text: str, names: frozenset[str]) -> list[Mention]:
             found.append(Mention(text[run[0][1] : end].replace("\n", " "), core, title, run[0][1], end))
         run.clear()
 
-    for match in WORD.finditer(text):
+    for match in _CAPITALISED.finditer(text):
         word, start = match.group(), match.start()
         if not word[0].isupper():
             if run:
@@ -207,8 +230,14 @@ def _group(surfaces: dict, votes: dict) -> tuple[Entity, ...]:
             forms.update(surfaces[key])
             vote.update(votes[key])
         titled = any(key[0] for key in members[head])
-        person = titled or vote["person"] > vote["place"] + 2 * vote["the"] or (vote["place"] == 0 == vote["the"] and vote["m"] + vote["f"] > 1)
-        gender = next((genders[key] for key in members[head] if key[0] and genders[key] != "?"), "") or _gender("", vote)
+        person = (
+            titled
+            or vote["person"] > vote["place"] + 2 * vote["the"]
+            or (vote["place"] == 0 == vote["the"] and vote["m"] + vote["f"] > 1)
+        )
+        gender = next((genders[key] for key in members[head] if key[0] and genders[key] != "?"), "") or _gender(
+            "", vote
+        )
         aliases = tuple(sorted(forms, key=lambda form: (-forms[form], form)))
         if person or vote["place"] > 0:
             entities.append(Entity(aliases, sum(forms.values()), bool(person), gender))

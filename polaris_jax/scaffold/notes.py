@@ -6,38 +6,109 @@ the prose survives (trajectory specification 2.6) by swapping plain words and sh
 
 import re
 
-from polaris_jax.scaffold.lexicons import ADVERBS, CONJUNCTIONS, DETERMINERS, FUNCTION_WORDS, PREPOSITIONS, SUBJECT_PRONOUNS
-from polaris_jax.scaffold.names import Entity
+from polaris_jax.scaffold.lexicons import (
+    ADVERBS,
+    CONJUNCTIONS,
+    DETERMINERS,
+    FUNCTION_WORDS,
+    PREPOSITIONS,
+    SUBJECT_PRONOUNS,
+    word_set,
+)
 from polaris_jax.scaffold.study import Study
 from polaris_jax.scaffold.verbs import IRREGULAR, base_form, is_past, third_person, to_present
 
 MAX_CHARS = 280
 _TOKEN = re.compile(r"(?:Mr|Mrs|Dr|St|Ms)\.|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_")
-_LEADING = frozenset("and but so then now well however thus yet for indeed still or therefore meanwhile besides nor moreover accordingly".split())
-_SUBORDINATE = frozenset("when while as if though although because since after before once until till whenever unless at in on for by with to from upon".split())
-_SUBORDINATORS = frozenset("who which whom whose when while if because where whenever unless although though that as until till".split())
-_CUT_BEFORE = (PREPOSITIONS | CONJUNCTIONS) - frozenset("of than that like past near round down off out up over while for so".split())
+_LEADING = word_set(
+    "and but so then now well however thus yet for indeed still or therefore meanwhile besides nor moreover accordingly"
+)
+_SUBORDINATE = word_set(
+    "when while as if though although because since after before once until till whenever unless at in on for by "
+    "with to from upon"
+)
+_SUBORDINATORS = word_set(
+    "who which whom whose when while if because where whenever unless although though that as until till"
+)
+_CUT_BEFORE = (PREPOSITIONS | CONJUNCTIONS) - word_set(
+    "of than that like past near round down off out up over while for so"
+)
 _SWAPS = {
-    "upon": "on", "which": "that", "till": "until", "towards": "toward", "little": "small", "great": "large", "big": "large",
-    "presently": "soon", "perhaps": "maybe", "nearly": "almost", "began": "started", "quite": "", "very": "", "rather": "",
-    "again": "once more", "round": "around", "just": "", "only": "merely", "also": "too", "beside": "next to",
-    "among": "amid", "amongst": "amid", "immediately": "at once", "enough": "sufficiently", "all": "", "own": "",
-    "even": "", "indeed": "", "then": "", "still": "", "however": "", "about": "around", "near": "close to", "large": "big",
-    "small": "little", "behind": "at the back of", "beneath": "under", "always": "ever", "another": "a further",
+    "upon": "on",
+    "which": "that",
+    "till": "until",
+    "towards": "toward",
+    "great": "large",
+    "big": "large",
+    "presently": "soon",
+    "perhaps": "maybe",
+    "nearly": "almost",
+    "began": "started",
+    "quite": "",
+    "very": "",
+    "rather": "",
+    "again": "once more",
+    "round": "around",
+    "just": "",
+    "only": "merely",
+    "also": "too",
+    "beside": "next to",
+    "among": "amid",
+    "amongst": "amid",
+    "immediately": "at once",
+    "enough": "sufficiently",
+    "all": "",
+    "own": "",
+    "even": "",
+    "indeed": "",
+    "then": "",
+    "still": "",
+    "however": "",
+    "about": "around",
+    "near": "close to",
+    "large": "big",
+    "behind": "at the back of",
+    "beneath": "under",
+    "always": "ever",
+    "another": "a further",
 }
-_NARRATOR = {"i": "the narrator", "me": "the narrator", "my": "the narrator's", "mine": "the narrator's", "myself": "the narrator",
-             "we": "they", "us": "them", "our": "their", "ours": "theirs", "ourselves": "themselves",
-             "i'd": "the narrator had", "i'll": "the narrator will", "i've": "the narrator has", "i'm": "the narrator is", "am": "is"}
-_SAYS_NOW = frozenset("remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go own confess".split())
-_PRESENT = frozenset("is are has have does do can will must may".split())
+_NARRATOR = {
+    "i": "the narrator",
+    "me": "the narrator",
+    "my": "the narrator's",
+    "mine": "the narrator's",
+    "myself": "the narrator",
+    "we": "they",
+    "us": "them",
+    "our": "their",
+    "ours": "theirs",
+    "ourselves": "themselves",
+    "i'd": "the narrator had",
+    "i'll": "the narrator will",
+    "i've": "the narrator has",
+    "i'm": "the narrator is",
+    "am": "is",
+}
+_SAYS_NOW = word_set(
+    "remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go "
+    "own confess"
+)
+_PRESENT = word_set("is are has have does do can will must may")
 _PRESENT_IRREGULAR = frozenset(third_person(base) for base in IRREGULAR.values())
-_LOOSE_END = (PREPOSITIONS | CONJUNCTIONS | DETERMINERS | (ADVERBS - frozenset("away back together again there here home well soon already".split()))
-              | frozenset("who whom whose which what is are was were be been has have had will can would could may might must shall should "
-                          "do does did he she they we i it's mr mrs very".split())) - frozenset("her this that up down off out over in on round".split())
+_LOOSE_END = (
+    PREPOSITIONS
+    | CONJUNCTIONS
+    | DETERMINERS
+    | (ADVERBS - word_set("away back together again there here home well soon already"))
+    | word_set(
+        "who whom whose which what is are was were be been has have had will can would could may might must shall "
+        "should do does did he she they we i it's mr mrs very"
+    )
+) - word_set("her this that up down off out over in on round")
 
 
 def _clean(sentence: str) -> str:
-    text = sentence.replace("_", "").strip(" “”\"‘’«»")
+    text = sentence.replace("_", "").strip(' “”"‘’«»')
     text = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*", " ", text)
     parts = re.split(r"\s*(?:—|–|--+)\s*", text)
     if len(parts) > 2 and parts[0] and parts[2][:1].islower():  # an aside between dashes
@@ -52,16 +123,19 @@ def _has_verb(clause: str, known: Study) -> bool:
 
 
 def clauses(sentence: str, known: Study, budget: int) -> str:
-    """The head of a sentence: an opening adverbial goes, then whole comma-clauses follow while they fit ``budget`` words."""
+    """The head of a sentence: an opening adverbial goes, then whole comma-clauses follow while they fit
+    ``budget`` words."""
     text = _clean(sentence)
     parts = [part.strip() for part in re.split(r"[;:]", text) if part.strip()]
-    body = next((part for part in parts if len(part.split()) >= 5 and _has_verb(part, known)), parts[0] if parts else "")
+    body = next(
+        (part for part in parts if len(part.split()) >= 5 and _has_verb(part, known)), parts[0] if parts else ""
+    )
     pieces = [piece.strip() for piece in body.rstrip(".!?…").split(",") if piece.strip()]
     while len(pieces) > 1:
         opening = pieces[0].split()
         rest = " ".join(pieces[1:]).split()
         skippable = len(opening) <= 3 or opening[0].lower() in _SUBORDINATE or opening[0].lower().endswith("ing")
-        starts = rest[0].lower() in DETERMINERS | frozenset("i he she they we it there".split()) or rest[0][0].isupper()
+        starts = rest[0].lower() in DETERMINERS | word_set("i he she they we it there") or rest[0][0].isupper()
         if skippable and starts and len(rest) >= 5 and not (len(opening) <= 3 and _has_verb(pieces[0], known)):
             pieces.pop(0)
         else:
@@ -137,7 +211,9 @@ def _named(tokens: list[str], referents: dict[str, str], known: Study) -> list[s
             result.append(token)
             continue
         following = tokens[index + 1].lower() if index + 1 < len(tokens) else "."
-        owns = token.lower() == "his" or (token.lower() == "her" and following[0].isalpha() and following not in FUNCTION_WORDS)
+        owns = token.lower() == "his" or (
+            token.lower() == "her" and following[0].isalpha() and following not in FUNCTION_WORDS
+        )
         del left[_PRONOUN_GENDER[token.lower()]]
         parts = _TOKEN.findall(name)
         result += [*parts[:-1], parts[-1] + ("'" if parts[-1].endswith("s") else "'s") * owns]
@@ -149,8 +225,8 @@ def note(sentence: str, known: Study, budget: int = 24, referents: dict[str, str
 
     Args:
       budget: most words to keep, 5-45.
-      referents: the last named man (``m``) and woman (``f``) before the sentence; the first pronoun for each is replaced
-        unless the sentence names somebody before it.
+      referents: the last named man (``m``) and woman (``f``) before the sentence; the first pronoun for each is
+        replaced unless the sentence names somebody before it.
     """
     tokens = _TOKEN.findall(clauses(sentence, known, budget))
     if len(tokens) < 4:
@@ -221,7 +297,12 @@ def _break_copy(tokens: list[str], hit: int) -> list[str] | None:
             if not swap and tail and index:
                 return [*tokens[: index - 1], tokens[index - 1] + ",", *tokens[index + 1 :]]
             return [*tokens[:index], *([swap + tail] if swap else []), *tokens[index + 1 :]]
-        if word.endswith("ly") and len(word) > 5 and tokens[index].islower() and word not in ("family", "early", "lonely", "reply"):
+        if (
+            word.endswith("ly")
+            and len(word) > 5
+            and tokens[index].islower()
+            and word not in ("family", "early", "lonely", "reply")
+        ):
             return [*tokens[:index], *tokens[index + 1 :]]
     for end in range(last, 4, -1):
         if tokens[end].lower() in _CUT_BEFORE or tokens[end - 1].endswith(","):
@@ -245,9 +326,13 @@ def _trim(tokens: list[str]) -> list[str]:
 def speaks(line: str, known: Study) -> bool:
     """Whether a note has a recognisable present-tense verb (plural forms may be missed)."""
     return any(
-        word in _PRESENT or (word.endswith("s") and not {word[:-1] + "ed", word[:-1] + "d", word[:-2] + "ed"}.isdisjoint(known.vocabulary))
+        word in _PRESENT
+        or (
+            word.endswith("s")
+            and not {word[:-1] + "ed", word[:-1] + "d", word[:-2] + "ed"}.isdisjoint(known.vocabulary)
+        )
         or word in _PRESENT_IRREGULAR
-        for word in re.findall(r"[a-z]+", line)
+        for word in re.findall(r"\b[a-z]+\b", line)
     )
 
 
@@ -258,8 +343,3 @@ def content(text: str) -> frozenset[str]:
         if token not in FUNCTION_WORDS and len(token) > 2:
             found.add(base_form(token) or token.removesuffix("s"))
     return frozenset(found)
-
-
-def name_for(entity: Entity, text: str) -> str | None:
-    """The form under which ``text`` knows an entity, preferring the everyday one."""
-    return entity.form_in(text, full=False)

@@ -17,8 +17,16 @@ PROMPTS_PER_BOOK = 4
 _LENGTHS = ((0.15, 3, 12, 0), (0.25, 15, 60, 1), (0.35, 100, 250, 5), (0.25, 250, 600, 8))
 _REGISTERS = {
     "neutral": ("Write {kind}.", "The novel should", "Give me the story itself and nothing before it."),
-    "casual": ("I'd love to read {kind}.", "It would be great if it could", "Just dive straight in, no introduction needed."),
-    "formal": ("Please compose {kind}.", "The work is expected to", "Kindly begin with the text itself, without prefatory remarks."),
+    "casual": (
+        "I'd love to read {kind}.",
+        "It would be great if it could",
+        "Just dive straight in, no introduction needed.",
+    ),
+    "formal": (
+        "Please compose {kind}.",
+        "The work is expected to",
+        "Kindly begin with the text itself, without prefatory remarks.",
+    ),
     "urgent": ("I need {kind}, and soon.", "It has to", "No preamble, please; begin at once."),
 }
 
@@ -50,8 +58,11 @@ def highlight(facts: Sequence[str], context: Context, chapters: Sequence[tuple[s
     opening = f"{scene}{teller} {lead} through a chain of events that begins quietly and does not stay quiet."
     rest = [
         *(facts[len(facts) * i // 4] for i in range(min(3, len(facts)))),
-        f"Around them stand {listing(cast[1:])}, each with a claim of their own." if len(cast) > 1 else "Nobody else is named for long.",
-        f"What looks like a small matter of {listing(['the ' + t for t in things[:2]])} grows until it touches everyone." if len(things) > 1
+        f"Around them stand {listing(cast[1:])}, each with a claim of their own."
+        if len(cast) > 1
+        else "Nobody else is named for long.",
+        f"A small matter of {listing(['the ' + t for t in things[:2]])} grows until it touches everyone."
+        if len(things) > 1
         else "What looks like a small matter grows until it touches everyone.",
         "By the end the question is no longer what happened, but who is ready to answer for it.",
         "Every step is shown through plain things and plain talk, and the cost is counted last.",
@@ -67,20 +78,32 @@ def archetype(context: Context, aim: int) -> str:
     first, second = genres(context, 2)
     kind = first if first.endswith(("story", "tale", "romance")) else f"story of {first}"
     voice = "told by someone who was there" if known.first_person else "told from close behind its people"
-    drive = ("deeds and danger" if vector.action > 40 else "talk and what it hides" if vector.dialog > 45
-             else "affection and its price" if vector.romantic > 35 else "watching, waiting and finding out")
+    drive = (
+        "deeds and danger"
+        if vector.action > 40
+        else "talk and what it hides"
+        if vector.dialog > 45
+        else "affection and its price"
+        if vector.romantic > 35
+        else "watching, waiting and finding out"
+    )
     return _sentences_within([
         f"{_article(kind).capitalize()} with a strain of {second}, {voice}.",
         f"Its engine is {drive}; the pressure rises by small steps rather than by sudden turns.",
-        "A settled order is disturbed, someone is drawn further in than was meant, and each attempt to set things right uncovers more.",
+        "A settled order is disturbed, someone is drawn further in than was meant, "
+            "and each attempt to set things right uncovers more.",
         "The book belongs with stories in which character decides the outcome and the setting keeps the score.",
         "It asks for patience with detail and repays it when the details come back changed.",
     ], aim, 150)  # fmt: skip
 
 
-def preview(facts: Sequence[str], context: Context, chapters: Sequence[tuple[str, str]], words: tuple[int, int]) -> Preview:
+def preview(
+    facts: Sequence[str], context: Context, chapters: Sequence[tuple[str, str]], words: tuple[int, int]
+) -> Preview:
     """The book at a glance, from counts and the short arc bullets."""
-    return Preview(highlight(facts, context, chapters, words[0]), context.title, tuple(tags(context)), archetype(context, words[1]))
+    return Preview(
+        highlight(facts, context, chapters, words[0]), context.title, tuple(tags(context)), archetype(context, words[1])
+    )
 
 
 def prompts(
@@ -110,11 +133,12 @@ def _prompt(rng: random.Random, size, seen: Preview, facts, context: Context, ch
         return short if count_words(short) <= 12 and rng.random() < 0.6 else f"{genre.capitalize()}{place}"
     near = lambda n: round(n * rng.uniform(0.9, 1.1))  # noqa: E731
     target = near(count_words(context.volume))
+    length = max(50, round(target, -2 if target > 1000 else -1))
     wishes = [
         (0.9, f"{wish} be {seen.tags[1]}, with {seen.tags[3]}." if len(seen.tags) > 3 else ""),
-        (0.8, f"At the centre stands {cast[0]}." if cast else "At the centre stands one person whose name matters little."),
+        (0.8, f"At the centre stands {cast[0]}." if cast else "At the centre stands one person."),
         (0.7, f"Set it in {listing(where)}." if where else ""),
-        (0.7, f"Aim for about {max(50, round(target, -2 if target > 1000 else -1))} words in {max(2, near(len(chapters)))} chapters."),
+        (0.7, f"Aim for about {length} words in {max(2, near(len(chapters)))} chapters."),
         (0.5, f"Other people who must appear: {listing(cast[1:])}." if len(cast) > 1 else ""),
         (0.2, f"Call it {seen.title}." if seen.title else ""),
         (0.5, "The ending should follow from what people did, not from luck."),

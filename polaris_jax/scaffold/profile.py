@@ -42,23 +42,27 @@ class Detail:
 
 
 ROOMY = Detail(
-    scenes=12, scene=Bound(8, 26), scene_words=120, chapter=Bound(24, 20), chapter_words=350, long_per_chapter=2,
-    long=Bound(80, 22), medium=Bound(40, 18), short=Bound(6, 16), rules=Bound(14, 22), archetypes=8, archetype=Bound(3, 24),
+    scenes=12, scene=Bound(8, 26), scene_words=120, chapter=Bound(24, 20), chapter_words=140, long_per_chapter=2,
+    long=Bound(80, 22), medium=Bound(40, 18), short=Bound(6, 16), rules=Bound(14, 22),
+    archetypes=8, archetype=Bound(3, 24),
     style=Bound(9, 24), main=8, side=14, person=Bound(5, 24), focuses=4, prompt_words=600, preview_words=(75, 70),
 )  # fmt: skip
 MEDIUM = Detail(
     scenes=4, scene=Bound(3, 18), scene_words=100, chapter=Bound(5, 16), chapter_words=120, long_per_chapter=2,
-    long=Bound(12, 16), medium=Bound(4, 14), short=Bound(2, 12), rules=Bound(5, 16), archetypes=4, archetype=Bound(2, 20),
+    long=Bound(12, 16), medium=Bound(4, 14), short=Bound(2, 12), rules=Bound(5, 16),
+    archetypes=4, archetype=Bound(2, 20),
     style=Bound(4, 20), main=3, side=5, person=Bound(3, 18), focuses=3, prompt_words=250, preview_words=(65, 60),
 )  # fmt: skip
 SMALL = Detail(
     scenes=2, scene=Bound(2, 14), scene_words=90, chapter=Bound(3, 14), chapter_words=80, long_per_chapter=1,
-    long=Bound(6, 14), medium=Bound(2, 12), short=Bound(1, 12), rules=Bound(3, 16), archetypes=2, archetype=Bound(2, 20),
+    long=Bound(6, 14), medium=Bound(2, 12), short=Bound(1, 12), rules=Bound(3, 16),
+    archetypes=2, archetype=Bound(2, 20),
     style=Bound(3, 20), main=2, side=3, person=Bound(2, 14), focuses=2, prompt_words=60, preview_words=(55, 45),
 )  # fmt: skip
 TINY = Detail(
     scenes=2, scene=Bound(1, 12), scene_words=80, chapter=Bound(2, 12), chapter_words=80, long_per_chapter=1,
-    long=Bound(2, 12), medium=Bound(1, 12), short=Bound(1, 12), rules=Bound(2, 14), archetypes=1, archetype=Bound(1, 20),
+    long=Bound(2, 12), medium=Bound(1, 12), short=Bound(1, 12), rules=Bound(2, 14),
+    archetypes=1, archetype=Bound(1, 20),
     style=Bound(2, 20), main=1, side=2, person=Bound(1, 14), focuses=2, prompt_words=60, preview_words=(55, 45),
 )  # fmt: skip
 

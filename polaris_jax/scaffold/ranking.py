@@ -11,7 +11,7 @@ from polaris_jax.scaffold.notes import content, note
 from polaris_jax.scaffold.sentences import narration, sentences, words
 from polaris_jax.scaffold.study import Study, central_words, study
 
-_TALKATIVE = 0.45  # from this share of speech on, a passage gets a note about its conversation
+_UNNAMED = "The talk turns on"
 _MEMORY = 3  # sentences after which a pronoun is no longer resolved
 _ROLE = re.compile(rf"\b(the|this|our) (?:[a-z]+ )?({'|'.join(sorted(ROLES_FEMALE | ROLES_MALE))})\b", re.I)
 _ALIKE = 0.55  # notes sharing more of their content words than this say the same thing
@@ -52,15 +52,25 @@ def candidates(text: str, novel: str) -> tuple[Candidate, ...]:
             score += 0.8 * bool(named and named[0][1] < 12)  # a name near the front is the subject
             score += 0.3 * (place == 0) + 0.3 * (place == len(found) - 1) + 0.6 * bool(subject)
             score -= 0.8 * (tokens[0] in ("it", "there", "this", "that", "what", "they", "these", "such", "if", "nor"))
-            score -= 1.2 * (tokens[0] in ("he", "she") and not subject) + 1.5 * sentence.text.rstrip("”’\"'").endswith("?")
+            score -= 1.2 * (tokens[0] in ("he", "she") and not subject) + 1.5 * sentence.text.rstrip("”’\"'").endswith(
+                "?"
+            )
             score -= 0.5 * (len(tokens) < 7) + 0.7 * ("you" in tokens or "your" in tokens)
             result.append(Candidate(place, score, sentence.text, subject, tuple(sorted(recent.items()))))
-        told = narration(sentence.text, known.quotes) if 0 < sentence.quoted < 1 else sentence.text * (sentence.quoted == 0)
-        spots = [(start, entity.gender, told[start:end]) for entity, start, end in known.mentions(told) if entity.person]
-        spots += [(m.start(), "f" if m.group(2) in ROLES_FEMALE else "m", f"the {m.group(2)}") for m in _ROLE.finditer(told)]
+        told = (
+            narration(sentence.text, known.quotes)
+            if 0 < sentence.quoted < 1
+            else sentence.text * (sentence.quoted == 0)
+        )
+        spots = [
+            (start, entity.gender, told[start:end]) for entity, start, end in known.mentions(told) if entity.person
+        ]
+        spots += [
+            (m.start(), "f" if m.group(2) in ROLES_FEMALE else "m", f"the {m.group(2)}") for m in _ROLE.finditer(told)
+        ]
         for _, gender, name in sorted(spots):
-            for each in "mf" if gender == "?" else gender:
-                last[each] = (place, name)
+            if gender != "?":
+                last[gender] = (place, name)
     return tuple(result)
 
 
@@ -86,12 +96,20 @@ def notes_from(text: str, novel: str, count: int, budget: int, skip: frozenset[s
         made = 0
         for candidate in here[:12]:
             line = note(candidate.text, known, budget, dict(candidate.referents))
-            if line and line not in skip and len(line.split()) >= min(6, budget) and rarely_alike(line, [n for _, n in chosen]):
+            if (
+                line
+                and line not in skip
+                and len(line.split()) >= min(6, budget)
+                and rarely_alike(line, [n for _, n in chosen])
+            ):
                 chosen.append((candidate.place, line))
                 made += 1
                 break
-        if not made and (spoken := conversation(_stretch(text, known, low, high), novel)) and rarely_alike(spoken, [n for _, n in chosen]):
-            chosen.append((int(low), spoken))
+        if not made and (spoken := conversation(_stretch(text, known, low, high), novel)):
+            vague = spoken.startswith(_UNNAMED)
+            others = [line for _, line in chosen]
+            if rarely_alike(spoken, others) and not (vague and any(line.startswith(_UNNAMED) for line in others)):
+                chosen.append((int(low), spoken))
     return [line for _, line in sorted(chosen)]
 
 
@@ -126,7 +144,7 @@ def conversation(text: str, novel: str) -> str | None:
     elif who:
         line = f"{who[0]} asks about {about}." if asks else f"{who[0]} speaks of {about}."
     else:
-        line = f"The talk turns on {about}."
+        line = f"{_UNNAMED} {about}."
     return line if known.copies(line) is None else None
 
 

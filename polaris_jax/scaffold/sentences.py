@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from polaris_jax.scaffold.lexicons import word_set
+
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _BOUNDARY = re.compile(r"[.!?…。！？]+[\"”’)\]»]*\s+")
-_ABBREVIATIONS = frozenset("mr mrs dr st rev hon esq capt col lieut lt sergt prof messrs jr sr vol no etc viz mme mlle".split())
+_ABBREVIATIONS = word_set("mr mrs dr st rev hon esq capt col lieut lt sergt prof messrs jr sr vol no etc viz mme mlle")
 _QUOTES = {
     "curly": re.compile(r"“[^”]*(?:”|$)"),
     "straight": re.compile(r'"[^"]*(?:"|$)'),
@@ -33,7 +35,12 @@ def words(text: str) -> tuple[str, ...]:
 def quote_style(text: str) -> str:
     """The quotation mark a book uses: the most frequent opening mark."""
     single = len(re.findall(r"(?:(?<=\s)|^)‘", text, re.M))
-    counts = {"curly": text.count("“"), "straight": text.count('"') // 2, "guillemets": text.count("«"), "single": single}
+    counts = {
+        "curly": text.count("“"),
+        "straight": text.count('"') // 2,
+        "guillemets": text.count("«"),
+        "single": single,
+    }
     return max(counts, key=lambda style: (counts[style], style == "curly"))
 
 
@@ -55,7 +62,9 @@ def sentence_spans(paragraph: str) -> list[tuple[int, int]]:
         before = last[-1].lower() if last else ""
         if paragraph[match.end() :][:1].islower():
             continue
-        if match.group().startswith(". ") and (before in _ABBREVIATIONS or (len(before) == 1 and before.isalpha() and before != "i")):
+        if match.group().startswith(". ") and (
+            before in _ABBREVIATIONS or (len(before) == 1 and before.isalpha() and before != "i")
+        ):
             continue
         spans.append((start, match.end()))
         start = match.end()

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from polaris_jax.scaffold.lexicons import DETERMINERS, FUNCTION_WORDS, TITLES, VAGUE
 from polaris_jax.scaffold.names import Entity, bare, find_entities, mentions
-from polaris_jax.scaffold.sentences import dialogue_share, narration, quote_style, sentences, words
+from polaris_jax.scaffold.sentences import narration, quote_style, sentences, words
 from polaris_jax.scaffold.verbs import AUXILIARY_PAST, IRREGULAR, is_past
 
 NGRAM = 8
@@ -74,7 +74,11 @@ class Study:
     def weight(self, word: str) -> float:
         """Rarity of a content word; 0 for function words and vague ones."""
         word = bare(word.lower())
-        return 0.0 if word in FUNCTION_WORDS or len(word) < 3 else self.rarity.get(word, 0.0) * (0.4 if word in VAGUE else 1.0)
+        return (
+            0.0
+            if word in FUNCTION_WORDS or len(word) < 3
+            else self.rarity.get(word, 0.0) * (0.4 if word in VAGUE else 1.0)
+        )
 
 
 @lru_cache(maxsize=1 << 14)
@@ -109,7 +113,9 @@ def study(text: str) -> Study:
         quotes=style,
         entities=entities,
         alias=alias,
-        name_parts=frozenset(word for form in alias for word in form.replace(".", "").split() if word.lower() not in TITLES),
+        name_parts=frozenset(
+            word for form in alias for word in form.replace(".", "").split() if word.lower() not in TITLES
+        ),
         rarity={word: math.log((1 + len(blocks)) / (0.5 + n)) + 0.1 for word, n in frequency.items()},
         nouns=_nouns(text),
         vocabulary=frozenset(word for word in lowered if word.isalpha()),
@@ -138,8 +144,12 @@ def _nouns(text: str) -> frozenset[str]:
             closing[word] += 1
     need = 1 if len(tokens) < 20_000 else 2
     return frozenset(
-        word for word, n in closing.items()
-        if n >= need and n >= 0.3 * total[word] and not word.endswith("ly") and not (is_past(word) and n < 0.5 * total[word])
+        word
+        for word, n in closing.items()
+        if n >= need
+        and n >= 0.3 * total[word]
+        and not word.endswith("ly")
+        and not (is_past(word) and n < 0.5 * total[word])
     )
 
 
@@ -170,11 +180,6 @@ def central_words(text: str, known: Study, limit: int) -> tuple[str, ...]:
     """The nouns that matter most in ``text``: frequency here times rarity in the book."""
     counts = Counter(word for word in words(text) if word in known.nouns and word not in VAGUE)
     return tuple(sorted(counts, key=lambda word: (-counts[word] * known.weight(word), word))[:limit])
-
-
-def told_share(text: str, known: Study) -> float:
-    """Share (0-1) of the words that are narration rather than speech."""
-    return 1.0 - dialogue_share(text, known.quotes)
 
 
 def mean_sentence_length(text: str, known: Study) -> float:

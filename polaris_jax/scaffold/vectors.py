@@ -32,7 +32,9 @@ def score(text: str, quotes: str) -> Vector:
 def weighted_mean(vectors: Sequence[Vector], weights: Sequence[int]) -> Vector:
     """The chapter's vector: scene vectors weighted by their word counts, rounded and clipped."""
     total = max(1, sum(weights))
-    return Vector(**{
-        name: min(_TOP, round(sum(getattr(v, name) * w for v, w in zip(vectors, weights, strict=True)) / total))
-        for name in DIMENSIONS
-    })
+    return Vector(
+        **{
+            name: min(_TOP, round(sum(getattr(v, name) * w for v, w in zip(vectors, weights, strict=True)) / total))
+            for name in DIMENSIONS
+        }
+    )

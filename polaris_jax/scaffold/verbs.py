@@ -4,42 +4,96 @@ There is no part-of-speech tagger here. A small automaton walks a clause, keeps 
 form only where a finite verb can stand; a doubtful participle is left alone.
 """
 
-from polaris_jax.scaffold.lexicons import ADVERBS, DETERMINERS, PREPOSITIONS, TITLES
+from polaris_jax.scaffold.lexicons import ADVERBS, DETERMINERS, PREPOSITIONS, TITLES, word_set
 
-_PAIRS = """arise arose|awake awoke|bear bore|beat beat|become became|begin began|bend bent|bet bet|bid bade|bind bound|bite bit|
-blow blew|break broke|bring brought|build built|burst burst|buy bought|cast cast|catch caught|choose chose|cling clung|come came|
-creep crept|cut cut|deal dealt|dig dug|draw drew|dream dreamt|drink drank|drive drove|eat ate|fall fell|feed fed|feel felt|fight fought|
-find found|flee fled|fling flung|fly flew|forbid forbade|forget forgot|forgive forgave|freeze froze|get got|give gave|go went|
-grow grew|hang hung|hear heard|hide hid|hit hit|hold held|hurt hurt|keep kept|kneel knelt|know knew|lay laid|lead led|lean leant|
-leap leapt|leave left|lend lent|let let|lie lay|lose lost|make made|mean meant|meet met|pay paid|put put|ride rode|ring rang|
-rise rose|run ran|say said|see saw|seek sought|sell sold|send sent|set set|shake shook|shine shone|shoot shot|show showed|
-shrink shrank|shut shut|sing sang|sink sank|sit sat|sleep slept|slide slid|speak spoke|spend spent|spin spun|split split|spread spread|
-spring sprang|stand stood|steal stole|stick stuck|sting stung|strike struck|strive strove|swear swore|sweep swept|swim swam|swing swung|
-take took|teach taught|tear tore|tell told|think thought|throw threw|tread trod|undertake undertook|understand understood|wake woke|
-wear wore|weep wept|win won|wind wound|withdraw withdrew|wring wrung|write wrote|overtake overtook|overhear overheard|bleed bled|
-speed sped|light lit|smell smelt|spit spat|burn burnt|learn learnt|foresee foresaw|forsake forsook|slay slew|shed shed|bestow bestowed"""
-IRREGULAR = {past: base for base, past in (pair.split() for pair in _PAIRS.replace("\n", "").split("|"))}
+_PAIRS = """
+arise arose, awake awoke, bear bore, beat beat, become became, begin began, bend bent, bet bet, bid bade, bind
+bound, bite bit, blow blew, break broke, bring brought, build built, burst burst, buy bought, cast cast, catch
+caught, choose chose, cling clung, come came, creep crept, cut cut, deal dealt, dig dug, draw drew, dream
+dreamt, drink drank, drive drove, eat ate, fall fell, feed fed, feel felt, fight fought, find found, flee
+fled, fling flung, fly flew, forbid forbade, forget forgot, forgive forgave, freeze froze, get got, give gave,
+go went, grow grew, hang hung, hear heard, hide hid, hit hit, hold held, hurt hurt, keep kept, kneel knelt,
+know knew, lay laid, lead led, lean leant, leap leapt, leave left, lend lent, let let, lie lay, lose lost,
+make made, mean meant, meet met, pay paid, put put, ride rode, ring rang, rise rose, run ran, say said, see
+saw, seek sought, sell sold, send sent, set set, shake shook, shine shone, shoot shot, show showed, shrink
+shrank, shut shut, sing sang, sink sank, sit sat, sleep slept, slide slid, speak spoke, spend spent, spin
+spun, split split, spread spread, spring sprang, stand stood, steal stole, stick stuck, sting stung, strike
+struck, strive strove, swear swore, sweep swept, swim swam, swing swung, take took, teach taught, tear tore,
+tell told, think thought, throw threw, tread trod, undertake undertook, understand understood, wake woke, wear
+wore, weep wept, win won, wind wound, withdraw withdrew, wring wrung, write wrote, overtake overtook, overhear
+overheard, bleed bled, speed sped, light lit, smell smelt, spit spat, burn burnt, learn learnt, foresee
+foresaw, forsake forsook, slay slew, shed shed, bestow bestowed
+"""
+IRREGULAR = {past: base for base, past in (pair.split() for pair in _PAIRS.split(","))}
 _UNCHANGED = frozenset(base for past, base in IRREGULAR.items() if past == base)
-AUXILIARY_PAST = {"was": ("is", "is"), "were": ("are", "are"), "had": ("has", "have"), "did": ("does", "do"), "could": ("can", "can"),
-                  "would": ("will", "will"), "wasn't": ("isn't", "isn't"), "weren't": ("aren't", "aren't"), "hadn't": ("hasn't", "haven't"),
-                  "didn't": ("doesn't", "don't"), "couldn't": ("cannot", "cannot"), "wouldn't": ("will not", "will not")}
-_BE_HAVE = frozenset("be am is are was were been being have has had having get got gets wasn't weren't hadn't hasn't haven't isn't aren't".split())
-_NOT_PAST = frozenset("hundred indeed bed red need speed seed feed deed weed sacred wicked naked aged beloved kindred reed greed breed "
-                      "heed exceed proceed succeed agreed-upon wretched rugged ragged crooked learned blessed so-called".split())
-_PLURAL = frozenset("they we you i these those people men women children both few many several all others police feet".split())
-_SINGULAR = frozenset("he she it this that there one everyone nobody everybody somebody someone nothing something who which narrator".split())
-_NUMBERS = frozenset("two three four five six seven eight nine ten twenty several many few both".split())
-_EITHER_CASE = frozenset("it you all both one that this these those many few several nothing something others people men women".split())
-_CLAUSE_OPENERS = frozenset("and but or who which that when as while if because where until till before after what how though although whom".split())
-_DEGREES = frozenset("more most very so too quite rather less as half much".split())
-_FEELINGS = frozenset("excited tired pleased surprised frightened married delighted ashamed astonished interested exhausted amused confused "
-                      "worried alarmed satisfied disappointed puzzled determined agitated distressed dressed".split())
-_GOES_BY = frozenset("came went stood sat lay ran rode drove flew fell held".split())
-_KEEP_NG = frozenset("long belong prolong hang wing ring bang clang throng fling".split())
-_SILENT_E = ("at", "ut", "id", "ud", "ad", "in", "ar", "ir", "ur", "ib", "um", "iz", "ok", "ak", "as", "os", "us", "is", "ap", "or")
-_NO_E = frozenset("murmur visit limit abandon profit merit inherit exhibit repeat treat seat heat defeat float wait await develop gallop "
-                  "focus bias credit edit favor labor honor harbor color conquer interpret comfort appear disappear near fear clear "
-                  "explain remain contain obtain maintain entertain gain join avoid raid load head need succeed answer".split())
+AUXILIARY_PAST = {
+    "was": ("is", "is"),
+    "were": ("are", "are"),
+    "had": ("has", "have"),
+    "did": ("does", "do"),
+    "could": ("can", "can"),
+    "would": ("will", "will"),
+    "wasn't": ("isn't", "isn't"),
+    "weren't": ("aren't", "aren't"),
+    "hadn't": ("hasn't", "haven't"),
+    "didn't": ("doesn't", "don't"),
+    "couldn't": ("cannot", "cannot"),
+    "wouldn't": ("will not", "will not"),
+}
+_BE_HAVE = word_set(
+    "be am is are was were been being have has had having get got gets wasn't weren't hadn't hasn't haven't isn't "
+    "aren't"
+)
+_NOT_PAST = word_set(
+    "hundred indeed bed red need speed seed feed deed weed sacred wicked naked aged beloved kindred reed greed "
+    "breed heed exceed proceed succeed agreed-upon wretched rugged ragged crooked learned blessed so-called"
+)
+_PLURAL = word_set("they we you i these those people men women children both few many several all others police feet")
+_SINGULAR = word_set(
+    "he she it this that there one everyone nobody everybody somebody someone nothing something who which narrator"
+)
+_NUMBERS = word_set("two three four five six seven eight nine ten twenty several many few both")
+_EITHER_CASE = word_set(
+    "it you all both one that this these those many few several nothing something others people men women"
+)
+_CLAUSE_OPENERS = word_set(
+    "and but or who which that when as while if because where until till before after what how though although whom"
+)
+_DEGREES = word_set("more most very so too quite rather less as half much")
+_FEELINGS = word_set(
+    "excited tired pleased surprised frightened married delighted ashamed astonished interested exhausted amused "
+    "confused worried alarmed satisfied disappointed puzzled determined agitated distressed dressed"
+)
+_GOES_BY = word_set("came went stood sat lay ran rode drove flew fell held")
+_KEEP_NG = word_set("long belong prolong hang wing ring bang clang throng fling")
+_SILENT_E = (
+    "at",
+    "ut",
+    "id",
+    "ud",
+    "ad",
+    "in",
+    "ar",
+    "ir",
+    "ur",
+    "ib",
+    "um",
+    "iz",
+    "ok",
+    "ak",
+    "as",
+    "os",
+    "us",
+    "is",
+    "ap",
+    "or",
+)
+_NO_E = word_set(
+    "murmur visit limit abandon profit merit inherit exhibit repeat treat seat heat defeat float wait await "
+    "develop gallop focus bias credit edit favor labor honor harbor color conquer interpret comfort appear "
+    "disappear near fear clear explain remain contain obtain maintain entertain gain join avoid raid load head "
+    "need succeed answer"
+)
 
 
 def base_form(past: str, vocabulary: frozenset[str] = frozenset()) -> str | None:
@@ -90,7 +144,9 @@ def third_person(base: str) -> str:
 
 def is_past(word: str) -> bool:
     """Whether a lower-cased word can be a past verb form."""
-    return word in AUXILIARY_PAST or word in IRREGULAR or (word.endswith("ed") and len(word) > 4 and word not in _NOT_PAST)
+    return (
+        word in AUXILIARY_PAST or word in IRREGULAR or (word.endswith("ed") and len(word) > 4 and word not in _NOT_PAST)
+    )
 
 
 def to_present(tokens: list[str], vocabulary: frozenset[str] = frozenset()) -> tuple[list[str], list[int]]:
@@ -117,9 +173,9 @@ def to_present(tokens: list[str], vocabulary: frozenset[str] = frozenset()) -> t
         if word in AUXILIARY_PAST:
             following = tokens[index + 1].lower() if index + 1 < len(tokens) else ""
             second = tokens[index + 2].lower() if index + 2 < len(tokens) else ""
-            if word in ("could", "would") and "have" in (following, second):
-                result.append(token)
-            elif word in ("had", "were") and following in ("he", "she", "it", "there", "they", "the"):  # "had he known"
+            conditional = word in ("could", "would") and "have" in (following, second)
+            inverted = word in ("had", "were") and following in ("he", "she", "it", "there", "they", "the")
+            if conditional or inverted or (word == "had" and after_aux):  # would have, had he known, had had to
                 result.append(token)
             else:
                 result.append(AUXILIARY_PAST[word][1 if plural or compound else 0])
@@ -170,7 +226,9 @@ def to_present(tokens: list[str], vocabulary: frozenset[str] = frozenset()) -> t
 
 def _plural_noun(token: str) -> bool:
     word = token.lower()
-    return word in _PLURAL or (word.endswith("s") and not word.endswith(("ss", "us", "'s", "’s", "is")) and token[0].islower())
+    return word in _PLURAL or (
+        word.endswith("s") and not word.endswith(("ss", "us", "'s", "’s", "is")) and token[0].islower()
+    )
 
 
 def _finite_place(
@@ -188,14 +246,38 @@ def _finite_place(
     if word in ("named", "called") and following[0].isupper() and finite:
         return False
     before = tokens[back].lower().replace("’", "'")
-    if before == "," and word.endswith("ed") and following.lower() in ("in", "by", "with", "from", "at", "on", "of", "up"):
+    if (
+        before == ","
+        and word.endswith("ed")
+        and following.lower() in ("in", "by", "with", "from", "at", "on", "of", "up")
+    ):
         return False
     if before in ("and", "but", "or", ",") and word in _FEELINGS:
         return False
     if before in ("and", "but", "or", ","):
         return subject_seen and (word not in _UNCHANGED or finite)
-    if before in DETERMINERS or before in PREPOSITIONS or before in _BE_HAVE or before.endswith("'s") or not before[:1].isalpha():
+    if (
+        before in DETERMINERS
+        or before in PREPOSITIONS
+        or before in _BE_HAVE
+        or before.endswith("'s")
+        or not before[:1].isalpha()
+    ):
         return before == "that"
-    if before in ("to", "will", "would", "shall", "should", "can", "could", "may", "might", "must", "did", "do", "does"):
+    if before in (
+        "to",
+        "will",
+        "would",
+        "shall",
+        "should",
+        "can",
+        "could",
+        "may",
+        "might",
+        "must",
+        "did",
+        "do",
+        "does",
+    ):
         return False
     return subject_seen and not finite

@@ -6,7 +6,16 @@ from functools import lru_cache
 
 from polaris_jax.scaffold.annotator import Bound, Context
 from polaris_jax.scaffold.lexicons import (
-    ARCHAIC, FAITH, LAW, LETTERS, LIGHT, MONEY, NATURE, SETTINGS, TRANSPORT, stem,
+    ARCHAIC,
+    FAITH,
+    LAW,
+    LETTERS,
+    LIGHT,
+    MONEY,
+    NATURE,
+    SETTINGS,
+    TRANSPORT,
+    stem,
 )  # fmt: skip
 from polaris_jax.scaffold.ranking import general_notes, listing
 from polaris_jax.scaffold.sentences import dialogue_share, sentences, words
@@ -16,8 +25,8 @@ from polaris_jax.scaffold.vectors import score
 _FACTS = (
     (MONEY, "Money is reckoned in {} and everyone knows the price of things."),
     (TRANSPORT, "People and goods move by {}."),
-    (LAW, "Disputes come in the end before {}."),
-    (FAITH, "Common life is measured by {}."),
+    (LAW, "Disputes come in the end before the {}."),
+    (FAITH, "Common life is measured by the {}."),
     (LETTERS, "News from outside travels by {}."),
     (LIGHT, "After dark people see by {}."),
     (NATURE, "What can be done depends on {}."),
@@ -45,7 +54,8 @@ def rules(context: Context, bound: Bound) -> tuple[str, ...]:
     if matters:
         lines.append(f"Most of what happens turns on {listing(['the ' + noun for noun in matters])}.")
     for lexicon, form in _FACTS:
-        seen = sorted((w for w in lexicon if counts[w] > 1), key=lambda w: (-counts[w], w))[:2]
+        named = {w: counts[w] + counts[w + "s"] for w in lexicon if w.removesuffix("s") not in lexicon - {w}}
+        seen = sorted((w for w in named if named[w] > 1), key=lambda w: (-named[w], w))[:2]
         if seen:
             lines.append(form.format(listing(seen)))
     lines += customs[1:]
@@ -60,14 +70,26 @@ def style(context: Context, bound: Bound) -> tuple[str, ...]:
     all_words = words(text)
     total = max(1, len(all_words))
     counts = Counter(word.lower() for word in all_words)
-    person = "First person, told by an I inside the story" if known.first_person else "Third person, close to its people"
+    person = (
+        "First person, told by an I inside the story" if known.first_person else "Third person, close to its people"
+    )
     mean = mean_sentence_length(text, known)
     length = "short and plain" if mean < 12 else "of middling length" if mean < 20 else "long and winding"
     share = dialogue_share(text, known.quotes)
-    speech = ("almost no spoken words" if share < 0.05 else "sparing dialogue between stretches of narration" if share < 0.25
-              else "a good deal of dialogue within the narration" if share < 0.4 else "speech and narration in balance" if share < 0.55 else "talk above all, with little narration between")
+    speech = (
+        "almost no spoken words"
+        if share < 0.05
+        else "sparing dialogue between stretches of narration"
+        if share < 0.25
+        else "a good deal of dialogue within the narration"
+        if share < 0.4
+        else "speech and narration in balance"
+        if share < 0.55
+        else "talk above all, with little narration between"
+    )
     paragraphs = [len(p.split()) for p in text.split("\n\n") if p.strip()] or [0]
     block = sum(paragraphs) / len(paragraphs)
+    size = "brief" if block < 50 else "full" if block < 110 else "very long"
     semicolons = text.count(";") / max(1, len(sentences(text, known.quotes)))
     similes = len(re.findall(r"\b(?:like an?|as if|as though)\b", text, re.I)) * 1000 / total
     archaic = sum(counts[word] for word in ARCHAIC) * 1000 / total
@@ -75,7 +97,7 @@ def style(context: Context, bound: Bound) -> tuple[str, ...]:
         f"{person}, in the {'past' if known.past else 'present'} tense.",
         f"Sentences are {length}, about {round(mean)} words on average.",
         f"There is {speech}; near {round(100 * share)} percent is spoken.",
-        f"Paragraphs are {'brief' if block < 50 else 'full' if block < 110 else 'very long'}, about {round(block)} words each.",
+        f"Paragraphs are {size}, about {round(block)} words each.",
         "Clauses are chained with semicolons." if semicolons > 0.15 else "Sentences close firmly, with few semicolons.",
     ]
     if similes > 1.2:

@@ -33,7 +33,7 @@ def default_config() -> ConfigDict:
         "window": 8192,                # tokens per row
         "batch_size": 1,               # rows per optimizer step, over the whole mesh
         "overlong": "error",           # error | drop: trajectories longer than the window
-        "max_rows": 0,                 # use only the first so many packed rows (0 = all)
+        "max_trajectories": 0,         # use only so many, evenly spread over the store (0 = all)
         "threads": 4,                  # reading ahead
     })
     config.loss = ConfigDict({"chunk": 512, "z_loss": 0.0})

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from polaris_jax.data import Batches, TokenStore, iterate_placed, load_tokenizer, plan_bins
 from polaris_jax.errors import InputError
 from polaris_jax.models import from_pretrained
 from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.weights import abstract_params
 from polaris_jax.optim import GroupRule, group_table, label_params, make_optimizer, make_schedule, stored_dtype
 from polaris_jax.optim.groups import DEFAULT_RULES
 from polaris_jax.sharding import make_mesh
@@ -44,7 +46,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
     """Runs ``config`` in ``workdir``, or resumes it from its newest checkpoint.
 
     Args:
-      on_start: called once with facts: ``resumed_at``, ``rows``, ``fill``, ``mesh``, ``groups``, ``parameters``.
+      on_start: called once with facts: ``resumed_at``, ``rows`` and ``fill`` of the packed data, ``trajectories`` (the
+        store's indices trained on), ``mesh``, ``groups``, ``parameters``.
       on_step: called with every metrics record as it is written.
 
     Raises:
@@ -72,7 +75,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
         state = initial_state(params, optimizer, abstract)
     groups = group_table(abstract.params, labels)
     on_start({"resumed_at": start, "rows": len(batches.plan), "fill": batches.plan.fill, "mesh": dict(mesh.shape),
-              "groups": groups, "parameters": sum(count for _, _, count in groups)})
+              "trajectories": sorted(batches.plan.documents.tolist()), "groups": groups,
+              "parameters": sum(count for _, _, count in groups)})
 
     step_fn = make_train_step(config, model, mesh, optimizer, schedule)
     file = MetricsFile(workdir, start)
@@ -108,18 +112,15 @@ def _read_model_config(path: str) -> dict:
 
 
 def _open_data(config: ConfigDict, mesh) -> Batches:
-    store = TokenStore.open(config.data.store)
-    tokenizer = load_tokenizer(config.model.path)
-    store.check_tokenizer(tokenizer)
-    plan = plan_bins(store.lengths, config.data.window, overlong=config.data.overlong)
-    if config.data.max_rows:
-        plan = plan.head(config.data.max_rows)
+    store = TokenStore.open(config.data.store, load_tokenizer(config.model.path))
+    chosen, most = np.arange(len(store)), config.data.max_trajectories
+    if 0 < most < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
+    plan = plan_bins(store.lengths, config.data.window, documents=chosen, overlong=config.data.overlong)
     return Batches(store, plan, batch_size=config.data.batch_size, seed=config.seed, shards=mesh.shape["context"])
 
 
 def _optimizer(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):
-    from polaris_jax.models.weights import abstract_params
-
     optim = config.optim
     rules = (*(GroupRule(*pair) for pair in optim.groups), *DEFAULT_RULES)
     labels = label_params(abstract_params(model, dtype), rules)

@@ -68,3 +68,15 @@ def read_metrics(workdir: str | Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def quarter_means(records: list[dict]) -> dict[str, tuple[float, float]]:
+    """Per loss field, its mean over the first and over the last quarter of the steps (at least one step each)."""
+    size = max(1, len(records) // 4)
+    fields = sorted({name for record in records for name in record if name.startswith("loss")})
+    means = {}
+    for name in fields:
+        ends = [[r[name] for r in part if name in r] for part in (records[:size], records[-size:])]
+        if all(ends):
+            means[name] = (float(np.mean(ends[0])), float(np.mean(ends[1])))
+    return means

@@ -6,6 +6,7 @@ renders as a 24B first-chapter trajectory. Our export adds the missing fields un
 """
 
 import re
+from collections import Counter
 from dataclasses import asdict
 from itertools import accumulate
 
@@ -19,12 +20,12 @@ def to_longpage(book: Book) -> dict:
     """A JSON-ready LongPage record; ``arc_summary`` is the medium resolution.
 
     Raises:
-      InputError: when two chapters share a name, since chapters are keyed by name.
+      InputError: when two chapters or two archetypes share a name, since both are keyed by name.
     """
-    names = [chapter.name for chapter in book.chapters]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError("book.chapters", name, "chapter names must be unique in a LongPage record")
+    for field, things in (("book.chapters", book.chapters), ("book.character_archetypes", book.character_archetypes)):
+        for name, times in Counter(thing.name for thing in things).items():
+            if times > 1:
+                raise InputError(field, name, "names must be unique in a LongPage record")
     return {
         "use_prompt": book.prompt,
         "book_highlight": book.highlight,
@@ -79,7 +80,7 @@ def _chapter_out(chapter: Chapter) -> dict:
 def from_longpage(record: dict) -> Book:
     """A book from either published shape: structured arcs, archetypes and characters, or plain strings for them.
 
-    Whitespace inside one-line fields is collapsed, vectors are clipped to 0-99, and counts are rounded to legal bins.
+    Line breaks inside one-line fields become spaces, vectors are clipped to 0-99, and counts are rounded to legal bins.
 
     Raises:
       InputError: names the key that is missing or of the wrong type.
@@ -186,7 +187,7 @@ def _listed(value) -> list:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return re.sub(r"[ \t]*[\r\n]+[ \t]*", " ", text).strip()
 
 
 def _lines(items) -> tuple[str, ...]:

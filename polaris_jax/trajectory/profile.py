@@ -116,8 +116,8 @@ def mini_profile(
 ) -> Profile:
     """The same grammar and stages for short books in small windows (8,192 to 32,768 tokens, or less).
 
-    List lengths grow with the window (8,192 gives the smallest lists). A planning step may take a quarter of the
-    window, which its bounded grammar rarely needs; the chapters' prose shares half of the window.
+    List lengths grow with the window; below 8,192 the lines get shorter instead. A planning step may take a quarter of
+    the window, which its bounded grammar rarely needs; the chapters' prose shares half of the window.
 
     Args:
       window: the model's window in tokens.
@@ -129,6 +129,7 @@ def mini_profile(
     """
     room = max(1, round(window / 8_192))
     wide = lambda high, most: (1, min(high * room, most))  # noqa: E731
+    narrow = lambda chars: max(20, int(chars * min(1, window / 8_192)))  # noqa: E731
     share = max(128, window // (2 * chapters[1]))
     caps = dict.fromkeys(CAPS_14B, window // 4) | {"first_chapter_text": share, "chapter_text": share}
     profile = Profile(
@@ -137,7 +138,8 @@ def mini_profile(
         archetypes=wide(2, 8), archetype_bullets=wide(1, 4), characters=wide(2, 8), character_bullets=wide(1, 4),
         chapter_summary=wide(3, 12), scene_summary=wide(2, 8), focuses=(1, 3),
         highlight_words=(55, 80 if room == 1 else 110), archetype_words=(45, 70 if room == 1 else 120),
-        bullet_chars=120 if room < 4 else 200, name_chars=60, focus_chars=48, perspective_chars=80, word_chars=16,
+        bullet_chars=narrow(120 if room < 4 else 200), name_chars=narrow(60), focus_chars=narrow(48),
+        perspective_chars=narrow(80), word_chars=16 if window >= 8_192 else 8,
         caps=caps,
     )  # fmt: skip
     return replace(profile, **bounds) if bounds else profile

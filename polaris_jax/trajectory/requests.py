@@ -1,5 +1,4 @@
-"""What a writer asks for inside each stage: one generator per stage, each request answered by the text that was
-sampled.
+"""What a writer asks for inside each stage: one generator per stage, each request answered by the sampled text.
 
 The generators are the protocol. They are replayed over the text of a half-written stage (``steps.py``), so resuming
 and writing are the same code. Whatever is sampled inside the requested grammars adds up to a stage that strict mode

@@ -45,7 +45,9 @@ def test_a_whole_novel_is_planned_validly_without_quoting_it(name):
 
 
 @pytest.mark.parametrize("name", NOVELS)
-@pytest.mark.parametrize("tokens", [2048, pytest.param(4096, marks=pytest.mark.slow), pytest.param(8192, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "tokens", [2048, pytest.param(4096, marks=pytest.mark.slow), pytest.param(8192, marks=pytest.mark.slow)]
+)
 def test_small_volumes_of_a_novel_fit_their_window(name, tokens):
     novel = _read(name)
     books = build_books(novel, DeterministicAnnotator(), mini_profile(4 * tokens))

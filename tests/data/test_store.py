@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_trajectory
+from data_toys import make_trajectory
 
 from polaris_jax.data import TokenStore, layout
 from polaris_jax.errors import InputError

@@ -15,7 +15,7 @@ from gcp_storage_emulator.handlers import objects  # noqa: E402
 CLIENT = """
 import sys
 from polaris_jax.data import TokenStore, load_tokenizer
-from conftest import LENGTHS, make_trajectory
+from data_toys import LENGTHS, make_trajectory
 tokenizer = load_tokenizer(sys.argv[1])
 writer = TokenStore.create("gs://library/stores/toy", tokenizer)
 for seed, length in enumerate(LENGTHS):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import TEXT, train_byte_level
+from data_toys import TEXT, train_byte_level
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -93,8 +93,8 @@ def test_a_preface_is_left_out(write):
 
 
 def test_a_frame_without_heading_is_a_prologue(write):
-    text = f"THE GREY HORSE\n\nby A. Writer\n\n\n\n\n{prose(16, seed=99)}\n\n\n\n" + book(list(ROMAN)).split("\n\n\n\n", 1)[1]
-    novel = read_novel(write(text))
+    title_page, chapters = book(list(ROMAN)).split("\n\n\n\n", 1)
+    novel = read_novel(write(f"{title_page}\n\n\n\n\n{prose(16, seed=99)}\n\n\n\n{chapters}"))
     assert [chapter.kind for chapter in novel.chapters] == ["prologue"] + ["chapter"] * 6
     assert novel.chapters[0].line == 8
 

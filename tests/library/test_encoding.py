@@ -45,7 +45,9 @@ def test_form_feed_does_not_shift_line_numbers():
     assert decode(b"one\n\x0ctwo\nthree\n")[0].split("\n").index("three") == 2
 
 
-@pytest.mark.parametrize("data", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + bytes(3000), b"\x7fELF" + b"\1\2\3" * 99])
+@pytest.mark.parametrize(
+    "data", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + bytes(3000), b"\x7fELF" + b"\1\2\3" * 99]
+)
 def test_binary_is_refused(data):
     with pytest.raises(NotText):
         decode(data)

@@ -47,7 +47,9 @@ def test_sentences_are_no_headings(line):
     assert parse_heading(line) is None
 
 
-@pytest.mark.parametrize("line", ["PREFACE", "CONTENTS.", "List of Illustrations", "TRANSCRIBER'S NOTE", "THE AUTHOR'S PREFACE"])
+@pytest.mark.parametrize(
+    "line", ["PREFACE", "CONTENTS.", "List of Illustrations", "TRANSCRIBER'S NOTE", "THE AUTHOR'S PREFACE"]
+)
 def test_apparatus_is_told_from_narrative(line):
     assert is_apparatus(line)
     assert parse_heading(line) is None
@@ -55,7 +57,14 @@ def test_apparatus_is_told_from_narrative(line):
 
 def test_numbers_in_every_notation():
     assert [roman_value(n) for n in ("IV", "xl", "CXVII", "XIIII", "IC")] == [4, 40, 117, 14, None]
-    assert [number_value(n) for n in ("12", "2nd", "twenty first", "ninety-nine", "last", "ll")] == [12, 2, 21, 99, -1, 11]
+    assert [number_value(n) for n in ("12", "2nd", "twenty first", "ninety-nine", "last", "ll")] == [
+        12,
+        2,
+        21,
+        99,
+        -1,
+        11,
+    ]
 
 
 def test_titles_are_told_from_sentences():

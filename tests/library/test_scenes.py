@@ -42,7 +42,9 @@ def test_a_paragraph_longer_than_a_scene_is_cut_at_a_sentence():
 
 def test_cuts_fall_where_the_vocabulary_changes():
     garden = "The gardener planted crimson flowers beneath orchard branches while blossom petals drifted downward."
-    harbour = "Sailors hoisted canvas aboard the schooner as harbour lanterns flickered against timbered quayside walls."
+    harbour = (
+        "Sailors hoisted canvas aboard the schooner as harbour lanterns flickered against timbered quayside walls."
+    )
     texts = [" ".join([garden] * 8)] * 9 + [" ".join([harbour] * 8)] * 9
     scenes = split_scenes(texts, [False] * 18)
     assert not any("orchard" in scene and "schooner" in scene for scene in scenes)

@@ -1,12 +1,14 @@
 """Tiny configs of every family, and the one real model, converted once per machine."""
 
 import tempfile
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+import jax
 import pytest
 
-from polaris_jax.models import ModelConfig
+from polaris_jax.models import ModelConfig, init_params, logits
 
 TINY = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -37,6 +39,15 @@ def hf_config(family: str, **changes) -> dict:
 
 def tiny(family: str, **changes) -> ModelConfig:
     return ModelConfig.from_hf(hf_config(family, **changes))
+
+
+@lru_cache
+def weights(config: ModelConfig):
+    """Weights larger than at initialisation, so that attention is peaked and a mistake shows."""
+    return jax.tree.map(lambda w: 1.5 * w, init_params(config, jax.random.key(0)))
+
+
+run = jax.jit(logits, static_argnums=1)
 
 
 @pytest.fixture(params=FAMILY)

@@ -72,7 +72,7 @@ def test_qwen3_window_counts_only_when_switched_on():
     assert on.layer_types == ("full_attention",) * 3 + ("sliding_attention",)
 
 
-@pytest.mark.parametrize(("order", "period"), [("LLLF" * 2, 4), ("LFL", 3), ("FFFF", 1), ("LLFLLLFL", 8), ("LFLF", 2)])
+@pytest.mark.parametrize(("order", "period"), [("LLLF" * 2, 4), ("LFL", 3), ("FFFF", 1), ("LLFLLFFL", 8), ("LFLF", 2)])
 def test_the_shortest_repeating_group_is_found(order, period):
     names = {"L": "linear_attention", "F": "full_attention"}
     config = tiny("qwen3_5_text", num_hidden_layers=len(order), layer_types=[names[c] for c in order])

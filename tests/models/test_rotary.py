@@ -10,15 +10,16 @@ from polaris_jax.ops.rotary import Rope, frequencies, rotate, rotation
 from .conftest import FAMILY, hf_config, tiny
 
 
-@pytest.mark.parametrize("family", FAMILY)
-@pytest.mark.parametrize("changes", [{}, {"attention_factor": 1.3}, {"mscale": 0.7}, {"truncate": False}])
+YARN_OPTIONS = [{"attention_factor": 1.3}, {"mscale": 0.7}, {"truncate": False}, {"factor": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"), [(family, {}) for family in FAMILY] + [("ministral3", option) for option in YARN_OPTIONS]
+)
 def test_frequencies_and_gain_are_those_of_transformers(family, changes):
     transformers = pytest.importorskip("transformers")
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    rope = FAMILY[family].get("rope_parameters", {})
-    if changes and rope.get("rope_type") != "yarn":
-        pytest.skip("a YaRN option")
     rope = hf_config(family)["rope_parameters"] | changes
     ours = tiny(family, rope_parameters=rope).rope
     theirs = transformers.AutoConfig.for_model(**hf_config(family, rope_parameters=dict(rope)))

@@ -19,7 +19,8 @@ In the morning the harbour was white, and the boats lay as still as if they had 
 # Two chapters, one arc, short lines: a whole book in about two thousand tokens.
 TINY = mini_profile(
     4096, chapters=(2, 2), arcs=(1, 1), chapter_words=(50, 60), scenes=(1, 2), bullet_chars=24, name_chars=16,
-    focus_chars=10, perspective_chars=16, word_chars=6, highlight_words=(55, 57), archetype_words=(45, 47), rules=(1, 2),
+    focus_chars=10, perspective_chars=16, word_chars=6, highlight_words=(55, 57), archetype_words=(45, 47),
+    rules=(1, 2),
 )  # fmt: skip
 
 

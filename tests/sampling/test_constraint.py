@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import tokenizers
+from sampling_models import TEXT
 
 from polaris_jax.data import STAGE_TOKENS, load_tokenizer
 from polaris_jax.sampling.constraint import Constraint, grammar_tokenizer
@@ -12,8 +13,6 @@ from polaris_jax.sampling.options import unpack_bitmask
 from polaris_jax.trajectory import MINI, phrases, stages
 from polaris_jax.trajectory.charset import CharSet
 from polaris_jax.trajectory.grammar import CharClass, Token, optional, repeat, seq
-
-from sampling_models import TEXT
 
 WORD = Token("word", CharClass(CharSet.of(("a", "z"), " "), 1, 30))
 LIST = seq("## Rules\n", repeat(seq("- ", WORD), 1, 3, "\n"), optional("\n\n## End"))

@@ -26,7 +26,7 @@ def test_a_single_token_repeated_is_a_loop_too():
 
 def test_refrains_and_distant_repetition_are_not_loops():
     passage = list(range(12))
-    assert first_alarm(passage + [50] + passage + list(range(60, 90))) is None
+    assert first_alarm([*passage, 50, *passage, *range(60, 90)]) is None
     far = [token for i in range(4) for token in (*passage, *range(1000 * (i + 1), 1000 * (i + 1) + 200))]
     assert first_alarm(far) is None
 

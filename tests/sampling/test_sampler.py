@@ -3,14 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from sampling_models import random_model
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.decoder import logits as forward
 from polaris_jax.sampling.options import SamplingOptions
 from polaris_jax.sampling.sampler import Sampler, chunks
 from polaris_jax.sharding import make_mesh
-
-from sampling_models import random_model
 
 GREEDY = SamplingOptions(temperature=0.0)
 
@@ -102,11 +101,10 @@ def test_recurrent_models_refuse_to_go_back_behind_the_mark(hybrid, tokenizer):
         session.rewind([9])
 
 
-def test_a_text_may_outgrow_its_first_cache_but_not_the_maximum(model, tokenizer, monkeypatch):
-    monkeypatch.setattr("polaris_jax.sampling.sampler.FIRST_CAPACITY", 16)
+def test_a_text_may_outgrow_its_first_cache_but_not_the_maximum(model, tokenizer):
     params, config = model
     tokens = ids(50, config.vocab_size)
-    session = Sampler(params, config, tokenizer, max_length=60, prefill_chunk=8).start()
+    session = Sampler(params, config, tokenizer, max_length=60, prefill_chunk=8, first_capacity=16).start()
     for at in range(0, 50, 10):
         session.append([tokens[at : at + 10]])
     assert session.capacity == 60

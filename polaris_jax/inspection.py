@@ -1,0 +1,76 @@
+"""``polaris inspect``: what a transcript or a token store holds, as a table, as JSON or as a coloured page."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from polaris_jax.errors import InputError
+from polaris_jax.trajectory import check, describe_transcript, split_stages
+
+
+def transcript(path: Path, *, mode: str, tokenizer: str | None, as_json: bool, html: str | None) -> int:
+    """Every stage with its words, tokens and verdict; returns 0 for a valid transcript, 1 for an invalid one.
+
+    Raises:
+      InputError: no such file, an empty one, or no transcript at all.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("transcript", str(path), f"cannot be read ({error})") from None
+    if not text.strip():
+        raise InputError("transcript", str(path), "is empty")
+    stages = describe_transcript(text, mode)
+    if tokenizer is not None:
+        from polaris_jax.data import load_tokenizer
+
+        spell = load_tokenizer(tokenizer)
+        for row, stage in zip(stages, split_stages(text), strict=True):
+            row["tokens"] = len(spell.encode(text[stage.start:stage.end]))
+    verdict = check(text, mode)
+    if html is not None:
+        from polaris_jax.report import transcript_html
+
+        Path(html).write_text(transcript_html(text, path.name), encoding="utf-8")
+    if as_json:
+        for row in stages:
+            row["violation"] = None if row["violation"] is None else str(row["violation"])
+        print(json.dumps({"path": str(path), "mode": mode, "ok": verdict.ok, "truncated": verdict.truncated,
+                          "stages": stages, "violations": [str(v) for v in verdict.violations]}, ensure_ascii=False))
+        return 0 if verdict else 1
+    table = Table("#", "stage", "words", "characters", "tokens", "verdict", title=str(path))
+    for number, row in enumerate(stages):
+        table.add_row(str(number), row["role"], f"{row['words']:,}", f"{row['chars']:,}",
+                      f"{row['tokens']:,}" if "tokens" in row else "-", "ok" if row["ok"] else str(row["violation"]))
+    console = Console()
+    console.print(table)
+    if verdict:
+        console.print(f"[green]valid[/green] ({mode}, {verdict.family}{', truncated' if verdict.truncated else ''})")
+    else:
+        console.print(f"[red]invalid[/red] ({mode}), {len(verdict.violations)} violations; the first: "
+                      f"{verdict.violations[0]}")
+    return 0 if verdict else 1
+
+
+def store(path: str, *, as_json: bool) -> int:
+    """Every trajectory of a token store with its length; returns 1 when stored data are damaged."""
+    from polaris_jax.data import TokenStore
+
+    opened = TokenStore.open(path)
+    damage = opened.verify()
+    if as_json:
+        rows = [{"tokens": entry.n_tokens, **entry.meta} for entry in opened.entries]
+        print(json.dumps({"path": path, "ok": not damage, "content_hash": opened.content_hash, "damage": damage,
+                          "trajectories": rows}, ensure_ascii=False))
+        return 1 if damage else 0
+    table = Table("#", "title", "volume", "tokens", title=f"{path}: {len(opened)} trajectories, "
+                                                         f"{int(opened.lengths.sum()):,} tokens")
+    for number, entry in enumerate(opened.entries):
+        table.add_row(str(number), str(entry.meta.get("title", "")), str(entry.meta.get("volume", "")),
+                      f"{entry.n_tokens:,}")
+    console = Console()
+    console.print(table)
+    console.print("\n".join(f"[red]damaged[/red] {line}" for line in damage) or f"whole ({opened.content_hash[:12]})")
+    return 1 if damage else 0

@@ -1,0 +1,255 @@
+"""What each section of the report says, computed from the files of the run and from nothing else.
+
+Each function returns None (or an empty list) where the run has not come that far; the templates then say so.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from polaris_jax.report import mesh_pictures
+from polaris_jax.report.charts import Frame, Series, line_chart
+from polaris_jax.report.curves import ROLE_PREFIX, Change, change, loss_kinds, loss_roles, median, points, values
+from polaris_jax.report.formats import is_number
+from polaris_jax.report.transcript_view import TranscriptView
+from polaris_jax.report.workdir import DemoRun
+from polaris_jax.sampling.export import ReadableBook, readable
+from polaris_jax.sharding import MESH_AXES
+from polaris_jax.trajectory import KINDS, ROLES, split_stages
+
+# Tokens of the published corpus, 649.1 M in all: book text, planning scaffold, prompt (POLARIS paper, data section).
+PUBLISHED_SHARES = {"prompt": 0.0023, "scaffold": 0.3935, "prose": 0.6043}
+PLOTTED_KINDS = ("prose", "scaffold", "copy", "header")
+SMALL = Frame(232, 132, left=38, right=8, top=8, bottom=22)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Books as they were read and the trajectories made of them; tokens summed over all trajectories."""
+
+    books: list[dict]
+    trajectories: list[dict]
+    accepted: int
+    valid: int
+    tokens: float | None
+    window: float | None
+    fill: float | None
+    kinds: dict[str, float]
+    roles: dict[str, dict[str, float]]
+    trained_on: frozenset
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Fraction of all tokens per kind."""
+        total = sum(self.kinds.values())
+        return {kind: tokens / total for kind, tokens in self.kinds.items()} if total else {}
+
+    @property
+    def grouped(self) -> dict[str, float]:
+        """Shares in the three classes of the published figures: headers and copies belong to the scaffold."""
+        shares = self.shares
+        planning = sum(shares.get(kind, 0.0) for kind in ("header", "scaffold", "copy"))
+        return {"prompt": shares.get("prompt", 0.0), "scaffold": planning, "prose": shares.get("prose", 0.0)}
+
+
+def corpus(run: DemoRun) -> Corpus | None:
+    """The corpus section, or None before ``books.json`` exists."""
+    if not run.books:
+        return None
+    books, trajectories = _rows(run.books, "books"), _rows(run.books, "trajectories")
+    kinds = {kind: _total(row.get("by_kind", {}).get(kind) for row in trajectories) for kind in KINDS}
+    roles = {
+        role: {
+            unit: _total(row.get("by_role", {}).get(role, {}).get(unit) for row in trajectories)
+            for unit in ("tokens", "words")
+        }
+        for role in ROLES
+        if any(role in row.get("by_role", {}) for row in trajectories)
+    }
+    return Corpus(
+        books, trajectories, sum(row.get("accepted") is True for row in books),
+        sum(row.get("valid") is True for row in trajectories), run.books.get("tokens"), run.books.get("window"),
+        run.books.get("fill"), {kind: tokens for kind, tokens in kinds.items() if tokens}, roles,
+        frozenset(index for index in run.books.get("trained_on") or () if isinstance(index, int)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SmallChart:
+    """One of several charts on a common scale."""
+
+    name: str
+    css: str
+    chart: Markup
+    change: Change
+
+
+@dataclass(frozen=True)
+class Training:
+    """Curves and quarter means; ``facts`` is ``training.json`` and may be empty."""
+
+    facts: dict
+    steps: int
+    kinds: list[Change]
+    roles: list[Change]
+    kind_chart: Markup | None
+    role_charts: list[SmallChart]
+    other_charts: list[SmallChart]
+    tokens_per_second: float | None
+    tokens_per_second_per_device: float | None
+    step_seconds: float | None
+    tokens: float
+    supervised: float
+
+    def quarter(self, kind: str) -> Change | None:
+        """First and last quarter of a kind's loss."""
+        return next((one for one in self.kinds if one.name == kind), None)
+
+
+def training(run: DemoRun) -> Training | None:
+    """The training section, or None before the first step; rates are medians over the steps after the first, which
+    also compiles."""
+    records = run.metrics
+    if not records:
+        return None
+    kinds = [kind for kind in PLOTTED_KINDS if kind in loss_kinds(records)]
+    lines = [Series(kind, f"k-{kind}", points(records, f"loss/{kind}")) for kind in kinds]
+    rows = [("all", change(records, "loss"))] + [(kind, change(records, f"loss/{kind}")) for kind in kinds]
+    warm = records[1:] or records
+    return Training(
+        facts=run.training,
+        steps=len(records),
+        kinds=[Change(name, row.first, row.last) for name, row in rows if row],
+        roles=[_role_change(records, role) for role in loss_roles(records)],
+        kind_chart=line_chart(lines, "Training loss per kind of token") if lines else None,
+        role_charts=_role_charts(records),
+        other_charts=_other_charts(records),
+        tokens_per_second=median(values(warm, "tokens_per_s")),
+        tokens_per_second_per_device=median(values(warm, "tokens_per_s_per_device")),
+        step_seconds=median(values(warm, "step_time_s")),
+        tokens=sum(values(records, "tokens")),
+        supervised=sum(values(records, "supervised")),
+    )
+
+
+def _role_change(records: list[dict], role: str) -> Change:
+    found = change(records, ROLE_PREFIX + role)
+    return Change(role, found.first, found.last)
+
+
+def _role_charts(records: list[dict]) -> list[SmallChart]:
+    curves = {role: points(records, ROLE_PREFIX + role) for role in loss_roles(records)}
+    everything = [y for curve in curves.values() for _, y in curve]
+    return [
+        SmallChart(role, f"r-{role}", line_chart([Series(role, f"r-{role}", curve)], f"Loss of {role}", frame=SMALL,
+                   x_label="", limits=(min(everything), max(everything))), _role_change(records, role))
+        for role, curve in curves.items()
+    ]  # fmt: skip
+
+
+def _other_charts(records: list[dict]) -> list[SmallChart]:
+    """How the run was carried out: time, throughput, rate and norms, each on its own scale from zero."""
+    names = {
+        "step_time_s": "step time (s)", "tokens_per_s": "tokens per second", "learning_rate": "learning rate",
+        "grad_norm": "gradient norm", "update_norm": "update norm", "param_norm": "parameter norm",
+    }  # fmt: skip
+    return [
+        SmallChart(label, "plain", line_chart([Series(label, "plain", points(records, key))], label, frame=SMALL,
+                   x_label="", limits=None if key == "param_norm" else (0, 0), smooth=False), change(records, key))
+        for key, label in names.items() if points(records, key)
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """The devices and, when the context axis is larger than one, how a row lies on it."""
+
+    sizes: dict[str, int]
+    devices: int
+    picture: Markup | None
+    zigzag: Markup | None
+    hops: list[Markup]
+
+    @property
+    def context(self) -> int:
+        return self.sizes["context"]
+
+
+def mesh(run: DemoRun) -> MeshView | None:
+    """The mesh section, or None before ``training.json`` names a mesh."""
+    given = run.training.get("mesh")
+    if not isinstance(given, dict):
+        return None
+    sizes = {axis: given.get(axis, 1) for axis in MESH_AXES}
+    if not all(isinstance(size, int) and size >= 1 for size in sizes.values()):
+        return None
+    devices, shards = 1, sizes["context"]
+    for size in sizes.values():
+        devices *= size
+    hops = mesh_pictures.ring_hops(shards) if 1 < shards <= mesh_pictures.MOST_DEVICES else []
+    return MeshView(
+        sizes, devices,
+        mesh_pictures.mesh_picture(sizes) if devices <= mesh_pictures.MOST_DEVICES else None,
+        mesh_pictures.zigzag_picture(shards, run.books.get("window")) if 1 < shards <= 16 else None,
+        [mesh_pictures.hop_picture(shards, hops, hop) for hop in range(min(len(hops), mesh_pictures.MOST_HOPS))],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WrittenView:
+    """The book that the trained model wrote, as far as it got."""
+
+    prompt: str
+    book: ReadableBook | None
+    view: TranscriptView
+    finished: bool
+    totals: dict
+    steps: list[dict]
+
+
+def written(run: DemoRun, view: TranscriptView | None) -> WrittenView | None:
+    """The written-book section, or None before ``book/artifact.txt`` exists; ``view`` is of that transcript."""
+    if run.artifact is None or view is None:
+        return None
+    prompt, book = "", None
+    if view.stages:
+        prompt = next((part.text for part in split_stages(run.artifact, partial=True) if part.role == "prompt"), "")
+        book = readable(run.artifact)
+    totals = run.writing.get("totals")
+    finished = run.writing.get("verdict") is not None and view.ok is not None
+    return WrittenView(prompt, book, view, finished, totals if isinstance(totals, dict) else {},
+                       _rows(run.writing, "steps"))
+
+
+def time_parts(run: DemoRun) -> list[tuple[str, float]]:
+    """``(part of the demo, seconds)`` in the order they ran."""
+    timings = run.demo.get("timings")
+    return [(name, value) for name, value in (timings or {}).items() if is_number(value)]
+
+
+def commands(run: DemoRun, prompt: str) -> list[tuple[str, str]]:
+    """``(what for, command line)`` to go on from this run."""
+    base = shlex.quote(str(run.path))
+    found = []
+    if run.metrics:
+        ask = shlex.quote(prompt or "A short novel about a lighthouse keeper and the last ship of the year.")
+        found.append(("Write another book with the trained model",
+                      f"polaris write --checkpoint={base}/run --prompt={ask} --out={base}/another-book"))
+    first = next((row["file"] for row in _rows(run.books, "trajectories") if isinstance(row.get("file"), str)), None)
+    if first:
+        found.append(("Look inside a trajectory", f"polaris inspect {base}/{shlex.quote(first)} --html"))
+    if run.artifact is not None:
+        found.append(("Look inside the written book", f"polaris inspect {base}/book/artifact.txt --html"))
+    if run.metrics:
+        found.append(("Follow a training run in the terminal", f"polaris watch {base}/run"))
+    found.append(("Read a novel of your own", "polaris segment novel.txt"))
+    return found
+
+
+def _rows(content: dict, name: str) -> list[dict]:
+    return [row for row in content.get(name) or () if isinstance(row, dict)]
+
+
+def _total(numbers) -> float:
+    return sum(value for value in numbers if is_number(value))

@@ -1,0 +1,72 @@
+"""The house stands: a room imports only from the floors below it, and says what it is for."""
+
+import ast
+from pathlib import Path
+
+import polaris_jax
+
+ROOT = Path(polaris_jax.__file__).parent
+FLOORS = {
+    "errors": -1,
+    "library": 0, "trajectory": 0, "ops": 0, "sharding": 0, "llm": 0,
+    "optim": 1, "rewards": 1,
+    "models": 2, "data": 2, "scaffold": 2,
+    "training": 3, "sampling": 3,
+    "report": 4, "rl": 4, "planner": 4, "evals": 4,
+    "flow": 5, "inspection": 5, "demo": 5, "cli": 5,
+}
+PURE = ("library", "trajectory")  # rooms that must import without JAX
+
+
+def room(path):
+    parts = path.relative_to(ROOT).parts
+    return parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Module names that a file imports, at any depth, with their line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module, node.lineno
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def sources():
+    return [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
+
+
+def test_every_file_belongs_to_a_floor():
+    assert {room(path) for path in sources()} <= set(FLOORS)
+
+
+def test_imports_only_go_down():
+    wrong = []
+    for path in sources():
+        here = room(path)
+        for name, line in imported(path):
+            there = name.split(".")[1] if name.startswith("polaris_jax.") else None
+            # ``import polaris_jax.x.y`` also yields attribute names; only rooms count.
+            if there in FLOORS and there != here and FLOORS[there] >= FLOORS[here] and FLOORS[here] < 5:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} ({here}, floor {FLOORS[here]}) imports {there}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_pure_rooms_do_not_import_jax():
+    for path in sources():
+        if room(path) in PURE:
+            assert not [name for name, _ in imported(path) if name.split(".")[0] in ("jax", "flax")], path
+
+
+def test_no_drawer_for_odds_and_ends_and_no_long_files():
+    for path in sources():
+        assert path.stem not in ("utils", "common", "helpers", "misc"), path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 450, f"{path}: is it still one idea?"
+
+
+def test_every_room_says_what_it_is_for():
+    for package in ROOT.rglob("__init__.py"):
+        docstring = ast.get_docstring(ast.parse(package.read_text(encoding="utf-8")))
+        assert docstring, package
+        assert "filled by" not in docstring, package
