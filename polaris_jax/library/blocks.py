@@ -77,7 +77,7 @@ def split_blocks(text: str, first_line: int) -> list[Block]:
 
 
 def _split_dense(blocks: list[Block]) -> list[Block]:
-    """Paragraphs of a text without blank lines: one per line where lines are long or close sentences, else at indents."""
+    """Paragraphs of a text without blank lines: one per line if lines are long or close sentences, else per indent."""
     lines = [line for block in blocks for line in block.lines]
     closed = sum(line.rstrip().endswith(_SENTENCE_END) for line in lines)
     by_line = sum(map(len, lines)) > _LONG_LINE * len(lines) or closed > _CLOSED_SHARE * len(lines)

@@ -50,13 +50,13 @@ def block_size(length: int, target: int) -> int:
 
 
 def _scores(q, k, q_side, kv_side, scale, window):
-    """Masked scores of one tile ``[B, G, R, q, k] float32`` and their visibility mask."""
+    """Scores of one tile ``[B, G, R, q, k] float32``, ``MASKED`` where the key is not visible."""
     B, Sq, H, D = q.shape
     G = k.shape[2]
     grouped = q.reshape(B, Sq, G, H // G, D)
     scores = jnp.einsum("bqgrd,bkgd->bgrqk", grouped, k, preferred_element_type=jnp.float32) * scale
     mask = visible(q_side.positions, kv_side.positions, q_side.segments, kv_side.segments, window)[:, None, None]
-    return jnp.where(mask, scores, MASKED), mask
+    return jnp.where(mask, scores, MASKED)
 
 
 def pair_forward(q, k, v, q_side: Side, kv_side: Side, *, scale: float, window: int | None, block: int):
@@ -77,17 +77,17 @@ def pair_forward(q, k, v, q_side: Side, kv_side: Side, *, scale: float, window: 
         def over_keys(carry, kv_tile):
             top, total, out = carry
             k_tile, v_tile, kv_positions, kv_segments = kv_tile
-            scores, mask = _scores(q_tile, k_tile, Side(positions, segments), Side(kv_positions, kv_segments),
-                                   scale, window)
+            scores = _scores(q_tile, k_tile, Side(positions, segments), Side(kv_positions, kv_segments), scale, window)
             new_top = jnp.maximum(top, scores.max(axis=-1))
-            weights = jnp.exp(scores - new_top[..., None]) * mask
+            weights = jnp.exp(scores - new_top[..., None])
             shrink = jnp.exp(top - new_top)
             update = jnp.einsum("bgrqk,bkgd->bgrqd", weights.astype(v_tile.dtype), v_tile,
                                 preferred_element_type=jnp.float32)
             return (new_top, total * shrink + weights.sum(axis=-1), out * shrink[..., None] + update), None
 
         shape = (B, G, H // G, rows)
-        start = (jnp.full(shape, MASKED, jnp.float32), jnp.zeros(shape, jnp.float32),
+        # The running maximum starts far above MASKED: masked scores weigh exactly 0 even in rows that see nothing.
+        start = (jnp.full(shape, MASKED / 2, jnp.float32), jnp.zeros(shape, jnp.float32),
                  jnp.zeros((*shape, D), jnp.float32))
         (top, total, out), _ = jax.lax.scan(over_keys, start, kv_tiles)
         seen = total > 0
@@ -121,14 +121,14 @@ def pair_backward(q, k, v, dout, lse, delta, q_side: Side, kv_side: Side, *, sca
         q_tile, dout_tile, lse_tile, delta_tile, positions, segments = tile
         rows = q_tile.shape[1]
         by_group = lambda x: x.reshape(B, rows, G, H // G).transpose(0, 2, 3, 1)[..., None]  # noqa: E731
-        lse_g, delta_g = by_group(lse_tile), by_group(delta_tile)
+        # A row that saw nothing has no finite lse; any finite one makes its weights exactly 0.
+        lse_g, delta_g = by_group(jnp.where(lse_tile == MASKED, 0.0, lse_tile)), by_group(delta_tile)
         q_g, dout_g = (x.reshape(B, rows, G, H // G, D) for x in (q_tile, dout_tile))
 
         def over_keys(dq, kv_tile):
             k_tile, v_tile, kv_positions, kv_segments = kv_tile
-            scores, mask = _scores(q_tile, k_tile, Side(positions, segments), Side(kv_positions, kv_segments),
-                                   scale, window)
-            weights = jnp.where(mask, jnp.exp(scores - lse_g), 0.0)
+            scores = _scores(q_tile, k_tile, Side(positions, segments), Side(kv_positions, kv_segments), scale, window)
+            weights = jnp.exp(scores - lse_g)
             dweights = jnp.einsum("bqgrd,bkgd->bgrqk", dout_g, v_tile, preferred_element_type=jnp.float32)
             dscores = (weights * (dweights - delta_g) * scale).astype(q.dtype)
             dq += jnp.einsum("bgrqk,bkgd->bqgrd", dscores, k_tile, preferred_element_type=jnp.float32)

@@ -109,7 +109,8 @@ def line_chart(
 
 def _step_ticks(low: float, high: float, most: int) -> list[float]:
     """Whole steps only, and none at the far right, where the axis says what it counts."""
-    return [tick for tick in nice_ticks(low, high, most) if tick == round(tick) and low <= tick < high - (high - low) / 16]
+    end = high - (high - low) / 16
+    return [tick for tick in nice_ticks(low, high, most) if tick == round(tick) and low <= tick < end]
 
 
 def _path(places, css: str) -> str:

@@ -47,13 +47,13 @@ def moving_average(curve: Sequence[tuple[float, float]], width: int) -> list[tup
     return smooth
 
 
-def change(records: Sequence[dict], key: str) -> Change | None:
-    """First and last quarter of a metric (at least one value each), or None without values."""
+def change(records: Sequence[dict], key: str, name: str = "") -> Change | None:
+    """First and last quarter of a metric (at least one value each), named ``name or key``; None without values."""
     found = values(records, key)
     if not found:
         return None
     quarter = max(1, len(found) // 4)
-    return Change(key, sum(found[:quarter]) / quarter, sum(found[-quarter:]) / quarter)
+    return Change(name or key, sum(found[:quarter]) / quarter, sum(found[-quarter:]) / quarter)
 
 
 def loss_kinds(records: Sequence[dict]) -> list[str]:

@@ -8,7 +8,9 @@ from markupsafe import Markup
 from polaris_jax.data import zigzag_order
 from polaris_jax.sharding import MESH_AXES
 
+# Beyond these sizes a picture says no more than its sentence.
 MOST_DEVICES = 64
+MOST_SHARDS = 16
 MOST_HOPS = 8
 
 
@@ -83,11 +85,8 @@ def mesh_picture(sizes: Mapping[str, int]) -> Markup:
         for shard in range(context):
             for slot in range(tensor):
                 x = left + shard * block + slot * side
-                parts.append(
-                    f'<g style="--h:{hue(shard, context)}"><rect class="shard" x="{x + 1}" y="{y}" width="{side - 2}" '
-                    f'height="{side}" rx="7"/>{_on_shard(x + side / 2, y + side / 2 + (1 if tensor > 1 else 5), device)}'
-                    f"{_on_shard(x + side / 2, y + side / 2 + 15, f'tensor {slot}', small=True) if tensor > 1 else ''}</g>"
-                )
+                name = f"tensor {slot}" if tensor > 1 else ""
+                parts.append(_cell(x, y, side, side, hue(shard, context), str(device), name))
                 device += 1
     return _svg(width, height, parts, "The device mesh", natural=True)
 
@@ -112,7 +111,8 @@ def zigzag_picture(shards: int, window: int | None) -> Markup:
             parts.append(f'<path class="thread" style="--h:{hue(shard, shards)}" d="M{centre:.1f} {22 + tall}'
                          f'C{centre:.1f} {22 + tall + 34} {target:.1f} {96 - 24} {target:.1f} 98"/>')
             parts.append(_cell(target - group * 0.21, 98, group * 0.42, tall, hue(shard, shards), str(chunk)))
-        parts.append(f'<text class="axis-name" x="{x + group / 2:.1f}" y="150" text-anchor="middle">shard {shard}</text>')
+        parts.append(f'<text class="axis-name" x="{x + group / 2:.1f}" y="150" text-anchor="middle">'
+                     f"shard {shard}</text>")
     return _svg(width, 158, parts, "Zigzag order: which chunks of the row each context shard holds")
 
 
@@ -134,14 +134,13 @@ def hop_picture(shards: int, hops: Sequence[Sequence[Pair]], hop: int) -> Markup
     return _svg(side, side, parts, f"Chunk pairs computed at ring hop {hop}", margin=1)
 
 
-def _cell(x: float, y: float, width: float, height: float, degrees: int, label: str) -> str:
+def _cell(x: float, y: float, width: float, height: float, degrees: int, label: str, name: str = "") -> str:
+    """A coloured field with a number on it and, if given, a small name below the number."""
+    middle, line = x + width / 2, y + height / 2 + (1 if name else 5)
+    below = f'<text class="on-shard small" x="{middle:.1f}" y="{y + height - 12}" text-anchor="middle">{name}</text>'
     return (f'<g style="--h:{degrees}"><rect class="shard" x="{x + 1:.1f}" y="{y}" width="{width - 2:.1f}" '
-            f'height="{height}" rx="5"/>{_on_shard(x + width / 2, y + height / 2 + 5, label)}</g>')
-
-
-def _on_shard(x: float, y: float, label: object, *, small: bool = False) -> str:
-    css = "on-shard small" if small else "on-shard"
-    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{label}</text>'
+            f'height="{height}" rx="5"/><text class="on-shard" x="{middle:.1f}" y="{line}" '
+            f'text-anchor="middle">{label}</text>{below if name else ""}</g>')
 
 
 def _svg(width, height, parts: list[str], label: str, *, margin: int = 0, natural: bool = False) -> Markup:

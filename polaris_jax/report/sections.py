@@ -58,14 +58,14 @@ def corpus(run: DemoRun) -> Corpus | None:
     if not run.books:
         return None
     books, trajectories = _rows(run.books, "books"), _rows(run.books, "trajectories")
-    kinds = {kind: _total(row.get("by_kind", {}).get(kind) for row in trajectories) for kind in KINDS}
+    kinds = {kind: _total(_part(row, "by_kind").get(kind) for row in trajectories) for kind in KINDS}
     roles = {
         role: {
-            unit: _total(row.get("by_role", {}).get(role, {}).get(unit) for row in trajectories)
+            unit: _total(_part(_part(row, "by_role"), role).get(unit) for row in trajectories)
             for unit in ("tokens", "words")
         }
         for role in ROLES
-        if any(role in row.get("by_role", {}) for row in trajectories)
+        if any(role in _part(row, "by_role") for row in trajectories)
     }
     return Corpus(
         books, trajectories, sum(row.get("accepted") is True for row in books),
@@ -92,7 +92,6 @@ class Training:
     facts: dict
     steps: int
     kinds: list[Change]
-    roles: list[Change]
     kind_chart: Markup | None
     role_charts: list[SmallChart]
     other_charts: list[SmallChart]
@@ -115,13 +114,12 @@ def training(run: DemoRun) -> Training | None:
         return None
     kinds = [kind for kind in PLOTTED_KINDS if kind in loss_kinds(records)]
     lines = [Series(kind, f"k-{kind}", points(records, f"loss/{kind}")) for kind in kinds]
-    rows = [("all", change(records, "loss"))] + [(kind, change(records, f"loss/{kind}")) for kind in kinds]
+    changes = [change(records, "loss", "all"), *(change(records, f"loss/{kind}", kind) for kind in kinds)]
     warm = records[1:] or records
     return Training(
         facts=run.training,
         steps=len(records),
-        kinds=[Change(name, row.first, row.last) for name, row in rows if row],
-        roles=[_role_change(records, role) for role in loss_roles(records)],
+        kinds=[one for one in changes if one],
         kind_chart=line_chart(lines, "Training loss per kind of token") if lines else None,
         role_charts=_role_charts(records),
         other_charts=_other_charts(records),
@@ -133,17 +131,12 @@ def training(run: DemoRun) -> Training | None:
     )
 
 
-def _role_change(records: list[dict], role: str) -> Change:
-    found = change(records, ROLE_PREFIX + role)
-    return Change(role, found.first, found.last)
-
-
 def _role_charts(records: list[dict]) -> list[SmallChart]:
     curves = {role: points(records, ROLE_PREFIX + role) for role in loss_roles(records)}
     everything = [y for curve in curves.values() for _, y in curve]
     return [
         SmallChart(role, f"r-{role}", line_chart([Series(role, f"r-{role}", curve)], f"Loss of {role}", frame=SMALL,
-                   x_label="", limits=(min(everything), max(everything))), _role_change(records, role))
+                   x_label="", limits=(min(everything), max(everything))), change(records, ROLE_PREFIX + role))
         for role, curve in curves.items()
     ]  # fmt: skip
 
@@ -188,10 +181,11 @@ def mesh(run: DemoRun) -> MeshView | None:
     for size in sizes.values():
         devices *= size
     hops = mesh_pictures.ring_hops(shards) if 1 < shards <= mesh_pictures.MOST_DEVICES else []
+    drawn = 1 < shards <= mesh_pictures.MOST_SHARDS
     return MeshView(
         sizes, devices,
         mesh_pictures.mesh_picture(sizes) if devices <= mesh_pictures.MOST_DEVICES else None,
-        mesh_pictures.zigzag_picture(shards, run.books.get("window")) if 1 < shards <= 16 else None,
+        mesh_pictures.zigzag_picture(shards, run.books.get("window")) if drawn else None,
         [mesh_pictures.hop_picture(shards, hops, hop) for hop in range(min(len(hops), mesh_pictures.MOST_HOPS))],
     )  # fmt: skip
 
@@ -216,16 +210,14 @@ def written(run: DemoRun, view: TranscriptView | None) -> WrittenView | None:
     if view.stages:
         prompt = next((part.text for part in split_stages(run.artifact, partial=True) if part.role == "prompt"), "")
         book = readable(run.artifact)
-    totals = run.writing.get("totals")
     finished = run.writing.get("verdict") is not None and view.ok is not None
-    return WrittenView(prompt, book, view, finished, totals if isinstance(totals, dict) else {},
+    return WrittenView(prompt, book, view, finished, _part(run.writing, "totals"),
                        _rows(run.writing, "steps"))
 
 
 def time_parts(run: DemoRun) -> list[tuple[str, float]]:
     """``(part of the demo, seconds)`` in the order they ran."""
-    timings = run.demo.get("timings")
-    return [(name, value) for name, value in (timings or {}).items() if is_number(value)]
+    return [(name, value) for name, value in _part(run.demo, "timings").items() if is_number(value)]
 
 
 def commands(run: DemoRun, prompt: str) -> list[tuple[str, str]]:
@@ -249,6 +241,11 @@ def commands(run: DemoRun, prompt: str) -> list[tuple[str, str]]:
 
 def _rows(content: dict, name: str) -> list[dict]:
     return [row for row in content.get(name) or () if isinstance(row, dict)]
+
+
+def _part(content: dict, name: str) -> dict:
+    part = content.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _total(numbers) -> float:

@@ -1,4 +1,4 @@
-"""A transcript as coloured text: what each character is (kind), which stage it belongs to (role), what the grammar says.
+"""A transcript as coloured text: what each character is (kind), whose stage it is (role), what the grammar says.
 
 Works on whatever there is: a transcript whose last stage is still being written, one that breaks the grammar (then
 stages are coloured coarsely), and text that is no transcript at all (shown as it is).
@@ -148,4 +148,4 @@ def _piece(kind: str, text: str) -> Piece:
             break
     if count_words(text[at:]) < LEAST_FOLDED_WORDS:
         return Piece(kind, text)
-    return Piece(kind, text[:at].rstrip("\n"), text[at:])
+    return Piece(kind, text[:at], text[at:])

@@ -22,6 +22,7 @@ from polaris_jax.sampling.manuscript import Manuscript
 from polaris_jax.sampling.options import SamplingOptions
 from polaris_jax.trajectory import Step, close_prose, count_words
 from polaris_jax.trajectory.grammar import seq
+from polaris_jax.trajectory.stages import FENCE
 
 # Slots kept free at the end of the window for closing what is open (trajectory specification 5.1).
 RESERVE = 256
@@ -41,6 +42,7 @@ class WriterSettings:
       loop_cuts: how often one chapter's prose is cut back before it is closed where it was still clean.
       loop_temperature: at least this hot after the first cut, and 0.2 more after each further one.
       short_share: prose that ends by itself below this share of its target words is reported.
+      extend_short: how often such prose is made to begin another paragraph instead; 0 lets the model decide.
     """
 
     temperature: float | None = None
@@ -54,10 +56,11 @@ class WriterSettings:
     loop_cuts: int = 3
     loop_temperature: float = 0.6
     short_share: float = 0.6
+    extend_short: int = 0
 
     def __post_init__(self):
-        if self.attempts < 1 or self.relaxed_attempts < 0 or self.loop_cuts < 0:
-            raise InputError("settings", self, "needs attempts >= 1, relaxed_attempts >= 0 and loop_cuts >= 0")
+        if self.attempts < 1 or min(self.relaxed_attempts, self.loop_cuts, self.extend_short) < 0:
+            raise InputError("settings", self, "needs attempts >= 1 and no negative number of further tries")
 
     def options(self, step: Step, attempt: int) -> SamplingOptions:
         """The options of a step's ``attempt`` (from 0)."""
@@ -135,8 +138,8 @@ class _Trial:
     def __init__(self, manuscript, step, settings, seed, attempt, vocabulary, counts, notes, on_text):
         self.step, self.settings, self.seed, self.attempt = step, settings, seed, attempt
         self.session, self.vocabulary, self.counts, self.notes = manuscript.session, vocabulary, counts, notes
-        tokenizer = manuscript.session.sampler.tokenizer
-        self._pieces, self._decode = tokenizer.token_bytes(), tokenizer.decode
+        self._tokenizer = manuscript.session.sampler.tokenizer
+        self._pieces = self._tokenizer.token_bytes()
         self._on_text = on_text
         opening = manuscript.open(step.prefill)
         self.literal, self._old = opening.literal, opening.old
@@ -144,7 +147,7 @@ class _Trial:
         self.node = seq(self.literal, step.grammar) if self.literal else step.grammar
         self.base = self.session.lengths[0]
         room = self.session.sampler.max_length - self.base - RESERVE
-        given = len(tokenizer.encode(self.literal))
+        given = len(self._tokenizer.encode(self.literal))
         if room <= given:
             advice = f"is used up before {step.name}; raise it or ask for a shorter book"
             raise InputError("max_length", self.session.sampler.max_length, advice)
@@ -158,11 +161,15 @@ class _Trial:
         options = self.settings.options(self.step, self.attempt)
         constraint = Constraint(self.node, self.vocabulary)
         guard = self.settings.guard if self.step.target_words else None
-        cuts = 0
+        cuts = extensions = 0
         while True:
-            stretch = self._go_on(constraint, options, cuts, self.budget - len(self.tokens), guard)
+            stretch = self._go_on(constraint, options, cuts + extensions, self.budget - len(self.tokens), guard)
             if stretch.reason != "loop":
-                break
+                if extensions == self.settings.extend_short or not self._ended_short():
+                    break
+                self._extend(constraint)
+                extensions += 1
+                continue
             self._cut_back(stretch.loop_start, constraint)
             cuts += 1
             if cuts > self.settings.loop_cuts:
@@ -186,7 +193,7 @@ class _Trial:
 
     def _tell(self, tokens: list[int]) -> None:
         """Passes new text on, without what the listener has heard in the step before."""
-        text = self._decode(tokens)
+        text = self._tokenizer.decode(tokens)
         new, self._old = text[self._old :], max(self._old - len(text), 0)
         if new:
             self._on_text(new, self.attempt)
@@ -200,12 +207,29 @@ class _Trial:
         self.session.rewind([self.base + count])
 
     def _cut_back(self, loop_start: int, constraint: Constraint) -> None:
-        clean = self._decode(self.tokens[:loop_start])[len(self.literal) :]
+        clean = self._tokenizer.decode(self.tokens[:loop_start])[len(self.literal) :]
         length = len(self.literal) + last_clean_end(clean)
         count = tokens_within([self._pieces[token] for token in self.tokens], length)
         self.notes.append(f"loop: cut back from {len(self.tokens)} to {count} tokens")
         self._keep(count)
         constraint.rewind(count)
+
+    def _ended_short(self) -> bool:
+        ended = self.step.target_words > 0 and self.reason in ("complete", "end")
+        words = count_words(self._text()[len(self.literal) :]) - 1  # the fence
+        return ended and words < self.settings.short_share * self.step.target_words
+
+    def _extend(self, constraint: Constraint) -> None:
+        """Takes the closing fence back and opens another paragraph."""
+        text = self._text().removesuffix(f"\n{FENCE}")
+        self._keep(tokens_within([self._pieces[token] for token in self.tokens], len(text)))
+        constraint.rewind(len(self.tokens))
+        given = self._tokenizer.encode(text[len(self._text()) :] + "\n\n").tolist()
+        constraint.consume(given)
+        self.session.append([given])
+        self.tokens += given
+        self.counts.forced += len(given)
+        self._tell(given)
 
     def _prose(self) -> str:
         text = self._text()[len(self.literal) :]
@@ -216,7 +240,7 @@ class _Trial:
                 return text
             text = close_prose(text)
         words = count_words(text) - 1  # the fence
-        if words < self.settings.short_share * self.step.target_words:
+        if self.reason in ("complete", "end") and words < self.settings.short_share * self.step.target_words:
             self.notes.append(f"short: {words} of {self.step.target_words} words")
         return text
 

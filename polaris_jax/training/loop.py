@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -85,9 +86,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
         for step, batch in iterate_placed(batches, mesh, start, config.train.steps, threads=config.data.threads):
             state, metrics = step_fn(state, batch)
             done = step + 1
-            # Reading the metrics waits for the step; the batches of the next steps are being made meanwhile.
-            record = step_record(done, metrics, time.perf_counter() - clock, mesh.size)
-            clock = time.perf_counter()
+            metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
+            seconds, clock = time.perf_counter() - clock, time.perf_counter()
+            record = step_record(done, metrics, seconds, mesh.size)
             if not jnp.isfinite(record["loss"]):
                 raise FloatingPointError(f"step {done}: loss is {record['loss']}; the last checkpoint is "
                                          f"{checkpoints.latest or 'none'}")

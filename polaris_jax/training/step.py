@@ -90,8 +90,8 @@ def make_train_step(
         metrics = {
             "loss": loss, "learning_rate": rate, **sums,
             "tokens": (batch["segment_ids"] > 0).sum(), "supervised": batch["weights"].sum(),
-            "grad_norm": optax.global_norm(gradients), "update_norm": optax.global_norm(updates),
-            "param_norm": optax.global_norm(state.params),
+            "grad_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates),
+            "param_norm": optax.tree.norm(state.params),
         }
         return TrainState(state.step + 1, written, moments), metrics
 

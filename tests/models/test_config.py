@@ -13,7 +13,7 @@ def test_round_trip_through_hf_spelling(config):
 
 
 def test_nested_text_config_is_the_model(config):
-    nested = {"model_type": "wrapper", "text_config": config.to_hf(), "hidden_size": 7, "vision_config": {"hidden_size": 5}}
+    nested = {"model_type": "wrapper", "text_config": config.to_hf(), "hidden_size": 7, "vision_config": {"depth": 5}}
     assert ModelConfig.from_hf(nested) == config
 
 

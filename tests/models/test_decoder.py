@@ -67,7 +67,7 @@ def test_a_full_cache_keeps_what_it_holds():
     config = tiny("llama")
     params = weights(config)
     tokens = rows(config, S=12)
-    x, cache = extend(params, config, tokens[:, :6], init_cache(config, 2, 8))
+    _, cache = extend(params, config, tokens[:, :6], init_cache(config, 2, 8))
     _, overfull = extend(params, config, tokens[:, 6:], cache)
     np.testing.assert_array_equal(overfull["blocks"]["0"]["k"][:, :, :6], cache["blocks"]["0"]["k"][:, :, :6])
 
@@ -124,7 +124,7 @@ def test_module_is_the_pure_functions(config, params):
     np.testing.assert_allclose(model(tokens), run(params, config, tokens), atol=1e-5)
     assert model(tokens).dtype == jnp.float32
     np.testing.assert_array_equal(model.head(), head_kernel(params, config))
-    x, cache = model.extend(tokens, model.init_cache(2, LENGTH))
+    x, _ = model.extend(tokens, model.init_cache(2, LENGTH))
     np.testing.assert_allclose(x, model.hidden(tokens), atol=2e-3)
     graph, state = nnx.split(model)
     assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(params))

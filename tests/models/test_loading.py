@@ -67,7 +67,8 @@ def test_shards_split_and_join(config, tmp_path):
     assert len(files) > 2
     assert sorted(set(index["weight_map"].values())) == files
     for file in files:
-        assert sorted(load_file(tmp_path / "model" / file)) == sorted(n for n, f in index["weight_map"].items() if f == file)
+        named = [tensor for tensor, place in index["weight_map"].items() if place == file]
+        assert sorted(load_file(tmp_path / "model" / file)) == sorted(named)
     jax.tree.map(np.testing.assert_array_equal, from_pretrained(tmp_path / "model").params, model.params)
 
 
@@ -105,7 +106,7 @@ def test_every_wrong_tensor_is_named_in_one_error(folder):
     with pytest.raises(InputError) as error:
         from_pretrained(folder)
     told = str(error.value)
-    for name in ("model.layers.1.mlp.up_proj", "model.norm", "model.layers.2.mlp.down_proj", "model.layers.9.mlp.up_proj"):
+    for name in ("layers.1.mlp.up_proj", "model.norm", "layers.2.mlp.down_proj", "layers.9.mlp.up_proj"):
         assert name in told
     assert "\n" not in told
 
@@ -159,8 +160,9 @@ def test_an_odd_vocabulary_is_spread_by_padding(tmp_path):
     assert spread(tokens).shape == (2, 10, 97)
     np.testing.assert_allclose(spread(tokens), want, atol=1e-4)
     save_pretrained(spread, tmp_path / "again")
+    again = load_file(tmp_path / "again" / "model.safetensors")
     for name, tensor in load_file(tmp_path / "model" / "model.safetensors").items():
-        np.testing.assert_array_equal(load_file(tmp_path / "again" / "model.safetensors")[name], tensor.astype(np.float32))
+        np.testing.assert_array_equal(again[name], tensor.astype(np.float32))
 
 
 def test_saving_over_a_folder_leaves_no_stale_shard_and_keeps_other_files(tmp_path):
@@ -176,7 +178,7 @@ def test_a_failed_save_leaves_nothing(tmp_path):
     model = made("llama")
     params = jax.tree.map(lambda w: w, model.params)
     params["norm"] = {"scale": params["norm"]["scale"].astype(jnp.float8_e4m3fn)}
-    with pytest.raises(InputError, match="model.norm.weight"):
+    with pytest.raises(InputError, match=r"model\.norm\.weight"):
         save_pretrained(Decoder(model.config, params), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,6 @@ from polaris_jax.ops.rotary import Rope, frequencies, rotate, rotation
 
 from .conftest import FAMILY, hf_config, tiny
 
-
 YARN_OPTIONS = [{"attention_factor": 1.3}, {"mscale": 0.7}, {"truncate": False}, {"factor": 1.0}]
 
 

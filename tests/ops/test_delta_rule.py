@@ -55,7 +55,7 @@ def test_gradients_equal_those_of_the_recurrence():
 
 
 def test_strong_decay_gives_finite_gradients():
-    qkv, gates, memory = draw(32)
+    qkv, gates, _ = draw(32)
     gates["log_decay"] = jnp.full_like(gates["log_decay"], -80.0)
     grad = jax.grad(lambda g: gated_delta_rule(*qkv, beta=gates["beta"], log_decay=g)[0].sum())(gates["log_decay"])
     assert bool(jnp.isfinite(grad).all())

@@ -37,7 +37,7 @@ def small_book(title: str = "The Lamp", prompt: str = "Write about a lamp.") -> 
         prompt=prompt, highlight=(_BLURB * 3).strip(), title=title,
         tags=("sea", "night", "duty", "debt", "quiet tone", "island life", "old age"), archetype=(_BLURB * 3).strip(),
         world_rules=("Ships pass only at night.", "Oil is rationed."),
-        arcs=(Arc("Keeping", ("He keeps.",), ("He keeps it.",), ("He keeps it lit.",), tuple(c.name for c in chapters)),),
+        arcs=(Arc("Keeping", ("He keeps.",), ("He keeps it.",), ("He stays.",), tuple(c.name for c in chapters)),),
         character_archetypes=(Described("The Keeper", ("Stays.",)),), writing_style=("Plain.",), chapters=chapters,
         main_characters=(Described("Orrin", ("Keeps the lamp.",)),), side_characters=(Described("Mara", ("Rows.",)),),
     )  # fmt: skip
@@ -60,8 +60,9 @@ def metrics(steps: int = 48) -> list[dict]:
         }
         record |= {
             "learning_rate": 2e-4 * min(step / 5, 0.5 + 0.5 * math.cos(math.pi * step / steps)),
-            "grad_norm": 1.1 + noise.random(), "update_norm": 0.2 + 0.1 * noise.random(), "param_norm": 180 + 0.03 * step,
-            "tokens": 8192, "supervised": 7900, "step_time_s": seconds, "tokens_per_s": 8192 / seconds,
+            "grad_norm": 1.1 + noise.random(), "update_norm": 0.2 + 0.1 * noise.random(),
+            "param_norm": 180 + 0.03 * step, "tokens": 8192, "supervised": 7900, "step_time_s": seconds,
+            "tokens_per_s": 8192 / seconds,
             "tokens_per_s_per_device": 2048 / seconds,
         }  # fmt: skip
         records.append(record)
@@ -93,7 +94,8 @@ def write_demo_folder(folder: Path, transcripts: list[str], artifact: str) -> Pa
         rows.append(trajectory_row(file, text, f"Novel {number}", "A. Writer"))
     accepted = [
         {"path": f"novel-{row['title'][-1]}.txt", "title": row["title"], "author": row["author"], "accepted": True,
-         "reason": "", "structure": "chapters", "chapter_count": 21, "words": 48_123, "trajectories": 1, "seconds": 1.87}
+         "reason": "", "structure": "chapters", "chapter_count": 21, "words": 48_123, "trajectories": 1,
+         "seconds": 1.87}
         for row in rows
     ]  # fmt: skip
     rejected = {"path": "sonnets.txt", "title": "Sonnets", "author": "B. Poet", "accepted": False,
@@ -112,7 +114,7 @@ def write_demo_folder(folder: Path, transcripts: list[str], artifact: str) -> Pa
         "mesh": {"data": 1, "fsdp": 1, "context": 4, "tensor": 1},
         "groups": [["muon", 14, 106_168_320], ["adamw", 5, 28_346_688]], "parameters": 134_515_008, "rows": 9,
         "fill": 0.871, "steps": 48, "epochs": 5.33,
-        "config": {"optim.learning_rate": 2e-4, "optim.precision": "stochastic_downcast", "data.window": 8192, "seed": 12},
+        "config": {"optim.learning_rate": 2e-4, "optim.precision": "stochastic_downcast", "seed": 12},
     })  # fmt: skip
     (folder / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in metrics()))
     (folder / "book" / "artifact.txt").write_text(artifact, encoding="utf-8")
@@ -123,7 +125,8 @@ def write_demo_folder(folder: Path, transcripts: list[str], artifact: str) -> Pa
         "verdict": {"ok": True, "violations": []},
         "steps": [
             {"name": "prompt", "start": 0, "end": 90, "sha256": "", "capacity": 4096, "seed": 0, "attempts": 0,
-             "reason": "", "sampled": 0, "forced": 0, "prefilled": 97, "seconds": 0.11, "model_logprob": 0.0, "notes": []},
+             "reason": "", "sampled": 0, "forced": 0, "prefilled": 97, "seconds": 0.11, "model_logprob": 0.0,
+             "notes": []},
             {"name": "book_preview/book_preview", "start": 90, "end": 800, "sha256": "", "capacity": 4096, "seed": 5,
              "attempts": 4, "reason": "complete", "sampled": 289, "forced": 41, "prefilled": 12, "seconds": 9.75,
              "model_logprob": -1.83, "notes": ["budget used up, closed by its shortest continuation"]},

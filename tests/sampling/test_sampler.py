@@ -1,9 +1,10 @@
 """Reading in chunks, one token at a time, padded or rewound gives what one plain forward pass gives."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
-from sampling_models import random_model
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.decoder import logits as forward
@@ -148,6 +149,7 @@ def test_a_mesh_changes_where_the_cache_lives_and_not_the_text(model, tokenizer)
     assert texts[0] == texts[1]
 
 
-def test_a_vocabulary_larger_than_the_model_is_refused(tokenizer):
+def test_a_vocabulary_larger_than_the_model_is_refused(model, tokenizer):
+    params, config = model
     with pytest.raises(InputError, match="tokenizer"):
-        Sampler(*random_model(100), tokenizer)
+        Sampler(params, replace(config, vocab_size=100), tokenizer)

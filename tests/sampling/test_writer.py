@@ -21,6 +21,7 @@ from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.sampling.step_writer import WriterSettings, WritingError, write_step
 from polaris_jax.sampling.writer import write_book
 from polaris_jax.trajectory import check, next_step, open_transcript, split_stages
+from polaris_jax.trajectory.grammar import Literal, Token, repeat, seq
 
 PROMPT = "Write a small book about a lighthouse."
 # Room for the shortest continuation and little else: every list of the book has to be closed for the model.
@@ -229,6 +230,28 @@ def test_a_step_that_breaks_a_rule_is_tried_again_hotter_and_then_given_up(model
     with pytest.raises(WritingError, match="not this one"):
         write(9)
     assert tried[0] == first  # the failures before left no trace in the cache
+
+
+def test_prose_that_ends_too_soon_is_reported_or_made_to_go_on(model, tokenizer):
+    paragraphs = seq(repeat(Token("paragraph", Literal("The fog lay still.")), 1, None, "\n\n"), "\n```")
+    manuscript = Manuscript(sampler(model, tokenizer))
+    manuscript.commit(open_transcript(PROMPT))
+    opening = next_step(manuscript.text, TINY)
+    step = replace(opening, name="chapter_text", grammar=paragraphs, target_words=50, max_tokens=600)
+
+    def words(settings, seed):
+        accepted = write_step(
+            manuscript, step, settings, seed=seed, vocabulary=grammar_tokenizer(tokenizer), counts=Counts()
+        )
+        assert paragraphs.matches(accepted.sampled)
+        return accepted.sampled.count("fog") * 4, accepted.notes
+
+    lax = WriterSettings(temperature=3.0, guard=LoopGuard(times=99))
+    seed, (short, notes) = next((s, found) for s in range(9) if (found := words(lax, s))[0] < 30)
+    assert notes == (f"short: {short} of 50 words",)
+    longer, notes = words(replace(lax, extend_short=20), seed)
+    assert longer >= 30
+    assert not any(note.startswith("short") for note in notes)
 
 
 def test_a_window_that_is_too_small_is_the_callers_mistake(model, tokenizer, tmp_path):

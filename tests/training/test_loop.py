@@ -108,7 +108,7 @@ def test_a_bad_override_names_the_field(override, message):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"data.window": 512}, "too long"),
-    ({"data.window": 2050}, "16"),
+    ({"data.window": 2050}, "2056"),
     ({"mesh.context": 3}, "devices"),
     ({"model.path": "nowhere"}, "config.json"),
     ({"data.store": "nowhere"}, "manifest"),
