@@ -45,7 +45,7 @@ def main():
     model = ModelConfig.from_hf({"model_type": "llama", "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
                                  "max_position_embeddings": 8192, **(TINY if a.tiny else SMOLLM2)})
     config = default_config()
-    config.model.update({"compute_dtype": "float32", "remat": a.remat})
+    config.model.update({"compute_dtype": "float32", "remat": a.remat, "attention_block": 128})
     mesh = make_mesh({"context": a.devices})
     labels = label_params(abstract_params(model, jnp.float32))
     schedule = make_schedule("constant", 1e-3, 100, 0)

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = verb("inspect", _inspect, "look inside a transcript or a store: stages, counts, grammar verdict")
     inspect.add_argument("path", metavar="STORE_OR_TRANSCRIPT")
     inspect.add_argument("--mode", choices=("reference", "strict", "corpus"), default="strict")
-    inspect.add_argument("--tokenizer", help="folder or file; token counts are shown when it is given")
+    inspect.add_argument("--tokenizer", help="folder or file that counts tokens; default SmolLM2's")
     inspect.add_argument("--json", action="store_true")
     inspect.add_argument("--html", metavar="FILE", help="write a coloured page")
 

@@ -158,4 +158,5 @@ def open_sampler(checkpoint: str | os.PathLike, max_length: int):
     from polaris_jax.training import load_weights
 
     config, params, folder = load_weights(checkpoint)
-    return Sampler(params, config, load_tokenizer(str(folder)), max_length=max_length)
+    return Sampler(params, config, load_tokenizer(str(folder)), max_length=max_length, prefill_chunk=64,
+                   first_capacity=min(max_length, 2048))

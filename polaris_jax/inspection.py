@@ -1,6 +1,7 @@
 """``polaris inspect``: what a transcript or a token store holds, as a table, as JSON or as a coloured page."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -23,27 +24,26 @@ def transcript(path: Path, *, mode: str, tokenizer: str | None, as_json: bool, h
     if not text.strip():
         raise InputError("transcript", str(path), "is empty")
     stages = describe_transcript(text, mode)
-    if tokenizer is not None:
-        from polaris_jax.data import load_tokenizer
-
-        spell = load_tokenizer(tokenizer)
-        for row, stage in zip(stages, split_stages(text), strict=True):
-            row["tokens"] = len(spell.encode(text[stage.start:stage.end]))
+    count, counted_by = token_counter(tokenizer)
+    for row, stage in zip(stages, split_stages(text), strict=True):
+        row["tokens"] = count(text[stage.start:stage.end])
     verdict = check(text, mode)
     if html is not None:
         from polaris_jax.report import transcript_html
 
-        Path(html).write_text(transcript_html(text, path.name), encoding="utf-8")
+        Path(html).write_text(transcript_html(text, path.name, count), encoding="utf-8")
     if as_json:
         for row in stages:
             row["violation"] = None if row["violation"] is None else str(row["violation"])
         print(json.dumps({"path": str(path), "mode": mode, "ok": verdict.ok, "truncated": verdict.truncated,
-                          "stages": stages, "violations": [str(v) for v in verdict.violations]}, ensure_ascii=False))
+                          "tokenizer": counted_by, "stages": stages,
+                          "violations": [str(v) for v in verdict.violations]}, ensure_ascii=False))
         return 0 if verdict else 1
-    table = Table("#", "stage", "words", "characters", "tokens", "verdict", title=str(path))
+    table = Table("#", "stage", "words", "characters", "tokens", "verdict", title=str(path),
+                  caption=f"tokens: {counted_by}")
     for number, row in enumerate(stages):
         table.add_row(str(number), row["role"], f"{row['words']:,}", f"{row['chars']:,}",
-                      f"{row['tokens']:,}" if "tokens" in row else "-", "ok" if row["ok"] else str(row["violation"]))
+                      f"{row['tokens']:,}", "ok" if row["ok"] else str(row["violation"]))
     console = Console()
     console.print(table)
     if verdict:
@@ -52,6 +52,22 @@ def transcript(path: Path, *, mode: str, tokenizer: str | None, as_json: bool, h
         console.print(f"[red]invalid[/red] ({mode}), {len(verdict.violations)} violations; the first: "
                       f"{verdict.violations[0]}")
     return 0 if verdict else 1
+
+
+def token_counter(tokenizer: str | None) -> tuple[Callable[[str], int], str]:
+    """A token counter and its name: the given tokenizer, else the installed SmolLM2's, else an estimate."""
+    if tokenizer is not None:
+        from polaris_jax.data import load_tokenizer
+
+        spell = load_tokenizer(tokenizer)
+        return lambda text: len(spell.encode(text)), tokenizer
+    try:
+        from polaris_jax.models.gguf import packaged_gguf, read_tokenizer
+
+        bpe = read_tokenizer(packaged_gguf())
+    except (ImportError, InputError):
+        return lambda text: round(len(text) / 4), "an estimate, four characters each; give --tokenizer to count"
+    return lambda text: len(bpe.encode(text, add_special_tokens=False).ids), "SmolLM2's; give --tokenizer for another"
 
 
 def store(path: str, *, as_json: bool) -> int:

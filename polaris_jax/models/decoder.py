@@ -24,10 +24,13 @@ from polaris_jax.ops.rotary import rotation
 Remat = Literal["none", "full", "attention", "dots"]
 
 # What the backward pass finds saved instead of computing it again, per layer.
+_ATTENTION = jax.checkpoint_policies.save_only_these_names("attention_out", "attention_lse")
 REMAT_POLICIES: dict[str, Callable | None] = {
     "full": None,
-    "attention": jax.checkpoint_policies.save_only_these_names("attention_out", "attention_lse"),
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": _ATTENTION,
+    "dots": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _ATTENTION
+    ),
 }
 
 
@@ -59,7 +62,8 @@ def hidden(
       segment_ids: ``[B, S] int32``, equal inside a document, 0 = padding; default: one document per row.
       attend: attention over the whole row, called with the keywords of ``ops.attention.attention``.
       remat: what to recompute in the backward pass: ``none``; ``full`` (every layer from its input); ``attention``
-        (as full, but keep the attention output); ``dots`` (keep matmul outputs, recompute the cheap rest).
+        (as full, but keep the attention output and log-sum-exp, so that the ring runs once); ``dots`` (keep matmul
+        outputs too, recompute the cheap rest).
       compute_dtype: dtype of the activations; default: that of the embedding.
       constrain: hook for ``with_sharding_constraint`` on ``[B, S, D]``.
 

@@ -101,9 +101,7 @@ def convert_gguf(
     except (OSError, ValueError) as error:
         raise InputError("src", str(src), f"not a readable GGUF file ({error})") from None
     meta = {name: field.contents() for name, field in reader.fields.items()}
-    tokenizer = _read_tokenizer(meta)
-    added = [token for token in extra_tokens if tokenizer.token_to_id(token) is None]
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
+    tokenizer = _read_tokenizer(meta, extra_tokens)
     config = _read_config(meta, {tensor.name for tensor in reader.tensors}, tokenizer, extra_tokens)
 
     dst.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +151,19 @@ def _read_config(meta: dict, tensors: set[str], tokenizer: Tokenizer, extra_toke
     )
 
 
-def _read_tokenizer(meta: dict) -> Tokenizer:
+def read_tokenizer(src: Any, extra_tokens: Sequence[str] = STAGE_TOKENS) -> Tokenizer:
+    """The byte-level BPE tokenizer inside a GGUF file, without reading its weights.
+
+    Args:
+      extra_tokens: as in ``convert_gguf``.
+    """
+    from gguf import GGUFReader
+
+    fields = GGUFReader(src).fields
+    return _read_tokenizer({name: f.contents() for name, f in fields.items() if "tokenizer" in name}, extra_tokens)
+
+
+def _read_tokenizer(meta: dict, extra_tokens: Sequence[str]) -> Tokenizer:
     if meta.get("tokenizer.ggml.model") != "gpt2":
         raise InputError("tokenizer.ggml.model", meta.get("tokenizer.ggml.model"), "only byte-level BPE (gpt2) is read")
     pre = meta.get("tokenizer.ggml.pre", "gpt-2")
@@ -171,6 +181,8 @@ def _read_tokenizer(meta: dict) -> Tokenizer:
             tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
         elif kind == _USER_DEFINED:
             tokenizer.add_tokens([AddedToken(token, normalized=False)])
+    added = [token for token in extra_tokens if tokenizer.token_to_id(token) is None]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
     return tokenizer
 
 

@@ -19,6 +19,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -145,8 +146,9 @@ def _ring_forward(shards, scale, window, block, q, k, v, q_positions, q_segments
     if shards > 1:
         (lo, hi, held), _ = jax.lax.scan(body, (lo, hi, travelling), jnp.arange(1, shards - 1))
         lo, hi = use(lo, hi, held, shards - 1)
-    out = jnp.concatenate([lo[0], hi[0]], axis=1).astype(q.dtype)
-    lse = jnp.concatenate([lo[1], hi[1]], axis=2)
+    # Named, so that a remat policy may keep them: then the backward pass does not run the ring forward again.
+    out = checkpoint_name(jnp.concatenate([lo[0], hi[0]], axis=1).astype(q.dtype), "attention_out")
+    lse = checkpoint_name(jnp.concatenate([lo[1], hi[1]], axis=2), "attention_lse")
     return out, (q, k, v, q_positions, q_segments, kv_positions, kv_segments, out, lse)
 
 

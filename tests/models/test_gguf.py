@@ -95,16 +95,15 @@ def test_64_greedy_tokens_equal_those_of_transformers(ours, theirs, prompt):
     assert got == want
 
 
-@pytest.mark.slow
-def test_weights_equal_those_that_transformers_reads_from_the_gguf_itself(ours):
-    transformers = pytest.importorskip("transformers")
-    from polaris_jax.models.saving import hf_tensors
+def test_the_converted_model_remembers_what_it_read(ours, smollm2_folder):
+    """Wrongly unpacked rotary pairs still load and still agree with ``transformers``, but cannot copy a sentence."""
+    from tokenizers import Tokenizer
 
-    source = packaged_gguf()
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name).state_dict()
-    for name, tensor in hf_tensors(ours.params, ours.config).items():
-        want = theirs[name].numpy()
-        np.testing.assert_array_equal(tensor.read()[: len(want)], want, err_msg=name)
+    sentence = "Recipe: peel four apples, add two spoons of honey, stir slowly, then bake for an hour.\n"
+    ids = jnp.asarray([Tokenizer.from_file(str(smollm2_folder / "tokenizer.json")).encode(sentence * 3).ids])
+    log_p = jax.nn.log_softmax(ours(ids)[:, :-1])
+    losses = -jnp.take_along_axis(log_p, ids[:, 1:, None], axis=-1)[0, :, 0]
+    assert float(losses[len(losses) // 2 :].mean()) < 1.0  # 0.4; with interleaved pairs 3.6
 
 
 def test_what_is_not_gguf_is_refused_and_leaves_nothing(tmp_path):
