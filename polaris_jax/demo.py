@@ -7,6 +7,7 @@ and writing continue from where they were killed.
 import hashlib
 import json
 import os
+import resource
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +51,7 @@ class DemoSettings:
     books: tuple[str, ...] = ()
     tiny: bool = False
     window: int = 2048
-    steps: int = 8
+    steps: int = 6
     trajectories: int = 2
     learning_rate: float = 1e-3
     precision: str = "fp32_master"
@@ -224,6 +225,8 @@ class _Demo:
             table.add_row(f"{kind} loss", f"{first:.3f} → {last:.3f} (mean of first → last quarter of steps)")
         table.add_row("book", str(next(self.book.glob("*.txt"))))
         table.add_row("checkpoint", f"polaris write --checkpoint={self.run_dir} --prompt='...' --out=DIR")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        table.add_row("peak memory", f"{peak:.1f} GiB")
         table.add_row("time", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.timings.items()))
         table.add_row("report", str(self.workdir / "report.html"))
         self.console.print(table)
@@ -236,11 +239,12 @@ def demo_config(settings: DemoSettings, model: Path, store: Path) -> ConfigDict:
     config.model.update({"path": str(model), "compute_dtype": "float32", "remat": "dots", "attention_block": 128})
     config.data.update({"store": str(store), "window": settings.window, "max_trajectories": settings.trajectories,
                         "threads": 1})
+    config.loss.chunk = 128  # four devices hold their chunk of logits at once
     # Three Newton-Schulz steps instead of the usual five, which on two cores would be a third of a training step.
     config.optim.update({"learning_rate": settings.learning_rate, "warmup": 2, "newton_schulz_dtype": "float32",
                          "newton_schulz_steps": 3, "precision": settings.precision})
-    config.train.update({"steps": settings.steps, "checkpoint_every": max(1, settings.steps // 4),
-                         "keep_checkpoints": 1})
+    config.train.update({"steps": settings.steps, "checkpoint_every": max(1, settings.steps // 3),
+                         "keep_checkpoints": 1, "async_checkpoints": False})
     return config
 
 
@@ -264,8 +268,8 @@ def estimate_seconds(settings: DemoSettings) -> float:
         rounds += 1
     flops_per_s = rounds * 2 * 1024**3 / (time.perf_counter() - started)
     parameters = 5e6 if settings.tiny else 135e6
-    # Forward, backward and one more forward per layer, and Newton-Schulz: about 10 kFLOP per parameter and step.
-    training = settings.steps * parameters * (8 * settings.window + 1.05e4) / (0.6 * flops_per_s)
+    # Forward and backward with attention: about 8 FLOP per parameter and token; Newton-Schulz: 6 kFLOP per parameter.
+    training = settings.steps * parameters * (8 * settings.window + 6e3) / (0.6 * flops_per_s)
     writing = 1500 * (0.02 if settings.tiny else 0.09)  # bound by memory, not arithmetic
     return 30 + training + writing
 

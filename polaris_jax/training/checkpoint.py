@@ -26,10 +26,11 @@ class Checkpoints:
     Args:
       workdir: the run's folder, local or gs://.
       keep: how many of the newest to keep.
+      asynchronous: return from ``save`` before everything is on disk.
     """
 
-    def __init__(self, workdir, *, keep: int = 2):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+    def __init__(self, workdir, *, keep: int = 2, asynchronous: bool = True):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=asynchronous)
         self._manager = ocp.CheckpointManager(epath.Path(workdir).resolve() / CHECKPOINTS, options=options)
 
     @property
@@ -38,7 +39,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: TrainState, data: dict) -> None:
-        """Starts writing; returns before it is done. ``data`` is the JSON state of the input pipeline."""
+        """Writes a step, unless it is there already. ``data`` is the JSON state of the input pipeline."""
         if step in self._manager.all_steps():
             return
         self._manager.save(step, args=ocp.args.Composite(

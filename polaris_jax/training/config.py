@@ -58,12 +58,14 @@ def default_config() -> ConfigDict:
         "microbatches": 1,             # a step's rows are processed in so many parts
         "checkpoint_every": 50,        # steps; the last step is always kept
         "keep_checkpoints": 2,
+        "async_checkpoints": True,     # write while training goes on (needs a second copy of the state in memory)
     })
     return config
 
 
 # Fields that say how a run is carried out, not what it computes: a run may be resumed with others.
-EXECUTION_FIELDS = ("mesh", "data.threads", "train.checkpoint_every", "train.keep_checkpoints")
+EXECUTION_FIELDS = ("mesh", "data.threads", "train.checkpoint_every", "train.keep_checkpoints",
+                    "train.async_checkpoints")
 
 CHOICES = {
     "model.compute_dtype": ("float32", "bfloat16"),

@@ -58,6 +58,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
     workdir = Path(workdir)
     mesh = make_mesh(config.mesh)
     model = ModelConfig.from_hf(_read_model_config(config.model.path))
+    if model.recurrent and mesh.shape["context"] > 1:
+        raise InputError("config.mesh.context", mesh.shape["context"], "the delta rule reads a row in storage order, "
+                         "which zigzag sharding changes; use context=1 for models with recurrent layers")
     batches = _open_data(config, mesh)
     _claim(workdir, config, batches)
 
@@ -66,7 +69,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
                              config.optim.warmup)
     optimizer, labels = _optimizer(config, model, mesh, schedule, dtype)
     abstract = abstract_state(model, optimizer, mesh, dtype)
-    checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
+    checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints, asynchronous=config.train.async_checkpoints)
     start = checkpoints.latest or 0
     if start:
         state, data_state = checkpoints.restore(start, abstract)
