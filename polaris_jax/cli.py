@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--mode", choices=("reference", "strict", "corpus"), default="strict")
     inspect.add_argument("--tokenizer", help="folder or file that counts tokens; default SmolLM2's")
     inspect.add_argument("--json", action="store_true")
-    inspect.add_argument("--html", metavar="FILE", help="write a coloured page")
+    inspect.add_argument("--html", metavar="FILE", nargs="?", const="", help="write a coloured page, beside it or to FILE")
 
     train = verb("train", _train, "supervised fine-tuning")
     train.add_argument("--config", required=True, metavar="FILE", help="a configs/*.py; --config.a.b=c overrides")

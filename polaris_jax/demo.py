@@ -28,7 +28,7 @@ from polaris_jax.data import load_tokenizer, train_sentencepiece
 from polaris_jax.errors import InputError
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
 from polaris_jax.report import write_report
-from polaris_jax.sampling import LiveProgress, write_book
+from polaris_jax.sampling import LiveProgress, WriterSettings, write_book
 from polaris_jax.training import default_config, quarter_means, read_metrics, train
 from polaris_jax.training.config import flatten
 from polaris_jax.trajectory import mini_profile
@@ -215,7 +215,7 @@ class _Demo:
         sampler = flow.open_sampler(self.run_dir, self.settings.window)
         with LiveProgress(self.console) as live:
             write_book(sampler, self.settings.prompt, demo_profile(self.settings.window), seed=self.settings.seed,
-                       out_dir=self.book, progress=live)
+                       out_dir=self.book, settings=WriterSettings(repetition_penalty=1.15), progress=live)
 
     def _summary(self) -> None:
         table = Table(title="polaris demo", show_header=False)
@@ -223,7 +223,7 @@ class _Demo:
         for kind in ("prose", "scaffold"):
             first, last = means["loss/" + kind]
             table.add_row(f"{kind} loss", f"{first:.3f} → {last:.3f} (mean of first → last quarter of steps)")
-        table.add_row("book", str(next(self.book.glob("*.txt"))))
+        table.add_row("book", str(next(file for file in self.book.glob("*.txt") if file.name != "artifact.txt")))
         table.add_row("checkpoint", f"polaris write --checkpoint={self.run_dir} --prompt='...' --out=DIR")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         table.add_row("peak memory", f"{peak:.1f} GiB")

@@ -1,6 +1,7 @@
 """``polaris inspect``: what a transcript or a token store holds, as a table, as JSON or as a coloured page."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def transcript(path: Path, *, mode: str, tokenizer: str | None, as_json: bool, h
     if html is not None:
         from polaris_jax.report import transcript_html
 
-        Path(html).write_text(transcript_html(text, path.name, count), encoding="utf-8")
+        page = Path(html) if html else path.with_suffix(".html")
+        page.write_text(transcript_html(text, path.name, count), encoding="utf-8")
+        print(page, file=sys.stderr)
     if as_json:
         for row in stages:
             row["violation"] = None if row["violation"] is None else str(row["violation"])

@@ -233,8 +233,6 @@ def commands(run: DemoRun, prompt: str) -> list[tuple[str, str]]:
         found.append(("Look inside a trajectory", f"polaris inspect {base}/{shlex.quote(first)} --html"))
     if run.artifact is not None:
         found.append(("Look inside the written book", f"polaris inspect {base}/book/artifact.txt --html"))
-    if run.metrics:
-        found.append(("Follow a training run in the terminal", f"polaris watch {base}/run"))
     found.append(("Read a novel of your own", "polaris segment novel.txt"))
     return found
 
