@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--mode", choices=("reference", "strict", "corpus"), default="strict")
     inspect.add_argument("--tokenizer", help="folder or file that counts tokens; default SmolLM2's")
     inspect.add_argument("--json", action="store_true")
-    inspect.add_argument("--html", metavar="FILE", nargs="?", const="", help="write a coloured page, beside it or to FILE")
+    inspect.add_argument("--html", metavar="FILE", nargs="?", const="",
+                         help="write a coloured page (default: beside it)")
 
     train = verb("train", _train, "supervised fine-tuning")
     train.add_argument("--config", required=True, metavar="FILE", help="a configs/*.py; --config.a.b=c overrides")
