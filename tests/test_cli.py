@@ -28,7 +28,7 @@ def mistake(capsys, *arguments):
 
 @pytest.mark.parametrize(("content", "says"), [
     (b"", "empty"),
-    (bytes(range(256)) * 40, "binary"),
+    (bytes(range(256)) * 40, "not a text file"),
     (FRENCH.encode(), "French"),
     ((ENGLISH * 20).encode(), "short"),
     (None, "no such file"),
