@@ -83,7 +83,15 @@ class _Demo:
         self.timings: dict[str, float] = {}
 
     def run(self) -> Path:
-        self._claim()
+        fresh = self._claim()
+        try:
+            return self._parts()
+        except InputError:
+            if fresh and not (self.workdir / "books.json").exists():
+                shutil.rmtree(self.workdir)  # nothing useful was made: leave nothing half-written
+            raise
+
+    def _parts(self) -> Path:
         parts = [("books", self._store), ("training", self._train), ("writing", self._write)]
         for number, (name, part) in enumerate(parts, 1):
             self.console.rule(f"[bold]{number}/{len(parts)} {name}")
@@ -97,15 +105,16 @@ class _Demo:
 
     # The folder and its marks.
 
-    def _claim(self) -> None:
-        """Takes the folder for these settings and books, or refuses one that holds another run."""
+    def _claim(self) -> bool:
+        """Takes the folder for these settings and books (True if it is new), or refuses one that holds another run."""
         if self.settings.window < 1024:
             raise InputError("--window", self.settings.window, "too small for two planned chapters; use 1024 or more")
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.paths]
         settings = json.loads(json.dumps(asdict(self.settings) | {"books": [str(path) for path in self.paths]}))
         identity = {"settings": settings | {"books": digests}}
         file = self.workdir / "demo.json"
-        if file.exists():
+        fresh = not file.exists()
+        if not fresh:
             held = json.loads(file.read_text(encoding="utf-8"))
             if held["identity"] != identity:
                 raise InputError("--workdir", str(self.workdir), "holds another run; choose an empty folder, or "
@@ -124,6 +133,7 @@ class _Demo:
         estimate = json.loads(file.read_text(encoding="utf-8"))["estimate_s"]
         self.console.print(f"polaris demo in [bold]{self.workdir}[/bold]: about {max(1, round(estimate / 60))} min in "
                            "all on this machine; interrupt it at any time and run it again to continue.")
+        return fresh
 
     def _note(self, **facts) -> None:
         """Adds facts to ``demo.json``."""
@@ -169,7 +179,7 @@ class _Demo:
         progress("training a tokenizer", 0, 1)
         # The stage language must be in the sample: plan a little with characters standing in for tokens.
         novel = next(novel for novel, row in self.novels if row["accepted"])
-        rough = replace(self.options, window=4 * self.settings.window)
+        rough = replace(self.options, window=max(16_000, 4 * self.settings.window))
         sample = flow.transcripts_of(novel, rough, len)
         prose = [chapter.text for novel, row in self.novels[:20] if row["accepted"] for chapter in novel.chapters]
         partial = self.workdir / "model.tmp"
@@ -212,6 +222,10 @@ class _Demo:
             raise KeyboardInterrupt
 
     def _write(self) -> None:
+        record = self.book / "run.json"
+        if list(self.book.glob("*.epub")) and json.loads(record.read_text(encoding="utf-8")).get("verdict"):
+            self.console.print(f"book: already written (delete {self.book} to have it written anew)")
+            return
         sampler = flow.open_sampler(self.run_dir, self.settings.window)
         with LiveProgress(self.console) as live:
             write_book(sampler, self.settings.prompt, demo_profile(self.settings.window), seed=self.settings.seed,

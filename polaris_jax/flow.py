@@ -80,12 +80,21 @@ def read_books(paths: Iterable[Path], options: BuildOptions, progress: Progress)
 
 
 def transcripts_of(novel: Novel, options: BuildOptions, count: Callable[[str], int]) -> list[str]:
-    """The transcripts of one accepted novel, each at most ``options.window`` units long as measured by ``count``."""
+    """The transcripts of one accepted novel, each at most ``options.window`` units long as measured by ``count``.
+
+    Raises:
+      InputError: the window is too small for the smallest plan (mini) or for the whole novel (full).
+    """
     if options.profile == "mini":
         profile = scaffold.mini_profile(options.window, count, options.chapters, options.chapter_words)
     else:
         profile = dataclasses.replace(scaffold.FULL, budget=options.window, count=count)
-    made = [render(book) for book in scaffold.build_books(novel, scaffold.DeterministicAnnotator(), profile)]
+    try:
+        made = [render(book) for book in scaffold.build_books(novel, scaffold.DeterministicAnnotator(), profile)]
+    except InputError as error:
+        if error.field != "budget":
+            raise
+        raise InputError("--window", options.window, f"too small for {novel.title!r}: {error.advice}") from None
     if 0 < options.per_book < len(made):
         made = [made[i] for i in np.linspace(0, len(made) - 1, options.per_book).round().astype(int)]
     return made
