@@ -194,6 +194,7 @@ def _train(a: argparse.Namespace) -> int:
     _compilation_cache()
     from rich.console import Console
 
+    from polaris_jax.demo import facts_table
     from polaris_jax.training import load_config, train
 
     console = Console(stderr=True)
@@ -205,7 +206,7 @@ def _train(a: argparse.Namespace) -> int:
                       f"{record['tokens_per_s']:.0f} tokens/s", highlight=False)
 
     result = train(load_config(a.config, a.overrides), a.workdir, on_step=on_step,
-                   on_start=lambda facts: console.print(facts))
+                   on_start=lambda facts: console.print(facts_table(facts)))
     if not result.finished:
         raise KeyboardInterrupt
     return 0

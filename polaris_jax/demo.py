@@ -208,7 +208,7 @@ class _Demo:
                     "config": flatten(config)})
                 _write_json(self.workdir / "books.json",
                             books | {"trained_on": facts["trajectories"], "fill": facts["fill"]})
-                self.console.print(_facts_table(facts))
+                self.console.print(facts_table(facts))
                 bar.update(task, completed=facts["resumed_at"])
 
             def on_step(record):
@@ -288,7 +288,8 @@ def estimate_seconds(settings: DemoSettings) -> float:
     return 30 + training + writing
 
 
-def _facts_table(facts: dict) -> Table:
+def facts_table(facts: dict) -> Table:
+    """Parameter groups and mesh of a starting run, from ``train``'s ``on_start`` facts."""
     table = Table("group", "arrays", "parameters", title=f"{facts['parameters']:,} parameters on mesh "
                   + " × ".join(f"{axis} {size}" for axis, size in facts["mesh"].items()))
     for group, arrays, parameters in facts["groups"]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -92,7 +93,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
             metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
             seconds, clock = time.perf_counter() - clock, time.perf_counter()
             record = step_record(done, metrics, seconds, mesh.size)
-            if not jnp.isfinite(record["loss"]):
+            if not math.isfinite(record["loss"]):
                 raise FloatingPointError(f"step {done}: loss is {record['loss']}; the last checkpoint is "
                                          f"{checkpoints.latest or 'none'}")
             file.write(record)
