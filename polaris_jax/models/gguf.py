@@ -24,8 +24,7 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.safetensors_file import write_file
 from polaris_jax.models.vocabulary import mean_row
 from polaris_jax.ops.rotary import Rope
-
-STAGE_TOKENS = ("<|start_header_id|>", "<|stop_header_id|>", "<|eot_id|>")
+from polaris_jax.trajectory import SPECIALS as STAGE_TOKENS
 
 # GGUF name of each tensor by its Hugging Face name; ``{n}`` is the layer.
 _LAYER_NAMES = {

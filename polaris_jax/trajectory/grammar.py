@@ -14,6 +14,7 @@ leaf, one lexeme for the decoder) and ``Named`` (a named group, one rule for the
 import math
 import random
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,22 +24,22 @@ from polaris_jax.trajectory.charset import CharSet, escape
 SAMPLE_SLACK = 3
 
 
-class Grammar:
+class Grammar(ABC):
     """Base of every node. Nodes are immutable and compare by value."""
 
-    @cached_property
+    @property
+    @abstractmethod
     def regex(self) -> str:
         """The pattern of the whole language, without anchors and without capturing groups."""
-        raise NotImplementedError
 
-    @cached_property
+    @property
+    @abstractmethod
     def longest(self) -> float:
         """Characters in the longest member; ``math.inf`` when unbounded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, rng: random.Random) -> str:
         """A random member of the language."""
-        raise NotImplementedError
 
     @cached_property
     def compiled(self) -> re.Pattern:
