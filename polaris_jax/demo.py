@@ -29,6 +29,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
 from polaris_jax.report import write_report
 from polaris_jax.sampling import LiveProgress, WriterSettings, write_book
+from polaris_jax.sampling.export import write_atomically
 from polaris_jax.training import default_config, quarter_means, read_metrics, train
 from polaris_jax.training.config import flatten
 from polaris_jax.trajectory import mini_profile
@@ -303,6 +304,4 @@ def _bar(console: Console) -> Bar:
 
 
 def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False).encode())

@@ -15,6 +15,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.models import from_pretrained
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import abstract_params
+from polaris_jax.sharding import make_mesh
 from polaris_jax.training.state import TrainState
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
@@ -92,7 +93,7 @@ def load_weights(path, *, dtype=None, mesh: Mesh | None = None) -> tuple[ModelCo
             raise InputError("--checkpoint", str(path), "this run has no finished checkpoint yet")
         config = ModelConfig.from_hf(json.loads((folder / MODEL / "config.json").read_text()))
         stored = json.loads((folder / "run.json").read_text())["stored_dtype"]
-        mesh = mesh or jax.make_mesh((1, 1, 1, 1), ("data", "fsdp", "context", "tensor"), devices=jax.devices()[:1])
+        mesh = mesh or make_mesh(devices=jax.devices()[:1])
         params = checkpoints.restore_params(checkpoints.latest, abstract_params(config, dtype or stored, mesh))
     finally:
         checkpoints.close()
