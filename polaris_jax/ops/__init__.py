@@ -6,7 +6,7 @@
 
 from polaris_jax.ops.attention import attention
 from polaris_jax.ops.cross_entropy import linear_cross_entropy
-from polaris_jax.ops.ring import ring_attention
+from polaris_jax.ops.context import context_attention, ring_attention
 from polaris_jax.ops.rounding import stochastic_round
 
-__all__ = ["attention", "linear_cross_entropy", "ring_attention", "stochastic_round"]
+__all__ = ["attention", "context_attention", "linear_cross_entropy", "ring_attention", "stochastic_round"]

@@ -51,6 +51,11 @@ def linear_cross_entropy(
     )(hidden, kernel, targets)
 
 
+def local_cross_entropy(hidden, kernel, targets, *, chunk=512, vocab_size=None):
+    """``linear_cross_entropy`` of one device's tokens with a whole kernel, for use inside ``shard_map``."""
+    return _local(None, chunk, kernel.shape[1] if vocab_size is None else vocab_size, hidden, kernel, targets)
+
+
 def reference_cross_entropy(hidden, kernel, targets, *, vocab_size=None):
     """The same numbers from the full logits array: the plain reference."""
     logits = jnp.einsum("bsd,dv->bsv", hidden, kernel, preferred_element_type=jnp.float32)

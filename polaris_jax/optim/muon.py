@@ -4,9 +4,8 @@ Source: "Muon is Scalable for LLM Training" (arXiv 2502.16982). A parameter leaf
 ``[..., rows, cols]`` (scanned layers lead). Updates have root-mean-square ``0.2`` whatever the shape (their eq. 4), so
 that one learning rate serves Muon and AdamW.
 
-Under a mesh whole matrices are dealt out: all stacks of equal shape are joined to one batch, padded to the number of
-devices and sharded along the batch, so the iteration itself is local matrix algebra without a single collective and
-no matrix is orthogonalised twice. XLA turns the change of sharding into one all-to-all in and one out.
+Under a mesh whole matrices are dealt out (``dealing``): the iteration itself is local matrix algebra without a single
+collective, no matrix is orthogonalised twice, and momentum travels in the dtype of the iteration, once in, once out.
 """
 
 from collections import defaultdict
@@ -15,11 +14,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+
+from polaris_jax.optim.dealing import Layout, arrange, deal, places, restore, undeal
+from polaris_jax.optim.groups import path_name
 
 # Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
+_AT_ONCE = 1 << 24  # numbers per batched Newton-Schulz: small matrices together, large ones alone
 
 
 class MuonState(NamedTuple):
@@ -43,45 +44,78 @@ def newton_schulz(matrices: jax.Array, steps: int = 5) -> jax.Array:
     return x
 
 
-def orthogonalize(tree, *, steps: int = 5, dtype=None, mesh: Mesh | None = None):
+def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None):
     """Orthogonalises every matrix of a pytree of stacks ``[..., rows, cols]``.
 
     Args:
       tree: arrays of at least two dimensions; leading dimensions are batch.
       steps: Newton-Schulz steps.
-      dtype: of the iteration (bfloat16 on TPU); default the leaf's own.
-      mesh: deal matrices out over all of its devices; None keeps them where they are.
+      dtype: of the iteration and of what travels (bfloat16 on TPU); default the leaf's own.
+      shardings: tree of ``NamedSharding`` like ``tree``: deal matrices out over that mesh; None: compute in place.
 
     Returns:
-      The same structure, float32, singular values near 1.
+      The same structure in ``dtype``, singular values near 1.
     """
     leaves, structure = jax.tree.flatten(tree)
+    leaves = [leaf.astype(dtype or leaf.dtype) for leaf in leaves]
+    if shardings is None:
+        return jax.tree.unflatten(structure, _orthogonalize_local(leaves, steps, None, None))
+    shardings = structure.flatten_up_to(shardings)
+    mesh, specs = shardings[0].mesh, tuple(sharding.spec for sharding in shardings)
+    layouts = [Layout.of(mesh, spec, leaf.ndim) for spec, leaf in zip(specs, leaves, strict=True)]
+    program = jax.shard_map(lambda *local: tuple(_orthogonalize_local(local, steps, mesh, layouts)), mesh=mesh,
+                            in_specs=specs, out_specs=specs, check_vma=False)
+    return jax.tree.unflatten(structure, program(*leaves))
+
+
+def _orthogonalize_local(leaves, steps, mesh, layouts):
+    """One device's part: equal shapes are joined to a batch, dealt, orthogonalised a few at a time, and sent back."""
+    devices = 1 if mesh is None else mesh.size
     groups: dict[tuple, list[int]] = defaultdict(list)
+    stacks, turned = [], []
     for number, leaf in enumerate(leaves):
-        rows, cols = sorted(leaf.shape[-2:])
-        groups[rows, cols, jnp.dtype(dtype or leaf.dtype)].append(number)
-    results = list(leaves)
-    for (_, _, kind), members in groups.items():
-        flat = []
-        for number in members:
-            stack = leaves[number].reshape(-1, *leaves[number].shape[-2:]).astype(kind)
-            flat.append(stack.swapaxes(1, 2) if stack.shape[1] > stack.shape[2] else stack)
-        counts = [stack.shape[0] for stack in flat]
-        batch = jnp.concatenate(flat)
-        if mesh is not None and mesh.size > 1:
-            batch = jnp.pad(batch, ((0, -len(batch) % mesh.size), (0, 0), (0, 0)))
-            dealt = NamedSharding(mesh, P(mesh.axis_names, None, None))
-            batch = jax.lax.with_sharding_constraint(batch, dealt)
-            batch = jax.lax.with_sharding_constraint(newton_schulz(batch, steps), dealt)
-        else:
-            batch = newton_schulz(batch, steps)
-        start = 0
-        for number, count in zip(members, counts, strict=True):
-            part, leaf = batch[start:start + count], leaves[number]
-            part = part.swapaxes(1, 2) if leaf.shape[-2] > leaf.shape[-1] else part
-            results[number] = part.astype(jnp.float32).reshape(leaf.shape)
-            start += count
-    return jax.tree.unflatten(structure, results)
+        layout = layouts[number] if layouts else None
+        rows, cols = (size * _spread(mesh, axes) for size, axes in zip(
+            leaf.shape[-2:], (layout.rows, layout.cols) if layout else ((), ()), strict=True))
+        stack, turn = leaf.reshape(-1, *leaf.shape[-2:]), rows > cols
+        stacks.append(stack.swapaxes(1, 2) if turn else stack)
+        turned.append(turn)
+        layout = layout.turned() if layout and turn else layout
+        groups[min(rows, cols), max(rows, cols), leaf.dtype, layout].append(number)
+    results, first = list(leaves), 0
+    for (rows, cols, _, layout), members in sorted(groups.items(), key=lambda g: -g[0][0] ** 2 * g[0][1]):
+        counts = [stacks[number].shape[0] for number in members]
+        index = places(sum(counts), devices, first)
+        batch = arrange([stacks[number] for number in members], devices, first)
+        if mesh is not None:
+            batch, index = deal(batch, index, layout, mesh)
+        batch = _in_turn(batch, index if sum(counts) % devices else None, steps, max(1, _AT_ONCE // (rows * cols)))
+        if mesh is not None:
+            batch = undeal(batch, layout, mesh)
+        for number, part in zip(members, restore(batch, counts, devices, first), strict=True):
+            part = part.swapaxes(1, 2) if turned[number] else part
+            results[number] = part.reshape(leaves[number].shape)
+        first = (first + sum(counts)) % devices if sum(counts) % devices else first
+    return results
+
+
+def _spread(mesh, axes) -> int:
+    size = 1
+    for axis in axes:
+        size *= mesh.shape[axis]
+    return size
+
+
+def _in_turn(batch, index, steps: int, at_once: int):
+    """Newton-Schulz over a batch, ``at_once`` matrices at a time; empty slots (index -1) cost nothing when alone."""
+    if at_once > 1 or index is None:
+        return jax.lax.map(lambda x: newton_schulz(x[None], steps)[0], batch, batch_size=min(at_once, len(batch)))
+
+    def one(inputs):
+        matrix, number = inputs
+        return jax.lax.cond(number >= 0, lambda x: newton_schulz(x[None], steps)[0], jnp.zeros_like, matrix)
+
+    return jax.lax.map(one, (batch, index))
 
 
 def muon(
@@ -93,7 +127,7 @@ def muon(
     weight_decay: float = 0.0,
     momentum_dtype=None,
     dtype=None,
-    mesh: Mesh | None = None,
+    shardings=None,
 ) -> optax.GradientTransformation:
     """Muon as an optax transformation over stacks of matrices.
 
@@ -101,7 +135,8 @@ def muon(
       learning_rate: number or schedule; the update has RMS ``0.2 * learning_rate``.
       momentum: decay of the momentum sum ``m ← momentum * m + g``.
       nesterov: orthogonalise ``g + momentum * m`` instead of ``m``.
-      steps, dtype, mesh: see ``orthogonalize``.
+      steps, dtype: see ``orthogonalize``.
+      shardings: tree of ``NamedSharding`` over all parameters of the model (those of other groups are not looked at).
       weight_decay: decoupled, multiplied by the learning rate.
       momentum_dtype: storage dtype of the momentum; default the gradient's.
 
@@ -115,12 +150,18 @@ def muon(
                 raise ValueError(f"muon moves matrices; got a parameter of shape {leaf.shape}: label it adamw")
         return MuonState(jax.tree.map(lambda p: jnp.zeros_like(p, dtype=momentum_dtype or p.dtype), params))
 
+    where = {} if shardings is None else {
+        path_name(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(shardings)}
+
     def update(gradients, state, params=None):
         del params
-        gathered = jax.tree.map(lambda g, m: g + momentum * m.astype(g.dtype), gradients, state.momentum)
-        ahead = jax.tree.map(lambda g, m: g + momentum * m, gradients, gathered) if nesterov else gathered
-        directions = orthogonalize(ahead, steps=steps, dtype=dtype, mesh=mesh)
-        updates = jax.tree.map(lambda o: 0.2 * max(o.shape[-2:]) ** 0.5 * o, directions)
+        step = lambda g, m: momentum * m.astype(jnp.float32) + g.astype(jnp.float32)  # noqa: E731
+        gathered = jax.tree.map(step, gradients, state.momentum)
+        ahead = jax.tree.map(lambda g, m: g.astype(jnp.float32) + momentum * m, gradients, gathered) if nesterov else (
+            gathered)
+        there = jax.tree_util.tree_map_with_path(lambda path, _: where[path_name(path)], ahead) if where else None
+        directions = orthogonalize(ahead, steps=steps, dtype=dtype, shardings=there)
+        updates = jax.tree.map(lambda o: 0.2 * max(o.shape[-2:]) ** 0.5 * o.astype(jnp.float32), directions)
         kept = jax.tree.map(lambda m, old: m.astype(old.dtype), gathered, state.momentum)
         return updates, MuonState(kept)
 

@@ -26,6 +26,9 @@ def default_config() -> ConfigDict:
         "compute_dtype": "bfloat16",   # of activations and, in fp32_master, of the working copy
         "remat": "attention",          # none | full | attention | dots: what the backward pass finds saved
         "attention_block": 512,        # tile edge of blockwise attention
+        "segments": 1,                 # runs of layers whose saved inputs are freed one run after the other
+        "mlp_chunk": 0,                # tokens at a time through the feed-forward half (0: the whole row)
+        "offload": False,              # layer inputs wait in host memory between forward and backward
     })
     config.mesh = ConfigDict({"data": 1, "fsdp": 1, "context": -1, "tensor": 1})  # -1: what is left
     config.data = ConfigDict({

@@ -21,7 +21,7 @@ from polaris_jax.data import Batches, TokenStore, iterate_placed, load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.models import from_pretrained
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.weights import abstract_params
+from polaris_jax.models.weights import abstract_params, param_shardings
 from polaris_jax.optim import GroupRule, group_table, label_params, make_optimizer, make_schedule, stored_dtype
 from polaris_jax.optim.groups import DEFAULT_RULES
 from polaris_jax.sharding import make_mesh
@@ -133,7 +133,8 @@ def _optimizer(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):
         labels, schedule, adamw_scale=optim.adamw_scale, momentum=optim.momentum,
         newton_schulz_steps=optim.newton_schulz_steps, newton_schulz_dtype=jnp.dtype(optim.newton_schulz_dtype),
         b1=optim.b1, b2=optim.b2, weight_decay=optim.weight_decay, clip_norm=optim.clip_norm or None,
-        state_dtype=jnp.dtype(optim.state_dtype), mesh=mesh)
+        state_dtype=jnp.dtype(optim.state_dtype),
+        shardings=param_shardings(model, mesh) if mesh.size > 1 else None)
     return optimizer, labels
 
 

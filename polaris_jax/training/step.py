@@ -16,8 +16,9 @@ from ml_collections import ConfigDict
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.decoder import head_kernel, hidden
 from polaris_jax.ops import linear_cross_entropy, ring_attention
-from polaris_jax.optim import apply_updates, working_copy
+from polaris_jax.optim import apply_updates, global_norm, working_copy
 from polaris_jax.sharding import activation_spec
+from polaris_jax.training.device_program import make_value_and_grad
 from polaris_jax.training.state import TrainState
 from polaris_jax.trajectory import KINDS, ROLES
 
@@ -62,7 +63,10 @@ def make_train_step(
     ``batch`` holds arrays ``[B, S]`` (see ``data.Batches``). Microbatches split its rows; the loss is the global
     weighted sum over the global weight, so their number changes nothing but memory.
     """
-    value_and_grad = jax.value_and_grad(make_loss(config, model, mesh), has_aux=True)
+    if config.model.remat in ("full", "attention"):
+        value_and_grad = make_value_and_grad(config, model, mesh, role_sums)
+    else:
+        value_and_grad = jax.value_and_grad(make_loss(config, model, mesh), has_aux=True)
     recipe, parts = config.optim.precision, config.train.microbatches
 
     def accumulate(params, batch, total):
@@ -71,9 +75,9 @@ def make_train_step(
         split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
 
         def add(sums, part):
-            return jax.tree.map(jnp.add, sums, value_and_grad(params, part, total)), None
+            return jax.tree.map(lambda a, b: a + b.astype(jnp.float32), sums, value_and_grad(params, part, total)), None
 
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype),
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32),
                              jax.eval_shape(value_and_grad, params, jax.tree.map(lambda x: x[0], split), total))
         return jax.lax.scan(add, zeros, split)[0]
 
@@ -84,14 +88,13 @@ def make_train_step(
                               jnp.dtype(config.model.compute_dtype))
         total = jnp.maximum(batch["weights"].sum(), 1e-9)
         (loss, sums), gradients = accumulate(params, batch, total)
-        gradients = jax.tree.map(lambda g: g.astype(jnp.float32), gradients)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         written = apply_updates(recipe, state.params, updates, rounding)
         metrics = {
             "loss": loss, "learning_rate": rate, **sums,
             "tokens": (batch["segment_ids"] > 0).sum(), "supervised": batch["weights"].sum(),
-            "grad_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates),
-            "param_norm": optax.tree.norm(state.params),
+            "grad_norm": global_norm(gradients), "update_norm": global_norm(updates),
+            "param_norm": global_norm(state.params),
         }
         return TrainState(state.step + 1, written, moments), metrics
 

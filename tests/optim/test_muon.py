@@ -69,9 +69,11 @@ def test_each_matrix_is_orthogonalised_once_in_the_mesh(shape):
     mesh = make_mesh(shape)
     tree = matrices()
     alone = orthogonalize(tree)
-    placed = {name: jax.device_put(leaf, NamedSharding(mesh, P(None, ("fsdp", "context"), None)))
-              for name, leaf in tree.items()}
-    compiled = jax.jit(lambda t: orthogonalize(t, mesh=mesh)).lower(placed).compile()
+    shardings = {name: NamedSharding(mesh, P(None, *specs)) for (name, _), specs in zip(
+        tree.items(), [(("fsdp", "context"), "tensor"), ("tensor", ("fsdp", "context")), (None, ("fsdp", "context"))],
+        strict=False)}
+    placed = jax.device_put(tree, shardings)
+    compiled = jax.jit(lambda t: orthogonalize(t, shardings=shardings)).lower(placed).compile()
     for name, leaf in compiled(placed).items():
         np.testing.assert_allclose(leaf, alone[name], atol=1e-5)
     # 6 matrices of 8x16 and 3 of 16x40 dealt to 8 devices: one each, so no batch in the program is larger.

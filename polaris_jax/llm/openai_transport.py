@@ -1,0 +1,107 @@
+"""Any server that speaks OpenAI's chat completions: the hosted service, vLLM, llama.cpp's server, gateways."""
+
+import json
+import re
+from typing import Any
+
+from polaris_jax.llm.failures import AttemptFailed, kind_of_status
+from polaris_jax.llm.request import Request
+from polaris_jax.llm.spec import ClientSpec
+from polaris_jax.llm.structured import is_strict, with_instruction
+from polaris_jax.llm.transport import RawReply, extra, read_key, redacted, retry_after
+
+# OpenAI's reasoning models take neither a temperature nor a seed.
+_REASONING = re.compile(r"(o\d|gpt-[5-9])")
+
+
+class OpenAITransport:
+    """One chat completion per call, by the ``openai`` library with its own retries switched off."""
+
+    def __init__(self, spec: ClientSpec):
+        self._spec = spec
+        self._openai = extra("openai")
+        self._client = self._openai.OpenAI(
+            api_key=lambda: read_key(spec.key_variable),
+            base_url=spec.base_url,
+            timeout=spec.timeout,
+            max_retries=0,
+        )
+
+    def ready(self) -> None:
+        """See ``Transport.ready``."""
+        read_key(self._spec.key_variable)
+
+    def send(self, request: Request) -> RawReply:
+        """See ``Transport.send``."""
+        failure, body = None, ""
+        try:
+            body = self._client.chat.completions.with_raw_response.create(**self._body(request)).http_response.text
+        except self._openai.OpenAIError as error:
+            failure = self._classify(error)
+        if failure is not None:  # raised out here so that no exception that knows the headers is chained to it
+            raise failure
+        return self._read(body)
+
+    def close(self) -> None:
+        """See ``Transport.close``."""
+        self._client.close()
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        messages, how = request.messages, {}
+        if request.schema is not None:
+            if self._spec.structured == "json_schema":
+                schema = json.loads(request.schema)
+                named = {"name": "answer", "schema": schema, "strict": is_strict(schema)}
+                how["response_format"] = {"type": "json_schema", "json_schema": named}
+            else:
+                messages = with_instruction(messages, request.schema)
+            if self._spec.structured == "json_object":
+                how["response_format"] = {"type": "json_object"}
+        if _REASONING.match(self._spec.model.rsplit("/")[-1]):
+            how["max_completion_tokens"] = request.max_tokens
+        else:
+            # The older name of the limit is the one that every compatible server knows.
+            how |= {"max_tokens": request.max_tokens, "temperature": request.temperature}
+            how |= {} if request.seed is None else {"seed": request.seed}
+        return {
+            "model": self._spec.model,
+            "messages": [{"role": role, "content": content} for role, content in messages],
+            **how,
+        }
+
+    def _classify(self, error: Exception) -> AttemptFailed:
+        openai, variable = self._openai, self._spec.key_variable
+        if isinstance(error, openai.APITimeoutError):
+            return AttemptFailed("timeout", f"nothing within {self._spec.timeout:g} s", billed=True)
+        if isinstance(error, openai.APIStatusError):
+            status, code = error.status_code, error.code or ""
+            kind = "quota" if code == "insufficient_quota" else kind_of_status(status)
+            detail = redacted(f"HTTP {status} {error.message}", variable)
+            if kind == "bad_request" and self._spec.structured == "json_schema":
+                detail = f"{detail[:240]} (structured={self._spec.structured})"
+            return AttemptFailed(kind, detail, retry_after=retry_after(error.response.headers))
+        if isinstance(error, openai.APIConnectionError):
+            cause = type(error.__cause__).__name__
+            # A refused connection cannot have cost anything; a cut one can.
+            return AttemptFailed("connection", cause, billed=cause not in ("ConnectError", "ConnectTimeout"))
+        return AttemptFailed("bad_request", redacted(str(error), variable))
+
+    def _read(self, body: str) -> RawReply:
+        try:
+            content = json.loads(body)
+            if content.get("error"):  # some gateways send errors with status 200
+                detail = redacted(json.dumps(content["error"]), self._spec.key_variable)
+                raise AttemptFailed("server", detail)
+            choice, usage = content["choices"][0], content.get("usage") or {}
+            message, finish = choice["message"], choice.get("finish_reason")
+            refused = finish == "content_filter" or bool(message.get("refusal"))
+            return RawReply(
+                text=message.get("content") or "",
+                model=content.get("model") or "",
+                prompt_tokens=usage.get("prompt_tokens"),
+                completion_tokens=usage.get("completion_tokens"),
+                finish="refused" if refused else "length" if finish == "length" else "stop",
+            )
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            detail = redacted(f"the body is not a chat completion: {body[:200]!r}", self._spec.key_variable)
+        raise AttemptFailed("invalid_json", detail, billed=True)

@@ -1,0 +1,131 @@
+"""Dealing whole matrices out over a mesh: sharded stacks in, a few whole matrices per device, sharded stacks out.
+
+Every function here runs inside ``shard_map``, so each collective is written down: one all-to-all per sharded axis of
+the matrix on the way in, one on the way out. Stacks of one shape are dealt as one batch. Where a batch does not
+divide by the number of devices, the next batch starts at the first device that was left idle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+Axes = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows and columns of a stack of matrices lie.
+
+    Attributes:
+      rows, cols: mesh axes over which that dimension is spread, major first; empty: whole on every device.
+      replicas: the other mesh axes of more than one device; every device along them holds the same shard.
+    """
+
+    rows: Axes
+    cols: Axes
+    replicas: Axes
+
+    @classmethod
+    def of(cls, mesh: Mesh, spec: P, ndim: int) -> "Layout":
+        """The layout of an array ``[..., rows, cols]`` with this ``PartitionSpec``."""
+        entries = [_axes(entry) for entry in (*spec, *(None,) * (ndim - len(spec)))]
+        used = {axis for entry in entries for axis in entry}
+        idle = tuple(axis for axis in mesh.axis_names if axis not in used and mesh.shape[axis] > 1)
+        return cls(entries[-2], entries[-1], idle)
+
+    def turned(self) -> "Layout":
+        """Of the transposed matrices."""
+        return Layout(self.cols, self.rows, self.replicas)
+
+
+def _axes(entry) -> Axes:
+    return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+
+
+def places(count: int, devices: int, first: int) -> jax.Array:
+    """Which matrix lies in which slot: ``[ceil(count / devices) * devices] int32``, -1 for an empty slot.
+
+    Args:
+      first: the device that gets the first matrix; the devices before it are filled last.
+    """
+    per_device = -(-count // devices)
+    slots = per_device * devices
+    order = [-1] * slots
+    for number in range(count):
+        order[(first * per_device + number) % slots] = number
+    return jnp.array(order, jnp.int32)
+
+
+def arrange(stacks: Sequence[jax.Array], devices: int, first: int) -> jax.Array:
+    """Joins local shards ``[n_i, r, c]`` to one batch with a slot for every place of ``places``."""
+    count = sum(stack.shape[0] for stack in stacks)
+    per_device = -(-count // devices)
+    slots = per_device * devices
+    wrapped = max(0, first * per_device + count - slots)  # matrices that land before ``first``
+    empty = jnp.zeros((slots - count, *stacks[0].shape[1:]), stacks[0].dtype)
+    if not wrapped:
+        front = first * per_device
+        pieces = [empty[:front], *stacks, empty[front:]]
+    else:
+        pieces, left = [], count - wrapped
+        for stack in stacks:  # cut the row of matrices where it wraps around
+            pieces += [stack[:max(0, min(left, stack.shape[0]))], stack[max(0, min(left, stack.shape[0])):]]
+            left -= stack.shape[0]
+        pieces = [*pieces[1::2], empty, *pieces[0::2]]
+    pieces = [piece for piece in pieces if piece.shape[0]]
+    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
+
+
+def restore(batch: jax.Array, counts: Sequence[int], devices: int, first: int) -> list[jax.Array]:
+    """Undoes ``arrange``: the stacks, in their order."""
+    count = sum(counts)
+    per_device = -(-count // devices)
+    slots, start = per_device * devices, first * per_device
+    stacks = []
+    for size in counts:
+        start %= slots
+        head = batch[start:start + size]
+        rest = size - head.shape[0]
+        stacks.append(jnp.concatenate([head, batch[:rest]]) if rest else head)
+        start += size
+    return stacks
+
+
+def deal(batch: jax.Array, index: jax.Array, layout: Layout, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
+    """``[slots, r_local, c_local]`` on every device → ``[slots / devices, r, c]``, and which slots these are.
+
+    Args:
+      index: ``[slots] int32``, dealt along.
+    """
+    for axes, dim in ((layout.replicas, None), (layout.rows, 1), (layout.cols, 2)):
+        parts = _size(mesh, axes)
+        if parts == 1:
+            continue
+        mine, share = jax.lax.axis_index(axes), batch.shape[0] // parts
+        index = jax.lax.dynamic_slice_in_dim(index, mine * share, share)
+        if dim is None:
+            batch = jax.lax.dynamic_slice_in_dim(batch, mine * share, share)
+        else:
+            batch = jax.lax.all_to_all(batch, axes, split_axis=0, concat_axis=dim, tiled=True)
+    return batch, index
+
+
+def undeal(batch: jax.Array, layout: Layout, mesh: Mesh) -> jax.Array:
+    """Undoes ``deal``: ``[slots / devices, r, c]`` → ``[slots, r_local, c_local]``."""
+    for axes, dim in ((layout.cols, 2), (layout.rows, 1)):
+        if _size(mesh, axes) > 1:
+            batch = jax.lax.all_to_all(batch, axes, split_axis=dim, concat_axis=0, tiled=True)
+    if _size(mesh, layout.replicas) > 1:
+        batch = jax.lax.all_gather(batch, layout.replicas, axis=0, tiled=True)
+    return batch
+
+
+def _size(mesh: Mesh, axes: Axes) -> int:
+    size = 1
+    for axis in axes:
+        size *= mesh.shape[axis]
+    return size
