@@ -1,14 +1,20 @@
 """The seam between the scaffold and whoever reads the prose: a language model, or the offline annotator.
 
-An annotator answers one question per field of the plan, from text and context, in plain values; the builder enforces
-the grammar's limits, so an answer may be too long but must not be missing.
+An annotator gets one book's prose (``Task``) and answers with everything the plan says about it (``Annotation``). How
+it goes about it is its own affair: the offline annotator works top-down, a model works bottom-up and asks many
+questions at once. ``assemble`` enforces the grammar's limits afterwards, so an answer may be too long but not missing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from polaris_jax.trajectory import Described, Vector
+from polaris_jax.library.novel import Novel
+from polaris_jax.scaffold.drafts import Draft
+from polaris_jax.scaffold.profile import Detail
+from polaris_jax.trajectory import Arc, Chapter, Described
+
+Progress = Callable[[int, int, str], None]  # chapters done, chapters in all, chapter name
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,21 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Bound:
-    """How much to write: at most ``count`` bullets of at most ``words`` words."""
+class Task:
+    """One book to be annotated.
 
-    count: int
-    words: int
+    Attributes:
+      source: the novel as the library read it.
+      parts: the chapters that go into the book.
+      detail: how much to write.
+      arcs: into how many runs of chapters the book falls; at most that many where the annotator may judge.
+    """
+
+    source: Novel
+    context: Context
+    parts: tuple[Draft, ...]
+    detail: Detail
+    arcs: int
 
 
 @dataclass(frozen=True)
@@ -46,59 +62,59 @@ class Preview:
     archetype: str
 
 
+@dataclass(frozen=True)
+class Faithfulness:
+    """What was found to be unfaithful and sent back.
+
+    Attributes:
+      unknown_names: capitalised names that the prose of the scene and the earlier cards do not have.
+      copied_ngrams: lines that shared a run of eight words with the book.
+      rewrites: questions asked a second time for either reason.
+    """
+
+    unknown_names: int = 0
+    copied_ngrams: int = 0
+    rewrites: int = 0
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Everything a plan says about one book.
+
+    Attributes:
+      chapters: cards with their scenes, as many and in the order of the task's parts.
+      arcs: consecutive, together naming every chapter once.
+      prompts: user requests that this book would answer; one is used per epoch.
+      fallback: path of every field that a model failed to answer -> the kind of failure; empty for the offline
+        annotator, which has nothing to fall back from.
+    """
+
+    chapters: tuple[Chapter, ...]
+    arcs: tuple[Arc, ...]
+    preview: Preview
+    world_rules: tuple[str, ...]
+    writing_style: tuple[str, ...]
+    archetypes: tuple[Described, ...]
+    main: tuple[Described, ...]
+    side: tuple[Described, ...]
+    prompts: tuple[str, ...]
+    fallback: Mapping[str, str] = field(default_factory=dict)
+    faithfulness: Faithfulness = Faithfulness()
+
+
 class Annotator(Protocol):
-    """One method per field kind of the plan, bottom-up."""
+    """Whoever writes the plan of a book.
+
+    Attributes:
+      name: identity for provenance, for example ``deterministic`` or ``openai/some-model``.
+      version: of the instructions behind the answers.
+    """
 
     name: str
+    version: str
 
-    def vector(self, text: str, context: Context) -> Vector:
-        """The seven scores of a scene."""
+    def annotate(self, task: Task, progress: Progress | None = None) -> Annotation:
+        """Annotate one book; the same task always gives the same annotation (for a model: as long as its cache)."""
 
-    def heading(self, text: str, context: Context, taken: frozenset[str]) -> str:
-        """A short name for a scene or an arc, not one of ``taken``."""
-
-    def focuses(self, text: str, context: Context, limit: int) -> tuple[str, ...]:
-        """One to ``limit`` things the passage is about."""
-
-    def perspective(self, text: str, context: Context) -> str:
-        """Person, tense and focal character."""
-
-    def summary(self, text: str, context: Context, bound: Bound, skip: frozenset[str] = frozenset()) -> tuple[str, ...]:
-        """Bullets on a scene, a chapter or a run of chapters; those in ``skip`` are already used on a coarser card."""
-
-    def compress(self, bullets: Sequence[str], context: Context, bound: Bound) -> tuple[str, ...]:
-        """Fewer and shorter bullets saying the same: long arcs to medium, medium to short."""
-
-    def arc_starts(self, chapters: Sequence[str], context: Context, arcs: int) -> tuple[int, ...]:
-        """Indices of the chapters that open an arc, beginning with 0."""
-
-    def world_rules(self, context: Context, bound: Bound) -> tuple[str, ...]:
-        """How this world works."""
-
-    def writing_style(self, context: Context, bound: Bound) -> tuple[str, ...]:
-        """How the prose is made."""
-
-    def characters(
-        self, chapters: Sequence[tuple[str, str]], context: Context, main: int, side: int, bound: Bound
-    ) -> tuple[tuple[Described, ...], tuple[Described, ...]]:
-        """Main and side characters from (name, text) of the chapters; both groups non-empty."""
-
-    def archetypes(
-        self, chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound
-    ) -> tuple[Described, ...]:
-        """Role labels without proper names."""
-
-    def preview(
-        self, facts: Sequence[str], chapters: Sequence[tuple[str, str]], context: Context, words: tuple[int, int]
-    ) -> Preview:
-        """Highlight, title, tags and archetype, given the short arc bullets; ``words`` for highlight and archetype."""
-
-    def prompts(
-        self,
-        preview: Preview,
-        facts: Sequence[str],
-        chapters: Sequence[tuple[str, str]],
-        context: Context,
-        most_words: int,
-    ) -> tuple[str, ...]:
-        """Four user requests that this book would answer, each of at most about ``most_words`` words."""
+    def close(self) -> None:
+        """Release connections; the annotator is not used afterwards."""

@@ -1,136 +1,88 @@
-"""One ``Book`` from drafts, bottom-up: scenes, chapters, arcs, the world, the preview, the prompt."""
+"""One ``Book`` from what an annotator said, inside the grammar's limits whatever that was."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 
 from polaris_jax.scaffold import limits
-from polaris_jax.scaffold.annotator import Annotator, Bound, Context, Preview
-from polaris_jax.scaffold.drafts import Draft, fit_scenes
-from polaris_jax.scaffold.profile import Detail
+from polaris_jax.scaffold.annotator import Annotation, Preview, Task
+from polaris_jax.scaffold.fields import field_paths
 from polaris_jax.scaffold.vectors import weighted_mean
 from polaris_jax.trajectory import Arc, Book, Chapter, Scene, bin_word_count, count_words
 
-_NO_SUMMARY = "A short passage carries the story onward."
+NO_SUMMARY = "A short passage carries the story onward."
 
 
-def _count(words: int, per_bullet: int, bound: Bound, least: int = 1) -> Bound:
-    return Bound(max(min(least, bound.count), min(bound.count, round(words / per_bullet))), bound.words)
-
-
-def _scene(
-    text: str, annotator: Annotator, context: Context, detail: Detail, taken: set[str], used: frozenset[str]
-) -> Scene:
-    name = limits.one_line(annotator.heading(text, context, frozenset(taken)), limits.MAX_NAME) or "A Scene"
-    taken.add(name)
-    words = count_words(text)
-    bound = _count(words, detail.scene_words, detail.scene)
-    return Scene(
-        name=name,
-        word_count=bin_word_count(words),
-        vector=annotator.vector(text, context),
-        focuses=limits.focuses(annotator.focuses(text, context, detail.focuses), detail.focuses),
-        perspective=limits.one_line(annotator.perspective(text, context), limits.MAX_PERSPECTIVE) or "Third person",
-        summary=limits.bullets(annotator.summary(text, context, bound, used), bound.count, _NO_SUMMARY),
-        text=text,
+def scene_card(scene: Scene) -> Scene:
+    """The scene with legal lines and the word count of its text."""
+    return replace(
+        scene,
+        name=limits.one_line(scene.name, limits.MAX_NAME) or "A Scene",
+        word_count=bin_word_count(count_words(scene.text)),
+        focuses=limits.focuses(scene.focuses, 7),
+        perspective=limits.one_line(scene.perspective, limits.MAX_PERSPECTIVE) or "Third person",
+        summary=limits.bullets(scene.summary, 20, NO_SUMMARY),
     )
 
 
-def chapter(draft: Draft, annotator: Annotator, context: Context, detail: Detail, taken: set[str]) -> Chapter:
-    """The chapter card first, then its scenes, whose notes avoid repeating it; ``taken`` collects scene names."""
-    parts = fit_scenes(draft.scenes, min(detail.scenes, 12))
-    bound = _count(draft.words, detail.chapter_words, detail.chapter, least=2)
-    summary = limits.bullets(annotator.summary(draft.text, context, bound), min(bound.count, 80), _NO_SUMMARY)
-    scenes = tuple(_scene(text, annotator, context, detail, taken, frozenset(summary)) for text in parts)
-    return Chapter(
-        name=draft.name,
-        word_count=bin_word_count(draft.words),
+def chapter_card(chapter: Chapter) -> Chapter:
+    """The chapter with legal lines, the word count of its text and the weighted mean of its scenes' vectors."""
+    scenes = tuple(map(scene_card, chapter.scenes))
+    return replace(
+        chapter,
+        word_count=bin_word_count(count_words(chapter.text)),
         vector=weighted_mean([scene.vector for scene in scenes], [count_words(scene.text) for scene in scenes]),
-        focuses=limits.focuses(annotator.focuses(draft.text, context, detail.focuses + 1), detail.focuses + 1),
-        summary=summary,
+        focuses=limits.focuses(chapter.focuses, 7),
+        summary=limits.bullets(chapter.summary, 80, NO_SUMMARY),
         scenes=scenes,
-        text=draft.text,
     )
 
 
-def _arcs(
-    parts: Sequence[Draft], annotator: Annotator, context: Context, detail: Detail, count: int
-) -> tuple[Arc, ...]:
-    starts = annotator.arc_starts([draft.text for draft in parts], context, count)
-    taken: set[str] = set()
-    result = []
-    for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
-        group = parts[start:end]
-        title = limits.one_line(
-            annotator.heading("\n\n".join(d.text for d in group), context, frozenset(taken)), limits.MAX_NAME
-        )
-        taken.add(title)
-        most = min(80, detail.long.count * (1 if detail.long.count >= 12 else len(group)))
-        each = Bound(detail.long_per_chapter, detail.long.words)
-        long = limits.bullets((b for d in group for b in annotator.summary(d.text, context, each)), most, _NO_SUMMARY)
-        half = Bound(min(detail.medium.count, max(1, len(long) // 2)), detail.medium.words)
-        medium = limits.bullets(annotator.compress(long, context, half), half.count, _NO_SUMMARY)
-        brief = Bound(min(detail.short.count, max(1, (len(medium) + 1) // 2)), detail.short.words)
-        short = limits.bullets(annotator.compress(medium, context, brief), brief.count, _NO_SUMMARY)
-        result.append(Arc(title or f"Part {len(result) + 1}", short, medium, long, tuple(d.name for d in group)))
-    return tuple(result)
-
-
-def assemble(
-    parts: Sequence[Draft],
-    annotator: Annotator,
-    context: Context,
-    detail: Detail,
-    arcs: int,
-    prompt_index: int = 0,
-    provenance: dict | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> Book:
-    """Annotate drafts into a book that satisfies the strict grammar whatever the annotator answers.
-
-    Args:
-      prompt_index: which of the annotator's prompts to use, modulo their number (one per epoch).
-      progress: called with (chapters done, chapters, name).
-    """
-    taken: set[str] = set()
-    chapters = []
-    for index, draft in enumerate(parts):
-        chapters.append(chapter(draft, annotator, context, detail, taken))
-        if progress:
-            progress(index + 1, len(parts), draft.name)
-    named = [(draft.name, draft.text) for draft in parts]
-    arc_list = _arcs(parts, annotator, context, detail, arcs)
-    facts = list(
-        dict.fromkeys(bullet for arc in arc_list for bullet in (arc.short if len(arc_list) > 1 else arc.medium))
+def _arc(arc: Arc, number: int) -> Arc:
+    return replace(
+        arc,
+        title=limits.one_line(arc.title, limits.MAX_NAME) or f"Part {number}",
+        short=limits.bullets(arc.short, 20, NO_SUMMARY),
+        medium=limits.bullets(arc.medium, 40, NO_SUMMARY),
+        long=limits.bullets(arc.long, 80, NO_SUMMARY),
     )
-    seen = annotator.preview(facts, named, context, detail.preview_words)
-    preview = Preview(
+
+
+def legal_preview(seen: Preview) -> Preview:
+    """Highlight, title, tags and archetype in the preview's alphabet and lengths."""
+    return Preview(
         limits.passage(seen.highlight, 55, 140),
         limits.title(seen.title),
         limits.tags(seen.tags),
         limits.passage(seen.archetype, 45, 190),
     )
-    main, side = annotator.characters(named, context, detail.main, detail.side, detail.person)
-    prompts = annotator.prompts(preview, facts, named, context, detail.prompt_words)
-    prompt = prompts[prompt_index % len(prompts)] if prompts else f"Write the novel {preview.title}."
+
+
+def assemble(said: Annotation, task: Task, prompt_index: int = 0, provenance: dict | None = None) -> Book:
+    """The book that an annotation describes; it satisfies the strict grammar whatever the annotator answered.
+
+    Args:
+      prompt_index: which of the annotation's prompts to use, modulo their number (one per epoch).
+      provenance: what is known of the source; the annotation's fields, fallbacks and faithfulness are added.
+    """
+    preview = legal_preview(said.preview)
+    prompt = said.prompts[prompt_index % len(said.prompts)] if said.prompts else f"Write the novel {preview.title}."
+    detail = task.detail
     return Book(
         prompt="\n".join(limits.one_line(line, 4_000) for line in prompt.splitlines()).strip() or "Write a novel.",
         highlight=preview.highlight,
         title=preview.title,
         tags=preview.tags,
         archetype=preview.archetype,
-        world_rules=limits.bullets(
-            annotator.world_rules(context, detail.rules), min(detail.rules.count, 90), _NO_SUMMARY
-        ),
-        arcs=arc_list,
-        character_archetypes=limits.described(
-            annotator.archetypes(named, context, detail.archetypes, detail.archetype),
-            detail.archetypes,
-            min(detail.archetype.count, 10),
-        ),
-        writing_style=limits.bullets(
-            annotator.writing_style(context, detail.style), min(detail.style.count, 40), "Plain prose."
-        ),
-        chapters=tuple(chapters),
-        main_characters=limits.described(main, min(detail.main, 20), min(detail.person.count, 20)),
-        side_characters=limits.described(side, min(detail.side, 20), min(detail.person.count, 20)),
-        provenance=provenance or {},
-    )
+        world_rules=limits.bullets(said.world_rules, min(detail.rules.count, 90), NO_SUMMARY),
+        arcs=tuple(_arc(arc, number) for number, arc in enumerate(said.arcs, 1)),
+        character_archetypes=limits.described(said.archetypes, detail.archetypes, min(detail.archetype.count, 10)),
+        writing_style=limits.bullets(said.writing_style, min(detail.style.count, 40), "Plain prose."),
+        chapters=tuple(map(chapter_card, said.chapters)),
+        main_characters=limits.described(said.main, min(detail.main, 20), min(detail.person.count, 20)),
+        side_characters=limits.described(said.side, min(detail.side, 20), min(detail.person.count, 20)),
+        provenance=(provenance or {}) | {
+            "fields": sum(1 for _ in field_paths(said.chapters, said.arcs, len(said.prompts))),
+            "fallback": tuple(said.fallback),
+            "failures": dict(said.fallback),
+            "faithfulness": asdict(said.faithfulness),
+        },
+    )  # fmt: skip

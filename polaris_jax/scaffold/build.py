@@ -1,18 +1,20 @@
 """From a novel to one full book, or to a row of small volumes that each fit a window."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from polaris_jax.errors import InputError
 from polaris_jax.library.novel import Novel
-from polaris_jax.scaffold.annotator import Annotator, Context
+from polaris_jax.scaffold.annotator import Annotator, Context, Progress, Task
 from polaris_jax.scaffold.assemble import assemble
+from polaris_jax.scaffold.deterministic import DeterministicAnnotator
 from polaris_jax.scaffold.drafts import Draft, cut, drafts, pieces
 from polaris_jax.scaffold.profile import Detail, Profile
+from polaris_jax.scaffold.shrink import shrink
 from polaris_jax.trajectory import Book, count_words, render
 
-Progress = Callable[[int, int, str], None]
 _MOST_CHAPTERS = 12 * 99  # of the grammar: arcs times chapters per arc
+_MODEL_ROOM = 0.9  # of the budget: volumes for a model are cut with the offline plan, and a model writes more than that
 
 
 def build_books(
@@ -22,14 +24,16 @@ def build_books(
 
     The full profile gives one book with all the prose. The mini profile gives volumes of consecutive chapters, each
     chapter cut at a sentence end, such that every rendered transcript measures at most ``profile.budget``; no prose
-    occurs twice.
+    occurs twice. The search for volumes asks the offline annotator only: a model annotates each chosen volume once.
 
     Args:
       prompt_index: which of the book's four prompts to use (pick another per epoch).
       progress: called with (chapters done, chapters in all, chapter name).
 
     Raises:
-      InputError: the novel was rejected, has too little prose for two chapters, or not even the smallest volume fits.
+      InputError: the novel was rejected, has too little prose for two chapters, or not even the smallest volume fits;
+        or a model's server refuses the key or the request.
+      BudgetSpent: the annotator's client may spend no more; what it answered is cached, so a later run goes on there.
     """
     parts = drafts(novel, None if profile.cuts else profile.max_chapter_words)
     if profile.cuts:
@@ -37,24 +41,50 @@ def build_books(
     if len(parts) > _MOST_CHAPTERS:
         raise InputError("novel", novel.path, f"it has {len(parts)} chapters, a plan holds at most {_MOST_CHAPTERS}")
     text = _prose(parts)
-    context = Context(novel.title, novel.author, text, text)
     arcs = max(-(-len(parts) // 99), min(profile.arcs[1], max(profile.arcs[0], round(len(parts) ** 0.5))))
-    source = _provenance(novel, annotator, profile, 1, parts)
-    book = assemble(parts, annotator, context, profile.details[0], arcs, prompt_index, source, progress)
-    if profile.budget is not None and profile.count(render(book)) > profile.budget:
-        raise InputError("budget", profile.budget, f"{novel.title} does not fit whole; use the mini profile")
-    return [book]
+    task = Task(novel, Context(novel.title, novel.author, text, text), tuple(parts), profile.details[0], arcs)
+    return [_whole(task, annotator, profile, prompt_index, progress)]
 
 
-def _prose(parts: list[Draft]) -> str:
+def _whole(
+    task: Task, annotator: Annotator, profile: Profile, prompt_index: int, progress: Progress | None
+) -> Book:
+    """The full profile's book; with a budget, a model is asked only when the offline plan fits."""
+    offline = isinstance(annotator, DeterministicAnnotator)
+    if offline or profile.budget is None:
+        book = _book(task, annotator, profile, 1, prompt_index, progress)
+        if profile.budget is None or profile.count(render(book)) <= profile.budget:
+            return book
+    else:
+        spare = _book(task, DeterministicAnnotator(), profile, 1, prompt_index)
+        if profile.count(render(spare)) <= profile.budget:
+            book = _book(task, annotator, profile, 1, prompt_index, progress)
+            return shrink(book, spare, profile.budget, profile.count)
+    raise InputError("budget", profile.budget, f"{task.context.title} does not fit whole; use the mini profile")
+
+
+def _book(
+    task: Task, annotator: Annotator, profile: Profile, volume: int, prompt_index: int, progress: Progress | None = None
+) -> Book:
+    source = {
+        "author": task.context.author, "source_title": task.context.title, "volume": volume,
+        "annotator": annotator.name, "instructions": annotator.version, "profile": profile.name,
+        "cut": tuple(draft.cut for draft in task.parts),
+    }  # fmt: skip
+    return assemble(annotator.annotate(task, progress), task, prompt_index, source)
+
+
+def _prose(parts: Sequence[Draft]) -> str:
     return "\n\n".join(draft.text for draft in parts)
 
 
-def _provenance(novel: Novel, annotator: Annotator, profile: Profile, volume: int, parts: list[Draft]) -> dict:
-    return {
-        "author": novel.author, "source_title": novel.title, "volume": volume, "annotator": annotator.name,
-        "profile": profile.name, "cut": tuple(draft.cut for draft in parts),
-    }  # fmt: skip
+@dataclass(frozen=True)
+class _Attempt:
+    """A volume with the offline plan, and its units over the search's budget (0 or less: it fits)."""
+
+    task: Task
+    book: Book
+    over: int
 
 
 @dataclass
@@ -68,6 +98,13 @@ class _Volumes:
     progress: Progress | None
     whole: str = ""
 
+    def __post_init__(self):
+        self.offline = DeterministicAnnotator()
+        self.modelled = not isinstance(self.annotator, DeterministicAnnotator)
+        self.budget = self.profile.budget
+        if self.modelled and self.budget is not None:
+            self.budget = int(_MODEL_ROOM * self.budget)
+
     def make(self, parts: list[Draft]) -> list[Book]:
         """Volumes in reading order."""
         self.whole = _prose(parts)
@@ -75,12 +112,12 @@ class _Volumes:
         books: list[Book] = []
         parts, start, usual = list(parts), 0, low
         while len(parts) - start >= low:
-            book = self._volume(parts[start:], min(max(usual, low), high), len(books) + 1)
-            if book is None:
+            found = self._volume(parts[start:], min(max(usual, low), high), len(books) + 1)
+            if found is None:
                 start += 1  # this chapter cannot be planned in the budget; go on behind it
                 continue
-            usual = len(book.chapters)
-            books.append(book)
+            usual = len(found.task.parts)
+            books.append(self._annotated(found, len(books) + 1))
             start += usual
             if self.progress:
                 self.progress(start, len(parts), parts[start - 1].name)
@@ -92,17 +129,26 @@ class _Volumes:
             )
         return books
 
-    def _attempt(self, parts: list[Draft], detail: Detail, words: int, volume: int) -> tuple[Book, int]:
-        """A volume with chapters of at most ``words`` words, and its units over the budget (0 or less: it fits)."""
-        short = [cut(draft, words) for draft in parts]
+    def _annotated(self, found: _Attempt, volume: int) -> Book:
+        """The chosen volume as the annotator plans it, inside the budget."""
+        if not self.modelled:
+            return found.book
+        book = _book(found.task, self.annotator, self.profile, volume, self.prompt_index)
+        if self.profile.budget is None:
+            return book
+        return shrink(book, found.book, self.profile.budget, self.profile.count)
+
+    def _attempt(self, parts: list[Draft], detail: Detail, words: int, volume: int) -> _Attempt:
+        """A volume with chapters of at most ``words`` words."""
+        short = tuple(cut(draft, words) for draft in parts)
         low, high = self.profile.arcs
         context = Context(self.novel.title, self.novel.author, self.whole, _prose(short))
         arcs = min(max(low, round(len(short) / 3)), high, len(short))
-        source = _provenance(self.novel, self.annotator, self.profile, volume, short)
-        book = assemble(short, self.annotator, context, detail, arcs, self.prompt_index, source)
-        return book, self.profile.count(render(book)) - self.profile.budget if self.profile.budget is not None else 0
+        task = Task(self.novel, context, short, detail, arcs)
+        book = _book(task, self.offline, self.profile, volume, self.prompt_index)
+        return _Attempt(task, book, self.profile.count(render(book)) - self.budget if self.budget is not None else 0)
 
-    def _volume(self, rest: list[Draft], guess: int, volume: int) -> Book | None:
+    def _volume(self, rest: list[Draft], guess: int, volume: int) -> _Attempt | None:
         """The next volume: as many chapters as keep decent prose, then the richest plan, then the most words."""
         low, high = self.profile.chapters
         comfortable = min(self.profile.comfortable_words, self.profile.max_chapter_words)
@@ -112,24 +158,23 @@ class _Volumes:
         for detail in self.profile.details:
             smallest = detail is self.profile.details[-1]
             for least in (comfortable, comfortable * 3 // 4, self.profile.least_words) if smallest else (comfortable,):
-                book = self._longest(rest[:size], detail, least, volume)
-                if book is not None:
-                    return book
+                found = self._longest(rest[:size], detail, least, volume)
+                if found is not None:
+                    return found
         return None
 
     def _size(self, rest: list[Draft], guess: int, high: int, words: int, volume: int) -> int:
         """The most chapters that fit with the smallest plan and ``words`` of prose each, searched from ``guess``."""
         low = self.profile.chapters[0]
-        excess = lambda size: self._attempt(rest[:size], self.profile.details[-1], words, volume)[1]  # noqa: E731
+        excess = lambda size: self._attempt(rest[:size], self.profile.details[-1], words, volume).over  # noqa: E731
         size, over = guess, excess(guess)
         if over > 0:
             while size > low and over > 0:
                 size -= 1
                 over = excess(size) if size > low else 0
             return size
-        budget = self.profile.budget
         while size < high:
-            if budget is not None and -over < 0.5 * (budget + over) / (size + 2):  # no room for one more
+            if self.budget is not None and -over < 0.5 * (self.budget + over) / (size + 2):  # no room for one more
                 break
             over = excess(size + 1)
             if over > 0:
@@ -137,23 +182,23 @@ class _Volumes:
             size += 1
         return size
 
-    def _longest(self, parts: list[Draft], detail: Detail, least: int, volume: int) -> Book | None:
-        """The book with the most words per chapter that fits, None when ``least`` words do not; a secant search."""
+    def _longest(self, parts: list[Draft], detail: Detail, least: int, volume: int) -> _Attempt | None:
+        """The volume with the most words per chapter that fits, None when ``least`` do not; a secant search."""
         most, words = self.profile.max_chapter_words, least
-        best, excess = self._attempt(parts, detail, words, volume)
-        if excess > 0:
+        best = self._attempt(parts, detail, words, volume)
+        if best.over > 0:
             return None
-        if self.profile.budget is None:
-            return self._attempt(parts, detail, most, volume)[0]
-        prose = "\n\n".join(chapter.text for chapter in best.chapters)
+        if self.budget is None:
+            return self._attempt(parts, detail, most, volume)
+        prose = "\n\n".join(chapter.text for chapter in best.book.chapters)
         per_word = 1.1 * len(parts) * self.profile.count(prose) / count_words(prose)
         for _ in range(4):
-            target = min(most, words + int(-excess / per_word))
+            target = min(most, words + int(-best.over / per_word))
             if target - words < max(8, words // 20):
                 break
-            book, over = self._attempt(parts, detail, target, volume)
-            if over <= 0:
-                best, excess, words = book, over, target
+            tried = self._attempt(parts, detail, target, volume)
+            if tried.over <= 0:
+                best, words = tried, target
             else:
                 per_word *= 1.3
         return best

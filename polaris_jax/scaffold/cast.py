@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from polaris_jax.scaffold.annotator import Bound, Context
+from polaris_jax.scaffold.annotator import Context
 from polaris_jax.scaffold.lexicons import AUTHORITY, FUNCTION_WORDS, ROLES, word_set
 from polaris_jax.scaffold.names import Entity
 from polaris_jax.scaffold.notes import content, note
+from polaris_jax.scaffold.profile import Bound
 from polaris_jax.scaffold.ranking import candidates, listing, rarely_alike, speakers
 from polaris_jax.scaffold.study import Study, study
 from polaris_jax.trajectory import Described

@@ -7,13 +7,16 @@ is in ``notes`` (rewriting), ``ranking`` (choosing), ``cast``, ``world`` and ``p
 from collections import Counter
 from collections.abc import Sequence
 
-from polaris_jax.scaffold import cast, pitch, vectors, world
-from polaris_jax.scaffold.annotator import Bound, Context, Preview
+from polaris_jax.scaffold import cast, limits, pitch, vectors, world
+from polaris_jax.scaffold.annotator import Annotation, Context, Preview, Progress, Task
+from polaris_jax.scaffold.assemble import NO_SUMMARY, chapter_card, legal_preview, scene_card
+from polaris_jax.scaffold.drafts import Draft, fit_scenes
 from polaris_jax.scaffold.lexicons import word_set
 from polaris_jax.scaffold.notes import content, original, speaks
+from polaris_jax.scaffold.profile import Bound, Detail, share
 from polaris_jax.scaffold.ranking import conversation, notes_from, rarely_alike
 from polaris_jax.scaffold.study import noun_phrases, study
-from polaris_jax.trajectory import Described, Vector
+from polaris_jax.trajectory import Arc, Chapter, Described, Scene, Vector
 
 _SMALL = word_set("a an the of in on at to and for")
 
@@ -24,9 +27,87 @@ def _title_case(phrase: str) -> str:
 
 
 class DeterministicAnnotator:
-    """Implements ``Annotator`` with counting and rewriting only."""
+    """Implements ``Annotator`` with counting and rewriting only; every field can also be asked for alone.
+
+    Cards are written top-down: the chapter first, then its scenes, whose notes avoid repeating it.
+    """
 
     name = "deterministic"
+    version = "1"
+
+    def annotate(self, task: Task, progress: Progress | None = None) -> Annotation:
+        context, detail, parts = task.context, task.detail, task.parts
+        taken: set[str] = set()
+        chapters = []
+        for index, draft in enumerate(parts):
+            chapters.append(self._chapter(draft, context, detail, taken))
+            if progress:
+                progress(index + 1, len(parts), draft.name)
+        named = [(draft.name, draft.text) for draft in parts]
+        arcs = self._arcs(parts, context, detail, task.arcs)
+        facts = plot_facts(arcs)
+        preview = legal_preview(self.preview(facts, named, context, detail.preview_words))
+        main, side = self.characters(named, context, detail.main, detail.side, detail.person)
+        return Annotation(
+            chapters=tuple(chapters),
+            arcs=arcs,
+            preview=preview,
+            world_rules=self.world_rules(context, detail.rules),
+            writing_style=self.writing_style(context, detail.style),
+            archetypes=self.archetypes(named, context, detail.archetypes, detail.archetype),
+            main=main,
+            side=side,
+            prompts=self.prompts(preview, facts, named, context, detail.prompt_words),
+        )
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _chapter(self, draft: Draft, context: Context, detail: Detail, taken: set[str]) -> Chapter:
+        bound = share(draft.words, detail.chapter_words, detail.chapter, least=2)
+        summary = limits.bullets(self.summary(draft.text, context, bound), min(bound.count, 80), NO_SUMMARY)
+        texts = fit_scenes(draft.scenes, min(detail.scenes, 12))
+        scenes = tuple(self._scene(text, context, detail, taken, frozenset(summary)) for text in texts)
+        focuses = limits.focuses(self.focuses(draft.text, context, detail.focuses + 1), detail.focuses + 1)
+        return chapter_card(Chapter(draft.name, 0, scenes[0].vector, focuses, summary, scenes, draft.text))
+
+    def _scene(self, text: str, context: Context, detail: Detail, taken: set[str], used: frozenset[str]) -> Scene:
+        bound = share(len(text.split()), detail.scene_words, detail.scene)
+        scene = scene_card(Scene(
+            name=self.heading(text, context, frozenset(taken)),
+            word_count=0,
+            vector=self.vector(text, context),
+            focuses=limits.focuses(self.focuses(text, context, detail.focuses), detail.focuses),
+            perspective=self.perspective(text, context),
+            summary=limits.bullets(self.summary(text, context, bound, used), bound.count, NO_SUMMARY),
+            text=text,
+        ))  # fmt: skip
+        taken.add(scene.name)
+        return scene
+
+    def _arcs(self, parts: Sequence[Draft], context: Context, detail: Detail, count: int) -> tuple[Arc, ...]:
+        starts = self.arc_starts([draft.text for draft in parts], context, count)
+        taken: set[str] = set()
+        result = []
+        for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
+            group = parts[start:end]
+            heading = self.heading("\n\n".join(draft.text for draft in group), context, frozenset(taken))
+            title = limits.one_line(heading, limits.MAX_NAME)
+            taken.add(title)
+            long = self.long_arc([draft.text for draft in group], context, detail)
+            half = Bound(min(detail.medium.count, max(1, len(long) // 2)), detail.medium.words)
+            medium = limits.bullets(self.compress(long, context, half), half.count, NO_SUMMARY)
+            brief = Bound(min(detail.short.count, max(1, (len(medium) + 1) // 2)), detail.short.words)
+            short = limits.bullets(self.compress(medium, context, brief), brief.count, NO_SUMMARY)
+            names = tuple(draft.name for draft in group)
+            result.append(Arc(title or f"Part {len(result) + 1}", short, medium, long, names))
+        return tuple(result)
+
+    def long_arc(self, chapters: Sequence[str], context: Context, detail: Detail) -> tuple[str, ...]:
+        """Bullets on a run of chapters, a few from each."""
+        each = Bound(detail.long_per_chapter, detail.long.words)
+        lines = (line for text in chapters for line in self.summary(text, context, each))
+        return limits.bullets(lines, detail.long_bound(len(chapters)).count, NO_SUMMARY)
 
     def vector(self, text: str, context: Context) -> Vector:
         return vectors.score(text, study(context.novel).quotes)
@@ -165,6 +246,11 @@ class DeterministicAnnotator:
         most_words: int,
     ) -> tuple[str, ...]:
         return pitch.prompts(preview, facts, context, chapters, most_words)
+
+
+def plot_facts(arcs: Sequence[Arc]) -> list[str]:
+    """What the preview and the prompts are told of the plot: the short arcs, or the medium one when it is alone."""
+    return list(dict.fromkeys(line for arc in arcs for line in (arc.short if len(arcs) > 1 else arc.medium)))
 
 
 def _shared(a: Counter, b: Counter) -> float:

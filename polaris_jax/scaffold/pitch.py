@@ -14,7 +14,7 @@ from polaris_jax.trajectory import count_words
 
 PROMPTS_PER_BOOK = 4
 # (share, fewest words, most words, plot facts) of each length class of prompts
-_LENGTHS = ((0.15, 3, 12, 0), (0.25, 15, 60, 1), (0.35, 100, 250, 5), (0.25, 250, 600, 8))
+LENGTHS = ((0.15, 3, 12, 0), (0.25, 15, 60, 1), (0.35, 100, 250, 5), (0.25, 250, 600, 8))
 _REGISTERS = {
     "neutral": ("Write {kind}.", "The novel should", "Give me the story itself and nothing before it."),
     "casual": (
@@ -112,7 +112,7 @@ def prompts(
     """Four requests; attributes are drawn independently, seeded by the book itself (specification 2.7)."""
     seed = hashlib.sha256(f"{context.title}\0{context.author}\0{context.volume}".encode()).hexdigest()
     rng = random.Random(int(seed[:16], 16))
-    classes = [c for c in _LENGTHS if c[2] <= most_words] or [_LENGTHS[0]]
+    classes = [c for c in LENGTHS if c[2] <= most_words] or [LENGTHS[0]]
     made = []
     for _ in range(PROMPTS_PER_BOOK):
         _, least, most, plot = rng.choices(classes, [c[0] for c in classes])[0]

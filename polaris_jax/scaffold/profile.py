@@ -4,7 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from polaris_jax.errors import InputError
-from polaris_jax.scaffold.annotator import Bound
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How much to write: at most ``count`` bullets of at most ``words`` words."""
+
+    count: int
+    words: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,15 @@ class Detail:
     focuses: int
     prompt_words: int
     preview_words: tuple[int, int]
+
+    def long_bound(self, chapters: int) -> Bound:
+        """Bullets of the long arc over so many chapters; small plans count them per chapter."""
+        return Bound(min(80, self.long.count * (1 if self.long.count >= 12 else chapters)), self.long.words)
+
+
+def share(words: int, per_bullet: int, bound: Bound, least: int = 1) -> Bound:
+    """The bound for a passage of ``words`` words that earns one bullet per ``per_bullet`` of them."""
+    return Bound(max(min(least, bound.count), min(bound.count, round(words / per_bullet))), bound.words)
 
 
 ROOMY = Detail(

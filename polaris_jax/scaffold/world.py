@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from polaris_jax.scaffold.annotator import Bound, Context
+from polaris_jax.scaffold.annotator import Context
 from polaris_jax.scaffold.lexicons import (
     ARCHAIC,
     FAITH,
@@ -17,6 +17,7 @@ from polaris_jax.scaffold.lexicons import (
     TRANSPORT,
     stem,
 )  # fmt: skip
+from polaris_jax.scaffold.profile import Bound
 from polaris_jax.scaffold.ranking import general_notes, listing
 from polaris_jax.scaffold.sentences import dialogue_share, sentences, words
 from polaris_jax.scaffold.study import central_words, mean_sentence_length, study
