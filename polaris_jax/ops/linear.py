@@ -1,28 +1,35 @@
-"""A matrix product whose weight gradient is made before its input gradient goes on.
+"""Matrix products whose gradients are made the way long rows need them."""
 
-Left alone, the compiler may postpone a weight gradient until long after, and keep its two large operands alive
-meanwhile: at 65,536 tokens per device that is more memory than the gradient of a whole layer.
-"""
+import functools
 
 import jax
 
 
-@jax.custom_vjp
-def linear(x: jax.Array, w: jax.Array) -> jax.Array:
-    """``x [..., in] @ w [in, out]`` in ``x.dtype``."""
+def linear(x: jax.Array, w: jax.Array, *, gradient_first: bool = False) -> jax.Array:
+    """``x [..., in] @ w [in, out]`` in ``x.dtype``; the gradient of ``w`` is accumulated and returned in its dtype.
+
+    Args:
+      gradient_first: the gradient of ``w`` is made before the gradient of ``x`` goes on. Left alone, the compiler may
+        postpone it to the end of the layer, with both of its operands kept alive through all of attention's backward.
+    """
+    return _linear(gradient_first, x, w)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _linear(gradient_first, x, w):
     return x @ w.astype(x.dtype)
 
 
-def _forward(x, w):
-    return linear(x, w), (x, w)
+def _forward(gradient_first, x, w):
+    return _linear(gradient_first, x, w), (x, w)
 
 
-def _backward(saved, dy):
+def _backward(gradient_first, saved, dy):
     x, w = saved
     rows = tuple(range(x.ndim - 1))
-    dw = jax.lax.dot_general(x, dy, ((rows, rows), ((), ()))).astype(w.dtype)
+    dw = jax.lax.dot_general(x, dy, ((rows, rows), ((), ())), preferred_element_type=w.dtype)
     dx = dy @ w.astype(x.dtype).T
-    return jax.lax.optimization_barrier((dx, dw))
+    return jax.lax.optimization_barrier((dx, dw)) if gradient_first else (dx, dw)
 
 
-linear.defvjp(_forward, _backward)
+_linear.defvjp(_forward, _backward)

@@ -34,7 +34,7 @@ def rowwise(f: Callable, weights: Any, x: jax.Array, *, chunk: int) -> jax.Array
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _pieces(f, size, weights, x):
     def one(i, y):
-        piece = jax.lax.dynamic_slice_in_dim(y, i * size, size, axis=1)
+        piece = jax.lax.optimization_barrier(jax.lax.dynamic_slice_in_dim(y, i * size, size, axis=1))
         return jax.lax.dynamic_update_slice_in_dim(y, f(weights, piece), i * size, axis=1)
 
     return jax.lax.fori_loop(0, x.shape[1] // size, one, x)
@@ -46,12 +46,16 @@ def _forward(f, size, weights, x):
 
 def _backward(f, size, saved, dy):
     weights, x = saved
+    # Seen as float32, weights get float32 gradients: each piece's product is added to the sums without being rounded.
+    wide = jax.tree.map(lambda w: w.astype(jnp.float32), weights)
 
     def one(i, carry):
         sums, buffer = carry
-        piece, cotangent = (jax.lax.dynamic_slice_in_dim(a, i * size, size, axis=1) for a in (x, buffer))
-        dweights, dx = jax.vjp(f, weights, piece)[1](cotangent)
-        sums = jax.tree.map(lambda total, part: total + part.astype(jnp.float32), sums, dweights)
+        # Read out before it is written over: a slice fused into a later use would make the compiler copy the buffer.
+        piece, cotangent = jax.lax.optimization_barrier(
+            tuple(jax.lax.dynamic_slice_in_dim(a, i * size, size, axis=1) for a in (x, buffer)))
+        dweights, dx = jax.vjp(f, wide, piece)[1](cotangent)
+        sums = jax.tree.map(jnp.add, sums, dweights)
         return sums, jax.lax.dynamic_update_slice_in_dim(buffer, dx, i * size, axis=1)
 
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)

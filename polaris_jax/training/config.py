@@ -26,6 +26,8 @@ def default_config() -> ConfigDict:
         "compute_dtype": "bfloat16",   # of activations and, in fp32_master, of the working copy
         "remat": "attention",          # none | full | attention | dots: what the backward pass finds saved
         "attention_block": 512,        # tile edge of blockwise attention
+        "context_method": "ring",      # ring | two_level | all_gather: how keys reach queries over the context axis
+        "context_group": 0,            # two_level: neighbouring shards that exchange heads (0: as many as divide)
         "segments": 1,                 # runs of layers whose saved inputs are freed one run after the other
         "mlp_chunk": 0,                # tokens at a time through the feed-forward half (0: the whole row)
         "offload": False,              # layer inputs wait in host memory between forward and backward
@@ -72,6 +74,7 @@ EXECUTION_FIELDS = ("mesh", "data.threads", "train.checkpoint_every", "train.kee
 
 CHOICES = {
     "model.compute_dtype": ("float32", "bfloat16"),
+    "model.context_method": ("ring", "two_level", "all_gather"),
     "model.remat": ("none", "full", "attention", "dots"),
     "data.overlong": ("error", "drop"),
     "optim.precision": RECIPES,

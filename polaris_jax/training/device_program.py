@@ -18,7 +18,7 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.layers import norm
 from polaris_jax.models.weights import param_shardings
 from polaris_jax.ops.cross_entropy import local_cross_entropy
-from polaris_jax.training.mixing import ring_mixing
+from polaris_jax.training.mixing import context_mixing
 from polaris_jax.training.stack import Schedule, run_layers
 
 SHARDS = ("fsdp", "context")  # the mesh axes over which a weight's ``embed`` axis is spread
@@ -35,7 +35,8 @@ def make_value_and_grad(config: ConfigDict, model: ModelConfig, mesh: Mesh, role
     specs = jax.tree.map(lambda s: P(*(_manual(entry, manual) for entry in s.spec)), param_shardings(model, mesh))
     schedule = Schedule(save_attention=config.model.remat == "attention", segments=config.model.segments,
                         mlp_chunk=config.model.mlp_chunk, offload=config.model.offload)
-    mixing = ring_mixing(mesh, model, config.model.attention_block)
+    mixing = context_mixing(mesh, model, config.model.attention_block, config.model.context_method,
+                            config.model.context_group or None)
     compute = jnp.dtype(config.model.compute_dtype)
 
     def local_loss(params, batch, total):
@@ -81,7 +82,7 @@ def _gather(spec: P, shard: jax.Array) -> jax.Array:
     """A whole weight from its shards; the transpose is a reduce-scatter."""
     for dim, entry in enumerate(spec):
         if entry and set(entry) & set(SHARDS):
-            return jax.lax.all_gather(shard, entry, axis=dim, tiled=True)
+            return jax.lax.all_gather(jax.lax.optimization_barrier(shard), entry, axis=dim, tiled=True)
     return shard
 
 

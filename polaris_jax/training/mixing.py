@@ -19,7 +19,7 @@ class Mixing:
     resume: Callable
 
 
-def ring_mixing(mesh: Mesh, model, block: int, method="ring", group=None, implementation="auto") -> Mixing:
+def context_mixing(mesh: Mesh, model, block: int, method="ring", group=None, implementation="auto") -> Mixing:
     shards = mesh.shape["context"]
     group = context._group(method, group, shards, model.num_kv_heads)
     executor, options = context._executor(implementation, mesh)
@@ -66,10 +66,10 @@ def _forward_keep(plan, q, kv, q_side, kv_sides):
 
 
 def _fk(plan, q, kv, q_side, kv_sides):
-    (out, top), saved = ringing._forward(plan, q, kv, q_side, kv_sides)
+    saved = ringing._forward(plan, q, kv, q_side, kv_sides)[1]
     # Without the barrier the compiler keeps the float32 state alive and finishes it twice.
-    out, lse = jax.lax.optimization_barrier((out, saved[-1]))
-    return (out, lse), (*saved[:-2], out, lse)
+    out, lse = jax.lax.optimization_barrier(saved[-2:])
+    return (out, lse), (q, kv, q_side, kv_sides, out, lse)
 
 
 _forward_keep.defvjp(_fk, ringing._backward)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.decoder import head_kernel, hidden
-from polaris_jax.ops import linear_cross_entropy, ring_attention
+from polaris_jax.ops import context_attention, linear_cross_entropy
 from polaris_jax.optim import apply_updates, global_norm, working_copy
 from polaris_jax.sharding import activation_spec
 from polaris_jax.training.device_program import make_value_and_grad
@@ -25,7 +25,8 @@ from polaris_jax.trajectory import KINDS, ROLES
 
 def make_loss(config: ConfigDict, model: ModelConfig, mesh: Mesh) -> Callable:
     """``loss(working params, batch, total weight) -> (loss, sums)``; sums are per role and per kind."""
-    attend = partial(ring_attention, mesh=mesh, block=config.model.attention_block)
+    attend = partial(context_attention, mesh=mesh, block=config.model.attention_block,
+                     method=config.model.context_method, group=config.model.context_group or None)
     residual = NamedSharding(mesh, activation_spec(("batch", "sequence", "embed")))
 
     def loss(params, batch, total):

@@ -8,10 +8,13 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from polaris_jax import flow
+from polaris_jax.corpus import BuildOptions, build_library, find_books, plan_novel
 from polaris_jax.data import train_sentencepiece
+from polaris_jax.library import read_novel
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
+from polaris_jax.scaffold import DeterministicAnnotator
 from polaris_jax.training import default_config
+from polaris_jax.trajectory import render
 
 WINDOW = 2048
 
@@ -20,10 +23,10 @@ WINDOW = 2048
 def material(tmp_path_factory) -> Path:
     """A folder with ``model/`` (32 wide, 2 layers, own tokenizer) and ``store/`` (mini volumes of the novel)."""
     root = tmp_path_factory.mktemp("material")
-    options = flow.BuildOptions(window=WINDOW, chapters=(2, 2))
-    paths = flow.find_books([files("polaris_jax") / "library" / "books" / "*.txt"])
-    books = flow.read_books(paths, options, lambda *_: None)
-    sample = flow.transcripts_of(books[0][0], flow.BuildOptions(window=4 * WINDOW, chapters=(2, 2)), len)
+    options = BuildOptions(window=WINDOW, chapters=(2, 2), shares=(1.0, 0.0, 0.0))
+    paths = find_books([files("polaris_jax") / "library" / "books" / "*.txt"])
+    rough = BuildOptions(window=4 * WINDOW, chapters=(2, 2))
+    sample = list(map(render, plan_novel(read_novel(paths[0]), DeterministicAnnotator(), rough, len)))
     tokenizer = train_sentencepiece(sample, 1000)
     config = ModelConfig.from_hf({
         "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -32,7 +35,7 @@ def material(tmp_path_factory) -> Path:
     })
     save_pretrained(Decoder(config, init_params(config, jax.random.key(0))), str(root / "model"))
     tokenizer.save(str(root / "model"))
-    flow.build_store(books, root / "store", tokenizer, options, lambda *_: None)
+    build_library(paths, root / "store", tokenizer, options, workers=1)
     return root
 
 
