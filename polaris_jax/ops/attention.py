@@ -8,6 +8,7 @@ nothing else.
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 # Large and finite: a row that sees nothing gives zeros, not NaN (also in its gradient).
 MASKED = -1e30
@@ -43,7 +44,8 @@ def attention(
       window: sliding window in tokens, or None.
 
     Returns:
-      ``[B, Sq, H, D]`` in ``q.dtype``; rows that see no key are zero.
+      ``[B, Sq, H, D]`` in ``q.dtype``; rows that see no key are zero. Named ``attention_out`` for remat policies, as
+      every attention here names its output itself (named again by a caller, it would be saved twice).
     """
     B, Sq, H, D = q.shape
     G = k.shape[2]
@@ -55,4 +57,4 @@ def attention(
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)) * mask
     weights /= jnp.maximum(weights.sum(axis=-1, keepdims=True), 1e-30)
     out = jnp.einsum("bgrqk,bkgd->bqgrd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return out.reshape(B, Sq, H, D).astype(q.dtype)
+    return checkpoint_name(out.reshape(B, Sq, H, D).astype(q.dtype), "attention_out")

@@ -15,6 +15,18 @@ def linear(x: jax.Array, w: jax.Array, *, gradient_first: bool = False) -> jax.A
     return _linear(gradient_first, x, w)
 
 
+@jax.custom_vjp
+def gradients_together(*values):
+    """The values themselves; the backward pass goes on behind this point only when all their gradients exist.
+
+    So a gradient that is large before it is reduced (a gathered head in float32) is reduced, and freed, at once.
+    """
+    return values
+
+
+gradients_together.defvjp(lambda *values: (values, None), lambda _, gradients: jax.lax.optimization_barrier(gradients))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _linear(gradient_first, x, w):
     return x @ w.astype(x.dtype)

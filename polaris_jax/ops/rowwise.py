@@ -60,7 +60,8 @@ def _backward(f, size, saved, dy):
 
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
     sums, dx = jax.lax.fori_loop(0, x.shape[1] // size, one, (zeros, dy))
-    return jax.tree.map(lambda total, w: total.astype(w.dtype), sums, weights), dx
+    # Both or neither: otherwise the float32 sums stay alive until somebody wants them.
+    return jax.lax.optimization_barrier((jax.tree.map(lambda total, w: total.astype(w.dtype), sums, weights), dx))
 
 
 _pieces.defvjp(_forward, _backward)

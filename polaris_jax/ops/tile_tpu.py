@@ -10,6 +10,7 @@ from polaris_jax.ops.tile_tpu_forward import forward_kernel
 from polaris_jax.ops.tiles import Side, summarise, tile_kinds, tile_list
 
 UNIT = 128  # blocks are multiples of the lane width
+BLOCK = 1024  # smaller ones pay more for each step of the grid, larger ones for each diagonal
 
 
 def forward(q, kv, q_side: Side, kv_side: Side, state: State, *, scale: float, window: int | None, q_block: int,

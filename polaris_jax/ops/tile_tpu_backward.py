@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from polaris_jax.ops.attention import MASKED
-from polaris_jax.ops.tile_tpu_parts import LANES, LOG2E, VMEM_LIMIT, Walk, as_column, across, cost, packed_sides, sees
+from polaris_jax.ops.tile_tpu_parts import LANES, LOG2E, VMEM_LIMIT, Walk, across, as_column, cost, packed_sides, sees
 from polaris_jax.ops.tiles import FULL, MASKED_TILE, SKIP, Side, Tiles
 
 SLOTS = 3  # of the query gradient: one being fetched, one in use, one being written
@@ -147,8 +147,7 @@ def backward_kernel(tiles: Tiles, q, kv, dout, lse, delta, q_side: Side, kv_side
     Returns:
       ``(dq, dkv)``; ``dq`` is the given array, updated in place.
     """
-    B, H, S, D = q.shape
-    G = kv.shape[2]
+    (B, H, _, D), G = q.shape, kv.shape[2]
     R = H // G
     capacity = tiles.codes.shape[1]
     step = max(s for s in range(LANES, min(step, kv_block) + 1, LANES) if kv_block % s == 0)

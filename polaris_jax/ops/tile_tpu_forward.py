@@ -15,13 +15,23 @@ from jax.experimental.pallas import tpu as pltpu
 from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tile_state import State
 from polaris_jax.ops.tile_tpu_parts import (
-    LANES, LN2, LOG2E, VMEM_LIMIT, Walk, across, as_column, cost, packed_sides, sees)
+    LANES,
+    LN2,
+    LOG2E,
+    VMEM_LIMIT,
+    Walk,
+    across,
+    as_column,
+    cost,
+    packed_sides,
+    sees,
+)
 from polaris_jax.ops.tiles import FULL, MASKED_TILE, Side, Tiles
 
 
 def _kernel(codes, q, kv, q_ids, kv_ids, top_in, total_in, out_in, top_ref, total_ref, out_ref, top, total, ids, *,
             capacity, scale, window, step):
-    """``top, total [q_block, 128] float32``: running maximum (equal lanes), and sum of weights spread over the lanes."""
+    """``top, total [q_block, 128]``: running maximum (equal lanes), and sum of weights spread over the lanes."""
     walk, t, count = Walk(codes, pl.program_id(0), capacity), pl.program_id(2), pl.num_programs(2)
     kind = walk.kind(t)
     dim = q.shape[-1]
@@ -40,7 +50,8 @@ def _kernel(codes, q, kv, q_ids, kv_ids, top_in, total_in, out_in, top_ref, tota
             scores = jax.lax.dot_general(q[0, 0], kv[0, 0, 0, keys], (((1,), (1,)), ((), ())),
                                          preferred_element_type=jnp.float32) * (scale * LOG2E)
             if masked:
-                mask = sees(across(ids[0], step), across(ids[1], step), kv_ids[0, :1, keys], kv_ids[0, 1:, keys], window)
+                q_ids_here = (across(ids[0], step), across(ids[1], step))
+                mask = sees(*q_ids_here, kv_ids[0, :1, keys], kv_ids[0, 1:, keys], window)
                 scores = jnp.where(mask, scores, MASKED)
             before = top[...]
             now = jnp.maximum(before, scores.max(axis=1, keepdims=True))

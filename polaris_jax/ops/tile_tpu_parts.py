@@ -68,7 +68,8 @@ class Walk:
         return (t == count - 1) | (self.row(t) != self.row(t + 1))
 
 
-def cost(q: jax.Array, kv: jax.Array, *, matmuls: int, window: int | None, q_block: int, kv_block: int, tile_bytes: int):
+def cost(q: jax.Array, kv: jax.Array, *, matmuls: int, window: int | None, q_block: int, kv_block: int,
+         tile_bytes: int) -> pl.CostEstimate:
     """What XLA should assume of a call, so that transfers are scheduled beside it.
 
     Half of the tiles are visible at every hop of a balanced causal ring, less within a window.

@@ -15,6 +15,7 @@ from polaris_jax.ops.tile_state import State
 from polaris_jax.ops.tiles import Side, column_of, row_of, summarise, tile_kinds, tile_list
 
 UNIT = 1  # lengths need be multiples of the block only
+BLOCK = 512
 
 
 def _schedule(q_side: Side, kv_side: Side, q_block: int, kv_block: int, window: int | None):
@@ -41,8 +42,7 @@ def _scores(q, k, q_side: Side, kv_side: Side, scale: float, window: int | None)
 def forward(q, kv, q_side: Side, kv_side: Side, state: State, *, scale: float, window: int | None, q_block: int,
             kv_block: int) -> State:
     """Adds the keys to the state of the queries."""
-    B, H, S, D = q.shape
-    G = kv.shape[2]
+    B, H, G = *q.shape[:2], kv.shape[2]
     codes, count = _schedule(q_side, kv_side, q_block, kv_block, window)
     grouped = lambda x: x.reshape(B, G, H // G, *x.shape[2:])  # noqa: E731
 
@@ -74,8 +74,7 @@ def backward(q, kv, dout, lse, delta, q_side: Side, kv_side: Side, dq, *, scale:
     Returns:
       ``(dq, dkv [2, B, G, Skv, D] float32)``.
     """
-    B, H, S, D = q.shape
-    G = kv.shape[2]
+    B, H, G = *q.shape[:2], kv.shape[2]
     codes, count = _schedule(q_side, kv_side, q_block, kv_block, window)
     grouped = lambda x: x.reshape(B, G, H // G, *x.shape[2:])  # noqa: E731
     # A row that saw nothing has no finite lse; any finite one makes its weights exactly 0.

@@ -51,7 +51,7 @@ class Tiles(NamedTuple):
 
 
 def padded_length(length: int, target: int, unit: int) -> tuple[int, int]:
-    """``(block, padded length)``: equal blocks of at most ``target`` tokens (if ``unit`` allows), multiples of ``unit``."""
+    """``(block, padded length)``: equal blocks of about ``target`` tokens, multiples of ``unit``."""
     blocks = -(-length // max(target, unit))
     block = -(-length // (blocks * unit)) * unit
     return block, block * blocks

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from polaris_jax.errors import InputError
@@ -41,6 +42,9 @@ def make_mesh(shape: Mapping[str, int] | None = None, *, devices: Sequence[jax.D
             "mesh", {a: s for a, s in sizes.items() if s != 1} or {"data": 1},
             f"needs {fixed} devices but there are {len(devices)}; set one axis to -1 to take what is left",
         )
-    return jax.make_mesh(
-        tuple(sizes.values()), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
-    )
+    shape, types = tuple(sizes.values()), (AxisType.Auto,) * len(MESH_AXES)
+    try:
+        return jax.make_mesh(shape, MESH_AXES, axis_types=types, devices=devices)
+    except NotImplementedError:  # an axis fits no axis of the torus; it may take a part of one
+        grid = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
+        return Mesh(grid, MESH_AXES, axis_types=types)

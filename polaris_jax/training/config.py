@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from polaris_jax.errors import InputError
 from polaris_jax.optim import RECIPES
 from polaris_jax.optim.schedules import SCHEDULES
+from polaris_jax.training.compiler_options import OVERLAP
 
 
 def default_config() -> ConfigDict:
@@ -28,6 +29,7 @@ def default_config() -> ConfigDict:
         "attention_block": 512,        # tile edge of blockwise attention
         "context_method": "ring",      # ring | two_level | all_gather: how keys reach queries over the context axis
         "context_group": 0,            # two_level: neighbouring shards that exchange heads (0: as many as divide)
+        "overlap": "all",              # all | reductions | none: collectives that run beside computation on TPU
         "segments": 1,                 # runs of layers whose saved inputs are freed one run after the other
         "mlp_chunk": 0,                # tokens at a time through the feed-forward half (0: the whole row)
         "offload": False,              # layer inputs wait in host memory between forward and backward
@@ -75,6 +77,7 @@ EXECUTION_FIELDS = ("mesh", "data.threads", "train.checkpoint_every", "train.kee
 CHOICES = {
     "model.compute_dtype": ("float32", "bfloat16"),
     "model.context_method": ("ring", "two_level", "all_gather"),
+    "model.overlap": tuple(OVERLAP),
     "model.remat": ("none", "full", "attention", "dots"),
     "data.overlong": ("error", "drop"),
     "optim.precision": RECIPES,

@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.layers import norm
 from polaris_jax.models.weights import param_shardings
+from polaris_jax.ops.context import shard_attention
 from polaris_jax.ops.cross_entropy import local_cross_entropy
-from polaris_jax.training.mixing import context_mixing
+from polaris_jax.ops.linear import gradients_together
 from polaris_jax.training.stack import Schedule, run_layers
 
 SHARDS = ("fsdp", "context")  # the mesh axes over which a weight's ``embed`` axis is spread
@@ -35,19 +36,21 @@ def make_value_and_grad(config: ConfigDict, model: ModelConfig, mesh: Mesh, role
     specs = jax.tree.map(lambda s: P(*(_manual(entry, manual) for entry in s.spec)), param_shardings(model, mesh))
     schedule = Schedule(save_attention=config.model.remat == "attention", segments=config.model.segments,
                         mlp_chunk=config.model.mlp_chunk, offload=config.model.offload)
-    mixing = context_mixing(mesh, model, config.model.attention_block, config.model.context_method,
-                            config.model.context_group or None)
+    mixing = shard_attention(
+        mesh, model.num_kv_heads // mesh.shape["tensor"], block=config.model.attention_block,
+        scale=model.head_dim**-0.5, method=config.model.context_method, group=config.model.context_group or None)
     compute = jnp.dtype(config.model.compute_dtype)
 
     def local_loss(params, batch, total):
         x = _embed(params["embed"]["embedding"], specs["embed"]["embedding"], batch["tokens"]).astype(compute)
-        gather = partial(jax.tree.map, _gather, jax.tree.map(lambda spec: P(*spec[1:]), specs["blocks"]))
+        layer_specs = jax.tree.map(lambda spec: P(*spec[1:]), specs["blocks"])
+        gather = partial(jax.tree.map, _gather, layer_specs)
         x = run_layers(model, schedule, mixing, gather, params["blocks"], x, batch["positions"], batch["segment_ids"])
         x = norm(model, x, params["norm"]["scale"])
-        if model.tie_embeddings:
-            kernel = _gather(specs["embed"]["embedding"], params["embed"]["embedding"]).T
-        else:
-            kernel = _gather(specs["head"]["kernel"], params["head"]["kernel"])
+        part, name = ("embed", "embedding") if model.tie_embeddings else ("head", "kernel")
+        x, shard = gradients_together(x, params[part][name])
+        kernel = _gather(specs[part][name], shard)
+        kernel = kernel.T if model.tie_embeddings else kernel
         nll, lse = local_cross_entropy(x, kernel.astype(x.dtype), batch["targets"], chunk=config.loss.chunk,
                                        vocab_size=model.vocab_size)
         weighted = nll * batch["weights"]

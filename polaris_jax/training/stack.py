@@ -3,7 +3,7 @@
 This is the per-device program behind ``models.hidden`` (which is its plain reference): it runs inside ``shard_map``
 and owns both passes, so that every collective and every buffer of a layer is written down here.
 
-* A layer's weights are gathered (ZeRO-3, arXiv 1910.02054) just before use and dropped; the gradients leave as
+* A layer's weights are gathered (ZeRO-3, arXiv 1910.02054) just before use and dropped; its gradients leave as
   reduce-scatters, layer by layer, while the backward pass goes on.
 * Saved per layer: its input, and with ``remat="attention"`` also attention output and log-sum-exp, so that the ring
   runs once. Everything else is computed again.
@@ -12,6 +12,7 @@ and owns both passes, so that every collective and every buffer of a layer is wr
 * ``offload`` sends the layer inputs to host memory and fetches each one layer ahead.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.layers import attention, linear_attention, mlp, norm
 from polaris_jax.ops.rotary import rotation
 from polaris_jax.ops.rowwise import rowwise
-from polaris_jax.training.mixing import Mixing
+from polaris_jax.ops.shard_attention import ShardAttention
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Schedule:
 
 
 def run_layers(
-    config: ModelConfig, schedule: Schedule, mixing: Mixing, gather: Callable[[Any], Any], blocks: Any, x: jax.Array,
-    positions: jax.Array, segment_ids: jax.Array,
+    config: ModelConfig, schedule: Schedule, mixing: ShardAttention, gather: Callable[[Any], Any], blocks: Any,
+    x: jax.Array, positions: jax.Array, segment_ids: jax.Array,
 ) -> jax.Array:
     """All layers over one device's part of the rows.
 
@@ -58,7 +59,8 @@ def run_layers(
     Returns:
       ``[B, S_local, D]``, before the final norm.
     """
-    return _stack(config, schedule, mixing, gather, blocks, x, positions, segment_ids)
+    return _stack(config, schedule, mixing, gather, blocks, x, positions, segment_ids,
+                  mixing.sides(positions, segment_ids))
 
 
 def _layer(config, schedule, kind, w, x, positions, segment_ids, attend):
@@ -84,7 +86,7 @@ def _window(config, kind):
 def _bounds(repeats: int, segments: int) -> list[tuple[int, int]]:
     """``segments`` runs of near-equal length."""
     edges = [round(i * repeats / segments) for i in range(min(segments, repeats) + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _at(blocks, i):
@@ -100,11 +102,11 @@ def _to_device(x):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _stack(config, schedule, mixing, gather, blocks, x, positions, segment_ids):
-    return _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids)[0]
+def _stack(config, schedule, mixing, gather, blocks, x, positions, segment_ids, sides):
+    return _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids, sides)[0]
 
 
-def _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids):
+def _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids, sides):
     def repeat(x, i):
         weights = gather(_at(blocks, i))
         kept = []
@@ -112,7 +114,7 @@ def _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids
             saved = {"x": _to_host(x) if schedule.offload else x}
 
             def attend(q, k, v, saved=saved, kind=kind):
-                out, kept = mixing.forward(q, k, v, positions, segment_ids, _window(config, kind))
+                out, kept, _ = mixing.forward(q, k, v, sides, _window(config, kind))
                 if schedule.save_attention:
                     saved["attention"] = kept
                 return out
@@ -121,16 +123,15 @@ def _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids
             kept.append(saved)
         return x, kept
 
-    repeats = jax.tree.leaves(blocks)[0].shape[0]
     runs = []
-    for low, high in _bounds(repeats, schedule.segments):
+    for low, high in _bounds(jax.tree.leaves(blocks)[0].shape[0], schedule.segments):
         x, kept = jax.lax.scan(repeat, x, jnp.arange(low, high))
         runs.append(kept)
-    return x, (blocks, positions, segment_ids, runs)
+    return x, (blocks, positions, segment_ids, sides, runs)
 
 
 def _backward(config, schedule, mixing, gather, residuals, dx):
-    blocks, positions, segment_ids, runs = residuals
+    blocks, positions, segment_ids, sides, runs = residuals
 
     def repeat(dx, inputs):
         i, kept = inputs
@@ -141,8 +142,8 @@ def _backward(config, schedule, mixing, gather, residuals, dx):
 
             def attend(q, k, v, saved=saved, kind=kind):
                 if schedule.save_attention:
-                    return mixing.resume(q, k, v, positions, segment_ids, saved["attention"], _window(config, kind))
-                return mixing.forward(q, k, v, positions, segment_ids, _window(config, kind))[0]
+                    return mixing.resume(q, k, v, sides, saved["attention"], _window(config, kind))
+                return mixing.forward(q, k, v, sides, _window(config, kind))[0]
 
             def layer(w, x, kind=kind, attend=attend):
                 return _layer(config, schedule, kind, w, x, positions, segment_ids, attend)
@@ -151,13 +152,13 @@ def _backward(config, schedule, mixing, gather, residuals, dx):
             gradients[str(j)], dx = jax.vjp(layer, weights[str(j)], x)[1](dx)
         return dx, scatter(gradients)[0]
 
-    repeats = jax.tree.leaves(blocks)[0].shape[0]
+    bounds = _bounds(jax.tree.leaves(blocks)[0].shape[0], schedule.segments)
     parts = []
-    for (low, high), kept in reversed(list(zip(_bounds(repeats, schedule.segments), runs, strict=True))):
+    for (low, high), kept in reversed(list(zip(bounds, runs, strict=True))):
         dx, gradients = jax.lax.scan(repeat, dx, (jnp.arange(low, high), kept), reverse=True)
         parts.insert(0, gradients)
     dblocks = parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    return dblocks, dx, None, None
+    return dblocks, dx, None, None, None  # positions, segments and sides are integers
 
 
 _stack.defvjp(_forward, _backward)

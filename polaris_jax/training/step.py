@@ -18,6 +18,7 @@ from polaris_jax.models.decoder import head_kernel, hidden
 from polaris_jax.ops import context_attention, linear_cross_entropy
 from polaris_jax.optim import apply_updates, global_norm, working_copy
 from polaris_jax.sharding import activation_spec
+from polaris_jax.training.compiler_options import compiler_options
 from polaris_jax.training.device_program import make_value_and_grad
 from polaris_jax.training.state import TrainState
 from polaris_jax.trajectory import KINDS, ROLES
@@ -89,14 +90,16 @@ def make_train_step(
                               jnp.dtype(config.model.compute_dtype))
         total = jnp.maximum(batch["weights"].sum(), 1e-9)
         (loss, sums), gradients = accumulate(params, batch, total)
-        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-        written = apply_updates(recipe, state.params, updates, rounding)
+        # Nothing of the optimizer begins before the backward pass ends: the compiler would make room for it early.
+        gradients, stored, moments = jax.lax.optimization_barrier((gradients, state.params, state.optimizer))
+        updates, moments = optimizer.update(gradients, moments, stored)
+        written = apply_updates(recipe, stored, updates, rounding)
         metrics = {
             "loss": loss, "learning_rate": rate, **sums,
             "tokens": (batch["segment_ids"] > 0).sum(), "supervised": batch["weights"].sum(),
             "grad_norm": global_norm(gradients), "update_norm": global_norm(updates),
-            "param_norm": global_norm(state.params),
+            "param_norm": global_norm(stored),
         }
         return TrainState(state.step + 1, written, moments), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options(mesh, config.model.overlap))

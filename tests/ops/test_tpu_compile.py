@@ -1,0 +1,35 @@
+"""The TPU compiler, which needs no TPU, accepts the kernels and runs transfers beside them."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+]
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tpu_compile_attention.py"
+
+
+@pytest.mark.parametrize("case", [
+    ("v5:2x2x1", "4", "--head-dim=64"), ("v6e:2x4", "8", "--head-dim=256"), ("tpu7x:2x2x1", "8", "--window=700"),
+    ("v5:2x2x2", "8", "--method=two_level", "--kv-heads=2", "--heads=8"), ("v5:2x2x1", "4", "--method=all_gather"),
+])
+def test_kernels_are_accepted_and_transfers_overlap(case, tmp_path):
+    topology, context, *options = case
+    hlo = tmp_path / "program.txt"
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), topology, context, "16384", "--heads=4", "--kv-heads=2", "--block=512",
+         f"--hlo={hlo}", *options],
+        capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["kernels"] >= 2
+    hops = {"--method=two_level": int(context) // 2, "--method=all_gather": 1}.get(options[0], int(context))
+    # Keys in both passes, gradients in the backward and once more home; only that last one has no kernel beside it.
+    assert seen["permutes"] == (2 * (hops - 1) + hops if hops > 1 else 0)
+    assert seen["permutes_beside_a_kernel"] >= seen["permutes"] - 2
