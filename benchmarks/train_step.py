@@ -49,7 +49,8 @@ def main():
     mesh = make_mesh({"context": a.devices})
     labels = label_params(abstract_params(model, jnp.float32))
     schedule = make_schedule("constant", 1e-3, 100, 0)
-    optimizer = make_optimizer(labels, schedule, mesh=mesh, newton_schulz_steps=a.newton_schulz_steps)
+    optimizer = make_optimizer(labels, schedule, shardings=param_shardings(model, mesh) if mesh.size > 1 else None,
+                               newton_schulz_steps=a.newton_schulz_steps)
     state = initial_state(init_params(model, jax.random.key(0), jnp.float32, mesh), optimizer,
                           abstract_state(model, optimizer, mesh, jnp.float32))
     rng = np.random.default_rng(0)

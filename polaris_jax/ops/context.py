@@ -47,7 +47,9 @@ def context_attention(
 
     Args:
       q: ``[B, S, H, D]``; k, v: ``[B, S, G, D]``. Batch is spread over ``(data, fsdp)`` and heads over ``tensor``.
-      q_positions, q_segments, kv_positions, kv_segments: ``[B, S] int32``, in the same order of tokens.
+      q_positions, q_segments: ``[B, S] int32``, in the same order of tokens.
+      kv_positions, kv_segments: must be the same arrays, since queries and keys are the same tokens; they are here so
+        that this function can stand for ``ops.attention``.
       method: how keys reach queries; the order of tokens is free, zigzag is balanced.
       group: for ``two_level``, the number of neighbouring shards that exchange heads; default the largest that divides
         shards and kv heads.

@@ -70,10 +70,10 @@ def ring(plan: Ring, q: jax.Array, kv: jax.Array, q_side: Side, kv_sides: Side) 
       ``(out [B, H, S, D] in q.dtype, top [B, H, S] float32)``; ``top`` is each query's largest score in nats and
       takes no gradient.
     """
-    return _forward(plan, q, kv, q_side, kv_sides)[0]
+    return ring_forward(plan, q, kv, q_side, kv_sides)[0]
 
 
-def _forward(plan: Ring, q, kv, q_side, kv_sides):
+def ring_forward(plan: Ring, q, kv, q_side, kv_sides):
     def use(state, held, hop):
         return plan.forward(q, held, q_side, plan.keys_at(kv_sides, hop), state)
 
@@ -91,7 +91,7 @@ def _forward(plan: Ring, q, kv, q_side, kv_sides):
     return (out, state.top), (q, kv, q_side, kv_sides, out, lse)
 
 
-def _backward(plan: Ring, saved, cotangents):
+def ring_backward(plan: Ring, saved, cotangents):
     q, kv, q_side, kv_sides, out, lse = saved
     dout = cotangents[0]
     delta = jnp.einsum("bhsd,bhsd->bhs", dout, out, preferred_element_type=jnp.float32)
@@ -122,7 +122,7 @@ def _backward(plan: Ring, saved, cotangents):
     return ((dq * plan.scale).astype(q.dtype), dkv.astype(kv.dtype), *nothing)
 
 
-ring.defvjp(_forward, _backward)
+ring.defvjp(ring_forward, ring_backward)
 
 
 def _gathered(kv: jax.Array) -> jax.Array:

@@ -114,13 +114,13 @@ def _ring(plan, q, kv, q_side, kv_sides):
 
 
 def _ring_forward(plan, q, kv, q_side, kv_sides):
-    (_, top), saved = ringing._forward(plan, q, kv, q_side, kv_sides)
+    (_, top), saved = ringing.ring_forward(plan, q, kv, q_side, kv_sides)
     # Without the barrier the compiler keeps the float32 state alive and finishes it a second time.
     out, lse = jax.lax.optimization_barrier(saved[-2:])
     return (out, lse, top), (*saved[:-2], out, lse)
 
 
-_ring.defvjp(_ring_forward, ringing._backward)
+_ring.defvjp(_ring_forward, ringing.ring_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -133,7 +133,7 @@ def _resumed_forward(plan, *saved):
 
 
 def _resumed_backward(plan, saved, dout):
-    return *ringing._backward(plan, saved, (dout,)), None, None
+    return *ringing.ring_backward(plan, saved, (dout,)), None, None
 
 
 _resumed.defvjp(_resumed_forward, _resumed_backward)

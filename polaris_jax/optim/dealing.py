@@ -110,7 +110,9 @@ def deal(batch: jax.Array, index: jax.Array, layout: Layout, mesh: Mesh) -> tupl
         if dim is None:
             batch = jax.lax.dynamic_slice_in_dim(batch, mine * share, share)
         else:
-            batch = jax.lax.all_to_all(batch, axes, split_axis=0, concat_axis=dim, tiled=True)
+            # The barrier: XLA:CPU would feed the joined stacks piece by piece, in layouts that do not agree.
+            batch = jax.lax.all_to_all(jax.lax.optimization_barrier(batch), axes, split_axis=0, concat_axis=dim,
+                                       tiled=True)
     return batch, index
 
 

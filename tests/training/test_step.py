@@ -8,6 +8,7 @@ import pytest
 
 from polaris_jax.data import Batches, TokenStore, place, plan_bins
 from polaris_jax.models import from_pretrained, logits
+from polaris_jax.models.weights import param_shardings
 from polaris_jax.optim import label_params, make_optimizer, make_schedule
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training.state import abstract_state, initial_state
@@ -20,7 +21,8 @@ def step_on(config, mesh_shape, devices, microbatches=1):
     mesh = make_mesh(mesh_shape, devices=jax.devices()[:devices])
     model = from_pretrained(config.model.path, mesh=mesh)
     schedule = make_schedule("constant", config.optim.learning_rate, 10, 0)
-    optimizer = make_optimizer(label_params(model.params), schedule, mesh=mesh)
+    optimizer = make_optimizer(label_params(model.params), schedule,
+                               shardings=param_shardings(model.config, mesh) if mesh.size > 1 else None)
     state = initial_state(model.params, optimizer, abstract_state(model.config, optimizer, mesh, jnp.float32))
     store = TokenStore.open(config.data.store)
     batches = Batches(store, plan_bins(store.lengths, config.data.window), batch_size=2, seed=0,
