@@ -36,6 +36,7 @@ def main():
     from polaris_jax.data.loader import FIELDS
     from polaris_jax.data.zigzag import zigzag_order
     from polaris_jax.models import ModelConfig, abstract_params, init_params
+    from polaris_jax.models.weights import param_shardings
     from polaris_jax.optim import label_params, make_optimizer, make_schedule
     from polaris_jax.sharding import activation_spec, make_mesh
     from polaris_jax.training import default_config

@@ -10,5 +10,5 @@ from polaris_jax.optim.optimizer import global_norm, make_optimizer
 from polaris_jax.optim.precision import RECIPES, apply_updates, stored_dtype, working_copy
 from polaris_jax.optim.schedules import make_schedule
 
-__all__ = ["RECIPES", "GroupRule", "apply_updates", "global_norm", "group_table", "label_params", "make_optimizer", "make_schedule",
-           "muon", "orthogonalize", "stored_dtype", "working_copy"]
+__all__ = ["RECIPES", "GroupRule", "apply_updates", "global_norm", "group_table", "label_params", "make_optimizer",
+           "make_schedule", "muon", "orthogonalize", "stored_dtype", "working_copy"]
