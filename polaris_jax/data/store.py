@@ -42,6 +42,11 @@ class Entry:
     sha256: str
     meta: dict
 
+    @classmethod
+    def of(cls, trajectory: Trajectory, meta: Mapping[str, object]) -> "Entry":
+        """What a store will say about a trajectory with this metadata (JSON values)."""
+        return cls(len(trajectory), _sha256(trajectory.tokens, Runs.of(trajectory)), json.loads(json.dumps(dict(meta))))
+
 
 class TokenStore:
     """A committed store, read only. ``TokenStore.open`` reads one, ``TokenStore.create`` builds one.
@@ -199,7 +204,7 @@ class StoreWriter:
         self._put("tokens", tokens)
         self._put("runs", runs.table)
         self._put("run_weights", runs.weights)
-        self._entries.append(Entry(len(tokens), _sha256(tokens, runs), json.loads(json.dumps(dict(meta)))))
+        self._entries.append(Entry.of(trajectory, meta))
 
     def commit(self) -> TokenStore:
         """Makes the build the store, in one atomic step, and opens it.

@@ -18,7 +18,7 @@ from polaris_jax.models import cache as caching
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.layers import attention, block, linear_attention, norm
 from polaris_jax.models.weights import Params
-from polaris_jax.ops.attention import attention as reference_attention
+from polaris_jax.ops.blockwise import blockwise_attention
 from polaris_jax.ops.rotary import rotation
 
 Remat = Literal["none", "full", "attention", "dots"]
@@ -48,7 +48,7 @@ def hidden(
     positions: jax.Array | None = None,
     segment_ids: jax.Array | None = None,
     *,
-    attend: Callable = reference_attention,
+    attend: Callable = blockwise_attention,
     remat: Remat = "none",
     compute_dtype: Any = None,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,

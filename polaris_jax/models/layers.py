@@ -5,32 +5,42 @@ the activation dtype where they are used, so float32 masters run in bfloat16 wit
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import Params
 from polaris_jax.ops.delta_rule import causal_convolution, gated_delta_rule
+from polaris_jax.ops.linear import linear
 from polaris_jax.ops.norm import rms_norm, zero_centred_rms_norm
 from polaris_jax.ops.rotary import rotate
 
 
 def project(x: jax.Array, w: jax.Array) -> jax.Array:
     """``x [..., in] @ w [in, out]`` in ``x.dtype``."""
-    return x @ w.astype(x.dtype)
+    return linear(x, w)
+
+
+def recomputed(f: Callable) -> Callable:
+    """``f``, elementwise and cheap: its backward pass finds the inputs saved and computes the rest again.
+
+    Writing five arrays of the width of the MLP to memory and reading them back costs more than five multiplications.
+    """
+    return jax.checkpoint(f, prevent_cse=False)
 
 
 def norm(config: ModelConfig, x: jax.Array, scale: jax.Array) -> jax.Array:
     """The family's RMS norm over the last axis."""
     normed = zero_centred_rms_norm if config.family.zero_centred_norm else rms_norm
-    return normed(x, scale, config.norm_eps)
+    return recomputed(partial(normed, eps=config.norm_eps))(x, scale)
 
 
 def mlp(w: Params, u: jax.Array) -> jax.Array:
     """SwiGLU (Shazeer 2020): ``[B, S, D] → [B, S, D]``."""
-    return project(jax.nn.silu(project(u, w["gate"])) * project(u, w["up"]), w["down"])
+    gated = recomputed(lambda gate, up: jax.nn.silu(gate) * up)(project(u, w["gate"]), project(u, w["up"]))
+    return project(gated, w["down"])
 
 
 def attention(
@@ -53,10 +63,10 @@ def attention(
     q, k = rotate(q, *rotation), rotate(k, *rotation)
     if config.query_scale_beta:
         q = q * query_scale(config, positions).astype(q.dtype)
-    out = checkpoint_name(attend(q, k, v), "attention_out")
+    out = attend(q, k, v)
     if config.family.output_gate:
         out = out * jax.nn.sigmoid(gate)
-    return project(out.reshape(B, S, -1), w["o"])
+    return linear(out.reshape(B, S, -1), w["o"], gradient_first=True)
 
 
 def query_scale(config: ModelConfig, positions: jax.Array) -> jax.Array:

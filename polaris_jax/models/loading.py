@@ -1,59 +1,37 @@
-"""Hugging Face folder → ``Decoder``, one tensor at a time, straight to where each weight lives.
+"""A checkpoint folder → ``Decoder``: each tensor streamed, a few rows at a time, straight to where its weight lives.
 
-Accepts one safetensors file or shards with an index, and the three ways in which released checkpoints prefix the text
-model. Parts of a multimodal release that this room does not model are skipped and said so; any other surprise
-(a tensor missing, unknown or of another shape) is one error that names all of them.
+Every device holds its own part of every weight and is handed exactly the rows and columns of it. Host memory holds
+a few pieces of ``tensors.PIECE_BYTES``, whatever the size of the tensor.
 """
 
-import json
-import logging
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import lru_cache
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from etils import epath
+import numpy as np
 from flax.traverse_util import unflatten_dict
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
-from rich.console import Console
-from rich.progress import track
+from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
+from jax.sharding import PartitionSpec as P
 
-from polaris_jax.errors import InputError
-from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.checkpoint import read_checkpoint
 from polaris_jax.models.decoder import Decoder
-from polaris_jax.models.safetensors_file import StoredTensor, read_header
+from polaris_jax.models.folder import open_folder
+from polaris_jax.models.orbax_folder import is_orbax, read_converted
+from polaris_jax.models.progress import progress
+from polaris_jax.models.tensors import HFTensor, contiguous, read_ahead, row_runs
 from polaris_jax.models.weights import Weight, weight_table
 from polaris_jax.sharding import weight_spec
 
-logger = logging.getLogger(__name__)
 
-# How multimodal releases prefix the text model, and what a flat checkpoint says instead.
-TEXT_PREFIXES = (
-    ("model.language_model.", "model."),
-    ("language_model.model.", "model."),
-    ("language_model.lm_head.", "lm_head."),
-)
-SKIPPED_PREFIXES = (
-    "vision_tower.",
-    "multi_modal_projector.",
-    "model.vision_tower.",
-    "model.multi_modal_projector.",
-    "model.visual.",
-    "visual.",
-    "mtp.",
-)
-SKIPPED_SUFFIX = ".rotary_emb.inv_freq"  # a constant that old checkpoints store
-
-
-def from_pretrained(
-    path: Any, *, dtype: Any = None, mesh: Mesh | None = None, vocab_multiple: int = 1
-) -> Decoder:
-    """Loads a Hugging Face folder.
+def from_pretrained(path: Any, *, dtype: Any = None, mesh: Mesh | None = None, vocab_multiple: int = 1) -> Decoder:
+    """Loads a model from a Hugging Face folder, or from an Orbax folder that ``polaris convert`` wrote.
 
     Args:
-      path: local folder or ``gs://`` prefix with ``config.json`` and safetensors.
+      path: local folder or ``gs://`` prefix with ``config.json`` and safetensors; or a local Orbax folder.
       dtype: dtype of the parameters; default: as stored. Weights that must be float32 (the delta rule's decay and norm)
         then stay float32.
       mesh: mesh to spread the weights over (``sharding.rules``); default: one device.
@@ -61,133 +39,190 @@ def from_pretrained(
         spread over a mesh axis. Logits, and the file when saved again, are unaffected.
 
     Returns:
-      The model. No copy in another dtype is made on the way: host memory holds one tensor at a time.
+      The model. No copy in another dtype is made on the way. Beyond the weights where they live, host memory holds a
+      few pieces of 32 MiB.
 
     Raises:
       InputError: no such folder, an unsupported config, or tensors that are missing, unknown or of another shape.
     """
-    folder = epath.Path(path)
-    stored = _text_tensors(folder)
-    hf = read_json(folder / "config.json")
-    config = ModelConfig.from_hf(hf, has_head="lm_head.weight" in stored)
-    _check(folder, config, stored)
-    config = replace(config, vocab_rows=-(-config.vocab_size // vocab_multiple) * vocab_multiple)
-    if config.vocab_rows == config.vocab_size:
-        config = replace(config, vocab_rows=0)
+    folder = open_folder(path)
+    config, stored = read_converted(folder) if is_orbax(folder) else read_checkpoint(folder)
+    rows = -(-config.vocab_size // vocab_multiple) * vocab_multiple
+    config = replace(config, vocab_rows=rows if rows > config.vocab_size else 0)
+    table = weight_table(config)
     flat = {}
-    for path_in_tree, weight in _with_progress(weight_table(config).items(), "loading"):
-        flat[path_in_tree] = _load(weight, stored, dtype, mesh)
+    with progress("loading", sum(stored[name].bytes for w in table.values() for name, _ in w.hf_tensors())) as advance:
+        for path_in_tree, weight in table.items():
+            flat[path_in_tree] = load_weight(weight, stored, dtype, mesh, advance)
     return Decoder(config, unflatten_dict(flat))
 
 
-def read_json(file: epath.Path) -> Any:
-    """Parses a JSON file.
-
-    Raises:
-      InputError: missing or malformed.
-    """
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        raise InputError("checkpoint", str(file), "no such file; give a Hugging Face model folder") from None
-    except ValueError as error:
-        raise InputError("checkpoint", str(file), f"not JSON ({error})") from None
-
-
-def _text_tensors(folder: epath.Path) -> dict[str, StoredTensor]:
-    """The text model's tensors under their flat names; what belongs to other parts is skipped with one log line."""
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        where = read_json(index)["weight_map"]
-    else:
-        where = dict.fromkeys(read_header(folder / "model.safetensors"), "model.safetensors")
-    headers = {file: read_header(folder / file) for file in sorted(set(where.values()))}
-    tensors, skipped = {}, []
-    for name, file in where.items():
-        if name not in headers[file]:
-            raise InputError("checkpoint", str(folder / file), f"lacks tensor {name}, which the index places there")
-        if name.startswith(SKIPPED_PREFIXES) or name.endswith(SKIPPED_SUFFIX):
-            skipped.append(name)
-            continue
-        flat = name
-        for prefix, plain in TEXT_PREFIXES:
-            if name.startswith(prefix):
-                flat = plain + name.removeprefix(prefix)
-                break
-        if flat in tensors:
-            raise InputError("checkpoint", str(folder), f"holds {flat} twice, under two prefixes")
-        tensors[flat] = headers[file][name]
-    if skipped:
-        parts = sorted({name.split(".layers.")[0].rsplit(".", 1)[0] for name in skipped})
-        logger.warning("%s: skipped %d tensors outside the text model (%s)", folder, len(skipped), ", ".join(parts[:4]))
-    return tensors
-
-
-def _check(folder: epath.Path, config: ModelConfig, stored: dict[str, StoredTensor]) -> None:
-    expected = {name: weight.hf_shape for weight in weight_table(config).values() for name, _ in weight.hf_tensors()}
-    allowed = {*expected, "lm_head.weight"} if config.tie_embeddings else set(expected)
-    wrong = {
-        "missing": [name for name in expected if name not in stored],
-        "unknown": [name for name in stored if name not in allowed],
-        "misshapen": [
-            f"{name} {list(stored[name].shape)} instead of {list(shape)}"
-            for name, shape in expected.items()
-            if name in stored and stored[name].shape != shape
-        ],
-    }
-    if any(wrong.values()):
-        told = "; ".join(f"{kind}: {_some(names)}" for kind, names in wrong.items() if names)
-        raise InputError("checkpoint", str(folder), f"does not fit its config.json: {told}")
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _with_progress(items: Iterable, what: str) -> Iterable:
-    console = Console(stderr=True)
-    return track(list(items), description=what, console=console, transient=True) if console.is_terminal else items
-
-
-def _load(weight: Weight, stored: dict[str, StoredTensor], dtype: Any, mesh: Mesh | None) -> jax.Array:
-    """One weight of the tree, filled tensor by tensor in place on the device."""
-    tensors = [(stored[name], index) for name, index in weight.hf_tensors()]
+def load_weight(
+    weight: Weight, stored: dict[str, HFTensor], dtype: Any, mesh: Mesh | None, advance: Callable[[int], None]
+) -> jax.Array:
+    """One weight of the tree, filled piece by piece in place on the devices."""
+    tensors = [(stored[name], index or 0) for name, index in weight.hf_tensors()]
     if dtype is None:
         dtype = jnp.result_type(*{tensor.dtype for tensor, _ in tensors})
     elif weight.float32:
         dtype = jnp.float32
-    whole, one = _shardings(weight, mesh, tensors[0][0].shape)
-    place = _placing(whole)
-    array = jax.jit(lambda: jnp.zeros(weight.shape, dtype), out_shardings=whole)()
-    for tensor, index in tensors:
-        values = tensor.read()
-        source = jax.make_array_from_callback(values.shape, one, lambda where, values=values: values[where])
-        array = place(array, source, index or 0, weight.layers is not None, weight.transpose)
-    return array
+    layout = _Layout.of(weight, mesh)
+    on_host = all(device.platform == "cpu" for device in layout.whole.device_set)
+    destination = (InHostMemory if on_host else OnDevices)(weight.shape, np.dtype(dtype), layout)
+    for tensor, layer in tensors:
+        runs = row_runs(layout.slab_rows, tensor.bytes // tensor.shape[0] * layout.slabs)
+        most = runs[0][1]
+        # All runs have one length, so that one program places them; the last may repeat rows of the one before.
+        destination.fill(tensor, layer, [(min(start, layout.slab_rows - most), most) for start, _ in runs])
+        advance(tensor.bytes)
+    return destination.array()
 
 
-def _shardings(weight: Weight, mesh: Mesh | None, hf_shape: tuple[int, ...]) -> tuple[Sharding, Sharding]:
-    """Of the stacked weight, and of one HF tensor on its way there."""
-    if mesh is None:
-        device = SingleDeviceSharding(jax.devices()[0])
-        return device, device
-    spec = weight_spec(mesh, weight.axes, weight.shape)
-    entries = tuple(spec) if weight.layers is None else tuple(spec)[1:]
-    if weight.transpose:
-        entries = entries[::-1]
-    # A padded vocabulary is divisible where the stored one is not.
-    shape = weight.hf_shape
-    entries = tuple(e if have == full else None for e, have, full in zip(entries, hf_shape, shape, strict=True))
-    return NamedSharding(mesh, spec), NamedSharding(mesh, PartitionSpec(*entries))
+@dataclass(frozen=True)
+class _Layout:
+    """How one HF tensor is cut over the devices, along its first axis in equal slabs and perhaps along its second.
+
+    Attributes:
+      whole: sharding of the stacked weight; one: of a single HF tensor, in the orientation of the weight.
+      cut: axis of the weight that is the HF tensor's first.
+      slabs, slab_rows: slabs of the first axis, and rows of each (with the padding of the vocabulary).
+      stacked, transpose: whether the weight has a leading layer axis; whether its axes are reversed.
+    """
+
+    whole: Sharding
+    one: Sharding
+    cut: int
+    slabs: int
+    slab_rows: int
+    stacked: bool
+    transpose: bool
+
+    @classmethod
+    def of(cls, weight: Weight, mesh: Mesh | None) -> "_Layout":
+        stacked = weight.layers is not None
+        cut = len(weight.shape) - 1 if weight.transpose else int(stacked)
+        if mesh is None:
+            whole = one = SingleDeviceSharding(jax.devices()[0])
+            slabs = 1
+        else:
+            spec = weight_spec(mesh, weight.axes, weight.shape)
+            whole, one = NamedSharding(mesh, spec), NamedSharding(mesh, P(*tuple(spec)[int(stacked) :]))
+            slabs = weight.shape[cut] // whole.shard_shape(weight.shape)[cut]
+        return cls(whole, one, cut, slabs, weight.shape[cut] // slabs, stacked, weight.transpose)
+
+    @property
+    def axis(self) -> int:
+        """``cut`` of a single tensor, without the layer axis."""
+        return self.cut - int(self.stacked)
+
+    def piece_shape(self, rows_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of some rows ``[rows, ...]`` of every slab, in the orientation of the weight."""
+        shape = (self.slabs * rows_shape[0], *rows_shape[1:])
+        return shape[::-1] if self.transpose else shape
+
+    def read(self, tensor: HFTensor, start: int, rows: int) -> dict[int, np.ndarray]:
+        """Rows ``start : start + rows`` of every slab that this process holds; padding rows are zeros."""
+        shape = self.piece_shape((rows, *tensor.shape[1:]))
+        indices = self.one.addressable_devices_indices_map(shape).values()
+        slabs = {}
+        for slab in {(index[self.axis].start or 0) // rows for index in indices}:
+            first = min(slab * self.slab_rows + start, tensor.shape[0])
+            found = tensor.rows(first, min(first + rows, tensor.shape[0]))
+            lacking = rows - len(found)
+            slabs[slab] = np.pad(found, [(0, lacking)] + [(0, 0)] * (found.ndim - 1)) if lacking else found
+        return slabs
+
+    def part(self, slabs: dict[int, np.ndarray], slab: int, index: tuple[slice, ...]) -> np.ndarray:
+        """What one device holds of the piece, oriented like the weight; ``index`` says where along the other axes."""
+        rest = tuple(slice(None) if i == self.axis else where for i, where in enumerate(index))
+        values = slabs[slab]
+        return (values.T if self.transpose else values)[rest]
+
+
+class OnDevices:
+    """A weight being filled on accelerators: each device writes its part of a piece into its part of the weight."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, layout: _Layout):
+        self._layout, self._array = layout, jnp.zeros(shape, dtype, device=layout.whole)
+
+    def fill(self, tensor: HFTensor, layer: int, runs: list[tuple[int, int]]) -> None:
+        """Writes one HF tensor; ``runs`` are ``(first row, rows)`` of every slab."""
+        slabs = read_ahead(partial(self._layout.read, tensor), runs)
+        for row, _ in runs:
+            self._put(next(slabs), layer, row)
+
+    def _put(self, slabs: dict[int, np.ndarray], layer: int, row: int) -> None:
+        layout = self._layout
+        rows_shape = next(iter(slabs.values())).shape
+        piece = jax.make_array_from_callback(
+            layout.piece_shape(rows_shape), layout.one,
+            lambda index: layout.part(slabs, (index[layout.axis].start or 0) // rows_shape[0], index))
+        self._array = _placing(layout)(self._array, piece, layer, row)
+        jax.block_until_ready(self._array)  # else pieces would pile up in host memory
+
+    def array(self) -> jax.Array:
+        return self._array
+
+
+class InHostMemory:
+    """A weight being filled where it stays, when the host is the device.
+
+    XLA's CPU compiler would widen a whole 16-bit array to move a slice of it. A buffer aligned like XLA's own becomes a
+    ``jax.Array`` without a copy.
+    """
+
+    _ALIGNMENT = 64
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, layout: _Layout):
+        self._shape, self._layout = shape, layout
+        self._places = layout.whole.addressable_devices_indices_map(shape)
+        self._parts = {}
+        for index in self._places.values():
+            size = [len(range(*where.indices(whole))) for where, whole in zip(index, shape, strict=True)]
+            self._parts.setdefault(_edges(index), self._aligned(size, dtype))
+
+    def _aligned(self, shape: list[int], dtype: np.dtype) -> np.ndarray:
+        size = math.prod(shape) * dtype.itemsize
+        raw = np.empty(size + self._ALIGNMENT, np.uint8)
+        first = -raw.ctypes.data % self._ALIGNMENT
+        return raw[first : first + size].view(dtype).reshape(shape)
+
+    def fill(self, tensor: HFTensor, layer: int, runs: list[tuple[int, int]]) -> None:
+        """As ``OnDevices.fill``."""
+        for _ in read_ahead(partial(self._put, tensor, layer), runs):
+            pass
+
+    def _put(self, tensor: HFTensor, layer: int, row: int, rows: int) -> None:
+        layout = self._layout
+        slabs = layout.read(tensor, row, rows)
+        for index, part in {_edges(index): index for index in self._places.values()}.items():
+            slab = (part[layout.cut].start or 0) // layout.slab_rows
+            values = contiguous(layout.part(slabs, slab, part[int(layout.stacked) :]))
+            into = self._parts[index][layer] if layout.stacked else self._parts[index]
+            into[(slice(None),) * layout.axis + (slice(row, row + rows),)] = values
+
+    def array(self) -> jax.Array:
+        parts = [jax.device_put(self._parts[_edges(index)], device, may_alias=True)
+                 for device, index in self._places.items()]
+        return jax.make_array_from_single_device_arrays(self._shape, self._layout.whole, parts)
+
+
+def _edges(index: tuple[slice, ...]) -> tuple:
+    return tuple((where.start, where.stop) for where in index)
 
 
 @lru_cache
-def _placing(sharding: Sharding):
-    """A jitted ``(array, HF tensor, layer) -> array`` that updates the donated ``array`` where it lives."""
+def _placing(layout: _Layout) -> Callable[..., jax.Array]:
+    """A jitted ``(array, piece, layer, row) -> array`` that updates the donated ``array`` in place on each device."""
 
-    def place(array, tensor, layer, stacked, transpose):
-        tensor = (jnp.transpose(tensor) if transpose else tensor).astype(array.dtype)
-        start = (layer,) + (0,) * (array.ndim - 1) if stacked else (0,) * array.ndim
-        return jax.lax.dynamic_update_slice(array, tensor[None] if stacked else tensor, start)
+    def place(array, piece, layer, row):
+        at = [0] * array.ndim
+        at[layout.cut] = row
+        if layout.stacked:
+            at[0], piece = layer, piece[None]
+        return jax.lax.dynamic_update_slice(array, piece.astype(array.dtype), at)
 
-    return jax.jit(place, static_argnums=(3, 4), donate_argnums=0, out_shardings=sharding)
+    if isinstance(layout.whole, NamedSharding):
+        place = jax.shard_map(place, mesh=layout.whole.mesh, in_specs=(layout.whole.spec, layout.one.spec, P(), P()),
+                              out_specs=layout.whole.spec)
+    return jax.jit(place, donate_argnums=0)

@@ -1,26 +1,28 @@
 """``Decoder`` → Hugging Face folder that ``transformers`` loads, bit for bit what the parameters hold."""
 
 import json
-import math
-import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path as LocalPath
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from flax.traverse_util import flatten_dict
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from polaris_jax.errors import InputError
+from polaris_jax.models.checkpoint import CONFIG, INDEX, SINGLE, read_json
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.decoder import Decoder
+from polaris_jax.models.folder import BucketFolder, LocalFolder, is_remote, open_folder
+from polaris_jax.models.progress import progress
 from polaris_jax.models.safetensors_file import DTYPES, write_file
+from polaris_jax.models.tensors import HFTensor, pieces
 from polaris_jax.models.weights import Params, Weight, weight_table
 
 TOKENIZER_FILES = (
@@ -28,70 +30,130 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "tokenizer.model",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tekken.json",
     "chat_template.jinja",
     "generation_config.json",
 )
+LOCAL_SHARD, BUCKET_SHARD = 5 * 10**9, 10**9  # an object of a bucket is put from memory
 
 
-def save_pretrained(model: Decoder, path: Any, *, shard_bytes: int = 5 * 10**9, tokenizer_from: Any = None) -> None:
+def save_pretrained(model: Decoder, path: Any, *, shard_bytes: int | None = None, tokenizer_from: Any = None) -> None:
     """Writes ``config.json``, safetensors shards and their index.
-
-    A new local folder appears whole, by a rename; in an existing one every file is replaced whole, weights before the
-    index and config that point at them. In an object store ``config.json`` is written last. With several processes
-    all must call this; the first one writes.
 
     Args:
       model: the model; padding rows of the vocabulary are not written.
-      path: local folder or ``gs://`` prefix.
-      shard_bytes: a shard ends before it would exceed this many bytes.
-      tokenizer_from: folder whose tokenizer and generation files are copied along.
+      path, shard_bytes, tokenizer_from: as in ``write_checkpoint``.
 
     Raises:
       InputError: ``path`` is a file, or a parameter's dtype has no place in the format.
     """
-    destination = epath.Path(path)
-    if destination.exists() and not destination.is_dir():
-        raise InputError("path", str(path), "is a file; give a folder")
-    tensors = hf_tensors(model.params, model.config)
+    write_checkpoint(hf_tensors(model.params, model.config), model.config, path, shard_bytes=shard_bytes,
+                     tokenizer_from=tokenizer_from)
+
+
+def write_checkpoint(
+    tensors: Mapping[str, HFTensor], config: ModelConfig, path: Any, *, shard_bytes: int | None = None,
+    tokenizer_from: Any = None,
+) -> None:
+    """Writes a Hugging Face folder, a few rows at a time, wherever the tensors come from.
+
+    A new local folder appears whole, by a rename; in an existing one every file is replaced whole, weights before the
+    index and config that point at them. In a bucket ``config.json`` is written last. With several processes all must
+    call this; the first one writes.
+
+    Args:
+      path: local folder or ``gs://`` prefix.
+      shard_bytes: a shard ends before it would exceed this many bytes; default 5 GB on a disk, 1 GB in a bucket.
+      tokenizer_from: folder whose tokenizer and generation files are copied along.
+
+    Raises:
+      InputError: ``path`` is a file, or a tensor's dtype has no place in the format.
+    """
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES.values():
             raise InputError(name, str(tensor.dtype), "only float32, bfloat16 and float16 parameters can be saved")
     if jax.process_index() != 0:
         for tensor in tensors.values():
-            tensor.read()  # takes part in gathering each tensor, in the writer's order
+            for _ in pieces(tensor):  # takes part in gathering each tensor, in the writer's order
+                pass
         return
-    if "://" in str(destination):
-        destination.mkdir(parents=True, exist_ok=True)
-        _write(model, destination, tensors, shard_bytes, tokenizer_from)
+    earlier = _weight_files(open_folder(path))
+    shards = _shards(tensors, shard_bytes or (BUCKET_SHARD if is_remote(path) else LOCAL_SHARD))
+    with appearing_whole(path) as folder:
+        where, total = {}, sum(tensor.bytes for tensor in tensors.values())
+        with progress("saving", total) as advance:
+            for number, shard in enumerate(shards, 1):
+                file = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+                write_file(folder, file, shard, advance)
+                where |= dict.fromkeys(shard, file)
+        if len(shards) > 1:
+            write_json(folder, INDEX, {"metadata": {"total_size": total}, "weight_map": where})
+        write_config(folder, config, tensors["model.embed_tokens.weight"].dtype, tokenizer_from)
+    for stale in earlier - {*where.values(), *([INDEX] if len(shards) > 1 else [])}:
+        open_folder(path).delete(stale)
+
+
+def write_config(folder: LocalFolder | BucketFolder, config: ModelConfig, dtype: np.dtype, tokenizer_from: Any) -> None:
+    """Writes the tokenizer's files and then ``config.json``, which completes a folder."""
+    if tokenizer_from is not None:
+        source = open_folder(tokenizer_from)
+        for name in filter(source.exists, TOKENIZER_FILES):
+            folder.write(name, [source.read(name)])
+    write_json(folder, CONFIG, config.to_hf() | {"dtype": np.dtype(dtype).name})
+
+
+def write_json(folder: LocalFolder | BucketFolder, name: str, value: dict[str, Any]) -> None:
+    folder.write(name, [(json.dumps(value, indent=2) + "\n").encode()])
+
+
+@contextmanager
+def appearing_whole(path: Any) -> Iterator[LocalFolder | BucketFolder]:
+    """A folder to write into: a new local one gets its name when the block ends well, else nothing is left of it.
+
+    Raises:
+      InputError: ``path`` is a file.
+    """
+    if is_remote(path):
+        yield open_folder(path)
         return
-    final = LocalPath(destination)
+    final = Path(path)
+    if final.exists() and not final.is_dir():
+        raise InputError("path", str(path), "is a file; give a folder")
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = LocalPath(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    partial_copy = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
     try:
-        partial.chmod(0o755)
-        written = _write(model, epath.Path(partial), tensors, shard_bytes, tokenizer_from)
+        partial_copy.chmod(0o755)
+        yield LocalFolder(partial_copy)
         if final.exists():
-            for file in written:
-                os.replace(partial / file, final / file)
-            for stale in set(final.glob("model*.safetensors*")) - {final / file for file in written}:
-                stale.unlink()
+            # In the order in which they were written: what points at other files comes last.
+            for item in sorted(partial_copy.iterdir(), key=lambda item: item.stat().st_mtime_ns):
+                if item.is_dir():
+                    shutil.rmtree(final / item.name, ignore_errors=True)
+                item.replace(final / item.name)
         else:
-            partial.rename(final)
+            partial_copy.rename(final)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial_copy, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class HFTensor:
-    """One tensor as Hugging Face names and orients it: shape, dtype, and ``read`` to fetch its values."""
+def _shards(tensors: Mapping[str, HFTensor], most: int) -> list[dict[str, HFTensor]]:
+    shards: list[dict[str, HFTensor]] = [{}]
+    for name, tensor in tensors.items():
+        if shards[-1] and sum(other.bytes for other in shards[-1].values()) + tensor.bytes > most:
+            shards.append({})
+        shards[-1][name] = tensor
+    return shards
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[], np.ndarray]
 
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+def _weight_files(folder: LocalFolder | BucketFolder) -> set[str]:
+    """What an earlier, perhaps differently sharded save left in the folder."""
+    found = {SINGLE} if folder.exists(SINGLE) else set()
+    if folder.exists(INDEX):
+        found |= {INDEX, *read_json(folder, INDEX).get("weight_map", {}).values()}
+    return found
 
 
 def hf_tensors(params: Params, config: ModelConfig) -> dict[str, HFTensor]:
@@ -100,44 +162,59 @@ def hf_tensors(params: Params, config: ModelConfig) -> dict[str, HFTensor]:
     tensors = {}
     for path, weight in weight_table(replace(config, vocab_rows=0)).items():
         for name, index in weight.hf_tensors():
-            read = partial(_fetch, flat[path], index, weight)
-            tensors[name] = HFTensor(weight.hf_shape, np.dtype(flat[path].dtype), read)
+            rows = partial(_fetch, flat[path], index, weight)
+            tensors[name] = HFTensor(weight.hf_shape, np.dtype(flat[path].dtype), rows)
     return tensors
 
 
-def _fetch(array: jax.Array, index: int | None, weight: Weight) -> np.ndarray:
-    one = array if index is None else array[index]
-    if isinstance(one.sharding, NamedSharding) and not one.is_fully_addressable:
-        one = jax.jit(lambda x: x, out_shardings=NamedSharding(one.sharding.mesh, PartitionSpec()))(one)
-    values = np.asarray(one)
-    values = values.T if weight.transpose else values
-    return values[tuple(slice(size) for size in weight.hf_shape)]  # without the padding of the vocabulary
+def _fetch(array: jax.Array, layer: int | None, weight: Weight, start: int, stop: int) -> np.ndarray:
+    """Rows ``start:stop`` of one HF tensor, put together on the host from the shards that hold them."""
+    axis = array.ndim - 1 if weight.transpose else int(layer is not None)
+    if array.is_fully_addressable:
+        parts = {_edges(shard.index): shard for shard in array.addressable_shards}.values()
+    else:
+        array = _gathered(array.sharding.mesh, layer is not None)(array, layer or 0)
+        parts, layer = array.addressable_shards[:1], None if layer is None else 0
+    shape = [size if i != axis else stop - start for i, size in enumerate(array.shape)]
+    whole = None
+    for part in parts:
+        first = part.index[axis].start or 0
+        low, high = max(start, first), min(stop, first + part.data.shape[axis])
+        if low >= high:
+            continue
+        at, sizes = [0] * array.ndim, list(part.data.shape)
+        at[axis], sizes[axis] = low - first, high - low
+        if layer is not None:
+            at[0], sizes[0] = layer, 1
+        values = np.asarray(_cut(part.data, np.int32(at), tuple(sizes)))
+        if values.size == np.prod(shape) // (shape[0] if layer is not None else 1):
+            whole = values  # the usual case: one device holds all that is asked for
+            break
+        where = list(part.index)
+        where[axis] = slice(low - start, high - start)
+        if layer is not None:
+            where[0] = slice(0, 1)
+            shape[0] = 1
+        whole = np.empty(shape, values.dtype) if whole is None else whole
+        whole[tuple(where)] = values
+    one = whole if layer is None else whole[0]
+    return one.T if weight.transpose else one
 
 
-def _write(
-    model: Decoder, folder: epath.Path, tensors: dict[str, HFTensor], shard_bytes: int, tokenizer_from: Any
-) -> list[str]:
-    """Writes all files into ``folder``; returns their names in the order in which they should appear."""
-    shards: list[dict[str, HFTensor]] = [{}]
-    for name, tensor in tensors.items():
-        if shards[-1] and sum(other.bytes for other in shards[-1].values()) + tensor.bytes > shard_bytes:
-            shards.append({})
-        shards[-1][name] = tensor
-    where, written = {}, []
-    for number, shard in enumerate(shards, 1):
-        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        layout = {name: (tensor.shape, tensor.dtype) for name, tensor in shard.items()}
-        where |= dict.fromkeys(write_file(folder / file, layout, lambda name, shard=shard: shard[name].read()), file)
-        written.append(file)
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": sum(tensor.bytes for tensor in tensors.values())}, "weight_map": where}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
-        written.append("model.safetensors.index.json")
-    for name in TOKENIZER_FILES if tokenizer_from is not None else ():
-        source = epath.Path(tokenizer_from) / name
-        if source.exists():
-            source.copy(folder / name, overwrite=True)
-            written.append(name)
-    dtype = np.dtype(model.params["embed"]["embedding"].dtype).name
-    (folder / "config.json").write_text(json.dumps(model.config.to_hf() | {"dtype": dtype}, indent=2) + "\n")
-    return [*written, "config.json"]
+def _edges(index: tuple[slice, ...]) -> tuple:
+    return tuple((where.start, where.stop) for where in index)
+
+
+@partial(jax.jit, static_argnums=2)
+def _cut(array: jax.Array, at: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    return jax.lax.dynamic_slice(array, list(at), sizes)
+
+
+@lru_cache
+def _gathered(mesh: Mesh, stacked: bool) -> Callable[..., jax.Array]:
+    """A jitted ``(array, layer) -> that layer on every device``, for arrays of which a process holds a part only."""
+
+    def take(array, layer):
+        return jax.lax.dynamic_slice_in_dim(array, layer, 1, 0) if stacked else array
+
+    return jax.jit(take, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -1,0 +1,40 @@
+"""Ministral 3 14B on series and long novels: full-parameter SFT at 1,048,576 tokens.
+
+Hardware: one v5p-128 slice (64 chips), one row over all of them (context 64). `polaris plan` says what it takes:
+
+    polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-128
+
+The smallest slice that holds such a row is v5p-16 (8 chips), with attention run a second time in the backward pass:
+
+    polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-16 --config.model.remat=full
+
+Time and memory: benchmarks/RESULTS.md ("Plans"). Expected result: as for configs/ministral3_14b_books_262k.py,
+continued from its checkpoint; no run of this size has been made with this repository.
+
+    polaris train --config=configs/ministral3_14b_books_1m.py --workdir=runs/books_1m \
+        --config.model.path=/path/to/checkpoint --config.data.store=gs://bucket/books
+"""
+
+from pathlib import Path
+
+from polaris_jax.training import default_config
+
+
+def get_config():
+    """bfloat16 weights and momenta with stochastically rounded updates: 4 bytes of state per parameter."""
+    config = default_config()
+    config.model.path = str(Path(__file__).parent / "models" / "ministral3_14b")
+    config.model.remat = "attention"
+    config.model.attention_block = 1024
+    config.model.segments = 8
+    config.model.mlp_chunk = 2048
+    config.mesh.update({"context": -1})
+    config.data.window = 1_048_576
+    config.data.batch_size = 1
+    config.data.overlong = "drop"
+    config.optim.precision = "bf16_stochastic"
+    config.optim.state_dtype = "bfloat16"
+    config.optim.learning_rate = 1e-5
+    config.optim.warmup = 25
+    config.train.steps = 200
+    return config

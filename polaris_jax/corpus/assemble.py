@@ -1,0 +1,176 @@
+"""Finished books become the store and its report. Order, manifest and report depend on the content alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from polaris_jax.corpus import shard, storage
+from polaris_jax.corpus.clock import add_up
+from polaris_jax.corpus.identity import split_of
+from polaris_jax.corpus.options import SPLITS
+from polaris_jax.corpus.steps import Job, Row, annotator_identity, fallback_of, open_tokenizer
+from polaris_jax.data import TokenStore, layout
+from polaris_jax.data.store import Entry
+from polaris_jax.errors import InputError
+from polaris_jax.trajectory import KINDS
+
+REPORT, RUN = "build_report.json", "last_run.json"
+_COUNTS = ("calls", "cached", "retries", "failed", "prompt_tokens", "completion_tokens")
+
+
+def assemble(job: Job, rows: Iterable[Row]) -> dict:
+    """Writes the store with its report at ``job.out``, and ``WORK/last_run.json``; returns that record of the run.
+
+    A store that already holds exactly these trajectories is left as it is. Without a single trajectory no store is
+    written.
+    """
+    rows = sorted(rows, key=lambda row: row.order)
+    entries = [_entry(job, row, facts) for row in rows if row.status == "built" for facts in row.facts["trajectories"]]
+    if entries and not _is_there(job, entries):
+        _write_store(job, rows, entries)
+    report = build_report(job, rows, entries)
+    if entries:
+        storage.write_json(storage.join(job.out, REPORT), report)
+    run = {"report": report, "run": _run(rows)}
+    storage.write_json(storage.join(job.work, RUN), run)
+    return run
+
+
+def _split(job: Job, row: Row) -> str:
+    return split_of(row.author, row.title, job.options.shares, job.options.seed)
+
+
+def _entry(job: Job, row: Row, facts: dict) -> Entry:
+    meta = {
+        "title": row.title, "author": row.author, "split": _split(job, row), "volume": facts["volume"],
+        "prompt": facts["prompt"], "profile": job.options.profile, "chapters": facts["chapters"],
+        "truncated": facts["truncated"], "annotator": facts["annotator"], "novel": row.sha256,
+    }  # fmt: skip
+    return Entry(facts["tokens"], facts["sha256"], meta)
+
+
+def _is_there(job: Job, entries: Sequence[Entry]) -> bool:
+    """Whether a whole store with these trajectories stands at ``job.out``."""
+    tokenizer = open_tokenizer(job.work, job.tokenizer)
+    try:
+        store = TokenStore.open(job.out, tokenizer)
+        return store.entries == list(entries) and not store.verify()
+    except InputError:  # none, a damaged one, or one of another tokenizer: it will be replaced
+        return False
+
+
+def _write_store(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
+    tokenizer = open_tokenizer(job.work, job.tokenizer)
+    coming = iter(entries)
+    number = 0
+    with TokenStore.create(job.out, tokenizer) as writer:
+        for row in rows:
+            if row.status != "built":
+                continue
+            for trajectory in shard.load(job.work, row.book):
+                entry = next(coming)
+                if Entry.of(trajectory, entry.meta) != entry:
+                    raise ValueError(f"{shard.facts_at(job.work, row.book)} belongs to other tokens; delete it")
+                writer.append(trajectory, entry.meta)
+                number += 1
+                if job.transcripts:
+                    text = tokenizer.decode(trajectory.tokens)
+                    storage.write(storage.join(job.transcripts, transcript_name(number)), text.encode())
+
+
+def transcript_name(number: int) -> str:
+    """File name of the ``number``-th trajectory's text, from 1."""
+    return f"{number:06d}.txt"
+
+
+def build_report(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> dict:
+    """What the store holds and what was left out: equal for equal inputs, wherever and whenever it was built."""
+    trajectories, places = [], iter(range(1, len(entries) + 1))
+    for row in rows:
+        for facts in row.facts["trajectories"] if row.status == "built" else ():
+            place = next(places)
+            entry = {"title": row.title, "author": row.author, "split": _split(job, row), "valid": True} | facts
+            if job.transcripts:
+                entry["file"] = f"{storage.name_of(job.transcripts)}/{transcript_name(place)}"
+            trajectories.append(entry)
+    kinds = _total(trajectories, "by_kind")
+    splits = {
+        split: {
+            "books": sum(row.status == "built" and _split(job, row) == split for row in rows),
+            "trajectories": sum(one["split"] == split for one in trajectories),
+            "tokens": sum(one["tokens"] for one in trajectories if one["split"] == split),
+        }
+        for split in SPLITS
+    }
+    store = {"tokenizer": job.tokenizer, "trajectories": [asdict(entry) for entry in entries]}
+    return {
+        "options": asdict(job.options),
+        "window": job.options.window,
+        "tokenizer": job.tokenizer,
+        "annotator": annotator_identity(job.annotator),
+        "content_hash": layout.content_hash({"format": layout.FORMAT, **store}),
+        "inputs_hash": shard.key(novels=sorted(row.sha256 for row in rows)),
+        "tokens": sum(kinds.values()),
+        "words": sum(one["words"] for one in trajectories),
+        "by_kind": {kind: kinds.get(kind, 0) for kind in KINDS},
+        "fields": _total(trajectories, "fields"),
+        "fallback": _total(trajectories, "fallback"),
+        "failures": _total(trajectories, "failures"),
+        "faithfulness": _total(trajectories, "faithfulness"),
+        "splits": splits,
+        "books": [_book(job, row) for row in rows],
+        "trajectories": trajectories,
+    }
+
+
+def _total(rows: Iterable[dict], name: str) -> dict[str, int]:
+    """The sum of a table of counts that every row has under ``name``."""
+    total: Counter = Counter()
+    for row in rows:
+        total.update(row[name])
+    return dict(total)
+
+
+def _book(job: Job, row: Row) -> dict:
+    made = row.facts["trajectories"] if row.status == "built" else []
+    fallback, fields = fallback_of(row.facts) if row.facts else (0, 0)
+    found = {
+        "file": row.file, "title": row.title, "author": row.author, "split": _split(job, row), "status": row.status,
+        "accepted": row.status == "built", "reason": row.reason, "structure": row.structure,
+        "chapter_count": row.chapters, "unit_count": row.units, "words": row.words, "size": row.size,
+        "sha256": row.sha256, "trajectories": len(made), "tokens": sum(one["tokens"] for one in made),
+        "truncated": sum(one["truncated"] for one in made), "fields": fields, "fallback": fallback,
+    }  # fmt: skip
+    return found | ({"duplicate_of": row.of} if row.of else {})
+
+
+def _run(rows: Sequence[Row]) -> dict:
+    """How this run went: what was done now and what was found done, what it cost, and where the time went."""
+    planned = [row for row in rows if "book" in row.fresh]
+    return {
+        "novels": len(rows),
+        "read_now": sum("survey" in row.fresh for row in rows),
+        "planned_now": len(planned),
+        "found_planned": sum(bool(row.facts) for row in rows) - len(planned),
+        "unfinished": sum(row.status == "unfinished" for row in rows),
+        "errors": sum(row.status == "error" for row in rows),
+        "bytes_planned": sum(row.size for row in planned),
+        "tokens_planned": sum(one["tokens"] for row in planned for one in row.facts["trajectories"]),
+        "seconds_by_stage": add_up([row.seconds for row in rows]),
+        "seconds_by_book": {row.sha256: row.seconds["book"] for row in rows if "book" in row.seconds},
+        "ledger": _ledgers(rows),
+    }
+
+
+def _ledgers(rows: Iterable[Row]) -> dict:
+    """The ledgers of all processes added up; a process's ledger only grows, so its largest is its last."""
+    last: dict[str, dict] = {}
+    for ledger in (row.ledger for row in rows if row.ledger):
+        held = last.setdefault(ledger["process"], ledger)
+        if [ledger[name] for name in _COUNTS] > [held[name] for name in _COUNTS]:
+            last[ledger["process"]] = ledger
+    if not last:
+        return {}
+    total = _total([{"all": {name: ledger[name] for name in _COUNTS}} for ledger in last.values()], "all")
+    known = [ledger["usd"] for ledger in last.values() if ledger["usd"] is not None]
+    return total | {"usd": sum(known) if known else None}

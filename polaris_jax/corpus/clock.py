@@ -1,0 +1,32 @@
+"""Where the time of a build goes, by the name of the step."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STAGES = ("read", "segment", "compare", "scaffold", "render and check", "tokenize", "write")
+
+
+class Clock:
+    """Adds up seconds per stage: ``with clock("scaffold"): ...``.
+
+    Attributes:
+      seconds: wall-clock seconds by stage.
+    """
+
+    def __init__(self):
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - started
+
+
+def add_up(parts: list[dict[str, float]]) -> dict[str, float]:
+    """The sum of several books' seconds, in the order of ``STAGES``."""
+    return {stage: total for stage in STAGES if (total := sum(part.get(stage, 0.0) for part in parts))}

@@ -1,0 +1,102 @@
+"""What a build is asked to do: one frozen record, the same for a laptop and for a cluster."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+from polaris_jax.errors import InputError
+
+# Per profile: window in tokens, fewest and most words of narrative (trajectory specification 2.1 and 7). A mini volume
+# is cut from whatever the library takes for a novel.
+_DEFAULTS = {
+    "full": {"window": 262_144, "min_words": 25_000, "max_words": 450_000},
+    "first_chapter": {"window": 32_768, "min_words": 25_000, "max_words": 450_000},
+    "mini": {"window": 8_192, "min_words": 2_000, "max_words": 700_000},
+}
+PROFILES = tuple(_DEFAULTS)
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How novels become trajectories. None stands for the profile's own value (``resolved``).
+
+    Attributes:
+      profile: ``full`` (a novel is one trajectory), ``first_chapter`` (its plan and first chapter, the 24B protocol) or
+        ``mini`` (several small volumes per novel).
+      window: most tokens per trajectory; 0 is no limit.
+      least_chapters: share of a full book's chapters that must fit the window; with fewer it is left out, with fewer
+        than all it is cut after a chapter (specification 4.7).
+      chapters: fewest and most chapters per mini volume. chapter_words: most words per mini chapter.
+      per_book: most mini volumes kept per novel, evenly spread over it (0 = all).
+      prompts: how many of the four synthetic prompts get a trajectory of their own. Each is the whole book again with
+        another request and has ``prompt`` 0, 1, ... in its metadata, so an epoch picks one with ``store.where``.
+      min_words, max_words: of narrative, after cleaning.
+      max_fallback: most of the annotated fields that may have fallen back to the offline annotator (gate V11).
+      similarity: estimated Jaccard similarity of word 5-grams from which two books are one work.
+      shares: relative sizes of train, validation and test, as shares of authors.
+      seed: of the split.
+    """
+
+    profile: str = "mini"
+    window: int | None = None
+    least_chapters: float = 0.6
+    chapters: tuple[int, int] = (2, 12)
+    chapter_words: int = 800
+    per_book: int = 0
+    prompts: int = 1
+    min_words: int | None = None
+    max_words: int | None = None
+    max_fallback: float = 0.05
+    similarity: float = 0.7
+    shares: tuple[float, float, float] = (90.0, 5.0, 5.0)
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.profile not in PROFILES:
+            raise InputError("--profile", self.profile, f"use one of {', '.join(PROFILES)}")
+        if self.window is not None and self.window < 0:
+            raise InputError("--window", self.window, "use a number of tokens, or 0 for no limit")
+        if not 1 <= self.prompts <= 4:
+            raise InputError("--prompts-per-book", self.prompts, "a book has 1 to 4 prompts")
+        if self.per_book < 0:
+            raise InputError("--per-book", self.per_book, "use a number of volumes, or 0 for all")
+        for name in ("least_chapters", "max_fallback", "similarity"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"--{name.replace('_', '-')}", getattr(self, name), "is a share: between 0 and 1")
+        if len(self.shares) != 3 or min(self.shares) < 0 or not sum(self.shares):
+            raise InputError("--split", self.shares, "three sizes for train, validation and test, such as 90/5/5")
+
+    def resolved(self) -> "BuildOptions":
+        """The same options with the profile's values in place of None."""
+        values = {name: value for name, value in _DEFAULTS[self.profile].items() if getattr(self, name) is None}
+        return replace(self, **values)
+
+    def of_reading(self) -> dict:
+        """What decides how a novel is read and accepted."""
+        return {name: value for name, value in asdict(self).items() if name in ("min_words", "max_words")}
+
+    def of_planning(self) -> dict:
+        """What decides the trajectories of a novel that was accepted."""
+        names = ("profile", "window", "least_chapters", "chapters", "chapter_words", "per_book", "prompts")
+        return {name: value for name, value in asdict(self).items() if name in names}
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> "BuildOptions":
+        """Options from a mapping, for example a config file; lists become tuples.
+
+        Raises:
+          InputError: a field that does not exist or a value of another type.
+        """
+        known = {field.name: field.default for field in fields(cls)}
+        given = {}
+        for name, value in values.items():
+            if name not in known:
+                raise InputError("config", name, f"no such option; the options are {', '.join(known)}")
+            value = tuple(value) if isinstance(value, list | tuple) else value
+            if isinstance(known[name], float) and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            wanted = int if known[name] is None else type(known[name])
+            if not (isinstance(value, wanted) or (value is None and known[name] is None)):
+                raise InputError(f"config.{name}", value, f"must be {wanted.__name__}")
+            given[name] = value
+        return cls(**given)

@@ -1,0 +1,80 @@
+"""The library build without Beam: the same steps in a loop, or over the cores of this machine."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing.connection import wait
+
+from polaris_jax.corpus.assemble import assemble
+from polaris_jax.corpus.steps import Job, choose, make, survey
+
+_ATTEMPTS = 3
+
+
+class WorkerDied(RuntimeError):
+    """Worker processes died from outside, more often than can be shrugged off."""
+
+
+def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) -> None:
+    """Builds the library on this machine; returns when the store stands.
+
+    Args:
+      workers: books at once; 1 works in this process, None takes a process per core. With a model, which is waited for
+        and has one budget, they are threads, four by default.
+
+    Raises:
+      WorkerDied: a worker process was killed three times over.
+    """
+    threads = job.annotator.client is not None
+    workers = min(workers or (4 if threads else os.cpu_count() or 1), len(addresses))
+    if workers == 1:
+        _steps(job, addresses, map)
+        return
+    if threads:
+        with ThreadPoolExecutor(workers, thread_name_prefix="book") as pool:
+            _steps(job, addresses, pool.map)
+        return
+    for attempt in range(_ATTEMPTS):
+        try:
+            _in_processes(job, addresses, workers)
+            return
+        except BrokenProcessPool:  # what the worker had finished is on disk, so the next attempt goes on there
+            if attempt + 1 == _ATTEMPTS:
+                raise WorkerDied("worker processes were killed again and again, perhaps for want of memory; finished "
+                                 "books are kept: try again with --workers=1") from None  # fmt: skip
+
+
+def _in_processes(job: Job, addresses: Sequence[str], workers: int) -> None:
+    # Spawned, not forked: a forked child would inherit the locks of TensorStore's threads.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    try:
+        _steps(job, addresses, pool.map)
+    except BaseException:
+        for process in list((pool._processes or {}).values()):  # it would finish its book first
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _steps(job: Job, addresses: Sequence[str], each: Callable[..., Iterable]) -> None:
+    rows = choose(job, list(each(partial(survey, job), addresses)))
+    assemble(job, each(partial(make, job), rows))
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's business; and a worker ends when its parent does, even by ``kill -9``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process().sentinel
+
+    def follow() -> None:
+        wait([parent])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

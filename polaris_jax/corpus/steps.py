@@ -1,0 +1,304 @@
+"""The steps of a library build as plain functions over files: read a novel, choose among them all, make a book.
+
+Each is a function of the job and of one picklable record, so a loop, a pool of processes and a cluster call the same
+code. Files in the work area are named by their content: a step whose file exists is not done again.
+"""
+
+import hashlib
+import io
+import tempfile
+import threading
+import time
+import traceback
+import uuid
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from polaris_jax.corpus import shard, storage
+from polaris_jax.corpus.clock import Clock
+from polaris_jax.corpus.duplicates import find_copies, signature
+from polaris_jax.corpus.identity import author_key, title_key
+from polaris_jax.corpus.options import BuildOptions
+from polaris_jax.corpus.trajectories import Refused, make_trajectories
+from polaris_jax.data import Tokenizer, load_tokenizer
+from polaris_jax.errors import InputError
+from polaris_jax.library import Novel, read_novel, segment_record
+from polaris_jax.llm import BudgetSpent
+from polaris_jax.scaffold import Annotator, AnnotatorSpec, DeterministicAnnotator, LLMAnnotator, open_annotator
+from polaris_jax.trajectory import count_words
+
+
+@dataclass(frozen=True)
+class Job:
+    """One build, as every worker knows it.
+
+    Attributes:
+      options: resolved.
+      out, work: addresses of the store and of the work area.
+      tokenizer: fingerprint; the files lie in the work area.
+      annotator: who plans; its cache and budget are part of it, its key is not.
+      code: version of the source that makes the books.
+      run: a name for this run; a process opens one annotator per run.
+      transcripts: address of a folder for the transcripts as text, or None.
+    """
+
+    options: BuildOptions
+    out: str
+    work: str
+    tokenizer: str
+    annotator: AnnotatorSpec
+    code: str
+    run: str
+    transcripts: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one novel; it travels from step to step.
+
+    Attributes:
+      address: where it was read. file: the last part of that.
+      sha256, size: of the file's bytes.
+      words: of narrative. chapters: as the library counts them. units: all narrative units.
+      status: ``read`` (a novel), then ``built``; or with a ``reason`` ``rejected``, ``duplicate``, ``unfinished`` (the
+        annotator stopped: run again to go on) or ``error`` (a defect).
+      of: sha256 of the book that a duplicate repeats.
+      sketch: MinHash of its prose, hex.
+      book: key of its finished book. facts: of that book.
+      fresh: steps that were done now, not found in the work area.
+      seconds: of those steps, by stage. ledger: of the process's annotator when the book was done.
+    """
+
+    address: str
+    file: str
+    sha256: str = ""
+    size: int = 0
+    title: str = ""
+    author: str = ""
+    structure: str = ""
+    chapters: int = 0
+    units: int = 0
+    words: int = 0
+    status: str = "read"
+    reason: str = ""
+    of: str = ""
+    sketch: str = ""
+    book: str = ""
+    facts: dict = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
+    seconds: dict = field(default_factory=dict)
+    ledger: dict = field(default_factory=dict)
+
+    @property
+    def order(self) -> tuple[str, str, str, str]:
+        """Where the book stands in the store: by author, title and content, wherever the file was."""
+        return author_key(self.author), title_key(self.title), self.sha256, self.file
+
+
+def survey(job: Job, address: str) -> Row:
+    """Reads one novel: accepted or rejected, how long, and a sketch of its prose for comparison with the others."""
+    clock, row = Clock(), Row(address, storage.name_of(address), title=Path(address).stem)
+    try:
+        with clock("read"):
+            content = storage.read(address)
+            if content is None:
+                return replace(row, status="rejected", reason="No such file.")
+        row = replace(row, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        key = shard.key(novel=row.sha256, name=row.file, code=job.code, options=job.options.of_reading())
+        file = storage.join(job.work, "surveys", f"{key}.json")
+        known = storage.read_json(file)
+        if known is None:
+            known = _survey(job, row, content, clock)
+            with clock("write"):
+                storage.write_json(file, known)
+            row = replace(row, fresh=("survey",))
+        return replace(row, **known, seconds=dict(clock.seconds))
+    except Exception as error:  # a defect in one book must not cost the others
+        return replace(row, status="error", reason=_defect(error), seconds=dict(clock.seconds))
+
+
+def _survey(job: Job, row: Row, content: bytes, clock: Clock) -> dict:
+    options = job.options
+    try:
+        with clock("segment"):
+            novel = _novel(row.file, content, options)
+            record = segment_record(novel)
+    except InputError as error:
+        return {"status": "rejected", "reason": f"It cannot be read: {error.advice}."}
+    found = {
+        "title": novel.title, "author": novel.author, "structure": novel.structure, "units": record["unit_count"],
+        "chapters": record["chapter_count"], "words": sum(count_words(chapter.text) for chapter in novel.chapters),
+    }  # fmt: skip
+    if not novel.accepted:
+        return found | {"status": "rejected", "reason": novel.reason}
+    with clock("compare"):
+        return found | {"sketch": signature(chapter.text for chapter in novel.chapters).hex()}
+
+
+def _novel(name: str, content: bytes, options: BuildOptions) -> Novel:
+    """Reads from a scratch file of the same name: without a title of its own, a book is called like its file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / name
+        file.write_bytes(content)
+        return read_novel(file, min_words=options.min_words, max_words=options.max_words)
+
+
+def choose(job: Job, rows: Sequence[Row]) -> list[Row]:
+    """All novels in the order of the store, copies marked, each with the key of the book that is to be made.
+
+    Also writes ``WORK/plan.json``, the keys of all books, from which progress can be told.
+    """
+    # The longest copy is kept; sha256 and name settle ties, so the order of arrival does not matter.
+    novels = sorted((row for row in rows if row.status == "read"), key=lambda row: (-row.words, row.sha256, row.file))
+    works = [" / ".join(row.order[:2]) if row.order[0] else "" for row in novels]
+    copies = find_copies(works, [bytes.fromhex(row.sketch) for row in novels], job.options.similarity)
+    marked = {
+        copy.index: replace(
+            novels[copy.index], status="duplicate", of=novels[copy.of].sha256,
+            reason=f"It is the same work as {novels[copy.of].file} ({novels[copy.of].title}): {copy.why}.",
+        )
+        for copy in copies
+    }  # fmt: skip
+    chosen = [
+        replace(row, book=book_key(job, row)) if number not in marked else marked[number]
+        for number, row in enumerate(novels)
+    ]
+    storage.write_json(storage.join(job.work, "plan.json"), {"books": [row.book for row in chosen if row.book]})
+    return sorted([*chosen, *(row for row in rows if row.status != "read")], key=lambda row: row.order)
+
+
+def book_key(job: Job, row: Row) -> str:
+    """The hash of everything that decides a book's tokens."""
+    return shard.key(
+        novel=row.sha256, name=row.file, code=job.code, tokenizer=job.tokenizer, reading=job.options.of_reading(),
+        options=job.options.of_planning(), annotator=annotator_identity(job.annotator),
+    )  # fmt: skip
+
+
+def annotator_identity(spec: AnnotatorSpec) -> dict:
+    """Who a spec's annotator is, without opening it."""
+    if spec.client is None:
+        return {"name": DeterministicAnnotator.name, "version": DeterministicAnnotator.version}
+    return {
+        "name": spec.client.identity, "version": LLMAnnotator.version, "samples": spec.samples,
+        "temperature": spec.temperature, "context_tokens": spec.context_tokens, "structured": spec.client.structured,
+    }  # fmt: skip
+
+
+def fallback_of(facts: dict) -> tuple[int, int]:
+    """``(fields that fell back to the offline annotator, fields)`` of a finished book."""
+    made = facts["trajectories"]
+    return sum(sum(one["fallback"].values()) for one in made), sum(sum(one["fields"].values()) for one in made)
+
+
+def make(job: Job, row: Row) -> Row:
+    """Makes the book of a novel, or finds it finished; a novel that was not chosen passes through.
+
+    A book that broke gate V11 is no finished one: its annotator is asked again for what it failed to answer.
+    """
+    if row.status != "read":
+        return row
+    clock, started = Clock(), time.perf_counter()
+    clock.seconds.update(row.seconds)
+    try:
+        facts = storage.read_json(shard.facts_at(job.work, row.book))
+        if facts is None or not _enough(*fallback_of(facts), job.options):
+            facts = _make(job, row, clock)
+            row = replace(row, fresh=(*row.fresh, "book"))
+        reason = facts["reason"]
+        fallback, fields = fallback_of(facts)
+        if not _enough(fallback, fields, job.options):
+            reason = (f"Gate V11: {fallback:,} of its {fields:,} annotated fields fell back to the offline annotator, "
+                      f"more than {job.options.max_fallback:.1%}.")  # fmt: skip
+        row = replace(row, facts=facts, status="rejected" if reason else "built", reason=reason)
+        clock.seconds["book"] = time.perf_counter() - started
+    except (BudgetSpent, InputError) as error:
+        row = replace(row, status="unfinished", reason=str(error))
+    except Exception as error:  # a defect in one book must not cost the others
+        row = replace(row, status="error", reason=_defect(error))
+    return replace(row, seconds=dict(clock.seconds), ledger=_ledger(job))
+
+
+def _enough(fallback: int, fields: int, options: BuildOptions) -> bool:
+    return fallback <= options.max_fallback * fields
+
+
+def _make(job: Job, row: Row, clock: Clock) -> dict:
+    with clock("read"):
+        content = storage.read(row.address)
+    if content is None or hashlib.sha256(content).hexdigest() != row.sha256:
+        raise RuntimeError("the file changed while the library was built")
+    with clock("segment"):
+        novel = _novel(row.file, content, job.options)
+    tokenizer = open_tokenizer(job.work, job.tokenizer)
+    made, reason = [], ""
+    try:
+        made = make_trajectories(novel, _annotator(job), job.options, tokenizer, clock)
+    except Refused as refusal:
+        reason = str(refusal)
+    with clock("write"):
+        return shard.save(job.work, row.book, made, {"reason": reason})
+
+
+_PROCESS = uuid.uuid4().hex
+_annotators: dict[str, Annotator] = {}
+_annotators_lock = threading.Lock()
+
+
+def _annotator(job: Job) -> Annotator:
+    """This process's annotator for the run: its threads share one client, so they share its budget."""
+    with _annotators_lock:
+        if job.run not in _annotators:
+            _annotators[job.run] = open_annotator(job.annotator)
+        return _annotators[job.run]
+
+
+def close_annotator(run: str) -> None:
+    """Closes this process's annotator of a run, if it opened one."""
+    with _annotators_lock:
+        annotator = _annotators.pop(run, None)
+    if annotator is not None:
+        annotator.close()
+
+
+def _ledger(job: Job) -> dict:
+    """What this process's annotator has cost so far, or nothing for the offline one."""
+    if job.annotator.client is None or job.run not in _annotators:
+        return {}
+    return {"process": _PROCESS} | _annotators[job.run].client.ledger.summary()
+
+
+def keep_tokenizer(work: str, tokenizer: Tokenizer) -> None:
+    """Puts the tokenizer into the work area, in one file, where workers on other machines find it."""
+    address = _tokenizer_at(work, tokenizer.fingerprint)
+    if storage.read(address) is not None:
+        return
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        tokenizer.save(scratch)
+        for file in sorted(Path(scratch).iterdir()):
+            archive.write(file, file.name)
+    storage.write(address, packed.getvalue())
+
+
+@lru_cache(maxsize=4)
+def open_tokenizer(work: str, fingerprint: str) -> Tokenizer:
+    """The tokenizer that ``keep_tokenizer`` put into the work area; opened once per process."""
+    with tempfile.TemporaryDirectory() as scratch:
+        with zipfile.ZipFile(io.BytesIO(storage.read(_tokenizer_at(work, fingerprint)))) as archive:
+            archive.extractall(scratch)
+        return load_tokenizer(scratch)
+
+
+def _tokenizer_at(work: str, fingerprint: str) -> str:
+    return storage.join(work, "tokenizers", f"{fingerprint}.zip")
+
+
+def _defect(error: Exception) -> str:
+    """One line on an unexpected exception, with the place it comes from."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "polaris_jax" in frame.filename]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"error: {type(error).__name__}: {error}{place}".replace("\n", " ")

@@ -1,0 +1,113 @@
+"""The TPU compiler in a process of its own (``compiler_process``), ended as soon as its verdict is on disk.
+
+libtpu compiles for chips that are not attached. Long before code generation it writes its verdict to a dump folder:
+the scheduled program, the assignment of buffers, and a memory report. ``compile_step`` starts the process, and unless a
+full compile is asked for ends it once these files are complete: a tenth of the time. Only a full compile checks the
+limits of kernels (VMEM, SMEM).
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from polaris_jax.errors import InputError
+from polaris_jax.planner.topology import Slice
+
+_POLL = 0.25  # seconds between looks at the dump folder
+_QUIET = 1.0  # seconds without growth after which the files are complete
+_ENDINGS = ("after_optimizations.txt", "buffer-assignment.txt", "live-range.txt", "memory-usage-report.txt")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Where the compiler's files lie, and what a full compile said.
+
+    Attributes:
+      peak: bytes of HBM at the peak, from a full compile; None where it was ended early or failed.
+      error: the compiler's own words, when it refused.
+    """
+
+    folder: Path
+    seconds: float
+    peak: int | None = None
+    error: str | None = None
+
+    def text(self, ending: str) -> str | None:
+        """The dump file of the train step with this ending, None where the compiler did not come so far."""
+        files = list(self.folder.glob(f"*jit_train_step*{ending}"))
+        return files[0].read_text(encoding="utf-8", errors="replace") if files else None
+
+
+def compiler_version() -> str | None:
+    """The version of libtpu, None where it is not installed."""
+    if importlib.util.find_spec("libtpu") is None:
+        return None
+    from importlib.metadata import version
+
+    return version("libtpu")
+
+
+def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False, options: dict | None = None,
+                 limit: float = 3600.0) -> Compiled:
+    """Compiles the train step of a config (``abstract.to_rows``) for a slice; its files go to ``folder``.
+
+    Args:
+      full: wait for code generation, minutes instead of a fraction of one.
+      options: more compiler options, e.g. ``{"xla_tpu_scoped_vmem_limit_kib": 65536}``.
+      limit: seconds after which the compiler is ended.
+
+    Raises:
+      InputError: the step refused the config.
+      RuntimeError: the process failed in another way; carries its last words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    request, result, log = folder / "request.json", folder / "result.json", folder / "log.txt"
+    request.write_text(json.dumps({"config": rows, "topology": slice_.topology_name, "options": options or {}}))
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16",
+        "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}
+    start = time.monotonic()
+    with log.open("w") as words:
+        process = subprocess.Popen([sys.executable, "-m", "polaris_jax.planner.compiler_process", str(request)],
+                                   stdout=words, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        try:
+            _wait(process, folder, full, start + limit)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    seconds = time.monotonic() - start
+    if not result.exists():
+        if _complete(folder):
+            return Compiled(folder, seconds)
+        if time.monotonic() > start + limit:
+            raise RuntimeError(f"the compiler was ended after {limit:.0f} s without a verdict")
+        raise RuntimeError("the compiler's process failed: " + log.read_text(errors="replace").strip()[-2000:])
+    said = json.loads(result.read_text())
+    if said.get("input_error"):
+        raise InputError(*said["input_error"])
+    return Compiled(folder, seconds, said.get("peak"), said.get("error"))
+
+
+def _wait(process: subprocess.Popen, folder: Path, full: bool, deadline: float) -> None:
+    """Until the process ends, or (not ``full``) the files of the verdict have stopped growing."""
+    sizes, quiet = None, 0.0
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(_POLL)
+        if full or not _complete(folder):
+            continue
+        now = {file.name: file.stat().st_size for file in folder.glob("*jit_train_step*")}
+        quiet = quiet + _POLL if now == sizes else 0.0
+        sizes = now
+        if quiet >= _QUIET:
+            return
+
+
+def _complete(folder: Path) -> bool:
+    return all(any(file.stat().st_size for file in folder.glob(f"*jit_train_step*{ending}")) for ending in _ENDINGS)

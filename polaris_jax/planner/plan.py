@@ -1,0 +1,116 @@
+"""``plan``: one config on one slice → a verdict, from the compiler where there is one, else from arithmetic."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from polaris_jax.errors import InputError
+from polaris_jax.models.config import ModelConfig
+from polaris_jax.planner import analytic, dump, hlo, roofline
+from polaris_jax.planner.abstract import from_rows, read_model, to_rows
+from polaris_jax.planner.compile import Compiled, compile_step, compiler_version
+from polaris_jax.planner.parts import Shapes, peak_parts, timeline
+from polaris_jax.planner.topology import Slice, find_slice, mesh_sizes
+from polaris_jax.planner.traffic import expected_collectives
+from polaris_jax.planner.verdict import GIB, Verdict, cache_key, read_cached, write_cached
+from polaris_jax.training.config import check_config
+
+
+def plan(config: ConfigDict, topology: str, *, full: bool = False, estimate: bool = False, cached: bool = True,
+         options: dict | None = None, keep: str | None = None) -> Verdict:
+    """What one optimizer step of ``config`` needs and takes on ``topology``.
+
+    Args:
+      config: as for training; neither the data nor the weights are read, only ``config.json`` at ``model.path``.
+      topology: a slice's name, ``v5p-16``.
+      full: compile to machine code, which also checks the limits of kernels; minutes.
+      estimate: arithmetic only, even where the compiler is installed.
+      cached: read the verdict from disk when this very step was judged before by this compiler.
+      options: compiler options. keep: a folder for the compiler's files.
+
+    Raises:
+      InputError: a config that cannot be laid out over the slice; one line with the smallest change.
+    """
+    slice_ = find_slice(topology)
+    config = from_rows(to_rows(config))
+    config.data.store = config.data.store or "unread"
+    check_config(config)
+    model = read_model(config.model.path)
+    config.mesh.update(mesh_sizes(config, slice_, model))
+    version = None if estimate else compiler_version()
+    source = "analytic" if version is None else "compiler-full" if full else "compiler"
+    key = cache_key(to_rows(config), repr(model), slice_.name, source, version, options or {})
+    if cached and keep is None and (known := read_cached(key)):
+        return known
+    if version is None:
+        verdict = _by_arithmetic(config, model, slice_)
+    else:
+        folder = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="polaris-plan-"))
+        try:
+            compiled = compile_step(to_rows(config), slice_, folder, full=full, options=options)
+            verdict = _by_compiler(config, model, slice_, compiled, source)
+        finally:
+            if keep is None:
+                shutil.rmtree(folder, ignore_errors=True)
+    write_cached(key, verdict)
+    return verdict
+
+
+def _by_arithmetic(config: ConfigDict, model: ModelConfig, slice_: Slice) -> Verdict:
+    sizes = dict(config.mesh)
+    needs = analytic.memory(config, model, sizes)
+    return _verdict(config, model, slice_, "analytic", needs.total, needs.host, needs.parts,
+                    expected_collectives(config, model, sizes))
+
+
+def _by_compiler(config: ConfigDict, model: ModelConfig, slice_: Slice, compiled: Compiled, source: str) -> Verdict:
+    report, program = compiled.text("memory-usage-report.txt"), compiled.text("after_optimizations.txt")
+    if report is None or program is None:
+        if compiled.error:
+            raise InputError("config", slice_.name, f"the compiler refused the step: {compiled.error[:400]}")
+        raise RuntimeError(f"the compiler left no memory report in {compiled.folder}")
+    spaces = dump.memory_spaces(report)
+    buffers = dump.temporaries(compiled.text("after_optimizations-buffer-assignment.txt") or "",
+                               compiled.text("live-range.txt") or "")
+    sizes, total = dict(config.mesh), compiled.peak or spaces["default"]
+    shapes, state = Shapes.of(config, model, sizes), analytic.state_bytes(config, model, sizes)
+    parts = {"parameters": state.parameters, "optimizer": state.optimizer, **peak_parts(buffers, shapes)}
+    parts["workspace"] = max(0, total - sum(parts.values()))
+    scheduled = hlo.read_program(program)
+    return _verdict(config, model, slice_, source, total, spaces.get("host", 0), parts, hlo.collectives(scheduled),
+                    runs=_forward_runs(hlo.kernel_runs(scheduled)), compiled=compiled,
+                    moments=timeline(buffers, shapes))
+
+
+def _forward_runs(kernels: dict[str, int]) -> float | None:
+    """Forward kernels per backward kernel: 1 when the backward pass finds attention saved, 2 when it runs it again."""
+    forward = sum(runs for name, runs in kernels.items() if "attention_forward" in name)
+    backward = sum(runs for name, runs in kernels.items() if "attention_backward" in name)
+    return forward / backward if backward else None
+
+
+def _verdict(config, model, slice_, source, total, host, parts, collectives, *, runs=None, compiled=None,
+             moments=()) -> Verdict:
+    chip, sizes = slice_.chip, dict(config.mesh)
+    per_chip = chip.devices_per_chip / GIB
+    time = roofline.estimate(config, model, slice_, sizes, collectives, offloaded=host)
+    error = compiled.error if compiled else None
+    memory_error = error is not None and "hbm" in error.lower()
+    price = chip.usd_per_chip_hour
+    tokens = config.data.batch_size * config.data.window
+    cost = None if price is None else {
+        "usd_per_hour": price * slice_.chips, "usd_per_step": price * slice_.chips * time.seconds / 3600,
+        "usd_per_million_tokens": price * slice_.chips * time.seconds / 3600 / tokens * 1e6}
+    return Verdict(
+        topology=slice_.name, layout=slice_.layout, chips=slice_.chips, mesh=sizes, window=config.data.window,
+        batch_size=config.data.batch_size, source=source,
+        fits=error is None and total <= chip.hbm_limit and host <= chip.host_bytes,
+        hbm_gib_per_chip=total * per_chip, hbm_limit_gib=chip.hbm_limit * per_chip, host_gib_per_chip=host * per_chip,
+        parts={name: size * per_chip for name, size in parts.items()} | {"offloaded": host * per_chip},
+        collectives=tuple(collectives), step_time_s=time.seconds, terms=time.terms, limiting_term=time.limiting_term,
+        mfu=time.mfu, tokens_per_s_per_chip=time.tokens_per_s_per_chip, cost=cost, attention_forward_runs=runs,
+        compile_s=compiled.seconds if compiled else None, error=None if memory_error else error,
+        timeline=tuple((moment, {name: size * per_chip for name, size in by_part.items()})
+                       for moment, by_part in moments))

@@ -1,0 +1,139 @@
+"""What does not fit: the smallest change that would, and the longest context that does.
+
+Candidates are judged by arithmetic, scaled so that it agrees with the verdict at hand; the one that is told has been
+planned again, by the compiler where there is one.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ml_collections import ConfigDict
+
+from polaris_jax.errors import InputError
+from polaris_jax.planner import analytic
+from polaris_jax.planner.abstract import from_rows, read_model, to_rows
+from polaris_jax.planner.plan import plan
+from polaris_jax.planner.topology import axis_sizes, find_slice, larger_slices, mesh_sizes
+from polaris_jax.planner.verdict import GIB, Verdict
+from polaris_jax.training.config import apply_overrides
+
+_TRIES = 3  # candidates planned for certain before giving up
+_STEP = 16384  # tokens: contexts are searched in multiples of it,
+_FINE = 64  # and to this part of their length
+
+
+def with_suggestion(config: ConfigDict, verdict: Verdict, **how) -> Verdict:
+    """The verdict, and where it does not fit the overrides that would make it."""
+    if verdict.fits:
+        return verdict
+    tried = 0
+    for overrides, topology in _candidates(config, verdict):
+        changed = _changed(config, overrides)
+        try:
+            if not _predicted(changed, topology, _scale(config, verdict)):
+                continue
+            tried += 1
+            if plan(changed, topology, **how).fits:
+                told = [f"--config.{text}" for text in overrides]
+                told += [f"--topology={topology}"] if topology != verdict.topology else []
+                return replace(verdict, suggestion=" ".join(told))
+        except InputError:
+            continue
+        if tried == _TRIES:
+            break
+    return verdict
+
+
+def largest_context(config: ConfigDict, topology: str, *, say: Callable[[str], None] = lambda line: None,
+                    **how) -> Verdict:
+    """The verdict of the longest window that fits, everything else as in ``config``, to one part in 64.
+
+    Raises:
+      InputError: not even the shortest fits.
+    """
+    step = math.lcm(_STEP, 2 * axis_sizes(config, find_slice(topology))["context"])
+    good, bad, scale = 0, None, 1.0
+    best = None
+    while bad is None or bad - good > max(step, good // _FINE):
+        window = _longest_predicted(config, topology, scale, step, good, bad)
+        verdict = plan(_changed(config, [f"data.window={window}"]), topology, **how)
+        say(f"{window:,} tokens: {verdict.hbm_gib_per_chip:.1f} of {verdict.hbm_limit_gib:.1f} GiB")
+        if verdict.fits:
+            good, best = window, verdict
+        else:
+            bad = window
+        scale = _scale(_changed(config, [f"data.window={window}"]), verdict)
+    if best is None:
+        raise InputError("--topology", topology, f"not even {step:,} tokens fit; choose a larger slice")
+    return best
+
+
+def _longest_predicted(config, topology, scale, step, good, bad) -> int:
+    """The longest window that arithmetic lets fit, strictly between what is known to fit and what is known not to."""
+    low, high = good // step, (bad or 1 << 28) // step
+    first = low
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _predicted(_changed(config, [f"data.window={middle * step}"]), topology, scale):
+            low = middle
+        else:
+            high = middle
+    return max(low, first + 1) * step
+
+
+def _changed(config: ConfigDict, overrides: list[str]) -> ConfigDict:
+    return apply_overrides(from_rows(to_rows(config)), overrides)
+
+
+def _needs(config: ConfigDict, topology: str) -> analytic.Memory:
+    slice_, model = find_slice(topology), read_model(config.model.path)
+    return analytic.memory(config, model, mesh_sizes(config, slice_, model))
+
+
+def _scale(config: ConfigDict, verdict: Verdict) -> float:
+    chip = find_slice(verdict.topology).chip
+    return verdict.hbm_gib_per_chip * GIB / chip.devices_per_chip / _needs(config, verdict.topology).total
+
+
+def _predicted(config: ConfigDict, topology: str, scale: float) -> bool:
+    chip, needs = find_slice(topology).chip, _needs(config, topology)
+    return needs.total * scale <= chip.hbm_limit and needs.host <= chip.host_bytes
+
+
+def _candidates(config: ConfigDict, verdict: Verdict) -> Iterator[tuple[list[str], str]]:
+    """Changes from the least to the greatest: what costs nothing, what costs time, what changes the numbers, then money
+    or length."""
+    here = verdict.topology
+    free = [text for text, open_ in (("model.mlp_chunk=2048", config.model.mlp_chunk == 0),
+                                     ("model.segments=8", config.model.segments < 8)) if open_]
+    slower = [text for text, open_ in (("model.remat=full", config.model.remat != "full"),
+                                       ("model.offload=True", not config.model.offload)) if open_]
+    coarser = [text for text, open_ in (("optim.state_dtype=bfloat16", config.optim.state_dtype != "bfloat16"),
+                                        ("optim.precision=bf16_stochastic", config.optim.precision == "fp32_master"))
+               if open_]
+    for change in (*free, *slower):
+        yield [change], here
+    if free:
+        yield free, here
+    for change in slower:
+        yield [*free, change], here
+    if slower:
+        yield [*free, *slower], here
+    for count in range(1, len(coarser) + 1):
+        yield coarser[:count], here
+        yield [*free, *slower, *coarser[:count]], here
+    for slice_ in larger_slices(find_slice(here)):
+        yield _widened(config, slice_.devices), slice_.name
+    window = config.data.window
+    while window >= 2 * _STEP:
+        window //= 2
+        yield [f"data.window={window}"], here
+
+
+def _widened(config: ConfigDict, devices: int) -> list[str]:
+    """The mesh for a larger slice: the context axis takes what is more, unless it does so by itself."""
+    if -1 in config.mesh.values():
+        return []
+    others = config.mesh.data * config.mesh.fsdp * config.mesh.tensor
+    return [f"mesh.context={devices // others}"]

@@ -1,0 +1,71 @@
+"""The traffic that the schedule of ``training`` writes down: what to expect where there is no compiled program to read.
+
+Bytes are counted as ``hlo.Collective`` counts them. Without the compiler's word, keys that travel are taken to hide
+behind attention, weights and their gradients behind matrix products, and everything else to make the device wait.
+"""
+
+from ml_collections import ConfigDict
+
+from polaris_jax.models.config import ModelConfig
+from polaris_jax.planner.analytic import state_bytes
+from polaris_jax.planner.hlo import Collective
+
+
+def expected_collectives(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> list[Collective]:
+    """Per device and step, most bytes first."""
+    rows = [*_context(config, model, sizes), *_weights(config, model, sizes)]
+    return sorted((row for row in rows if row.bytes), key=lambda row: -row.bytes)
+
+
+def context_group(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> int:
+    """Neighbouring shards that exchange heads: 1 but for ``two_level``."""
+    if config.model.context_method != "two_level":
+        return 1
+    heads, context = model.num_kv_heads // sizes["tensor"], sizes["context"]
+    return config.model.context_group or max(n for n in range(1, heads + 1) if heads % n == 0 and context % n == 0)
+
+
+def _context(config, model, sizes) -> list[Collective]:
+    """Keys, values and their gradients, and the exchange of heads."""
+    context, group = sizes["context"], context_group(config, model, sizes)
+    if context == 1:
+        return []
+    tokens = config.data.batch_size // (sizes["data"] * sizes["fsdp"]) * (config.data.window // context)
+    heads = tokens * model.num_heads // sizes["tensor"] * model.head_dim * 2  # bytes of queries, bfloat16
+    keys = 2 * tokens * model.num_kv_heads // sizes["tensor"] * model.head_dim * 2  # keys and values
+    layers = sum(kind != "linear_attention" for kind in model.layer_types)
+    again = 1 if config.model.remat == "full" else 0  # the ring runs once more in the backward pass
+
+    def row(kind, where, times, size, cover):
+        return Collective(kind, f"{where}, in a loop", layers * times, layers * size, cover != "nothing", cover)
+
+    if config.model.context_method == "all_gather":
+        return [row("all-gather", "forward", 1, context * keys, "matmul"),
+                row("all-gather", "backward", 1 + again, (1 + again) * context * keys, "matmul"),
+                row("reduce-scatter", "backward", 1, 2 * context * keys, "matmul")]
+    hops = context // group - 1
+    # Gradients of keys are float32 and go one hop more than keys, the last of which nothing covers.
+    rows = [row("collective-permute", "forward", hops, hops * keys, "attention"),
+            row("collective-permute", "backward", (2 + again) * hops, (3 + again) * hops * keys, "attention"),
+            row("collective-permute", "backward", min(hops, 1), min(hops, 1) * 2 * keys, "nothing")]
+    if group > 1:
+        exchange = 2 * heads + keys  # queries and output, keys and values
+        rows += [row("all-to-all", "forward", 4, exchange, "nothing"),
+                 row("all-to-all", "backward", 8, (1 + again) * exchange + exchange, "nothing")]
+    return rows
+
+
+def _weights(config, model, sizes) -> list[Collective]:
+    """Whole weights for every layer and pass, gradients back to their shards, matrices to their owners in Muon."""
+    state, spread = state_bytes(config, model, sizes), sizes["fsdp"] * sizes["context"]
+    parts = config.train.microbatches
+    rows = []
+    if spread > 1:
+        whole, times = state.layers * spread * parts, 7 * model.num_layers * parts
+        rows += [Collective("all-gather", "forward, in a loop", times, whole, True, "matmul"),
+                 Collective("all-gather", "backward, in a loop", times, whole, True, "matmul"),
+                 Collective("reduce-scatter", "backward, in a loop", times, whole, True, "matmul"),
+                 Collective("all-to-all", "optimizer, once", 6, 2 * state.layers, False, "nothing")]
+    if sizes["data"] > 1:
+        rows.append(Collective("all-reduce", "backward, once", 7, state.gradients, False, "nothing"))
+    return rows

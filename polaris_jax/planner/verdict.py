@@ -1,0 +1,106 @@
+"""What the planner says about one config on one slice: a frozen record, its JSON, and its place on disk."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polaris_jax
+from polaris_jax.planner.hlo import Collective
+
+GIB = 1 << 30
+_CODE = ("ops", "sharding", "optim", "models", "training", "planner")  # rooms that decide what is compiled or said
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One step of one config on one slice.
+
+    Attributes:
+      fits: into the HBM of every chip (and, where layers are offloaded, into host memory).
+      source: "compiler" (to buffer assignment), "compiler-full" (to machine code: kernels' own limits hold too), or
+        "analytic" (arithmetic; libtpu is not installed).
+      hbm_gib_per_chip, hbm_limit_gib, host_gib_per_chip, parts: GiB per chip; ``parts`` sum to the HBM, except
+        ``offloaded``, which lies on the host.
+      collectives: per device and step.
+      attention_forward_runs: how often attention's forward kernel runs for each time it must; None if not compiled.
+      timeline: ``(moment in the schedule, GiB by part)`` samples of the temporaries, for the picture.
+      suggestion: overrides that make it fit, the smallest change found; None when it fits.
+    """
+
+    topology: str
+    layout: str
+    chips: int
+    mesh: dict[str, int]
+    window: int
+    batch_size: int
+    source: str
+    fits: bool
+    hbm_gib_per_chip: float
+    hbm_limit_gib: float
+    host_gib_per_chip: float
+    parts: dict[str, float]
+    collectives: tuple[Collective, ...]
+    step_time_s: float
+    terms: dict[str, float]
+    limiting_term: str
+    mfu: float
+    tokens_per_s_per_chip: float
+    cost: dict[str, float] | None
+    attention_forward_runs: float | None = None
+    compile_s: float | None = None
+    error: str | None = None
+    suggestion: str | None = None
+    timeline: tuple[tuple[int, dict[str, float]], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Verdict":
+        return cls(**record | {"collectives": tuple(Collective(**row) for row in record["collectives"]),
+                               "timeline": tuple((moment, parts) for moment, parts in record["timeline"])})
+
+
+def cache_folder() -> Path:
+    """``$POLARIS_PLAN_CACHE``, else below the user's cache folder."""
+    chosen = os.environ.get("POLARIS_PLAN_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "polaris_jax" / "plan"
+
+
+@lru_cache
+def code_version() -> str:
+    """A digest of the source of every room that shapes the compiled step."""
+    digest = hashlib.sha256()
+    root = Path(polaris_jax.__file__).parent
+    for room in _CODE:
+        for file in sorted((root / room).rglob("*.py")):
+            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_key(rows: dict[str, Any], model: str, topology: str, source: str, compiler: str | None, options: dict) -> str:
+    """Of everything a verdict depends on; where model and data lie is not part of it."""
+    rows = {name: value for name, value in rows.items() if name not in ("model.path", "data.store")}
+    facts = [rows, model, topology, source, compiler, options, code_version()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read_cached(key: str) -> Verdict | None:
+    file = cache_folder() / f"{key}.json"
+    try:
+        return Verdict.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):  # absent, or torn by an older version: computed again
+        return None
+
+
+def write_cached(key: str, verdict: Verdict) -> None:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{key}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(verdict.to_json()), encoding="utf-8")
+    temporary.replace(folder / f"{key}.json")
