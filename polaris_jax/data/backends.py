@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import sentencepiece
 import tokenizers
-from sentencepiece import sentencepiece_model_pb2
 
 from polaris_jax.errors import InputError
 
 SPACE_MARK = "\u2581"  # how SentencePiece-style vocabularies write a space
+# ``normalizer_spec { add_dummy_prefix: false remove_extra_whitespaces: false }`` in wire format. Messages that
+# follow one another are merged, so appending it to a model switches both off; the generated Python classes are not
+# used because the protobuf runtime they ask for is newer than the one Apache Beam allows.
+_PLAIN_NORMALISER = bytes((3 << 3 | 2, 4, 3 << 3, 0, 4 << 3, 0))
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,8 @@ def read_huggingface(content: bytes, config: bytes | None, source: str) -> Backe
 
 def read_sentencepiece(content: bytes, source: str) -> Backend:
     """Reads a SentencePiece ``.model``; its dummy prefix and whitespace squeezing are switched off."""
-    model = sentencepiece_model_pb2.ModelProto()
     try:
-        model.ParseFromString(content)
-        model.normalizer_spec.add_dummy_prefix = False
-        model.normalizer_spec.remove_extra_whitespaces = False
-        engine = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+        engine = sentencepiece.SentencePieceProcessor(model_proto=content + _PLAIN_NORMALISER)
     except Exception as error:
         raise InputError("tokenizer", source, f"not a readable SentencePiece model ({error})") from error
     pieces = [engine.id_to_piece(number) for number in range(engine.get_piece_size())]
