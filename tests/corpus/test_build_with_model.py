@@ -1,0 +1,176 @@
+"""A build whose plans a model writes: nothing is asked twice, gaps keep a book out until they are filled, budgets hold.
+
+The server here speaks the OpenAI protocol and answers every question with a value of the schema it was given.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from corpus_library import OPTIONS, contents
+
+from polaris_jax.cli import main
+from polaris_jax.corpus import build_library, find_novels
+from polaris_jax.errors import InputError
+from polaris_jax.llm import ClientSpec
+from polaris_jax.scaffold import AnnotatorSpec
+
+WORDS = ("quiet", "narrow", "patient", "sudden", "broken", "distant", "honest", "careful", "lonely", "bitter", "gentle")
+
+
+def value(schema: dict, name: str, seed: int, question: str):
+    """Something that satisfies the schema and differs with the seed."""
+    word = WORDS[seed % len(WORDS)]
+    match schema["type"]:
+        case "object":
+            parts = enumerate(schema["properties"].items())
+            return {key: value(part, key, seed + 7 * number, question) for number, (key, part) in parts}
+        case "array":
+            count = max(1, schema.get("minItems", 1))
+            if schema["items"]["type"] == "integer":
+                return list(range(schema["items"]["minimum"], schema["items"]["minimum"] + count))
+            return [value(schema["items"], name, seed + 3 * number, question) for number in range(count)]
+        case "integer":
+            return 40
+    if name in ("highlight", "archetype"):
+        return " ".join([f"It is a {word} story about people who choose {word} ways."] * 8)
+    if name in ("name", "title", "focuses", "tags", "perspective"):
+        return f"a {word} matter {seed % 997}"
+    if name == "prompt":
+        return " ".join(["please"] * int(re.search(r"(\d+) to \d+ words", question).group(1)))
+    return f"somebody makes a {word} choice numbered {seed % 9973} here."
+
+
+class Model(ThreadingHTTPServer):
+    """``broken`` says which calls (counted from 0) are answered with a server error."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.calls, self.broken, self.lock = 0, lambda number: False, threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        with self.server.lock:
+            number = self.server.calls
+            self.server.calls += 1
+        if self.server.broken(number):
+            return self.answer(500, {"error": {"message": "broken"}})
+        asked = json.loads(body)
+        schema = asked["response_format"]["json_schema"]["schema"]
+        seed = int(hashlib.sha256(body).hexdigest()[:6], 16)
+        said = json.dumps(value(schema, "", seed, asked["messages"][-1]["content"]))
+        return self.answer(200, {
+            "id": "x", "object": "chat.completion", "created": 0, "model": "toy",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
+            "usage": {"prompt_tokens": 2000, "completion_tokens": 500, "total_tokens": 2500},
+        })  # fmt: skip
+
+    def answer(self, status, content):
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        """Quiet."""
+
+
+@pytest.fixture
+def model():
+    pytest.importorskip("openai", reason="pip install polaris-jax[llm] to run this")
+    server = Model()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def annotator(model, cache, **more) -> AnnotatorSpec:
+    address = f"http://127.0.0.1:{model.server_address[1]}/v1"
+    client = ClientSpec("openai", "toy", base_url=address, cache=str(cache), attempts=1, backoff=0.0, **more)
+    return AnnotatorSpec("llm", client, samples=1)
+
+
+@pytest.fixture
+def build(library, tokenizer, tmp_path, model):
+    def build(out="store", **client):
+        novels = find_novels([library / "the-weir.txt", library / "low-water.txt"])
+        options = replace(OPTIONS, per_book=1, window=6_000)
+        spec = annotator(model, tmp_path / "replies", **client)
+        return build_library(novels, tmp_path / out, tokenizer, options, spec)
+
+    return build
+
+
+def test_every_question_is_asked_once(build, model, tmp_path):
+    first = build()
+    asked = model.calls
+    assert first.run["ledger"]["calls"] == asked > 20
+    assert first.run["ledger"]["prompt_tokens"] == 2000 * asked
+    assert first.report["annotator"]["name"] == "openai/toy"
+    assert sum(first.report["fallback"].values()) <= 0.05 * sum(first.report["fields"].values())
+    again = build()
+    assert model.calls == asked
+    assert (again.run["planned_now"], again.run["ledger"]) == (0, {})
+    before = contents(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store.work")  # only the model's replies are left
+    replayed = build()
+    assert model.calls == asked
+    assert replayed.run["planned_now"] == 2
+    assert replayed.run["ledger"]["calls"] == 0
+    assert contents(tmp_path / "store") == before
+
+
+def test_a_book_with_too_many_gaps_stays_out_until_they_are_filled(build, model):
+    model.broken = lambda number: number % 4 == 0
+    with pytest.raises(InputError, match="Gate V11"):
+        build()
+    asked = model.calls
+    model.broken = lambda number: False
+    mended = build()
+    assert all(row["accepted"] for row in mended.report["books"])
+    assert 0 < model.calls - asked < asked
+
+
+def test_a_spent_budget_stops_before_the_call_and_a_larger_one_goes_on(build, model, tmp_path):
+    with pytest.raises(InputError, match="budget"):
+        build(budget_tokens=40_000)
+    asked = model.calls
+    assert asked > 0
+    assert not (tmp_path / "store").exists()
+    finished = build()
+    assert not finished.run["unfinished"]
+    total = model.calls
+    model.calls = 0
+    build("elsewhere")  # the replies are all there
+    assert model.calls == 0
+    assert total > asked
+
+
+def test_from_the_command_line(library, tokenizer_folder, tmp_path, model, capsys):
+    command = [
+        "build", "--books", str(library / "the-weir.txt"), f"--tokenizer={tokenizer_folder}",
+        f"--out={tmp_path / 'store'}", "--runner=local", "--window=6000",
+        "--min-words=500", "--per-book=1", "--annotator=openai", "--model=toy",
+        f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1", "--samples=1", "--json",
+    ]  # fmt: skip
+    assert main(command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["run"]["ledger"]["calls"] == model.calls > 0
+    assert (tmp_path / "store.work" / "replies").is_dir()
+    page = (tmp_path / "store.work" / "build_report.html").read_text(encoding="utf-8")
+    assert "openai/toy" in page
+    assert "What the model cost" in page
