@@ -1,4 +1,4 @@
-"""Ministral 3 14B on series and long novels: full-parameter SFT at 1,048,576 tokens.
+r"""Ministral 3 14B on series and long novels: full-parameter SFT at 1,048,576 tokens.
 
 Hardware: one v5p-128 slice (64 chips), one row over all of them (context 64). `polaris plan` says what it takes:
 
@@ -6,7 +6,8 @@ Hardware: one v5p-128 slice (64 chips), one row over all of them (context 64). `
 
 The smallest slice that holds such a row is v5p-16 (8 chips), with attention run a second time in the backward pass:
 
-    polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-16 --config.model.remat=full
+    polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-16 --config.model.remat=full \
+        --config.model.context_method=ring --config.model.overlap=reductions
 
 Time and memory: benchmarks/RESULTS.md ("Plans"). Expected result: as for configs/ministral3_14b_books_262k.py,
 continued from its checkpoint; no run of this size has been made with this repository.
@@ -28,6 +29,7 @@ def get_config():
     config.model.attention_block = 1024
     config.model.segments = 8
     config.model.mlp_chunk = 2048
+    config.model.context_method = "two_level"  # eight neighbours exchange heads: a sixth of a ring's traffic
     config.mesh.update({"context": -1})
     config.data.window = 1_048_576
     config.data.batch_size = 1

@@ -1,4 +1,4 @@
-"""Ministral 3 14B on whole books: full-parameter SFT at 262,144 tokens, the recipe of the paper (batch 24, here 32).
+r"""Ministral 3 14B on whole books: full-parameter SFT at 262,144 tokens, the recipe of the paper (batch 24, here 32).
 
 Hardware: one v6e-256 slice (256 chips), mesh context 8 × fsdp 32: 32 rows per step. `polaris plan` says what it takes:
 

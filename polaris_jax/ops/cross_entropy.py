@@ -78,6 +78,8 @@ def _logits(axis, vocab_size, x, kernel):
     V = kernel.shape[1]
     first = 0 if axis is None else jax.lax.axis_index(axis) * V
     logits = jnp.dot(x, kernel, preferred_element_type=jnp.float32)
+    if axis is None and vocab_size == V:
+        return logits, first
     return jnp.where(first + jnp.arange(V) < vocab_size, logits, -jnp.inf), first
 
 
@@ -99,30 +101,44 @@ def _chunks_forward(axis, vocab_size, hidden, kernel, targets):
         if axis is not None:
             total, chosen = jax.lax.psum((total, chosen), axis)
         lse = top + jnp.log(total)
-        return None, (lse - chosen, lse)
+        return logits, (lse - chosen, lse)
 
-    _, (nll, lse) = jax.lax.scan(one, None, (hidden, targets))
-    return (nll, lse), (hidden, kernel, targets, lse)
+    if hidden.shape[0] == 1:
+        # A single buffer of logits is what this op may hold at a time: the backward pass need not compute it again.
+        logits, (nll, lse) = one(None, (hidden[0], targets[0]))
+        nll, lse = nll[None], lse[None]
+    else:
+        logits, (nll, lse) = jax.lax.scan(lambda _, inputs: (None, one(_, inputs)[1]), None, (hidden, targets))
+    return (nll, lse), (hidden, kernel, targets, lse, logits)
 
 
 def _chunks_backward(axis, vocab_size, saved, cotangents):
-    hidden, kernel, targets, lse = saved
+    hidden, kernel, targets, lse, kept = saved
     if axis is not None:
         # The outputs are replicated over ``tensor``: shard_map hands each shard an equal part of their cotangent.
         cotangents = jax.lax.psum(cotangents, axis)
 
-    def one(dkernel, inputs):
+    def gradients(inputs):
         x, target, lse, dnll, dlse = inputs
-        logits, first = _logits(axis, vocab_size, x, kernel)
+        first = 0 if axis is None else jax.lax.axis_index(axis) * kernel.shape[1]
+        logits = _logits(axis, vocab_size, x, kernel)[0] if kept is None else kept
         probabilities = jnp.exp(logits - lse[:, None])
         chosen = (first + jnp.arange(logits.shape[1])) == target[:, None]
         dlogits = probabilities * (dnll + dlse)[:, None] - jnp.where(chosen, dnll[:, None], 0.0)
         dlogits = dlogits.astype(x.dtype)
         dx = jnp.dot(dlogits, kernel.T, preferred_element_type=jnp.float32)
-        dkernel += jnp.dot(x.T, dlogits, preferred_element_type=jnp.float32)
-        return dkernel, dx.astype(x.dtype)
+        return jnp.dot(x.T, dlogits, preferred_element_type=jnp.float32), dx.astype(x.dtype)
 
-    dkernel, dhidden = jax.lax.scan(one, jnp.zeros(kernel.shape, jnp.float32), (hidden, targets, lse, *cotangents))
+    def add(total, inputs):
+        dkernel, dx = gradients(inputs)
+        return total + dkernel, dx
+
+    rows = (hidden, targets, lse, *cotangents)
+    if kept is None:
+        dkernel, dhidden = jax.lax.scan(add, jnp.zeros(kernel.shape, jnp.float32), rows)
+    else:
+        dkernel, dhidden = gradients([x[0] for x in rows])
+        dhidden = dhidden[None]
     # shard_map sums the gradient of an input over every mesh axis it is replicated on: ``hidden`` over ``tensor``,
     # ``kernel`` over the token axes. That sum is exactly the one these local gradients still lack.
     return dhidden, dkernel.astype(kernel.dtype), None

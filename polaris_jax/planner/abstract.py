@@ -42,7 +42,7 @@ def lower_step(config: ConfigDict, devices) -> jax.stages.Lowered:
     dtype = stored_dtype(config.optim.precision)
     schedule = make_schedule(config.optim.schedule, config.optim.learning_rate, config.train.steps,
                              config.optim.warmup)
-    optimizer, _ = loop._optimizer(config, model, mesh, schedule, dtype)
+    optimizer, _ = loop.optimizer_of(config, model, mesh, schedule, dtype)
     state = abstract_state(model, optimizer, mesh, dtype)
     rows = NamedSharding(mesh, P(("data", "fsdp"), "context"))
     shape = (config.data.batch_size, config.data.window)

@@ -19,6 +19,7 @@ from polaris_jax.optim.groups import DEFAULT_RULES
 from polaris_jax.sharding import weight_spec
 
 _HEAP = 1.02  # the compiler's heap over the sum of what is alive: holes between buffers
+_EARLY = 1.15  # of the layers' gradients: what overlapping everything holds ahead of its time
 PARTS = ("parameters", "optimizer", "gradients", "saved_activations", "workspace")
 
 
@@ -105,15 +106,17 @@ def memory(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> Mem
     host = model.num_layers * save.offloadable if config.model.offload else 0
     staged = 3 * save.offloadable if config.model.offload else 0
     parts_sum = state.gradients * 2 if config.train.microbatches > 1 else 0  # float32 sums of bfloat16 gradients
-    fixed = state.working_copy + batch + parts_sum + staged
+    # With every collective beside computation, the compiler sets the results of Newton-Schulz aside from the start.
+    early = _EARLY * state.layers if config.model.overlap == "all" else 0
+    fixed = state.working_copy + batch + parts_sum + staged + early
     head = _head(model, sizes)
     layer = _layer_backward(config, model, sizes, tokens)
     phases = {  # (gradients alive, saved activations alive, workspace)
         "head": (0, on_device, head.kernel + head.gradient + 2 * tokens * model.hidden_size * 2
                  + 3 * min(config.loss.chunk, tokens) * head.columns * 4),
-        "backward of the last layers": (state.layers / runs, on_device, layer + head.gradient),
-        "backward of the first layers": (state.gradients, on_device / runs, layer + head.gradient),
-        "optimizer": (0.75 * state.gradients, 0, 2 * state.largest),
+        "backward of the last layers": (state.layers / runs + head.shard, on_device, layer),
+        "backward of the first layers": (state.gradients, on_device / runs, layer),
+        "optimizer": (0.75 * state.gradients, 0, 2 * state.largest - early),
     }
     phase, (gradients, saved, workspace) = max(phases.items(), key=lambda item: sum(item[1]))
     temporary = (gradients + saved + workspace + fixed) * _HEAP
@@ -144,16 +147,18 @@ def _saved_per_layer(config, model, sizes, tokens) -> _Saved:
 
 @dataclass(frozen=True)
 class _Head:
+    """The gathered output matrix in bfloat16, the float32 sum of its gradient, and what one device keeps of that."""
+
     columns: int
     kernel: int
     gradient: int
+    shard: int
 
 
 def _head(model, sizes) -> _Head:
-    """The gathered output matrix in bfloat16 and the float32 sum of its gradient."""
     columns = model.rows // sizes["tensor"]
     numbers = model.hidden_size * columns
-    return _Head(columns, numbers * 2, numbers * 4)
+    return _Head(columns, numbers * 2, numbers * 4, numbers * 2 // (sizes["fsdp"] * sizes["context"]))
 
 
 def _layer_backward(config, model, sizes, tokens) -> float:
@@ -172,8 +177,8 @@ def _layer_backward(config, model, sizes, tokens) -> float:
     else:  # keys here and coming; their float32 gradients added up, made now, and on their way
         travelling = pairs * (2 * 2 + 3 * 4)
     mixing = tokens * heads * 4 + travelling
-    # Sums over pieces of the row are float32; a row in one piece leaves bfloat16 gradients.
-    feed_gradients = feed * (4 if chunk < tokens else 2)
-    attention = residual + held + mixing + feed_gradients + weights
-    pieces = residual * 2 + held + feed * 2 + feed_gradients + weights + chunk * inner * 2 * 6
+    attention = residual + held + mixing + feed * 2 + weights
+    # While pieces of the row are added up their sum is float32, beside the gathered weights.
+    sums = feed * (4 if chunk < tokens else 2)
+    pieces = residual * 2 + held + feed * 2 + sums + weights + chunk * inner * 2 * 6
     return max(attention, pieces)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+_MOVES = ("fusion", "copy", "reduce", "scatter", "sort", "dynamic-update-slice", "transpose")
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
           "s64": 8, "u64": 8, "f8e4m3fn": 1, "f8e5m2": 1}
@@ -200,7 +201,7 @@ def _work(program: Program, schedule: list[Instruction]) -> str:
             best = "loop"
         elif best != "loop" and any(inner.opcode in ("convolution", "dot") for inner in inside):
             best = "matmul"
-        elif best == "nothing" and instruction.opcode in ("fusion", "copy", "reduce", "scatter", "sort"):
+        elif best == "nothing" and instruction.opcode in _MOVES:
             best = "other"
     return best
 

@@ -107,7 +107,8 @@ def _candidates(config: ConfigDict, verdict: Verdict) -> Iterator[tuple[list[str
     here = verdict.topology
     free = [text for text, open_ in (("model.mlp_chunk=2048", config.model.mlp_chunk == 0),
                                      ("model.segments=8", config.model.segments < 8)) if open_]
-    slower = [text for text, open_ in (("model.remat=full", config.model.remat != "full"),
+    slower = [text for text, open_ in (("model.overlap=reductions", config.model.overlap == "all"),
+                                       ("model.remat=full", config.model.remat != "full"),
                                        ("model.offload=True", not config.model.offload)) if open_]
     coarser = [text for text, open_ in (("optim.state_dtype=bfloat16", config.optim.state_dtype != "bfloat16"),
                                         ("optim.precision=bf16_stochastic", config.optim.precision == "fp32_master"))

@@ -1,7 +1,7 @@
 """The traffic that the schedule of ``training`` writes down: what to expect where there is no compiled program to read.
 
 Bytes are counted as ``hlo.Collective`` counts them. Without the compiler's word, keys that travel are taken to hide
-behind attention, weights and their gradients behind matrix products, and everything else to make the device wait.
+behind attention, what ``config.model.overlap`` names behind matrix products, and the rest to make the device wait.
 """
 
 from ml_collections import ConfigDict
@@ -59,13 +59,18 @@ def _weights(config, model, sizes) -> list[Collective]:
     """Whole weights for every layer and pass, gradients back to their shards, matrices to their owners in Muon."""
     state, spread = state_bytes(config, model, sizes), sizes["fsdp"] * sizes["context"]
     parts = config.train.microbatches
+    every, reductions = config.model.overlap == "all", config.model.overlap != "none"
+
+    def row(kind, where, times, size, hidden):
+        return Collective(kind, where, times, size, hidden, "matmul" if hidden else "nothing")
+
     rows = []
     if spread > 1:
         whole, times = state.layers * spread * parts, 7 * model.num_layers * parts
-        rows += [Collective("all-gather", "forward, in a loop", times, whole, True, "matmul"),
-                 Collective("all-gather", "backward, in a loop", times, whole, True, "matmul"),
-                 Collective("reduce-scatter", "backward, in a loop", times, whole, True, "matmul"),
-                 Collective("all-to-all", "optimizer, once", 6, 2 * state.layers, False, "nothing")]
+        rows += [row("all-gather", "forward, in a loop", times, whole, every),
+                 row("all-gather", "backward, in a loop", times, whole, every),
+                 row("reduce-scatter", "backward, in a loop", times, whole, reductions),
+                 row("all-to-all", "optimizer, once", 6, 2 * state.layers, False)]
     if sizes["data"] > 1:
-        rows.append(Collective("all-reduce", "backward, once", 7, state.gradients, False, "nothing"))
+        rows.append(row("all-reduce", "backward, once", 7, state.gradients, False))
     return rows

@@ -68,7 +68,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
     dtype = stored_dtype(config.optim.precision)
     schedule = make_schedule(config.optim.schedule, config.optim.learning_rate, config.train.steps,
                              config.optim.warmup)
-    optimizer, labels = _optimizer(config, model, mesh, schedule, dtype)
+    optimizer, labels = optimizer_of(config, model, mesh, schedule, dtype)
     abstract = abstract_state(model, optimizer, mesh, dtype)
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints, asynchronous=config.train.async_checkpoints)
     start = checkpoints.latest or 0
@@ -125,7 +125,8 @@ def _open_data(config: ConfigDict, mesh) -> Batches:
     return Batches(store, plan, batch_size=config.data.batch_size, seed=config.seed, shards=mesh.shape["context"])
 
 
-def _optimizer(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):
+def optimizer_of(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):
+    """``(optimizer, labels)`` of a run: the config's groups before the built-in ones, dealt over the mesh."""
     optim = config.optim
     rules = (*(GroupRule(*pair) for pair in optim.groups), *DEFAULT_RULES)
     labels = label_params(abstract_params(model, dtype), rules)

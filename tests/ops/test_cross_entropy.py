@@ -32,12 +32,13 @@ def loss_and_gradients(fn, hidden, kernel, targets, weights, **options):
 @pytest.mark.parametrize("mesh_shape", [None, {"context": 4, "data": 2}, {"tensor": 4, "context": 2}, {"fsdp": 2,
                                         "context": 2, "tensor": 2}], ids=str)
 @pytest.mark.parametrize("vocab_size", [V, V - 3])
-def test_equals_full_logits(mesh_shape, vocab_size):
+@pytest.mark.parametrize("chunk", [5, 10_000])
+def test_equals_full_logits(mesh_shape, vocab_size, chunk):
     arguments = setup()
     expected = loss_and_gradients(reference_cross_entropy, *arguments, vocab_size=vocab_size)
     mesh = None if mesh_shape is None else make_mesh(mesh_shape)
     got = jax.jit(lambda *a: loss_and_gradients(
-        linear_cross_entropy, *a, mesh=mesh, chunk=5, vocab_size=vocab_size))(*arguments)
+        linear_cross_entropy, *a, mesh=mesh, chunk=chunk, vocab_size=vocab_size))(*arguments)
     for name, want, have in zip(("loss", "nll", "dhidden", "dkernel"), expected, got, strict=True):
         np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5, err_msg=name)
 
