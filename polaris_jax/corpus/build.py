@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from polaris_jax.corpus import shard, storage
@@ -112,16 +112,20 @@ def _watch(work: str, novels: int, progress: Progress | None) -> Iterator[None]:
     done = threading.Event()
     surveys = storage.names(storage.join(work, "surveys"))
 
-    def look() -> None:
-        while not done.wait(_POLL[storage.is_remote(work)]):
-            plan = storage.read_json(storage.join(work, "plan.json"))
-            if plan is None:
-                read = len(storage.names(storage.join(work, "surveys")) - surveys)
-                progress("reading", min(read, novels), novels)
-                continue
+    def tell() -> None:
+        plan = storage.read_json(storage.join(work, "plan.json"))
+        if plan is None:
+            read = len(storage.names(storage.join(work, "surveys")) - surveys)
+            progress("reading", min(read, novels), novels)
+        else:
             books = set(plan["books"])
             finished = {name.removesuffix(".json") for name in storage.names(storage.join(work, "books"))}
             progress("planning", len(books & finished), len(books))
+
+    def look() -> None:
+        while not done.wait(_POLL[storage.is_remote(work)]):
+            with suppress(InputError):  # a bucket that is out of reach for a moment
+                tell()
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

@@ -37,7 +37,7 @@ def open_pipeline(job: Job, addresses: Sequence[str], runner: str, options: Sequ
     Raises:
       InputError: an option or runner that Beam does not know, or addresses that the workers cannot reach.
     """
-    pipeline_options = _options(job, runner, options)
+    pipeline_options = _options(job, runner, options, len(addresses))
     if runner in _FAR:
         for name, address in (("--books", addresses[0]), ("--out", job.out), ("--work", job.work)):
             if not storage.is_remote(address):
@@ -61,16 +61,16 @@ def open_pipeline(job: Job, addresses: Sequence[str], runner: str, options: Sequ
     return pipeline
 
 
-def _options(job: Job, runner: str, given: Sequence[str]) -> PipelineOptions:
+def _options(job: Job, runner: str, given: Sequence[str], novels: int) -> PipelineOptions:
     """Beam's options, with what makes the local runners work out of the box."""
     defaults = []
     named = {option.split("=", 1)[0] for option in given}
     if runner in _DIRECT and "--direct_num_workers" not in named and "--direct_running_mode" not in named:
         # A model is waited for and has one budget: threads of one process. Offline planning needs the cores.
-        if job.annotator.client is None:
-            defaults = [f"--direct_num_workers={os.cpu_count() or 1}", "--direct_running_mode=multi_processing"]
-        else:
-            defaults = ["--direct_num_workers=4", "--direct_running_mode=multi_threading"]
+        offline = job.annotator.client is None
+        workers = min(os.cpu_count() or 1 if offline else 4, novels)
+        mode = "in_memory" if workers == 1 else "multi_processing" if offline else "multi_threading"
+        defaults = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
     if runner not in _DIRECT:
         defaults.append(f"--runner={runner}")
     if runner == "PortableRunner" and "--job_endpoint" not in named:

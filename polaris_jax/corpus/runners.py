@@ -51,12 +51,12 @@ def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) ->
 
 def _in_processes(job: Job, addresses: Sequence[str], workers: int) -> None:
     # Spawned, not forked: a forked child would inherit the locks of TensorStore's threads.
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         _steps(job, addresses, pool.map)
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # it would finish its book first
+        for process in set(multiprocessing.active_children()) - others:  # it would finish its book first
             process.terminate()
         raise
     finally:
