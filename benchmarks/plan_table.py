@@ -51,7 +51,7 @@ ROWS = (
     Row("8-262k-saved", "v5p-16", 256 * K, SAVE),
     Row("8-262k-float32", "v5p-16", 256 * K, (*AGAIN, "optim.precision=fp32_master"), "46.6", hbm=38),
     Row("8-1m", "v5p-16", M, AGAIN, "91.2", hbm=75),
-    Row("8-2m-offload", "v5p-16", 2 * M, (*AGAIN, "model.offload=True"), "82.0 + 107.4 host", hbm=62, host=108),
+    Row("8-2m-offload", "v5p-16", 2 * M, (*AGAIN, "model.offload=True", "model.segments=1"), "82.0 + 107.4 host", hbm=62, host=108),
     Row("64-262k", "v5p-128", 256 * K, (*SAVE, "mesh.context=16", "mesh.fsdp=4", "data.batch_size=4"),
         "19.2 (AdamW)", mfu=0.45),
     Row("64-1m", "v5p-128", M, SAVE, "15.3 (857 GB permuted)",

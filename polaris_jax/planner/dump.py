@@ -31,8 +31,14 @@ class Buffer:
 
 
 def memory_spaces(report: str) -> dict[str, int]:
-    """Bytes by memory space: ``default`` is HBM, arguments included; ``host`` is host memory."""
-    return {name: int(size) for name, size in _SPACE.findall(report)}
+    """Bytes by memory space: ``default`` is HBM, arguments included; ``host`` is host memory.
+
+    The report calls host memory ``cmem`` (a memory that only TPU v4 has) where no SparseCore is in use.
+    """
+    spaces = {name: int(size) for name, size in _SPACE.findall(report)}
+    if "cmem" in spaces:
+        spaces["host"] = spaces.get("host", 0) + spaces.pop("cmem")
+    return spaces
 
 
 def temporaries(assignment: str, live_range: str) -> list[Buffer]:
