@@ -37,6 +37,7 @@ def default_config() -> ConfigDict:
     config.mesh = ConfigDict({"data": 1, "fsdp": 1, "context": -1, "tensor": 1})  # -1: what is left
     config.data = ConfigDict({
         "store": "",                   # token store, local or gs://
+        "split": "train",              # train | validation | test: the authors to learn from ("" = all)
         "window": 8192,                # tokens per row
         "batch_size": 1,               # rows per optimizer step, over the whole mesh
         "overlong": "error",           # error | drop: trajectories longer than the window

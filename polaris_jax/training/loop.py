@@ -118,11 +118,27 @@ def _read_model_config(path: str) -> dict:
 
 def _open_data(config: ConfigDict, mesh) -> Batches:
     store = TokenStore.open(config.data.store, load_tokenizer(config.model.path))
-    chosen, most = np.arange(len(store)), config.data.max_trajectories
+    chosen, most = _chosen(store, config.data.split), config.data.max_trajectories
     if 0 < most < len(chosen):
         chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
     plan = plan_bins(store.lengths, config.data.window, documents=chosen, overlong=config.data.overlong)
     return Batches(store, plan, batch_size=config.data.batch_size, seed=config.seed, shards=mesh.shape["context"])
+
+
+def _chosen(store: TokenStore, split: str) -> np.ndarray:
+    """The trajectories to train on; a store that knows no splits is used whole.
+
+    Raises:
+      InputError: no trajectory belongs to ``split``.
+    """
+    known = sorted({store.meta(i)["split"] for i in range(len(store)) if "split" in store.meta(i)})
+    if not split or not known:
+        return np.arange(len(store))
+    chosen = store.where(split=split)
+    if not len(chosen):
+        raise InputError("config.data.split", split, f"no trajectory of {store.path} belongs to it; it has "
+                         f"{', '.join(known)}")
+    return chosen
 
 
 def optimizer_of(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):

@@ -133,3 +133,11 @@ def test_the_other_precision_recipes_learn_too(make_config, tmp_path, precision)
     assert records[-1]["loss"] < records[0]["loss"] - 0.1
     assert json.loads((tmp_path / "run" / "run.json").read_text())["stored_dtype"] == (
         "bfloat16" if precision == "bf16_stochastic" else "float32")
+
+
+def test_only_the_split_that_was_asked_for_is_trained_on(make_config, tmp_path):
+    config = make_config()
+    config.data.split = "validation"
+    with pytest.raises(InputError, match="it has train"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
