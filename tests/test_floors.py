@@ -12,8 +12,8 @@ FLOORS = {
     "optim": 1, "rewards": 1,
     "models": 2, "data": 2, "scaffold": 2,
     "training": 3, "sampling": 3, "corpus": 3,
-    "report": 4, "rl": 4, "planner": 4, "evals": 4,
-    "flow": 5, "inspection": 5, "building": 5, "converting": 5, "demo": 5, "cli": 5,
+    "report": 4, "rl": 4, "planner": 4, "evals": 4, "serving": 4,
+    "flow": 5, "converting": 5, "demo": 5, "commands": 5, "cli": 5,
 }
 PURE = ("library", "trajectory")  # rooms that must import without JAX
 

@@ -1,5 +1,6 @@
-"""``polaris inspect``: what a transcript or a token store holds, as a table, as JSON or as a coloured page."""
+"""``polaris inspect``: look inside a transcript or a store: stages, counts, grammar verdict, as table, JSON or page."""
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,25 @@ from rich.table import Table
 
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory import check, describe_transcript, split_stages
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The verb's flags."""
+    parser.add_argument("path", metavar="STORE_OR_TRANSCRIPT")
+    parser.add_argument("--mode", choices=("reference", "strict", "corpus"), default="strict")
+    parser.add_argument("--tokenizer", help="folder or file that counts tokens; default SmolLM2's")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--html", metavar="FILE", nargs="?", const="",
+                         help="write a coloured page (default: beside it)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb; returns the exit code."""
+    a = arguments
+    path = a.path.rstrip("/")
+    if "://" in path or Path(path).is_dir():
+        return store(path, as_json=a.json)
+    return transcript(Path(path), mode=a.mode, tokenizer=a.tokenizer, as_json=a.json, html=a.html)
 
 
 def transcript(path: Path, *, mode: str, tokenizer: str | None, as_json: bool, html: str | None) -> int:

@@ -1,4 +1,7 @@
-"""``polaris build``: flags and config file become a library build; a progress bar, the report as a page or as JSON."""
+"""``polaris build``: novels → trajectory store, as an Apache Beam pipeline.
+
+Flags win over a config file; a progress bar while it runs; the report as a page or as JSON.
+"""
 
 import argparse
 import json
@@ -53,10 +56,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         flag = "--prompts-per-book" if name == "prompts" else f"--{name.replace('_', '-')}"
         parser.add_argument(flag, dest=name, type=kind, help=text)
     parser.add_argument("--json", action="store_true", help="print the build report as JSON")
-    parser.set_defaults(takes_config=True)
+    parser.set_defaults(takes_config=True, takes_unknown=True)  # a Beam runner has flags of its own
 
 
-def run(arguments: argparse.Namespace, pipeline_options: list[str]) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Builds the library; returns 0, or 1 when something broke or was left unfinished.
 
     Raises:
@@ -89,7 +92,7 @@ def run(arguments: argparse.Namespace, pipeline_options: list[str]) -> int:
         # Beam warns about much that is as it should be; what goes wrong is raised.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         build = build_library(
-            novels, out, tokenizer, options, annotator, work=work, beam_options=pipeline_options,
+            novels, out, tokenizer, options, annotator, work=work, beam_options=arguments.unknown,
             runner=values.get("runner") or _default_runner(console), workers=values.get("workers"),
             transcripts=values.get("transcripts"), progress=progress,
         )  # fmt: skip

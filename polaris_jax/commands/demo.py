@@ -1,0 +1,35 @@
+"""``polaris demo``: the whole flow: novels, trajectories, training, a written book, a report."""
+
+import argparse
+import dataclasses
+
+from polaris_jax.commands.devices import compilation_cache, host_devices
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The verb's flags."""
+    parser.add_argument("--books", nargs="+", default=[], metavar="PATH_OR_GLOB",
+                        help="novels; default: the bundled one")
+    parser.add_argument("--workdir", default="runs/demo", help="where everything goes (default runs/demo)")
+    parser.add_argument("--tiny", action="store_true", help="a small random model instead of SmolLM2-135M")
+    parser.add_argument("--devices", type=int, default=4, help="host devices, all on the context axis (default 4)")
+    parser.add_argument("--steps", type=int, help="optimizer steps")
+    parser.add_argument("--window", type=int, help="tokens per row (default 2048)")
+    parser.add_argument("--precision", help="fp32_master | stochastic_downcast | bf16_stochastic")
+    parser.add_argument("--prompt", help="what the written book is to be about")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb; returns the exit code."""
+    a = arguments
+    host_devices(a.devices)
+    compilation_cache()
+    from polaris_jax.demo import DemoSettings, run_demo, tiny_settings
+
+    settings = DemoSettings(books=tuple(a.books), seed=a.seed)
+    if a.tiny:
+        settings = tiny_settings(settings)
+    given = {name: getattr(a, name) for name in ("steps", "window", "precision", "prompt") if getattr(a, name)}
+    run_demo(dataclasses.replace(settings, **given), a.workdir)
+    return 0
