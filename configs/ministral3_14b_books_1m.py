@@ -18,14 +18,15 @@ continued from its checkpoint; no run of this size has been made with this repos
 
 from pathlib import Path
 
-from polaris_jax.training import default_config
+from polaris_jax.training import load_config
+
+HERE = Path(__file__).parent
 
 
 def get_config():
     """bfloat16 weights and momenta with stochastically rounded updates: 4 bytes of state per parameter."""
-    config = default_config()
-    config.model.path = str(Path(__file__).parent / "models" / "ministral3_14b")
-    config.model.remat = "attention"
+    config = load_config(HERE / "base.py")
+    config.model.path = str(HERE / "models" / "ministral3_14b")  # the shape alone, for `polaris plan`
     config.model.attention_block = 1024
     config.model.segments = 8
     config.model.mlp_chunk = 2048
@@ -33,10 +34,8 @@ def get_config():
     config.mesh.update({"context": -1})
     config.data.window = 1_048_576
     config.data.batch_size = 1
-    config.data.overlong = "drop"
     config.optim.precision = "bf16_stochastic"
     config.optim.state_dtype = "bfloat16"
     config.optim.learning_rate = 1e-5
-    config.optim.warmup = 25
     config.train.steps = 200
     return config

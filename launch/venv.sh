@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the launch scripts: make_venv EXTRAS installs this checkout into .venv, once per state of setup.py.
 make_venv() {
   local extras=$1 python=${PYTHON:-python3} stamp

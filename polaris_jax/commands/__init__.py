@@ -12,7 +12,13 @@ VERBS = (
     "build",
     "inspect",
     "train",
+    "rl",
+    "watch",
     "plan",
     "write",
+    "serve",
+    "evaluate",
     "convert",
+    "pairs",
+    "score",
 )

@@ -8,6 +8,8 @@ import json
 import logging
 from pathlib import Path
 
+from polaris_jax.commands.client_flags import CLIENT, client_spec, numbers, refuse
+from polaris_jax.commands.client_flags import add_flags as add_field_flags
 from polaris_jax.errors import InputError
 
 _OPTIONS = {  # BuildOptions fields with a flag of their own: type, what it says in --help
@@ -20,17 +22,6 @@ _OPTIONS = {  # BuildOptions fields with a flag of their own: type, what it says
     "max_fallback": (float, "most annotated fields that may fall back to the offline annotator (default 0.05)"),
     "similarity": (float, "two books this alike are one work (default 0.7)"),
     "seed": (int, "of the split by author (default 0)"),
-}
-_CLIENT = {  # fields of the model's client
-    "model": (str, "name of the model"),
-    "base_url": (str, "address of an OpenAI-compatible server"),
-    "api_key_env": (str, "NAME of the environment variable that holds the key"),
-    "cache": (str, "folder or gs:// prefix of the model's replies (default: in the work area)"),
-    "budget_usd": (float, "stop before the model has cost more; needs --prices"),
-    "budget_tokens": (int, "stop before the model has used more"),
-    "prices": (str, "USD per million prompt and completion tokens: 0.15,0.60"),
-    "concurrency": (int, "calls to the model in flight (default 8)"),
-    "structured": (str, "how a schema is sent: json_schema | json_object | prompt"),
 }
 _ANNOTATOR = {"samples": (int, "draws per scene vector (default 4)"),
               "context_tokens": (int, "the model's context window (default 8192)")}
@@ -52,9 +43,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                                          "DirectRunner if Beam is installed)")
     parser.add_argument("--workers", type=int, help="books at once, with --runner=local (default: one per core)")
     parser.add_argument("--transcripts", metavar="DIR", help="also write every trajectory as text")
-    for name, (kind, text) in (_OPTIONS | _CLIENT | _ANNOTATOR).items():
-        flag = "--prompts-per-book" if name == "prompts" else f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, dest=name, type=kind, help=text)
+    kind, text = _OPTIONS["prompts"]
+    parser.add_argument("--prompts-per-book", dest="prompts", type=kind, help=text)
+    add_field_flags(parser, {n: field for n, field in _OPTIONS.items() if n != "prompts"} | CLIENT | _ANNOTATOR)
     parser.add_argument("--json", action="store_true", help="print the build report as JSON")
     parser.set_defaults(takes_config=True, takes_unknown=True)  # a Beam runner has flags of its own
 
@@ -111,13 +102,13 @@ def _values(arguments: argparse.Namespace) -> dict:
         from polaris_jax.training.config import load_config
 
         values = dict(load_config(arguments.config, arguments.overrides).items())
-        known = {*_PLACES, *_OPTIONS, *_CLIENT, *_ANNOTATOR, "chapters", "chapter_words"}
+        known = {*_PLACES, *_OPTIONS, *CLIENT, *_ANNOTATOR, "chapters", "chapter_words"}
         for name in values:
             if name not in known:
                 raise InputError("config", name, f"no such option; the options are {', '.join(sorted(known))}")
     elif arguments.overrides:
         raise InputError("--config", arguments.overrides[0], "overrides need --config=FILE")
-    flags = {name: getattr(arguments, name) for name in (*_PLACES, *_OPTIONS, *_CLIENT, *_ANNOTATOR)}
+    flags = {name: getattr(arguments, name) for name in (*_PLACES, *_OPTIONS, *CLIENT, *_ANNOTATOR)}
     return values | {name: value for name, value in flags.items() if value is not None}
 
 
@@ -127,33 +118,19 @@ def _options(values: dict):
     chosen = {name: values[name] for name in (*_OPTIONS, "profile", "chapters", "chapter_words")
               if values.get(name) is not None}  # fmt: skip
     if values.get("split") is not None:
-        chosen["shares"] = _numbers("--split", values["split"], "/", "three sizes such as 90/5/5")
+        chosen["shares"] = numbers("--split", values["split"], "/", "three sizes such as 90/5/5")
     return BuildOptions.of(chosen)
 
 
 def _annotator(values: dict, work: str):
-    from polaris_jax.llm import ClientSpec
     from polaris_jax.scaffold import AnnotatorSpec
 
     provider = values.get("annotator") or "offline"
-    client = {name: values[name] for name in _CLIENT if values.get(name) is not None}
-    own = {name: values[name] for name in _ANNOTATOR if values.get(name) is not None}
     if provider == "offline":
-        for name, value in (client | own).items():
-            raise InputError(f"--{name.replace('_', '-')}", value, "is for a model: --annotator=openai|gemini|replay")
+        refuse(values, (*CLIENT, *_ANNOTATOR), "is for a model: --annotator=openai|gemini|replay")
         return AnnotatorSpec()
-    if "prices" in client:
-        client["prices"] = _numbers("--prices", client["prices"], ",", "two prices such as 0.15,0.60")
-    return AnnotatorSpec("llm", ClientSpec(
-        **{"provider": provider, "model": "", "cache": f"{work}/replies"} | client), **own)  # fmt: skip
-
-
-def _numbers(flag: str, value: object, separator: str, advice: str) -> tuple[float, ...]:
-    parts = value.split(separator) if isinstance(value, str) else value
-    try:
-        return tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        raise InputError(flag, value, advice) from None
+    own = {name: values[name] for name in _ANNOTATOR if values.get(name) is not None}
+    return AnnotatorSpec("llm", client_spec(provider, values, f"{work}/replies"), **own)
 
 
 def _default_runner(console) -> str:

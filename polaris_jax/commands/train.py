@@ -1,6 +1,10 @@
-"""``polaris train``: supervised fine-tuning."""
+"""``polaris train``: supervised fine-tuning.
+
+In a run of several processes (a pod, or ``launch/local_multiprocess.sh``) every process runs this command.
+"""
 
 import argparse
+import signal
 
 from polaris_jax.commands.devices import compilation_cache, host_devices
 
@@ -8,31 +12,38 @@ from polaris_jax.commands.devices import compilation_cache, host_devices
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("--config", required=True, metavar="FILE", help="a configs/*.py; --config.a.b=c overrides")
-    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--workdir", required=True, help="of the run, local or gs://; the same again resumes it")
     parser.add_argument("--devices", type=int, help="host devices, when running on CPU")
     parser.set_defaults(takes_config=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the verb; returns the exit code."""
+    """Runs the verb; returns 0, or 75 when SIGTERM ended the run with a checkpoint."""
     a = arguments
     host_devices(a.devices)
     compilation_cache()
     from rich.console import Console
 
     from polaris_jax.demo import facts_table
-    from polaris_jax.training import load_config, train
+    from polaris_jax.training import cluster, load_config, train
+    from polaris_jax.training.stopping import RESUMABLE
 
+    config = load_config(a.config, a.overrides)
+    cluster.join()
     console = Console(stderr=True)
 
     def on_step(record):
-        losses = "  ".join(f"{name[5:]} {record[name]:.4f}" for name in ("loss/prose", "loss/scaffold")
-                           if name in record)
+        losses = "  ".join(f"{name} {record[key]:.4f}" for name, key in (
+            ("prose", "loss/prose"), ("scaffold", "loss/scaffold"), ("held out", "eval/loss")) if key in record)
+        skipped = f"  skipped {record['skipped_steps']}" if record["skipped_steps"] else ""
         console.print(f"step {record['step']}  loss {record['loss']:.4f}  {losses}  {record['step_time_s']:.2f} s  "
-                      f"{record['tokens_per_s']:.0f} tokens/s", highlight=False)
+                      f"{record['tokens_per_s']:.0f} tokens/s{skipped}", highlight=False)
 
-    result = train(load_config(a.config, a.overrides), a.workdir, on_step=on_step,
-                   on_start=lambda facts: console.print(facts_table(facts)))
-    if not result.finished:
-        raise KeyboardInterrupt
-    return 0
+    result = train(config, a.workdir, on_step=on_step, on_start=lambda facts: console.print(facts_table(facts)),
+                   say=lambda line: console.print(line, style="yellow", highlight=False))
+    if result.finished:
+        return 0
+    if result.stopped_by == signal.SIGTERM:
+        console.print(f"stopped after step {result.steps} with a checkpoint; run the same command again to go on")
+        return RESUMABLE
+    raise KeyboardInterrupt

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from polaris_jax.corpus import shard, storage
+from polaris_jax import storage
+from polaris_jax.corpus import shard
 from polaris_jax.corpus.clock import add_up
 from polaris_jax.corpus.identity import split_of
 from polaris_jax.corpus.options import SPLITS

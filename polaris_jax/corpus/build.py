@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from polaris_jax.corpus import shard, storage
+from polaris_jax import storage
+from polaris_jax.corpus import shard
 from polaris_jax.corpus.assemble import RUN
 from polaris_jax.corpus.options import BuildOptions
 from polaris_jax.corpus.runners import run_local

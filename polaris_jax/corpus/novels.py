@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from polaris_jax.corpus import storage
+from polaris_jax import storage
 from polaris_jax.errors import InputError
 
 _WILD = re.compile(r"[*?\[]")

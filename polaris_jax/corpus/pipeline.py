@@ -18,7 +18,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from polaris_jax.corpus import storage
+from polaris_jax import storage
 from polaris_jax.corpus.assemble import assemble
 from polaris_jax.corpus.steps import Job, choose, make, survey
 from polaris_jax.errors import InputError

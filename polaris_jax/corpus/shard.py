@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import polaris_jax
-from polaris_jax.corpus import storage
+from polaris_jax import storage
 from polaris_jax.corpus.trajectories import Made
 from polaris_jax.data.record import Runs, Trajectory
 from polaris_jax.data.store import Entry

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from polaris_jax.corpus import shard, storage
+from polaris_jax import storage
+from polaris_jax.corpus import shard
 from polaris_jax.corpus.clock import Clock
 from polaris_jax.corpus.duplicates import find_copies, signature
 from polaris_jax.corpus.identity import author_key, title_key

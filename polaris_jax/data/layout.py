@@ -7,6 +7,7 @@ import os
 import tensorstore as ts
 
 from polaris_jax.errors import InputError
+from polaris_jax.storage import brief, kvstore
 
 FORMAT = "polaris-token-store-1"
 MANIFEST = "manifest.json"
@@ -22,12 +23,6 @@ ARRAYS = {
 }
 
 
-def address(path: str | os.PathLike) -> str:
-    """The key-value store address of a folder, ending in a slash: ``file:///...``, ``gs://...``."""
-    text = os.fspath(path)
-    return f"{text if '://' in text else 'file://' + os.path.abspath(text)}".rstrip("/") + "/"
-
-
 def generation(number: int) -> str:
     """Folder of the ``number``-th build at an address; sorts like its number."""
     return f"generation-{number:06d}/"
@@ -35,10 +30,10 @@ def generation(number: int) -> str:
 
 def delete_generations(path: str | os.PathLike, keep: set[int]) -> None:
     """Deletes every build at ``path`` except those of ``keep``; the manifest stays."""
-    keys = ts.KvStore.open(address(path)).result().list().result()
+    keys = ts.KvStore.open(kvstore(path)).result().list().result()
     builds = {key.split(b"/")[0].decode() + "/" for key in keys if key.startswith(b"generation-")}
     for build in sorted(builds - {generation(number) for number in keep}):
-        ts.KvStore.open(address(path) + build).result().delete_range(ts.KvStore.KeyRange()).result()
+        ts.KvStore.open(kvstore(path) + build).result().delete_range(ts.KvStore.KeyRange()).result()
 
 
 def reading(root: str, name: str) -> dict:
@@ -86,9 +81,9 @@ def read_manifest(path: str | os.PathLike) -> dict | None:
       InputError: the address cannot be reached, or the manifest is damaged.
     """
     try:
-        found = ts.KvStore.open(address(path)).result().read(MANIFEST).result()
+        found = ts.KvStore.open(kvstore(path)).result().read(MANIFEST).result()
     except ValueError as error:
-        raise InputError("store", str(path), f"cannot be reached ({error})") from error
+        raise InputError("store", str(path), f"cannot be reached ({brief(error)})") from error
     if found.state != "value":
         return None
     try:

@@ -71,6 +71,10 @@ class Batches:
         # Grain's shuffle is a stateless bijection, keyed anew for every epoch that the index runs into.
         self._bins = grain.MapDataset.range(len(plan)).seed(seed).shuffle()
 
+    def shape(self, step: int) -> tuple[int, int]:
+        """``(rows, tokens per row)`` of the global batch."""
+        return self.batch_size, self.plan.window
+
     @property
     def steps_per_epoch(self) -> float:
         """Steps in which every bin is seen once; rows of the last one may already belong to the next epoch."""
@@ -137,19 +141,28 @@ class Batches:
         Raises:
           InputError: the state was saved with other data or another order of it.
         """
-        for field, mine in self.state(int(state.get("step", 0))).items():
-            if state.get(field) != mine:
-                raise InputError(
-                    f"data state.{field}", state.get(field), f"this run has {mine!r}; resume with the data and "
-                    "batch settings the checkpoint was made with, or start anew",
-                )  # fmt: skip
-        return int(state["step"])
+        return check_state(self, state)
 
     def _bins_of(self, step: int, rows: slice) -> list[int]:
         if step < 0:
             raise InputError("step", step, "must not be negative")
         first = step * self.batch_size
         return [self._bins[row] for row in range(first, first + self.batch_size)[rows]]
+
+
+def check_state(batches, state: Mapping) -> int:
+    """The step at which to continue.
+
+    Raises:
+      InputError: the state was saved with other data or another order of it.
+    """
+    for field, mine in batches.state(int(state.get("step", 0))).items():
+        if state.get(field) != mine:
+            raise InputError(
+                f"data state.{field}", state.get(field), f"this run has {mine!r}; resume with the data and batch "
+                "settings the checkpoint was made with, or start anew",
+            )  # fmt: skip
+    return int(state["step"])
 
 
 def prefetch(make: Callable[[int], T], start: int, stop: int, *, threads: int = 4) -> Iterator[tuple[int, T]]:

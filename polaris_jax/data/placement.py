@@ -15,7 +15,7 @@ def place(batches: Batches, step: int, mesh: Mesh) -> dict[str, jax.Array]:
 
     Devices that hold the same part (tensor-parallel peers) share one read.
     """
-    shape = (batches.batch_size, batches.plan.window)
+    shape = batches.shape(step)
     sharding = NamedSharding(mesh, activation_spec(("batch", "sequence")))
     parts: dict[tuple, dict[str, np.ndarray]] = {}
     for rows, columns in sharding.addressable_devices_indices_map(shape).values():

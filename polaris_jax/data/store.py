@@ -26,6 +26,7 @@ from polaris_jax.data import layout
 from polaris_jax.data.record import Runs, Trajectory
 from polaris_jax.data.tokenizer import Tokenizer
 from polaris_jax.errors import InputError
+from polaris_jax.storage import kvstore
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class TokenStore:
                 "tokenizer", tokenizer.fingerprint[:12],
                 f"the store was made with another one ({manifest['tokenizer'][:12]}); load that one, or rebuild",
             )  # fmt: skip
-        root = layout.address(path) + layout.generation(manifest["generation"])
+        root = kvstore(path) + layout.generation(manifest["generation"])
         context = ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}})
         opened = {name: ts.open(layout.reading(root, name), context=context) for name in layout.ARRAYS}
         try:
@@ -169,7 +170,7 @@ class StoreWriter:
         old = layout.read_manifest(path)
         self._path, self._tokenizer = path, tokenizer
         self._generation = 1 + (old["generation"] if old else 0)
-        root = layout.address(path) + layout.generation(self._generation)
+        root = kvstore(path) + layout.generation(self._generation)
         try:
             layout.delete_generations(path, keep={self._generation - 1})  # what builds that died have left
             self._arrays = {name: ts.open(layout.creating(root, name), create=True).result() for name in layout.ARRAYS}
@@ -224,7 +225,7 @@ class StoreWriter:
             "trajectories": [asdict(entry) for entry in self._entries],
         }
         body["content_hash"] = layout.content_hash(body)
-        folder = ts.KvStore.open(layout.address(self._path)).result()
+        folder = ts.KvStore.open(kvstore(self._path)).result()
         folder.write(layout.MANIFEST, json.dumps(body, ensure_ascii=False, indent=1).encode()).result()
         layout.delete_generations(self._path, keep={self._generation - 1, self._generation})
         return TokenStore.open(self._path)

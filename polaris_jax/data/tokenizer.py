@@ -44,6 +44,7 @@ class Tokenizer:
       bos_id: the token every trajectory begins with, or None; ``encode`` never adds it.
       start_header_id, stop_header_id, eot_id: the stage tokens.
       special_ids: sorted ids that are not text: the stage tokens, BOS and every id without bytes.
+      control_tokens: the names of those of them that have one, with their ids.
       fingerprint: sha256 (hex) of the vocabulary file and the choice of BOS.
     """
 
@@ -67,6 +68,8 @@ class Tokenizer:
         self._lengths = np.array([len(b) for b in self._bytes], np.int64)
         self.vocab_size = len(self._bytes)
         self.special_ids = tuple(sorted({*self._stage_ids.values(), *np.flatnonzero(self._lengths == 0).tolist()}))
+        special = set(self.special_ids)
+        self.control_tokens = {name: i for name, i in backend.names.items() if i in special}
         vocabulary = next(iter(backend.files.values()))
         self.fingerprint = hashlib.sha256(vocabulary + b"\0bos=" + str(backend.bos).encode()).hexdigest()
 

@@ -18,6 +18,7 @@ import tensorstore as ts
 from polaris_jax.errors import InputError
 from polaris_jax.llm.request import Request
 from polaris_jax.llm.transport import RawReply
+from polaris_jax.storage import brief, kvstore
 
 FORMAT = "polaris-llm-reply-1"
 
@@ -31,11 +32,10 @@ class Cache:
 
     def __init__(self, place: str | os.PathLike):
         self.place = os.fspath(place)
-        address = self.place if "://" in self.place else f"file://{os.path.abspath(self.place)}"
         try:
-            self._store = ts.KvStore.open(address.rstrip("/") + "/").result()
+            self._store = ts.KvStore.open(kvstore(self.place)).result()
         except ValueError as error:
-            raise InputError("cache", self.place, f"cannot be opened: {_first_line(error)}") from None
+            raise InputError("cache", self.place, f"cannot be opened: {brief(error)}") from None
 
     def read(self, key: str) -> RawReply | None:
         """The reply kept under ``key``, or None.
@@ -46,7 +46,7 @@ class Cache:
         try:
             found = self._store.read(_name(key)).result()
         except ValueError as error:
-            raise InputError("cache", self.place, f"cannot be read: {_first_line(error)}") from None
+            raise InputError("cache", self.place, f"cannot be read: {brief(error)}") from None
         if found.state != "value":
             return None
         try:
@@ -77,7 +77,7 @@ class Cache:
         try:
             self._store.write(_name(key), json.dumps(content, indent=1, ensure_ascii=False).encode()).result()
         except ValueError as error:
-            raise InputError("cache", self.place, f"cannot be written: {_first_line(error)}") from None
+            raise InputError("cache", self.place, f"cannot be written: {brief(error)}") from None
 
 
 def _name(key: str) -> str:
@@ -86,7 +86,3 @@ def _name(key: str) -> str:
 
 def _checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]

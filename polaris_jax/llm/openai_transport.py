@@ -35,18 +35,19 @@ class OpenAITransport:
         """See ``Transport.send``."""
         failure, body = None, ""
         try:
-            body = self._client.chat.completions.with_raw_response.create(**self._body(request)).http_response.text
+            body = self._client.chat.completions.with_raw_response.create(**self.body(request)).http_response.text
         except self._openai.OpenAIError as error:
             failure = self._classify(error)
         if failure is not None:  # raised out here so that no exception that knows the headers is chained to it
             raise failure
-        return self._read(body)
+        return self.read(body)
 
     def close(self) -> None:
         """See ``Transport.close``."""
         self._client.close()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON body that asks ``request``."""
         messages, how = request.messages, {}
         if request.schema is not None:
             if self._spec.structured == "json_schema":
@@ -86,7 +87,8 @@ class OpenAITransport:
             return AttemptFailed("connection", cause, billed=cause not in ("ConnectError", "ConnectTimeout"))
         return AttemptFailed("bad_request", redacted(str(error), variable))
 
-    def _read(self, body: str) -> RawReply:
+    def read(self, body: str) -> RawReply:
+        """The reply in a chat completion's JSON text; raises ``AttemptFailed`` if it is none."""
         try:
             content = json.loads(body)
             if content.get("error"):  # some gateways send errors with status 200

@@ -1,12 +1,9 @@
-"""Reading on: a decoder's memory of the tokens so far, and the step that adds to it.
+"""A decoder's memory of the tokens so far: what it holds, how it grows, and where it lives on a mesh.
 
-One function serves chunked prefill (``T`` tokens, the last ones possibly padding) and decoding (``T = 1``). Attention
-layers keep keys and values, linear layers a convolution tail and a memory matrix. A jitted caller that donates the
-cache updates it in place.
-
-Weights and cache come in two forms. *Stacked*, layers are one scan: compilation is flat in depth. *Unstacked*
-(``unstack``, ``init_cache(..., unstacked=True)``), layers are a loop in the program: slower to compile, but no layer is
-copied out of its stack first, which halves the time per token where memory bandwidth is the limit (CPU).
+Attention layers keep keys and values, linear layers a convolution tail and a memory matrix. Weights and cache come in
+two forms. *Stacked*, layers are one scan: compilation is flat in depth. *Unstacked* (``unstack``, ``init_cache(...,
+unstacked=True)``), layers are a loop in the program: slower to compile, but no layer is copied out of its stack first,
+which halves the time per token where memory bandwidth is the limit (CPU).
 """
 
 from collections.abc import Callable
@@ -16,12 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.layers import attention, block, linear_attention, norm
 from polaris_jax.models.weights import Params
-from polaris_jax.ops.attention import attention as reference_attention
-from polaris_jax.ops.rotary import rotation
+from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, head_axis, row_axes
+
+RECURRENT = ("conv", "memory")
 
 
 def unstack(params: Params) -> Params:
@@ -36,122 +35,93 @@ def init_cache(
     """An empty cache for ``batch`` rows of up to ``length`` tokens.
 
     Args:
-      dtype: of keys, values and convolution tails.
+      length: rounded up to whole blocks of ``ops.cached_attention`` when it is longer than one.
+      dtype: of keys, values and convolution tails; with int8, tails are bfloat16.
       unstacked: for weights from ``unstack``: ``blocks`` is a tuple of such trees, each with ``repeats`` 1.
 
     Returns:
       ``{"length": [B] int32, "blocks": {"0": ...}}``. Attention layers hold ``k`` and ``v``, each
-      ``[repeats, B, length, G, d]``; linear layers hold ``conv [repeats, B, K-1, C]`` and
-      ``memory [repeats, B, H, dk, dv] float32``.
+      ``[repeats, B, G, length, d]`` (int8 with ``k_scale``, ``v_scale [repeats, B, G, length] float32``); linear layers
+      hold ``conv [repeats, B, K-1, C]`` and ``memory [repeats, B, H, dk, dv] float32``.
     """
     repeats = config.num_layers // len(config.group)
-    if unstacked:
-        blocks = tuple(_empty_blocks(config, 1, batch, length, dtype) for _ in range(repeats))
-    else:
-        blocks = _empty_blocks(config, repeats, batch, length, dtype)
+    length = length if length <= BLOCK else -(-length // BLOCK) * BLOCK
+    make = partial(_empty_blocks, config, batch=batch, length=length, dtype=jnp.dtype(dtype))
+    blocks = tuple(make(1) for _ in range(repeats)) if unstacked else make(repeats)
     return {"length": jnp.zeros((batch,), jnp.int32), "blocks": blocks}
 
 
-def _empty_blocks(config: ModelConfig, repeats: int, batch: int, length: int, dtype: Any) -> Params:
+def _empty_blocks(config: ModelConfig, repeats: int, batch: int, length: int, dtype: jnp.dtype) -> Params:
     blocks = {}
     for j, kind in enumerate(config.group):
         if kind == "linear_attention":
             sizes = config.linear
             memory = (repeats, batch, sizes.value_heads, sizes.key_dim, sizes.value_dim)
+            tail = (repeats, batch, sizes.conv_kernel - 1, sizes.channels)
             blocks[str(j)] = {
-                "conv": jnp.zeros((repeats, batch, sizes.conv_kernel - 1, sizes.channels), dtype),
+                "conv": jnp.zeros(tail, jnp.bfloat16 if dtype == jnp.int8 else dtype),
                 "memory": jnp.zeros(memory, jnp.float32),
             }
         else:
-            shape = (repeats, batch, length, config.num_kv_heads, config.head_dim)
-            blocks[str(j)] = {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+            shape = (repeats, batch, config.num_kv_heads, length, config.head_dim)
+            blocks[str(j)] = {name: jnp.zeros(shape, dtype) for name in ("k", "v")}
+            if dtype == jnp.int8:
+                blocks[str(j)] |= {f"{name}_scale": jnp.zeros(shape[:-1], jnp.float32) for name in ("k", "v")}
     return blocks
 
 
-def extend(
-    params: Params,
-    config: ModelConfig,
-    tokens: jax.Array,
-    cache: Params,
-    valid: jax.Array | None = None,
-    *,
-    attend: Callable = reference_attention,
-    compute_dtype: Any = None,
-) -> tuple[jax.Array, Params]:
-    """Reads ``tokens`` after the tokens that ``cache`` already holds.
-
-    Args:
-      tokens: ``[B, T] int32``, continuing each row at its own length.
-      valid: ``[B] int32``, real tokens per row (the rest is padding at the end); default all ``T``.
-      attend, compute_dtype: as in ``decoder.hidden``.
-
-    Returns:
-      ``(hidden [B, T, D] after the final norm, cache)``. ``hidden`` is meaningless beyond ``valid``. Tokens beyond the
-      cache's length are not stored: the caller keeps ``length + valid`` within it.
-    """
-    B, T = tokens.shape
-    valid = jnp.full((B,), T, jnp.int32) if valid is None else valid
-    start, index = cache["length"], jnp.arange(T, dtype=jnp.int32)
-    positions = start[:, None] + index
-    real = index < valid[:, None]
-    turn = rotation(config.rope, positions)
-
-    def attention_mixer(window: int | None, memory: Params, r: jax.Array, w: Params, u: jax.Array):
-        kept = {}
-
-        def attend_to_cache(q, k, v):
-            kept["k"] = _write(memory["k"], r, positions, real, k)
-            kept["v"] = _write(memory["v"], r, positions, real, v)
-            keys, values = kept["k"][r].astype(q.dtype), kept["v"][r].astype(q.dtype)
-            slots = jnp.broadcast_to(jnp.arange(keys.shape[1], dtype=jnp.int32), keys.shape[:2])
-            return attend(
-                q,
-                keys,
-                values,
-                q_positions=positions,
-                kv_positions=slots,
-                q_segments=real.astype(jnp.int32),
-                kv_segments=(slots < (start + valid)[:, None]).astype(jnp.int32),
-                window=window,
-            )
-
-        out = attention(config, w["attention"], u, positions=positions, rotation=turn, attend=attend_to_cache)
-        return out, kept
-
-    def linear_mixer(memory: Params, r: jax.Array, w: Params, u: jax.Array):
-        state = {name: stacked[r] for name, stacked in memory.items()}
-        out, state = linear_attention(config, w["linear_attention"], u, state=state, valid=valid)
-        return out, {name: memory[name].at[r].set(new.astype(memory[name].dtype)) for name, new in state.items()}
-
-    mixers = {
-        "full_attention": partial(attention_mixer, None),
-        "sliding_attention": partial(attention_mixer, config.sliding_window),
-        "linear_attention": linear_mixer,
-    }
-
-    def group(carry, layer):
-        x, blocks = carry
-        w, r = layer
-        kept = {}
-        for j, kind in enumerate(config.group):
-            x, kept[str(j)] = block(config, w[str(j)], x, partial(mixers[kind], blocks[str(j)], r))
-        return (x, kept), None
-
-    embedding = params["embed"]["embedding"]
-    x = embedding[tokens].astype(compute_dtype or embedding.dtype)
-    if isinstance(params["blocks"], tuple):
-        blocks = ()
-        for w, remembered in zip(params["blocks"], cache["blocks"], strict=True):
-            (x, remembered), _ = group((x, remembered), (w, 0))
-            blocks += (remembered,)
-    else:
-        repeats = jnp.arange(config.num_layers // len(config.group))
-        (x, blocks), _ = jax.lax.scan(group, (x, cache["blocks"]), (params["blocks"], repeats))
-    return norm(config, x, params["norm"]["scale"]), {"length": start + valid, "blocks": blocks}
+def map_blocks(change: Callable[..., jax.Array], cache: Params, *others: Params) -> Params:
+    """``change(name, array, ...)`` on every array of ``blocks`` (axis 1 is the rows), keeping the lengths."""
+    at_leaf = lambda path, *leaves: change(path[-1].key, *leaves)  # noqa: E731
+    blocks = jax.tree_util.tree_map_with_path(at_leaf, cache["blocks"], *(other["blocks"] for other in others))
+    return cache | {"blocks": blocks}
 
 
-def _write(cache: jax.Array, layer: jax.Array, positions: jax.Array, real: jax.Array, new: jax.Array) -> jax.Array:
-    """Stores ``new [B, T, G, d]`` at ``cache[layer, row, position]`` for the tokens that are real."""
-    slots = jnp.where(real, positions, cache.shape[2])
-    rows = jnp.arange(cache.shape[1])[:, None]
-    return cache.at[layer, rows, slots].set(new.astype(cache.dtype), mode="drop")
+def grow(cache: Params, more: int, shards: int = 1) -> Params:
+    """Room for ``more`` further tokens per row; with ``shards`` of the ``context`` axis, as much on each."""
+
+    def longer(name: str, x: jax.Array) -> jax.Array:
+        if name in RECURRENT:
+            return x
+        N, B, G, L, *rest = x.shape
+        x = x.reshape(N, B, G, shards, L // shards, *rest)
+        x = jnp.pad(x, [(0, 0)] * 4 + [(0, more // shards)] + [(0, 0)] * len(rest))
+        return x.reshape(N, B, G, L + more, *rest)
+
+    return map_blocks(longer, cache)
+
+
+def cache_sharding(mesh: Mesh, cache: Params) -> Params:
+    """Where each array of a cache belongs: rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over
+    ``context``; an axis that does not divide is left whole."""
+
+    def sharding(name: str, x: jax.Array) -> NamedSharding:
+        rows = row_axes(mesh, x.shape[1])
+        if name in RECURRENT:
+            return NamedSharding(mesh, P(None, rows))
+        return NamedSharding(mesh, P(None, rows, head_axis(mesh, x.shape[2]), CONTEXT))
+
+    return map_blocks(sharding, cache) | {"length": NamedSharding(mesh, P())}
+
+
+def take_rows(x: jax.Array, rows: jax.Array | None, axis: int = 0) -> jax.Array:
+    """One text of each group: the axis of ``B`` texts becomes ``n``; ``rows [n]`` as in ``Place``, None takes all."""
+    if rows is None:
+        return x
+    if len(rows) == 1:
+        return jax.lax.dynamic_slice_in_dim(x, rows[0], 1, axis)
+    grouped = x.reshape(*x.shape[:axis], len(rows), -1, *x.shape[axis + 1 :])
+    take = partial(jax.lax.dynamic_index_in_dim, axis=axis, keepdims=False)
+    return jax.vmap(take, (axis, 0), axis)(grouped, rows)
+
+
+def put_rows(x: jax.Array, new: jax.Array, rows: jax.Array | None, axis: int = 0) -> jax.Array:
+    """``x`` with ``new``, cast to its dtype, where ``take_rows`` finds it."""
+    new = new.astype(x.dtype)
+    if rows is None:
+        return new
+    if len(rows) == 1:
+        return jax.lax.dynamic_update_slice_in_dim(x, new, rows[0], axis)
+    grouped = x.reshape(*x.shape[:axis], len(rows), -1, *x.shape[axis + 1 :])
+    put = jax.vmap(partial(jax.lax.dynamic_update_index_in_dim, axis=axis), (axis, axis, 0), axis)
+    return put(grouped, new, rows).reshape(x.shape)

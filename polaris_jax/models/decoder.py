@@ -15,11 +15,11 @@ from flax import nnx
 
 from polaris_jax.errors import InputError
 from polaris_jax.models import cache as caching
+from polaris_jax.models import reading
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.layers import attention, block, linear_attention, norm
+from polaris_jax.models.layers import block, norm, row_mixers
 from polaris_jax.models.weights import Params
 from polaris_jax.ops.blockwise import blockwise_attention
-from polaris_jax.ops.rotary import rotation
 
 Remat = Literal["none", "full", "attention", "dots"]
 
@@ -77,7 +77,8 @@ def hidden(
         segment_ids = jnp.ones_like(tokens)
     if positions is None:
         positions = document_positions(segment_ids)
-    mixers = _row_mixers(config, positions, segment_ids, attend)
+    who = {"q_positions": positions, "kv_positions": positions, "q_segments": segment_ids, "kv_segments": segment_ids}
+    mixers = row_mixers(config, positions, segment_ids, partial(attend, **who))
 
     def layer(kind: str, w: Params, x: jax.Array) -> jax.Array:
         return constrain(block(config, w, x, mixers[kind])[0])
@@ -96,24 +97,6 @@ def hidden(
     x = constrain(embedding[tokens].astype(compute_dtype or embedding.dtype))
     x, _ = jax.lax.scan(group, x, params["blocks"])
     return norm(config, x, params["norm"]["scale"])
-
-
-def _row_mixers(
-    config: ModelConfig, positions: jax.Array, segment_ids: jax.Array, attend: Callable
-) -> dict[str, Callable]:
-    """Per layer type, ``(w, u) -> (mixed, state)`` over whole rows, whose state nobody keeps."""
-    turn = rotation(config.rope, positions)
-    who = {"q_positions": positions, "kv_positions": positions, "q_segments": segment_ids, "kv_segments": segment_ids}
-
-    def attention_over(window: int | None):
-        how = {"positions": positions, "rotation": turn, "attend": partial(attend, **who, window=window)}
-        return lambda w, u: (attention(config, w["attention"], u, **how), None)
-
-    return {
-        "full_attention": attention_over(None),
-        "sliding_attention": attention_over(config.sliding_window),
-        "linear_attention": lambda w, u: linear_attention(config, w["linear_attention"], u, segment_ids=segment_ids),
-    }
 
 
 def head_kernel(params: Params, config: ModelConfig) -> jax.Array:
@@ -168,8 +151,8 @@ class Decoder(nnx.Module):
         return caching.init_cache(self.config, batch, length, dtype or self.weights["embed"]["embedding"].dtype)
 
     def extend(self, tokens: jax.Array, cache: Params, valid: jax.Array | None = None) -> tuple[jax.Array, Params]:
-        """Reads ``tokens [B, T]`` after what ``cache`` holds; see ``cache.extend``."""
-        return caching.extend(self.params, self.config, tokens, cache, valid)
+        """Reads ``tokens [B, T]`` after what ``cache`` holds; see ``reading.extend``."""
+        return reading.extend(self.params, self.config, tokens, cache, valid)
 
 
 @partial(jax.jit, static_argnums=1)

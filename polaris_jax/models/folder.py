@@ -13,14 +13,10 @@ import numpy as np
 import tensorstore as ts
 
 from polaris_jax.errors import InputError
+from polaris_jax.storage import brief, is_remote, kvstore
 
 # One connection to an object store is slow, so a range is fetched in parts of this many bytes at a time.
 _PART = 16 << 20
-
-
-def is_remote(path: Any) -> bool:
-    """Whether ``path`` is the address of a bucket."""
-    return "://" in os.fspath(path)
 
 
 def open_folder(path: Any) -> "LocalFolder | BucketFolder":
@@ -84,9 +80,9 @@ class BucketFolder:
     def __init__(self, address: str):
         self.address = address.rstrip("/")
         try:
-            self._store = ts.KvStore.open(self.address + "/").result()
+            self._store = ts.KvStore.open(kvstore(self.address)).result()
         except ValueError as error:
-            raise InputError("path", address, f"cannot be opened ({_brief(error)})") from None
+            raise InputError("path", address, f"cannot be opened ({brief(error)})") from None
 
     def __str__(self) -> str:
         return self.address
@@ -121,7 +117,7 @@ class BucketFolder:
             except ValueError as error:
                 if "OUT_OF_RANGE" in str(error) or "Content-Range" in str(error):  # servers put it differently
                     raise EOFError(f"{self}/{name} ends before byte {where.stop}") from None
-                raise InputError("path", f"{self}/{name}", f"cannot be read ({_brief(error)})") from None
+                raise InputError("path", f"{self}/{name}", f"cannot be read ({brief(error)})") from None
             if found.state == "missing":
                 raise FileNotFoundError(f"{self}/{name}")
             return found.value
@@ -133,13 +129,8 @@ class BucketFolder:
         try:
             self._store.write(name, b"".join(bytes(memoryview(part)) for part in parts)).result()
         except ValueError as error:
-            raise InputError("path", f"{self}/{name}", f"cannot be written ({_brief(error)})") from None
+            raise InputError("path", f"{self}/{name}", f"cannot be written ({brief(error)})") from None
 
     def delete(self, name: str) -> None:
         """Deletes an object, if there is one."""
         self._store.write(name, None).result()
-
-
-def _brief(error: ValueError) -> str:
-    """What TensorStore says, without its source locations."""
-    return str(error).split(" [", 1)[0]

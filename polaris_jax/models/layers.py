@@ -15,7 +15,8 @@ from polaris_jax.models.weights import Params
 from polaris_jax.ops.delta_rule import causal_convolution, gated_delta_rule
 from polaris_jax.ops.linear import linear
 from polaris_jax.ops.norm import rms_norm, zero_centred_rms_norm
-from polaris_jax.ops.rotary import rotate
+from polaris_jax.ops.rotary import rotate, rotation
+from polaris_jax.ops.rowwise import rowwise
 
 
 def project(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -124,9 +125,44 @@ def linear_attention(
 
 
 def block(
-    config: ModelConfig, w: Params, x: jax.Array, mix: Callable[[Params, jax.Array], tuple[jax.Array, Params | None]]
+    config: ModelConfig,
+    w: Params,
+    x: jax.Array,
+    mix: Callable[[Params, jax.Array], tuple[jax.Array, Params | None]],
+    *,
+    mlp_chunk: int = 0,
 ) -> tuple[jax.Array, Params | None]:
-    """One pre-norm layer: ``x [B, S, D]`` and the mixer, bound by the caller, to ``(x, the mixer's new state)``."""
+    """One pre-norm layer: ``x [B, S, D]`` and the mixer, bound by the caller, to ``(x, the mixer's new state)``.
+
+    Args:
+      mlp_chunk: tokens at a time through the feed-forward half; 0: the whole row.
+    """
     mixed, state = mix(w, norm(config, x, w["norm_in"]["scale"]))
-    x = x + mixed
-    return x + mlp(w["mlp"], norm(config, x, w["norm_post"]["scale"])), state
+    w = {"norm": w["norm_post"]["scale"], "mlp": w["mlp"]}
+    return rowwise(partial(_feed_forward, config), w, x + mixed, chunk=mlp_chunk), state
+
+
+def _feed_forward(config: ModelConfig, w: Params, x: jax.Array) -> jax.Array:
+    return x + mlp(w["mlp"], norm(config, x, w["norm"]))
+
+
+def row_mixers(
+    config: ModelConfig, positions: jax.Array, segment_ids: jax.Array, attend: Callable
+) -> dict[str, Callable]:
+    """Per layer type, ``(w, u) -> (mixed, state)`` over whole rows, whose state nobody keeps.
+
+    Args:
+      positions, segment_ids: ``[B, S] int32``.
+      attend: ``(q, k, v, window=...) -> out``, self-attention over these rows.
+    """
+    how = {"positions": positions, "rotation": rotation(config.rope, positions)}
+
+    def attention_over(window: int | None):
+        seen = partial(attend, window=window)
+        return lambda w, u: (attention(config, w["attention"], u, **how, attend=seen), None)
+
+    return {
+        "full_attention": attention_over(None),
+        "sliding_attention": attention_over(config.sliding_window),
+        "linear_attention": lambda w, u: linear_attention(config, w["linear_attention"], u, segment_ids=segment_ids),
+    }

@@ -20,12 +20,13 @@ import tensorstore as ts
 from polaris_jax.errors import InputError
 from polaris_jax.models.checkpoint import CONFIG, read_json
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.folder import BucketFolder, LocalFolder, is_remote
+from polaris_jax.models.folder import BucketFolder, LocalFolder
 from polaris_jax.models.progress import progress
 from polaris_jax.models.saving import appearing_whole, write_config, write_json
 from polaris_jax.models.tensors import HFTensor, contiguous, read_ahead, row_runs
 from polaris_jax.models.weights import Path as TreePath
 from polaris_jax.models.weights import Weight, weight_table
+from polaris_jax.storage import is_remote
 
 PARAMS = "params"
 _METADATA, _COMPLETE = "_METADATA", "_CHECKPOINT_METADATA"

@@ -19,11 +19,12 @@ from polaris_jax.errors import InputError
 from polaris_jax.models.checkpoint import CONFIG, INDEX, SINGLE, read_json
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.decoder import Decoder
-from polaris_jax.models.folder import BucketFolder, LocalFolder, is_remote, open_folder
+from polaris_jax.models.folder import BucketFolder, LocalFolder, open_folder
 from polaris_jax.models.progress import progress
 from polaris_jax.models.safetensors_file import DTYPES, write_file
 from polaris_jax.models.tensors import HFTensor, pieces
 from polaris_jax.models.weights import Params, Weight, weight_table
+from polaris_jax.storage import is_remote
 
 TOKENIZER_FILES = (
     "tokenizer.json",

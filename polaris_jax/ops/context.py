@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from polaris_jax.errors import InputError
 from polaris_jax.ops import tile_xla
-from polaris_jax.ops.ring import AXIS, largest
+from polaris_jax.ops.ring import AXIS
 from polaris_jax.ops.shard_attention import ShardAttention
 
 Method = Literal["ring", "two_level", "all_gather"]
@@ -135,7 +135,4 @@ def _executor(implementation: str, mesh: Mesh):
 def _local(attend: ShardAttention, window, q, k, v, positions, segments):
     """One shard's part, ``[B, S / shards, ...]``."""
     out, _, top = attend.forward(q, k, v, attend.sides(positions, segments), window)
-    top = largest(jax.lax.stop_gradient(top))
-    if attend.group > 1:
-        top = jax.lax.all_gather(top, AXIS, axis_index_groups=attend.groups, tiled=True)
     return out, jax.lax.pmax(top, ("data", "fsdp", AXIS))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from polaris_jax.ops import collectives
 from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tile_state import NOTHING, empty_state, finish
 from polaris_jax.ops.tiles import Side
@@ -59,7 +60,9 @@ class Ring:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def ring(plan: Ring, q: jax.Array, kv: jax.Array, q_side: Side, kv_sides: Side) -> tuple[jax.Array, jax.Array]:
+def ring(
+    plan: Ring, q: jax.Array, kv: jax.Array, q_side: Side, kv_sides: Side
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Attention of this shard's queries over all keys; to be called inside ``shard_map``.
 
     Args:
@@ -67,13 +70,13 @@ def ring(plan: Ring, q: jax.Array, kv: jax.Array, q_side: Side, kv_sides: Side) 
       q_side: ``[B, S]``; kv_sides: ``[hops, B, S]``, those of every group in order.
 
     Returns:
-      ``(out [B, H, S, D] in q.dtype, top [B, H, S] float32)``; ``top`` is each query's largest score in nats and
-      takes no gradient.
+      ``(out [B, H, S, D] in q.dtype, lse [B, H, S] float32 (nats), top [B, H, S] float32)``; ``top`` is each query's
+      largest score in nats. Only ``out`` takes a gradient.
     """
-    return ring_forward(plan, q, kv, q_side, kv_sides)[0]
+    return _forward(plan, q, kv, q_side, kv_sides)[0]
 
 
-def ring_forward(plan: Ring, q, kv, q_side, kv_sides):
+def _forward(plan: Ring, q, kv, q_side, kv_sides):
     def use(state, held, hop):
         return plan.forward(q, held, q_side, plan.keys_at(kv_sides, hop), state)
 
@@ -85,13 +88,14 @@ def ring_forward(plan: Ring, q, kv, q_side, kv_sides):
     held = _gathered(kv) if plan.gather else kv
     (state, held), _ = jax.lax.scan(body, (empty_state(q), held), jnp.arange(plan.hops - 1))
     state = use(state, held, plan.hops - 1)
+    # Without the barrier the compiler keeps the float32 state alive and finishes it a second time.
+    out, lse = jax.lax.optimization_barrier(finish(state, q.dtype))
     # Named, so that a remat policy may keep them: then the backward pass does not run the ring forward again.
-    out, lse = finish(state, q.dtype)
     out, lse = checkpoint_name(out, "attention_out"), checkpoint_name(lse, "attention_lse")
-    return (out, state.top), (q, kv, q_side, kv_sides, out, lse)
+    return (out, lse, state.top), (q, kv, q_side, kv_sides, out, lse)
 
 
-def ring_backward(plan: Ring, saved, cotangents):
+def _backward(plan: Ring, saved, cotangents):
     q, kv, q_side, kv_sides, out, lse = saved
     dout = cotangents[0]
     delta = jnp.einsum("bhsd,bhsd->bhs", dout, out, preferred_element_type=jnp.float32)
@@ -110,7 +114,7 @@ def ring_backward(plan: Ring, saved, cotangents):
     if plan.hops == 1:
         dq, dkv = use(dq, _gathered(kv) if plan.gather else kv, 0)
         if plan.gather:
-            dkv = jax.lax.psum_scatter(dkv, AXIS, scatter_dimension=3, tiled=True)
+            dkv = collectives.reduce_scatter(dkv, (AXIS,), 3)
     else:
         held = plan.send(kv)
         dq, dkv = use(dq, kv, 0)
@@ -122,7 +126,24 @@ def ring_backward(plan: Ring, saved, cotangents):
     return ((dq * plan.scale).astype(q.dtype), dkv.astype(kv.dtype), *nothing)
 
 
-ring.defvjp(ring_forward, ring_backward)
+ring.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def resumed(plan: Ring, q, kv, q_side, kv_sides, out, lse) -> jax.Array:
+    """``out`` as ``ring`` gave it, with its ``lse``: nothing runs until a gradient comes, then ``ring``'s backward."""
+    return out
+
+
+def _resumed_forward(plan, *saved):
+    return saved[-2], saved
+
+
+def _resumed_backward(plan, saved, dout):
+    return *_backward(plan, saved, (dout,)), None, None
+
+
+resumed.defvjp(_resumed_forward, _resumed_backward)
 
 
 def _gathered(kv: jax.Array) -> jax.Array:

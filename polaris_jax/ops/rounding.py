@@ -1,12 +1,18 @@
 """Stochastic rounding of float32 to bfloat16: unbiased, so that updates below half a unit in the last place survive.
 
 A bfloat16 is the upper half of a float32. Adding a uniform 16-bit integer to the lower half and cutting it off rounds
-up with probability equal to the fraction cut off (``E[round(x)] = x``), in one pass of integer arithmetic that fuses
-into the surrounding update. See "Stochastic Rounding for LLM Training" (arXiv 2502.20566).
+up with probability equal to the fraction cut off (``E[round(x)] = x``). See "Stochastic Rounding for LLM Training"
+(arXiv 2502.20566).
+
+The random bits are a hash of (key, place in the array): a dozen integer operations per number that fuse with the
+update around them, so that rounding reads and writes what nearest rounding does. A generator with a state, or the
+hardware's, would hand its bits over through memory, and they would depend on how the array is spread over devices.
 """
 
 import jax
 import jax.numpy as jnp
+
+_HALF = 0x8000  # half a unit in the last place of a bfloat16, in units of the float32 below it
 
 
 def stochastic_round(key: jax.Array, x: jax.Array, dtype=jnp.bfloat16) -> jax.Array:
@@ -29,11 +35,7 @@ def stochastic_round(key: jax.Array, x: jax.Array, dtype=jnp.bfloat16) -> jax.Ar
     if jnp.dtype(dtype) != jnp.bfloat16:
         raise TypeError(f"stochastic_round targets bfloat16, not {jnp.dtype(dtype)}")
     x = x.astype(jnp.float32)
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
-    rounded = jax.lax.shift_right_logical(bits + noise, jnp.uint32(16)).astype(jnp.uint16)
-    rounded = jax.lax.bitcast_convert_type(rounded, jnp.bfloat16)
-    return jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.bfloat16))
+    return _cut(x, jax.lax.bitcast_convert_type(x, jnp.uint32) + _noise(key, x.shape))
 
 
 def scaled_stochastic_round(key: jax.Array, x: jax.Array, scale: jax.Array) -> jax.Array:
@@ -47,11 +49,43 @@ def scaled_stochastic_round(key: jax.Array, x: jax.Array, scale: jax.Array) -> j
     """
     x = x.astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.int32) - 0x8000  # [-1/2, 1/2) ulp in 2^-16 steps
+    noise = _noise(key, x.shape).astype(jnp.int32) - _HALF  # [-1/2, 1/2) ulp
     noise = jnp.floor(noise.astype(jnp.float32) * scale).astype(jnp.int32)
-    # Half an ulp makes the cut a rounding to nearest; at scale 0 ties go away from zero.
-    moved = (bits.astype(jnp.int32) + noise + 0x8000).astype(jnp.uint32)
-    rounded = jax.lax.bitcast_convert_type(jax.lax.shift_right_logical(moved, jnp.uint32(16)).astype(jnp.uint16),
-                                           jnp.bfloat16)
-    # Zero has no exponent to borrow from below; it is exact anyway.
-    return jnp.where(jnp.isfinite(x) & (x != 0), rounded, x.astype(jnp.bfloat16))
+    # Half an ulp makes the cut a rounding to nearest; without noise, ties go to the even neighbour.
+    to_even = (noise == 0) & ((bits >> 16) & 1 == 0)
+    return _cut(x, bits + (noise + _HALF - to_even).astype(jnp.uint32))
+
+
+def _cut(x: jax.Array, bits: jax.Array) -> jax.Array:
+    """The bfloat16 in the upper half of ``bits``; infinities and NaN of ``x`` as they are."""
+    upper = jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)
+    return jnp.where(jnp.isfinite(x), upper, x.astype(jnp.bfloat16))
+
+
+def _noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """``shape`` of uint32, uniform below 2^16: a hash of the key and the index along every axis.
+
+    Indices are flattened modulo 2^32; the first axis is mixed in once more, so that stacks with more numbers than that
+    do not repeat.
+    """
+    first, *more = jax.random.key_data(key)  # two words for threefry, four for rbg
+    place, stride = jnp.zeros(shape, jnp.uint32), 1
+    for axis in reversed(range(len(shape))):
+        place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
+        stride *= shape[axis]
+    mixed = _mix(place ^ first)
+    if stride > 2**32:
+        mixed = _mix(mixed + jax.lax.broadcasted_iota(jnp.uint32, shape, 0))
+    for word in more:
+        mixed = _mix(mixed + word)
+    return mixed >> 16
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """A bijection of 32-bit integers in which every input bit flips every output bit half of the time.
+
+    Two multiplications between xor-shifts, with constants found by search (C. Wellons, "Hash prospector", 2018-).
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x21F0AAAD)
+    x = (x ^ (x >> 15)) * jnp.uint32(0xD35A2D97)
+    return x ^ (x >> 15)

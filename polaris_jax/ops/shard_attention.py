@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polaris_jax.ops import ring as ringing
-from polaris_jax.ops.ring import AXIS, Ring
+from polaris_jax.ops.ring import AXIS, Ring, largest, resumed, ring
 from polaris_jax.ops.tiles import Side, padded_length
 
 
@@ -65,17 +64,22 @@ class ShardAttention:
         return Sides(queries, Side(*joined))
 
     def forward(self, q, k, v, sides: Sides, window: int | None = None) -> tuple[jax.Array, Kept, jax.Array]:
-        """``(out [B, S, H, D], what to keep, top [B, H / group, S] float32)``; differentiable through ``out``.
+        """``(out [B, S, H, D], what to keep, max_logit [H] float32)``; differentiable through ``out``.
+
+        ``max_logit`` is each head's largest scaled score of this group's rows, ``MASKED`` where no query saw a key.
 
         Args:
           q: ``[B, S, H, D]``; k, v: ``[B, S, G, D]``, this shard's.
         """
-        out, lse, top = _ring(self._plan(q, window), *self._enter(q, k, v), *sides)
+        out, lse, top = ring(self._plan(q, window), *self._enter(q, k, v), *sides)
+        top = largest(jax.lax.stop_gradient(top))
+        if self.group > 1:
+            top = jax.lax.all_gather(top, AXIS, axis_index_groups=self.groups, tiled=True)
         return self._leave(out, q.shape[1]), Kept(out, lse), top
 
     def resume(self, q, k, v, sides: Sides, kept: Kept, window: int | None = None) -> jax.Array:
         """The same ``out``, without running the ring: only its backward pass is still to come."""
-        out = _resumed(self._plan(q, window), *self._enter(q, k, v), *sides, *jax.lax.stop_gradient(kept))
+        out = resumed(self._plan(q, window), *self._enter(q, k, v), *sides, *jax.lax.stop_gradient(kept))
         return self._leave(out, q.shape[1])
 
     def _padded(self, length: int) -> tuple[int, int]:
@@ -106,34 +110,3 @@ class ShardAttention:
     def groups(self) -> list[list[int]]:
         """The shards of every group."""
         return [list(range(first, first + self.group)) for first in range(0, self.shards, self.group)]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _ring(plan, q, kv, q_side, kv_sides):
-    return _ring_forward(plan, q, kv, q_side, kv_sides)[0]
-
-
-def _ring_forward(plan, q, kv, q_side, kv_sides):
-    (_, top), saved = ringing.ring_forward(plan, q, kv, q_side, kv_sides)
-    # Without the barrier the compiler keeps the float32 state alive and finishes it a second time.
-    out, lse = jax.lax.optimization_barrier(saved[-2:])
-    return (out, lse, top), (*saved[:-2], out, lse)
-
-
-_ring.defvjp(_ring_forward, ringing.ring_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _resumed(plan, q, kv, q_side, kv_sides, out, lse):
-    return out
-
-
-def _resumed_forward(plan, *saved):
-    return saved[-2], saved
-
-
-def _resumed_backward(plan, saved, dout):
-    return *ringing.ring_backward(plan, saved, (dout,)), None, None
-
-
-_resumed.defvjp(_resumed_forward, _resumed_backward)

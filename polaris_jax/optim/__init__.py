@@ -1,14 +1,19 @@
 """Optimizers that move matrices as matrices, and bfloat16 weights that learn.
 
 ``muon`` orthogonalises the momentum of weight matrices, each once per mesh; ``make_optimizer`` combines it with AdamW
-for everything else by path rules; ``precision`` holds the three recipes for low-precision weights.
+for everything else by path rules and skips steps that are not finite; ``precision`` holds the three recipes for
+low-precision weights; ``qk_clip`` keeps attention logits small.
 """
 
-from polaris_jax.optim.groups import GroupRule, group_table, label_params
+from polaris_jax.optim.groups import ATTENTION_AND_GATES, GroupRule, attention_splits, group_table, label_params
 from polaris_jax.optim.muon import muon, orthogonalize
-from polaris_jax.optim.optimizer import global_norm, make_optimizer
+from polaris_jax.optim.nonfinite import skipped_steps
+from polaris_jax.optim.norms import global_norm, group_norms
+from polaris_jax.optim.optimizer import make_optimizer
 from polaris_jax.optim.precision import RECIPES, apply_updates, stored_dtype, working_copy
+from polaris_jax.optim.qk_clip import qk_clip
 from polaris_jax.optim.schedules import make_schedule
 
-__all__ = ["RECIPES", "GroupRule", "apply_updates", "global_norm", "group_table", "label_params", "make_optimizer",
-           "make_schedule", "muon", "orthogonalize", "stored_dtype", "working_copy"]
+__all__ = ["ATTENTION_AND_GATES", "RECIPES", "GroupRule", "apply_updates", "attention_splits", "global_norm",
+           "group_norms", "group_table", "label_params", "make_optimizer", "make_schedule", "muon", "orthogonalize",
+           "qk_clip", "skipped_steps", "stored_dtype", "working_copy"]

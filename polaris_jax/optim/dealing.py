@@ -1,8 +1,8 @@
 """Dealing whole matrices out over a mesh: sharded stacks in, a few whole matrices per device, sharded stacks out.
 
-Every function here runs inside ``shard_map``, so each collective is written down: one all-to-all per sharded axis of
-the matrix on the way in, one on the way out. Stacks of one shape are dealt as one batch. Where a batch does not
-divide by the number of devices, the next batch starts at the first device that was left idle.
+Every function here runs inside ``shard_map``, so each collective is written down: one all-to-all over all axes that the
+matrix is spread over on the way in, one on the way out. Stacks of one shape are dealt as one batch. Where a batch does
+not divide by the number of devices, the next batch starts at the first device that was left idle.
 """
 
 from collections.abc import Sequence
@@ -13,37 +13,47 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from polaris_jax.sharding import axes_size, spec_axes
+
 Axes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows and columns of a stack of matrices lie.
+    """Where the rows and columns of a stack of matrices lie, and the stack itself.
 
     Attributes:
       rows, cols: mesh axes over which that dimension is spread, major first; empty: whole on every device.
       replicas: the other mesh axes of more than one device; every device along them holds the same shard.
+      stack: mesh axes along which different matrices of the stack lie; nothing is dealt along them.
     """
 
     rows: Axes
     cols: Axes
     replicas: Axes
+    stack: Axes = ()
 
     @classmethod
     def of(cls, mesh: Mesh, spec: P, ndim: int) -> "Layout":
         """The layout of an array ``[..., rows, cols]`` with this ``PartitionSpec``."""
-        entries = [_axes(entry) for entry in (*spec, *(None,) * (ndim - len(spec)))]
-        used = {axis for entry in entries for axis in entry}
-        idle = tuple(axis for axis in mesh.axis_names if axis not in used and mesh.shape[axis] > 1)
-        return cls(entries[-2], entries[-1], idle)
+        *stack, rows, cols = [spec_axes(entry) for entry in (*spec, *(None,) * (ndim - len(spec)))]
+        stack = tuple(axis for entry in stack for axis in entry)
+        idle = tuple(axis for axis in mesh.axis_names if axis not in (*stack, *rows, *cols) and mesh.shape[axis] > 1)
+        return cls(rows, cols, idle, stack)
 
     def turned(self) -> "Layout":
         """Of the transposed matrices."""
-        return Layout(self.cols, self.rows, self.replicas)
+        return Layout(self.cols, self.rows, self.replicas, self.stack)
 
+    def split(self, axis: int) -> "Layout":
+        """Of the blocks that the rows (-2) or columns (-1) are cut into: their axes now spread the stack."""
+        if axis == -1:
+            return Layout(self.rows, (), self.replicas, (*self.stack, *self.cols))
+        return Layout((), self.cols, self.replicas, (*self.stack, *self.rows))
 
-def _axes(entry) -> Axes:
-    return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+    def devices(self, mesh: Mesh) -> int:
+        """Devices that share the matrices of one part of the stack."""
+        return axes_size(mesh, (*self.replicas, *self.rows, *self.cols))
 
 
 def places(count: int, devices: int, first: int) -> jax.Array:
@@ -101,33 +111,31 @@ def deal(batch: jax.Array, index: jax.Array, layout: Layout, mesh: Mesh) -> tupl
     Args:
       index: ``[slots] int32``, dealt along.
     """
-    for axes, dim in ((layout.replicas, None), (layout.rows, 1), (layout.cols, 2)):
-        parts = _size(mesh, axes)
-        if parts == 1:
-            continue
-        mine, share = jax.lax.axis_index(axes), batch.shape[0] // parts
-        index = jax.lax.dynamic_slice_in_dim(index, mine * share, share)
-        if dim is None:
-            batch = jax.lax.dynamic_slice_in_dim(batch, mine * share, share)
-        else:
-            # The barrier: XLA:CPU would feed the joined stacks piece by piece, in layouts that do not agree.
-            batch = jax.lax.all_to_all(jax.lax.optimization_barrier(batch), axes, split_axis=0, concat_axis=dim,
-                                       tiled=True)
+    axes, R, C = (*layout.rows, *layout.cols), axes_size(mesh, layout.rows), axes_size(mesh, layout.cols)
+    if axes_size(mesh, layout.replicas) > 1:
+        batch, index = (_own_part(array, layout.replicas, mesh) for array in (batch, index))
+    if R * C > 1:
+        index, (slots, r, c) = _own_part(index, axes, mesh), batch.shape
+        # The barrier: XLA:CPU would feed the joined stacks piece by piece, in layouts that do not agree.
+        batch = jax.lax.all_to_all(jax.lax.optimization_barrier(batch), axes, split_axis=0, concat_axis=0, tiled=True)
+        batch = batch.reshape(R, C, slots // (R * C), r, c).transpose(2, 0, 3, 1, 4).reshape(-1, R * r, C * c)
     return batch, index
+
+
+def _own_part(array: jax.Array, axes: Axes, mesh: Mesh) -> jax.Array:
+    """This device's share of the leading axis."""
+    share = array.shape[0] // axes_size(mesh, axes)
+    return jax.lax.dynamic_slice_in_dim(array, jax.lax.axis_index(axes) * share, share)
 
 
 def undeal(batch: jax.Array, layout: Layout, mesh: Mesh) -> jax.Array:
     """Undoes ``deal``: ``[slots / devices, r, c]`` → ``[slots, r_local, c_local]``."""
-    for axes, dim in ((layout.cols, 2), (layout.rows, 1)):
-        if _size(mesh, axes) > 1:
-            batch = jax.lax.all_to_all(batch, axes, split_axis=dim, concat_axis=0, tiled=True)
-    if _size(mesh, layout.replicas) > 1:
+    axes, R, C = (*layout.rows, *layout.cols), axes_size(mesh, layout.rows), axes_size(mesh, layout.cols)
+    if R * C > 1:
+        share, rows, cols = batch.shape
+        r, c = rows // R, cols // C
+        tiles = batch.reshape(share, R, r, C, c).transpose(1, 3, 0, 2, 4).reshape(-1, r, c)
+        batch = jax.lax.all_to_all(tiles, axes, split_axis=0, concat_axis=0, tiled=True)
+    if axes_size(mesh, layout.replicas) > 1:
         batch = jax.lax.all_gather(batch, layout.replicas, axis=0, tiled=True)
     return batch
-
-
-def _size(mesh: Mesh, axes: Axes) -> int:
-    size = 1
-    for axis in axes:
-        size *= mesh.shape[axis]
-    return size

@@ -1,4 +1,4 @@
-"""Which parameter is moved by which rule: path patterns from the config, first match wins."""
+"""Which parameter is moved by which rule, and which stacks hold a matrix per head: path patterns, first match wins."""
 
 import re
 from collections.abc import Sequence
@@ -24,6 +24,32 @@ DEFAULT_RULES = (
     GroupRule(r"^blocks/.*/(attention|linear_attention|mlp)/(?!.*(norm|conv|a_log|dt_bias))", "muon"),
     GroupRule(r"", "adamw"),
 )
+
+# The second stage of the recipe: self-attention and the gates of the MLP learn, everything else stays.
+ATTENTION_AND_GATES = (("^blocks/.*/attention/(q|k|v|o)$", "muon"), ("^blocks/.*/mlp/gate$", "muon"), ("", "frozen"))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A weight whose rows (``axis`` -2) or columns (-1) are ``parts`` equal blocks, each a matrix of its own."""
+
+    axis: int
+    parts: int
+
+
+def attention_splits(heads: int, kv_heads: int, *, gated: bool = False) -> tuple[tuple[str, Split], ...]:
+    """``(path pattern, Split)`` that make every head of the projections a matrix of its own.
+
+    Args:
+      gated: the query projection also makes an output gate (``[q | gate]`` per head), which is split off too.
+    """
+    return ((r"/attention/q$", Split(-1, heads * (2 if gated else 1))), (r"/attention/(k|v)$", Split(-1, kv_heads)),
+            (r"/attention/o$", Split(-2, heads)))
+
+
+def find_split(name: str, splits: Sequence[tuple[str, Split]]) -> Split | None:
+    """The first of ``splits`` whose pattern is found in the path ``name``."""
+    return next((split for pattern, split in splits if re.search(pattern, name)), None)
 
 
 def path_name(path) -> str:

@@ -9,18 +9,22 @@ collective, no matrix is orthogonalised twice, and momentum travels in the dtype
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from polaris_jax.errors import InputError
 from polaris_jax.optim.dealing import Layout, arrange, deal, places, restore, undeal
-from polaris_jax.optim.groups import path_name
+from polaris_jax.optim.groups import Split, find_split, path_name
+from polaris_jax.sharding import axes_size
 
 # Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 _AT_ONCE = 1 << 24  # numbers per batched Newton-Schulz: small matrices together, large ones alone
+_FEW_EMPTY = 8  # matrices per device from which on a batch has less than an eighth of empty slots
 
 
 class MuonState(NamedTuple):
@@ -44,71 +48,92 @@ def newton_schulz(matrices: jax.Array, steps: int = 5) -> jax.Array:
     return x
 
 
-def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None):
+def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None, splits=()):
     """Orthogonalises every matrix of a pytree of stacks ``[..., rows, cols]``.
 
     Args:
-      tree: arrays of at least two dimensions; leading dimensions are batch.
+      tree: arrays of at least two dimensions; leading dimensions (layers, experts) are batch.
       steps: Newton-Schulz steps.
       dtype: of the iteration and of what travels (bfloat16 on TPU); default the leaf's own.
       shardings: tree of ``NamedSharding`` like ``tree``: deal matrices out over that mesh; None: compute in place.
+      splits: ``(path pattern, groups.Split)`` for weights whose rows or columns are several matrices (heads).
 
     Returns:
       The same structure in ``dtype``, singular values near 1.
+
+    Raises:
+      InputError: a split that does not divide its dimension, or would cut across devices.
     """
-    leaves, structure = jax.tree.flatten(tree)
-    leaves = [leaf.astype(dtype or leaf.dtype) for leaf in leaves]
+    paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+    leaves = [leaf.astype(dtype or leaf.dtype) for _, leaf in paths]
+    cuts = [find_split(path_name(path), splits) for path, _ in paths]
     if shardings is None:
-        return jax.tree.unflatten(structure, _orthogonalize_local(leaves, steps, None, None))
+        return jax.tree.unflatten(structure, _orthogonalize_local(leaves, cuts, steps, None, [None] * len(leaves)))
     shardings = structure.flatten_up_to(shardings)
     mesh, specs = shardings[0].mesh, tuple(sharding.spec for sharding in shardings)
     layouts = [Layout.of(mesh, spec, leaf.ndim) for spec, leaf in zip(specs, leaves, strict=True)]
-    program = jax.shard_map(lambda *local: tuple(_orthogonalize_local(local, steps, mesh, layouts)), mesh=mesh,
+    program = jax.shard_map(lambda *local: tuple(_orthogonalize_local(local, cuts, steps, mesh, layouts)), mesh=mesh,
                             in_specs=specs, out_specs=specs, check_vma=False)
     return jax.tree.unflatten(structure, program(*leaves))
 
 
-def _orthogonalize_local(leaves, steps, mesh, layouts):
+def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
     """One device's part: equal shapes are joined to a batch, dealt, orthogonalised a few at a time, and sent back."""
-    devices = 1 if mesh is None else mesh.size
     groups: dict[tuple, list[int]] = defaultdict(list)
-    stacks, turned = [], []
-    for number, leaf in enumerate(leaves):
-        layout = layouts[number] if layouts else None
-        rows, cols = (size * _spread(mesh, axes) for size, axes in zip(
-            leaf.shape[-2:], (layout.rows, layout.cols) if layout else ((), ()), strict=True))
-        stack, turn = leaf.reshape(-1, *leaf.shape[-2:]), rows > cols
-        stacks.append(stack.swapaxes(1, 2) if turn else stack)
-        turned.append(turn)
-        layout = layout.turned() if layout and turn else layout
+    stacks, undo = [], []
+    for number, (leaf, cut, layout) in enumerate(zip(leaves, cuts, layouts, strict=True)):
+        stack, layout, back = _as_stack(leaf, cut, layout, mesh)
+        rows, cols = (size * axes_size(mesh, axes) for size, axes in zip(
+            stack.shape[1:], (layout.rows, layout.cols), strict=True)) if layout else stack.shape[1:]
+        if rows > cols:  # the iteration works on the shorter side
+            stack, layout = stack.swapaxes(1, 2), layout and layout.turned()
+        stacks.append(stack)
+        undo.append((back, rows > cols))
         groups[min(rows, cols), max(rows, cols), leaf.dtype, layout].append(number)
-    results, first = list(leaves), 0
+    results, idle = list(leaves), 0
     for (rows, cols, _, layout), members in sorted(groups.items(), key=lambda g: -g[0][0] ** 2 * g[0][1]):
-        counts = [stacks[number].shape[0] for number in members]
+        devices = layout.devices(mesh) if layout else 1
+        counts, first = [stacks[number].shape[0] for number in members], idle % devices
         index = places(sum(counts), devices, first)
         batch = arrange([stacks[number] for number in members], devices, first)
-        if mesh is not None:
+        if layout:
             batch, index = deal(batch, index, layout, mesh)
         batch = _in_turn(batch, index if sum(counts) % devices else None, steps, max(1, _AT_ONCE // (rows * cols)))
-        if mesh is not None:
+        if layout:
             batch = undeal(batch, layout, mesh)
         for number, part in zip(members, restore(batch, counts, devices, first), strict=True):
-            part = part.swapaxes(1, 2) if turned[number] else part
-            results[number] = part.reshape(leaves[number].shape)
-        first = (first + sum(counts)) % devices if sum(counts) % devices else first
+            back, turned = undo[number]
+            results[number] = back(part.swapaxes(1, 2) if turned else part)
+        idle = (first + sum(counts)) % devices if sum(counts) % devices else first
     return results
 
 
-def _spread(mesh, axes) -> int:
-    size = 1
-    for axis in axes:
-        size *= mesh.shape[axis]
-    return size
+def _as_stack(leaf, cut, layout, mesh):
+    """A leaf as ``[n, rows, cols]`` with a matrix per block of its split, its layout then, and the way back."""
+    rows, cols = leaf.shape[-2:]
+    stack = leaf.reshape(-1, rows, cols)
+    if cut is None:
+        return stack, layout, lambda part: part.reshape(leaf.shape)
+    spread = axes_size(mesh, layout.rows if cut.axis == -2 else layout.cols) if layout else 1
+    if leaf.shape[cut.axis] % max(1, cut.parts // spread) or cut.parts % spread:
+        raise InputError("optim.per_head", leaf.shape, f"axis {cut.axis}, spread over {spread} devices, is not "
+                         f"{cut.parts} whole blocks; split fewer devices' worth or leave the matrix whole")
+    parts, layout = cut.parts // spread, layout and layout.split(cut.axis)
+    if cut.axis == -2:
+        return (stack.reshape(-1, rows // parts, cols), layout, lambda part: part.reshape(leaf.shape))
+    blocks = stack.reshape(-1, rows, parts, cols // parts).swapaxes(1, 2)
+    return (blocks.reshape(-1, rows, cols // parts), layout,
+            lambda part: part.reshape(-1, parts, rows, cols // parts).swapaxes(1, 2).reshape(leaf.shape))
 
 
 def _in_turn(batch, index, steps: int, at_once: int):
-    """Newton-Schulz over a batch, ``at_once`` matrices at a time; empty slots (index -1) cost nothing when alone."""
-    if at_once > 1 or index is None:
+    """Newton-Schulz over a batch, ``at_once`` matrices at a time.
+
+    Args:
+      index: -1 marks an empty slot, which costs nothing when matrices are taken alone; None: no slot is empty. Small
+        matrices are taken together all the same once empty slots are few among them.
+    """
+    if index is None or (at_once > 1 and len(batch) >= _FEW_EMPTY):
         return jax.lax.map(lambda x: newton_schulz(x[None], steps)[0], batch, batch_size=min(at_once, len(batch)))
 
     def one(inputs):
@@ -128,6 +153,7 @@ def muon(
     momentum_dtype=None,
     dtype=None,
     shardings=None,
+    splits: Sequence[tuple[str, Split]] = (),
 ) -> optax.GradientTransformation:
     """Muon as an optax transformation over stacks of matrices.
 
@@ -137,6 +163,7 @@ def muon(
       nesterov: orthogonalise ``g + momentum * m`` instead of ``m``.
       steps, dtype: see ``orthogonalize``.
       shardings: tree of ``NamedSharding`` over all parameters of the model (those of other groups are not looked at).
+      splits: see ``orthogonalize``; such a weight's updates have the scale of its blocks.
       weight_decay: decoupled, multiplied by the learning rate.
       momentum_dtype: storage dtype of the momentum; default the gradient's.
 
@@ -160,8 +187,12 @@ def muon(
         ahead = jax.tree.map(lambda g, m: g.astype(jnp.float32) + momentum * m, gradients, gathered) if nesterov else (
             gathered)
         there = jax.tree_util.tree_map_with_path(lambda path, _: where[path_name(path)], ahead) if where else None
-        directions = orthogonalize(ahead, steps=steps, dtype=dtype, shardings=there)
-        updates = jax.tree.map(lambda o: 0.2 * max(o.shape[-2:]) ** 0.5 * o.astype(jnp.float32), directions)
+        directions = orthogonalize(ahead, steps=steps, dtype=dtype, shardings=there, splits=splits)
+
+        def scaled(path, direction):
+            return _rms_scale(direction.shape, find_split(path_name(path), splits)) * direction.astype(jnp.float32)
+
+        updates = jax.tree_util.tree_map_with_path(scaled, directions)
         kept = jax.tree.map(lambda m, old: m.astype(old.dtype), gathered, state.momentum)
         return updates, MuonState(kept)
 
@@ -170,3 +201,11 @@ def muon(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _rms_scale(shape, split: Split | None) -> float:
+    """What brings an orthogonal ``[..., rows, cols]`` to a root-mean-square of 0.2."""
+    size = list(shape[-2:])
+    if split:
+        size[split.axis] //= split.parts
+    return 0.2 * max(size) ** 0.5

@@ -1,10 +1,17 @@
-"""The whole optimizer of a run: clip, then Muon, AdamW or nothing, by group."""
+"""The whole optimizer of a run: skip what is not finite, clip, then Muon, AdamW or nothing, by group."""
+
+from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from polaris_jax.errors import InputError
+from polaris_jax.optim.groups import Split
 from polaris_jax.optim.muon import muon
+from polaris_jax.optim.nonfinite import skip_nonfinite
+from polaris_jax.optim.norms import global_norm
 
 
 def make_optimizer(
@@ -21,32 +28,46 @@ def make_optimizer(
     clip_norm: float | None = 1.0,
     state_dtype=jnp.float32,
     shardings=None,
+    splits: Sequence[tuple[str, Split]] = (),
 ) -> optax.GradientTransformation:
     """Global-norm clipping followed by one transformation per group of ``labels`` (muon, adamw, frozen).
+
+    Steps whose gradients are not finite change nothing (``nonfinite``); the state's ``total`` and ``consecutive`` count
+    them.
 
     Args:
       labels: tree of group names from ``label_params``.
       schedule: learning rate by step; AdamW uses ``adamw_scale`` times it.
       state_dtype: of the momenta, AdamW's second one included. clip_norm: None switches clipping off.
       shardings: tree of ``NamedSharding`` of all parameters: Newton-Schulz is dealt out over their mesh.
+      splits: weights of which Muon orthogonalises every block apart, e.g. ``groups.attention_splits(...)``.
+
+    Raises:
+      InputError: a decay too slow for a bfloat16 average: the change would round away and the average stand still.
     """
+    for name, decay in (("momentum", momentum), ("b1", b1), ("b2", b2)):
+        if jnp.dtype(state_dtype) == jnp.bfloat16 and 1 - decay < 2**-7:  # twice half a unit in the last place of 1
+            raise InputError(f"config.optim.{name}", decay, "a bfloat16 average stands still at such a decay; take at "
+                             "most 0.99, or float32 state")
     groups = {
         "muon": muon(schedule, momentum=momentum, steps=newton_schulz_steps, weight_decay=weight_decay,
-                     momentum_dtype=state_dtype, dtype=newton_schulz_dtype, shardings=shardings),
+                     momentum_dtype=state_dtype, dtype=newton_schulz_dtype, shardings=shardings, splits=splits),
         "adamw": in_float32(optax.adamw(lambda step: adamw_scale * schedule(step), b1=b1, b2=b2,
                                         weight_decay=weight_decay), state_dtype),
         "frozen": optax.set_to_zero(),
     }
-    clip = optax.identity() if clip_norm is None else clip_by_global_norm(clip_norm, labels)
-    return optax.chain(clip, optax.partition(groups, labels))
+    clip = optax.identity() if clip_norm is None else clip_by_global_norm(clip_norm, labels, shardings)
+    return skip_nonfinite(optax.chain(clip, optax.partition(groups, labels)), partial(_moving_norm, labels, shardings))
 
 
-def global_norm(tree) -> jax.Array:
-    """Root of the sum of squares of all leaves, summed in float32 whatever their dtype."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree)))
+def _moving_norm(labels, shardings, gradients) -> jax.Array:
+    """Global norm without the frozen parameters."""
+    moving = lambda tree: [leaf for leaf, label in zip(  # noqa: E731
+        jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True) if label != "frozen"]
+    return global_norm(moving(gradients), None if shardings is None else moving(shardings))
 
 
-def clip_by_global_norm(most: float, labels) -> optax.GradientTransformation:
+def clip_by_global_norm(most: float, labels, shardings=None) -> optax.GradientTransformation:
     """Scales all gradients down to a global norm of ``most``; frozen parameters do not count.
 
     The gradients keep their dtype and are read twice, never held a second time.
@@ -54,9 +75,7 @@ def clip_by_global_norm(most: float, labels) -> optax.GradientTransformation:
 
     def update(gradients, state, params=None):
         del params
-        moving = [g for g, label in zip(jax.tree.leaves(gradients), jax.tree.leaves(labels), strict=True)
-                  if label != "frozen"]
-        factor = jnp.minimum(1.0, most / jnp.maximum(global_norm(moving), 1e-30))
+        factor = jnp.minimum(1.0, most / jnp.maximum(_moving_norm(labels, shardings, gradients), 1e-30))
         return jax.tree.map(lambda g: (g.astype(jnp.float32) * factor).astype(g.dtype), gradients), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -31,7 +31,8 @@ def stored_dtype(recipe: str):
     return jnp.bfloat16 if check_recipe(recipe) == "bf16_stochastic" else jnp.float32
 
 
-def _leaf_keys(key, tree):
+def leaf_keys(key, tree):
+    """A tree like ``tree`` with a key of its own for every leaf."""
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(structure, [jax.random.fold_in(key, number) for number in range(len(leaves))])
 
@@ -44,16 +45,20 @@ def working_copy(recipe: str, params, key, lr_fraction, compute_dtype):
       compute_dtype: of the copy in ``fp32_master`` (float32 or bfloat16); the other recipes compute in bfloat16.
     """
     if check_recipe(recipe) == "stochastic_downcast":
-        return jax.tree.map(lambda p, k: scaled_stochastic_round(k, p, lr_fraction), params, _leaf_keys(key, params))
+        return jax.tree.map(lambda p, k: scaled_stochastic_round(k, p, lr_fraction), params, leaf_keys(key, params))
     return jax.tree.map(lambda p: p.astype(compute_dtype), params) if recipe == "fp32_master" else params
 
 
 def apply_updates(recipe: str, params, updates, key):
-    """Parameters after the step, in their stored dtype; ``updates`` are float32."""
+    """Parameters after the step, each in its own dtype; ``updates`` are float32.
+
+    Weights that a model keeps in float32 whatever the recipe are written exactly.
+    """
     if check_recipe(recipe) != "bf16_stochastic":
         return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
 
     def write(p, u, k):
-        return stochastic_round(k, p.astype(jnp.float32) + u.astype(jnp.float32))
+        moved = p.astype(jnp.float32) + u.astype(jnp.float32)
+        return stochastic_round(k, moved) if p.dtype == jnp.bfloat16 else moved
 
-    return jax.tree.map(write, params, updates, _leaf_keys(key, params))
+    return jax.tree.map(write, params, updates, leaf_keys(key, params))

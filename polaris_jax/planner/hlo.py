@@ -6,6 +6,7 @@ a done with work scheduled between, or cut into steps that ride inside fusions (
 device until it is over.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -134,6 +135,38 @@ def kernel_runs(program: Program) -> dict[str, int]:
                 if _is_kernel(inner):
                     runs[re.sub(r"[.\d]+$", "", inner.name)] += times
     return dict(runs)
+
+
+def matmul_flops(program: Program) -> int:
+    """Floating-point operations of all matrix products, per device and step; every branch of a conditional counts."""
+    total = 0
+    for name, times in program.runs.items():
+        waiting = [(name, instruction) for instruction in program.computations[name]]
+        while waiting:
+            home, instruction = waiting.pop()
+            if instruction.opcode in ("dot", "convolution"):
+                total += times * _product_flops(program.computations[home], instruction)
+            elif instruction.opcode in ("fusion", "async-start"):
+                waiting += [(callee, inner) for callee in instruction.called("calls", "called_computations")
+                            for inner in program.computations.get(callee, ())]
+    return total
+
+
+def _product_flops(computation: list[Instruction], product: Instruction) -> int:
+    """Two for every term of every sum; TPU writes products as convolutions, batches of them with a dilated window."""
+    left = re.search(r"%([\w.-]+)", product.rest)[1]
+    shape = next(_dims(i.result) for i in computation if i.name == left)
+    if product.opcode == "dot":
+        dims = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", product.rest)[1]
+        summed = [shape[int(dim)] for dim in dims.split(",") if dim]
+    else:
+        summed = [shape[re.search(r"dim_labels=(\w+)_", product.rest)[1].index("f")]]
+    return 2 * math.prod(_dims(product.result)) * math.prod(summed)
+
+
+def _dims(text: str) -> list[int]:
+    """The shape of the first array named in a type."""
+    return [int(dim) for dim in _ARRAY.search(text)[2].split(",") if dim]
 
 
 def _events(program: Program) -> Iterator[tuple[int, str, int, bool, str, str]]:

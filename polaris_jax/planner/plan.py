@@ -1,5 +1,6 @@
 """``plan``: one config on one slice → a verdict, from the compiler where there is one, else from arithmetic."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -41,7 +42,8 @@ def plan(config: ConfigDict, topology: str, *, full: bool = False, estimate: boo
     config.mesh.update(mesh_sizes(config, slice_, model))
     version = None if estimate else compiler_version()
     source = "analytic" if version is None else "compiler-full" if full else "compiler"
-    key = cache_key(to_rows(config), repr(model), slice_.name, source, version, options or {})
+    told = (options or {}) | {"LIBTPU_INIT_ARGS": os.environ.get("LIBTPU_INIT_ARGS", "")}  # the compiler reads both
+    key = cache_key(to_rows(config), repr(model), slice_.name, source, version, told)
     if cached and keep is None and (known := read_cached(key)):
         return known
     if version is None:

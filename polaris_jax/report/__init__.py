@@ -1,11 +1,18 @@
 """What a run looks like to a person: one self-contained HTML page, without scripts and without a network.
 
 ``write_report(workdir)`` turns what ``polaris demo`` left behind (books, transcripts, training record, written book)
-into ``report.html``; ``transcript_html(transcript, title)`` shows any transcript coloured by stage role and by kind.
+into ``report.html``; ``transcript_html(transcript, title)`` shows any transcript coloured by stage role and by kind;
+``read_state(workdir)`` says how a training run stands, ``dashboard(state)`` shows that in the terminal and
+``write_run_report(state, file)`` as a page; ``write_evaluation(folder)`` draws what ``polaris evaluate`` left there.
 Every number on a page is read from the files of the run; a piece that does not exist yet becomes a sentence.
 """
 
+from polaris_jax.report.dashboard import dashboard
 from polaris_jax.report.demo_report import write_report
+from polaris_jax.report.evaluation_report import write_evaluation
+from polaris_jax.report.run_report import write_run_report
+from polaris_jax.report.run_state import RunState, read_state
 from polaris_jax.report.transcript_view import transcript_html
 
-__all__ = ["transcript_html", "write_report"]
+__all__ = ["RunState", "dashboard", "read_state", "transcript_html", "write_evaluation", "write_report",
+           "write_run_report"]

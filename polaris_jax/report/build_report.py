@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from polaris_jax.corpus import Build, storage
+from polaris_jax import storage
+from polaris_jax.corpus import Build
 from polaris_jax.corpus.clock import STAGES
 from polaris_jax.corpus.options import SPLITS
 from polaris_jax.report.charts import nice_ticks, tick_label

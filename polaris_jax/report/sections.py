@@ -4,14 +4,16 @@ Each function returns None (or an empty list) where the run has not come that fa
 """
 
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from polaris_jax.report import mesh_pictures
-from polaris_jax.report.charts import Frame, Series, line_chart
-from polaris_jax.report.curves import ROLE_PREFIX, Change, change, loss_kinds, loss_roles, median, points, values
+from polaris_jax.report.charts import Series, line_chart
+from polaris_jax.report.curves import Change, change, loss_kinds, median, points, values
 from polaris_jax.report.formats import is_number
+from polaris_jax.report.metric_charts import SmallChart, role_charts, run_charts
 from polaris_jax.report.transcript_view import TranscriptView
 from polaris_jax.report.workdir import DemoRun
 from polaris_jax.sampling.export import ReadableBook, readable
@@ -21,7 +23,6 @@ from polaris_jax.trajectory import KINDS, ROLES, split_stages
 # Tokens of the published corpus, 649.1 M in all: book text, planning scaffold, prompt (POLARIS paper, data section).
 PUBLISHED_SHARES = {"prompt": 0.0023, "scaffold": 0.3935, "prose": 0.6043}
 PLOTTED_KINDS = ("prose", "scaffold", "copy", "header")
-SMALL = Frame(232, 132, left=38, right=8, top=8, bottom=22)
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,6 @@ def corpus(run: DemoRun) -> Corpus | None:
 
 
 @dataclass(frozen=True)
-class SmallChart:
-    """One of several charts on a common scale."""
-
-    name: str
-    css: str
-    chart: Markup
-    change: Change
-
-
-@dataclass(frozen=True)
 class Training:
     """Curves and quarter means; ``facts`` is ``training.json`` and may be empty."""
 
@@ -107,9 +98,17 @@ class Training:
 
 
 def training(run: DemoRun) -> Training | None:
-    """The training section, or None before the first step; rates are medians over the steps after the first, which
-    also compiles."""
-    records = run.metrics
+    """The training section, or None before the first step."""
+    return training_of(run.metrics, run.training)
+
+
+def training_of(records: Sequence[dict], facts: dict, others: Callable[[Sequence[dict]], list[SmallChart]] = run_charts
+                ) -> Training | None:
+    """Curves and means of metrics records; rates are medians over the steps after the first, which also compiles.
+
+    Args:
+      others: which charts to draw of what is no loss by kind or role.
+    """
     if not records:
         return None
     kinds = [kind for kind in PLOTTED_KINDS if kind in loss_kinds(records)]
@@ -117,41 +116,18 @@ def training(run: DemoRun) -> Training | None:
     changes = [change(records, "loss", "all"), *(change(records, f"loss/{kind}", kind) for kind in kinds)]
     warm = records[1:] or records
     return Training(
-        facts=run.training,
+        facts=facts,
         steps=len(records),
         kinds=[one for one in changes if one],
         kind_chart=line_chart(lines, "Training loss per kind of token") if lines else None,
-        role_charts=_role_charts(records),
-        other_charts=_other_charts(records),
+        role_charts=role_charts(records),
+        other_charts=others(records),
         tokens_per_second=median(values(warm, "tokens_per_s")),
         tokens_per_second_per_device=median(values(warm, "tokens_per_s_per_device")),
         step_seconds=median(values(warm, "step_time_s")),
         tokens=sum(values(records, "tokens")),
         supervised=sum(values(records, "supervised")),
     )
-
-
-def _role_charts(records: list[dict]) -> list[SmallChart]:
-    curves = {role: points(records, ROLE_PREFIX + role) for role in loss_roles(records)}
-    everything = [y for curve in curves.values() for _, y in curve]
-    return [
-        SmallChart(role, f"r-{role}", line_chart([Series(role, f"r-{role}", curve)], f"Loss of {role}", frame=SMALL,
-                   x_label="", limits=(min(everything), max(everything))), change(records, ROLE_PREFIX + role))
-        for role, curve in curves.items()
-    ]  # fmt: skip
-
-
-def _other_charts(records: list[dict]) -> list[SmallChart]:
-    """How the run was carried out: time, throughput, rate and norms, each on its own scale from zero."""
-    names = {
-        "step_time_s": "step time (s)", "tokens_per_s": "tokens per second", "learning_rate": "learning rate",
-        "grad_norm": "gradient norm", "update_norm": "update norm", "param_norm": "parameter norm",
-    }  # fmt: skip
-    return [
-        SmallChart(label, "plain", line_chart([Series(label, "plain", points(records, key))], label, frame=SMALL,
-                   x_label="", limits=None if key == "param_norm" else (0, 0), smooth=False), change(records, key))
-        for key, label in names.items() if points(records, key)
-    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,27 @@
 """Writing books: prefill and decode over a key-value cache, grammar-constrained, staged and resumable.
 
-``Sampler`` reads and draws; ``write_book`` drives ``trajectory.next_step`` with it until a book is complete and leaves
-transcript, run record, plain text and EPUB in a folder that can be killed and continued at any point.
+``Sampler`` is a model ready to write; ``Engine`` serves many requests with it, ``Session`` is the cache under both;
+``write_book`` drives ``trajectory.next_step`` until a book is complete and leaves transcript, run record, plain text
+and EPUB in a folder that can be killed and continued at any point.
 """
 
 from polaris_jax.sampling.constraint import Constraint, grammar_tokenizer
+from polaris_jax.sampling.editing import edit_stage, find_stage, replace_stage
+from polaris_jax.sampling.engine import Engine
 from polaris_jax.sampling.export import export_epub, export_text, readable
 from polaris_jax.sampling.guard import LoopGuard
 from polaris_jax.sampling.options import Drawn, SamplingOptions
-from polaris_jax.sampling.progress import LiveProgress, Progress
-from polaris_jax.sampling.sampler import Sampler, Session
-from polaris_jax.sampling.step_writer import WriterSettings, WritingError
+from polaris_jax.sampling.progress import LiveProgress, Progress, StreamProgress
+from polaris_jax.sampling.request import Completion, GenerationRequest, TokenEvent
+from polaris_jax.sampling.sampler import Sampler
+from polaris_jax.sampling.session import Session
+from polaris_jax.sampling.settings import WriterSettings
+from polaris_jax.sampling.step_writer import WritingError
 from polaris_jax.sampling.writer import WrittenBook, write_book
 
 __all__ = [
-    "Constraint", "Drawn", "LiveProgress", "LoopGuard", "Progress", "Sampler", "SamplingOptions", "Session",
-    "WriterSettings", "WritingError", "WrittenBook", "export_epub", "export_text", "grammar_tokenizer", "readable",
-    "write_book",
+    "Completion", "Constraint", "Drawn", "Engine", "GenerationRequest", "LiveProgress", "LoopGuard", "Progress",
+    "Sampler", "SamplingOptions", "Session", "StreamProgress", "TokenEvent", "WriterSettings", "WritingError",
+    "WrittenBook", "edit_stage", "export_epub", "export_text", "find_stage", "grammar_tokenizer", "readable",
+    "replace_stage", "write_book",
 ]  # fmt: skip

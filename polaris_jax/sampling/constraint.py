@@ -13,17 +13,24 @@ What the model then drew may still be a tokenisation nobody would choose ("th" +
 text with ``Tokenizer.append`` when it accepts the step, so that the past a model conditions on is always canonical.
 """
 
-from collections.abc import Sequence
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from polaris_jax.data import Tokenizer
+from polaris_jax.errors import InputError
 from polaris_jax.trajectory.grammar import Grammar
 
 # Bounded repeats of 300-character bullets inside 80-bullet arcs inside 12 arcs are large but regular.
 _LIMITS = LLParserLimits(max_items_in_row=20_000, initial_lexer_fuel=50_000_000, step_lexer_fuel=5_000_000,
                          max_grammar_size=5_000_000)
+
+# JSON is spelt in one way, as Python writes it: a model that may choose its white space can go on choosing for ever.
+_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class _Vocabulary:
@@ -47,21 +54,59 @@ def grammar_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
 
 
 class Constraint:
-    """One row's walk through one grammar.
+    """One text's walk through one grammar.
+
+    Made from one of the project's own grammars, or with ``json_schema``, ``regex`` and ``lark`` from a caller's.
 
     Args:
       grammar: what may be written, given text included.
       vocabulary: ``grammar_tokenizer`` of the tokenizer.
 
     Raises:
-      ValueError: llguidance does not take the grammar (a defect of ours, not of the caller).
+      ValueError: llguidance does not take the grammar (a defect of ours, not of the caller), or gives up on the way.
     """
 
     def __init__(self, grammar: Grammar, vocabulary: LLTokenizer):
-        self._matcher = LLMatcher(vocabulary, grammar.lark(), limits=_LIMITS)
+        self._begin(LLMatcher(vocabulary, grammar.lark(), limits=_LIMITS), vocabulary)
+        self._raise_on_error()
+
+    @classmethod
+    def json_schema(cls, schema: Mapping[str, Any], vocabulary: LLTokenizer) -> Self:
+        """JSON that satisfies ``schema``; an InputError says which keyword cannot be enforced."""
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=_JSON)
+        except (TypeError, ValueError) as error:
+            raise InputError("json_schema", schema, f"is not a JSON object ({error})") from error
+        return cls._of_caller("json_schema", schema, grammar, vocabulary)
+
+    @classmethod
+    def regex(cls, pattern: str, vocabulary: LLTokenizer) -> Self:
+        """Text that ``pattern`` matches from end to end; an InputError says what is wrong with it."""
+        return cls._of_caller("regex", pattern, LLMatcher.grammar_from_regex(pattern), vocabulary)
+
+    @classmethod
+    def lark(cls, text: str, vocabulary: LLTokenizer) -> Self:
+        """Text of a grammar in llguidance's dialect of Lark; an InputError says what is wrong with it."""
+        return cls._of_caller("lark", text, LLMatcher.grammar_from_lark(text), vocabulary)
+
+    @classmethod
+    def _of_caller(cls, field: str, value: Any, grammar: str, vocabulary: LLTokenizer) -> Self:
+        constraint = cls.__new__(cls)
+        constraint._begin(LLMatcher(vocabulary, grammar, log_level=0), vocabulary)  # with llguidance's own limits
+        if constraint._matcher.is_error():
+            raise InputError(field, value, " ".join(constraint._matcher.get_error().split()))
+        return constraint
+
+    def _begin(self, matcher: LLMatcher, vocabulary: LLTokenizer) -> None:
+        self._matcher = matcher
         self._words = (vocabulary.vocab_size + 31) // 32
         self.length = 0
-        self._raise_on_error()
+
+    def copy(self) -> Self:
+        """Another walker at the same place; the compiled grammar is shared."""
+        other = copy.copy(self)
+        other._matcher = self._matcher.deep_copy()
+        return other
 
     @property
     def accepting(self) -> bool:

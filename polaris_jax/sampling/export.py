@@ -6,6 +6,7 @@ Both are pure functions of the transcript: the same transcript gives the same by
 import hashlib
 import html
 import os
+import re
 import tempfile
 import uuid
 import zipfile
@@ -14,9 +15,12 @@ from pathlib import Path
 
 from polaris_jax.trajectory import book_filename, split_stages
 
+TRANSCRIPT, RUN = "artifact.txt", "run.json"  # names in a book's folder that no title may take
 _FENCE = "\n```\n"
 _TITLE = "## Book Title\n"
 _TEXT_ROLES = ("first_chapter_text", "chapter_text")
+_LONGEST_NAME = 200  # bytes; file systems stop at 255, and a temporary name adds its own
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # a hand edit may hold what XML 1.0 has no place for
 # Archive members and the package need a date; a constant keeps the bytes a function of the text.
 _DATE, _DATE_ISO = (2000, 1, 1, 0, 0, 0), "2000-01-01T00:00:00Z"
 
@@ -56,13 +60,13 @@ def readable(transcript: str) -> ReadableBook:
 def export_text(transcript: str, folder: str | os.PathLike) -> Path:
     """Writes ``<Title>.txt`` into ``folder`` and returns its path."""
     book = readable(transcript)
-    return write_atomically(Path(folder) / book_filename(book.title), book.text.encode())
+    return write_atomically(Path(folder) / _filename(book.title, ".txt"), book.text.encode())
 
 
 def export_epub(transcript: str, folder: str | os.PathLike, *, language: str = "en", author: str = "") -> Path:
     """Writes ``<Title>.epub`` (EPUB 3) into ``folder`` and returns its path."""
-    book = readable(transcript)
-    path = Path(folder) / book_filename(book.title, ".epub")
+    book = readable(_NOT_XML.sub(" ", transcript))
+    path = Path(folder) / _filename(book.title, ".epub")
     identifier = uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(book.text.encode()).hexdigest()).urn
     names = [f"chapter-{number}.xhtml" for number in range(1, len(book.chapters) + 1)]
     members = {
@@ -79,6 +83,14 @@ def export_epub(transcript: str, folder: str | os.PathLike, *, language: str = "
                 archive.writestr(zipfile.ZipInfo(name, _DATE), content, zipfile.ZIP_DEFLATED)
         buffer.seek(0)
         return write_atomically(path, buffer.read())
+
+
+def _filename(title: str, extension: str) -> str:
+    """``book_filename``, within what file systems take and beside the transcript rather than over it."""
+    while len(title.encode()) > _LONGEST_NAME:
+        title = title[:-1]
+    name = book_filename(title, extension)
+    return f"Book {name}" if name.casefold() == TRANSCRIPT else name
 
 
 def write_atomically(path: Path, content: bytes) -> Path:

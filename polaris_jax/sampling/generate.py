@@ -7,18 +7,19 @@ from typing import Literal
 from polaris_jax.sampling.constraint import Constraint
 from polaris_jax.sampling.guard import LoopGuard
 from polaris_jax.sampling.options import SamplingOptions
-from polaris_jax.sampling.sampler import Session
+from polaris_jax.sampling.session import Session
 
 Reason = Literal["end", "complete", "budget", "loop"]
 
 
 @dataclass
 class Counts:
-    """Tokens by how they came about, added up over a run."""
+    """Tokens by how they came about, added up over a run; reused are those of prompts that a cache held already."""
 
     sampled: int = 0
     forced: int = 0
     prefilled: int = 0
+    reused: int = 0
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,20 @@ class LoopGuard:
         found = np.flatnonzero((spans == recent[-self.span :]).all(axis=1))
         return start + int(found[1]) if len(found) >= self.times else None
 
+    def first_loop(self, tokens: Sequence[int]) -> int | None:
+        """``repeats_from`` of the shortest prefix of ``tokens`` that has a loop; None when there is none.
+
+        A dictionary of the spans in the window takes the place of a search per token.
+        """
+        places: dict[tuple[int, ...], list[int]] = {}
+        for end in range(self.span, len(tokens) + 1):
+            at = end - self.span
+            span = tuple(tokens[at:end])
+            places[span] = [place for place in places.get(span, ()) if place >= end - self.window] + [at]
+            if len(places[span]) >= self.times:
+                return places[span][1]
+        return None
+
 
 def last_clean_end(text: str) -> int:
     """Length of the longest prefix of ``text`` that ends a paragraph, else a sentence; 0 when nothing has ended."""

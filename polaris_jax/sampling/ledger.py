@@ -5,15 +5,19 @@ The transcript is the truth: a person may edit finished stages in it, and the ru
 still has its bytes.
 """
 
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from polaris_jax.errors import InputError
-from polaris_jax.sampling.export import write_atomically
+from polaris_jax.sampling.export import RUN, TRANSCRIPT, write_atomically
 
-TRANSCRIPT, RUN = "artifact.txt", "run.json"
+GIVEN = "given"  # name of a record whose text nobody sampled: edited by a person, or brought along
 
 
 @dataclass(frozen=True)
@@ -23,22 +27,22 @@ class StepRecord:
     Attributes:
       name: the step's name; start, end: its characters in the transcript.
       sha256: of the transcript up to ``end``.
-      capacity: cache slots while it was written.
-      seed: of its draws; attempts: tries it took.
+      seed: of its draws; attempts: tries it took; temperature, top_k: of the accepted try (top_k 0: off).
       reason: why the sampling stopped (``generate.Stretch``).
       sampled, forced, prefilled: tokens, of all attempts together.
       seconds: wall time.
       model_logprob: mean log-probability per sampled token of the accepted attempt, nats.
-      notes: relaxations, cuts and length reports, in order.
+      notes: refused attempts with their seeds, relaxations, cuts and length reports, in order.
     """
 
     name: str
     start: int
     end: int
     sha256: str
-    capacity: int
     seed: int = 0
     attempts: int = 0
+    temperature: float = 0.0
+    top_k: int = 0
     reason: str = ""
     sampled: int = 0
     forced: int = 0
@@ -48,20 +52,46 @@ class StepRecord:
     notes: tuple[str, ...] = ()
 
 
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing in ``folder``; a killed process holds nothing.
+
+    Raises:
+      InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            advice = "another process is writing a book there; wait for it or use a new folder"
+            raise InputError("out_dir", str(folder), advice) from error
+        for name in (TRANSCRIPT, RUN):
+            for leftover in folder.glob(f".{name}.*"):  # of a process killed between writing and renaming
+                leftover.unlink()
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @dataclass
 class Ledger:
     """The two files of one output folder.
 
     Attributes:
       identity: what a continued run must have in common with the one that began: prompt, seed, profile, settings,
-        tokenizer and model shape, as JSON values.
+        tokenizer, model shape and weights, as JSON values.
       steps: accepted steps that the transcript still contains, in order.
+      end: how the run ended (``finish``) if the transcript is still the one it ended with, else None.
+      exported: names of the readable books made of it.
     """
 
     folder: Path
     identity: dict
     steps: list[StepRecord] = field(default_factory=list)
-    verdict: dict | None = None
+    end: dict | None = None
+    exported: list[str] = field(default_factory=list)
 
     @property
     def transcript_path(self) -> Path:
@@ -96,18 +126,31 @@ class Ledger:
             if record.end > len(transcript) or _digest(transcript[: record.end]) != record.sha256:
                 break
             self.steps.append(record)
+        end = said.get("end")
+        self.end = end if end and end["sha256"] == _digest(transcript) else None
+        self.exported = list(said.get("exported", []))
         return transcript
 
     def add(self, transcript: str, **fields) -> None:
         """Records the step that ends the transcript, and writes both files."""
+        self.end = None
         self.steps.append(StepRecord(end=len(transcript), sha256=_digest(transcript), **fields))
         self._write_run()
         write_atomically(self.transcript_path, transcript.encode())
 
-    def finish(self, verdict: dict) -> None:
-        """Adds the verdict on the whole book."""
-        self.verdict = verdict
+    def finish(self, transcript: str, how: str, verdict: dict, exported: list[str]) -> None:
+        """Records how the run ended, the verdict on the whole book, and the names of its readable files.
+
+        A file that an earlier end left under another title is removed: it holds a book that is no longer this one.
+        """
+        self.steps = [record for record in self.steps if record.end <= len(transcript)]
+        self.end = {"how": how, "sha256": _digest(transcript), **verdict}
+        stale, self.exported = set(self.exported) - set(exported), exported
         self._write_run()
+        if self.transcript_path.read_bytes() != transcript.encode():
+            write_atomically(self.transcript_path, transcript.encode())
+        for name in stale:
+            (self.folder / name).unlink(missing_ok=True)
 
     def totals(self) -> dict:
         """Tokens, seconds and rates of all steps."""
@@ -125,7 +168,9 @@ class Ledger:
         content = {
             "identity": self.identity,
             "totals": self.totals(),
-            "verdict": self.verdict,
+            "verdict": {name: self.end[name] for name in ("ok", "violations")} if self.end else None,
+            "end": self.end,
+            "exported": self.exported,
             "steps": [asdict(step) for step in self.steps],
         }
         write_atomically(self.run_path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

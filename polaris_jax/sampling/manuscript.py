@@ -64,6 +64,10 @@ class Manuscript:
         """Tokens of ``text``, BOS included."""
         return len(self._tokens)
 
+    def encode(self, text: str) -> list[int]:
+        """Canonical tokens of a stretch of text by itself."""
+        return self._tokenizer.encode(text).tolist()
+
     def commit(self, text: str) -> int:
         """Makes ``text``, which begins with all that is committed already, the transcript.
 

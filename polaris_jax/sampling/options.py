@@ -15,6 +15,9 @@ import numpy as np
 
 from polaris_jax.errors import InputError
 
+HEAD = 1024
+PICK_BLOCK = 256
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -47,6 +50,11 @@ class SamplingOptions:
         if not 0.0 < self.repetition_penalty < float("inf"):
             raise InputError("repetition_penalty", self.repetition_penalty, "use a positive number; 1 is off")
 
+    @property
+    def filters(self) -> bool:
+        """Whether some tokens are left out."""
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+
 
 class Drawn(NamedTuple):
     """One drawn token per row.
@@ -56,11 +64,15 @@ class Drawn(NamedTuple):
       logprob: ``[B] float32`` (nats) under the distribution it was drawn from, after penalty, mask, temperature and
         filters; at temperature 0 under the penalised and masked distribution at temperature 1.
       model_logprob: ``[B] float32`` (nats) under the model's own softmax, untouched by options and mask.
+      top_tokens: ``[B, top] int32``, the model's own most probable tokens, best first.
+      top_logprobs: ``[B, top] float32`` (nats), theirs.
     """
 
     token: jax.Array
     logprob: jax.Array
     model_logprob: jax.Array
+    top_tokens: jax.Array
+    top_logprobs: jax.Array
 
 
 def option_arrays(options: Sequence[SamplingOptions]) -> dict[str, np.ndarray]:
@@ -88,59 +100,101 @@ def penalise(logits: jax.Array, seen: jax.Array, penalty: jax.Array) -> jax.Arra
     return jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-def filter_logits(logits: jax.Array, top_k: jax.Array, top_p: jax.Array, min_p: jax.Array) -> jax.Array:
-    """Tempered logits ``[B, V] float32`` with everything outside min-p, top-k and top-p set to -inf."""
+def lowest_kept(logits: jax.Array, top_k: jax.Array, top_p: jax.Array, min_p: jax.Array) -> jax.Array:
+    """The least tempered logit that min-p, top-k and top-p leave, ``[B, V] float32 → [B]``.
+
+    A whole vocabulary takes long to sort, and almost always its ``HEAD`` best tokens decide. Each row takes the answer
+    of the full sort exactly when they do not, so that it does not depend on the others.
+    """
     V = logits.shape[-1]
-    probs = jax.nn.softmax(logits, axis=-1)
-    logits = jnp.where(probs < min_p[:, None] * probs.max(axis=-1, keepdims=True), -jnp.inf, logits)
-    ranked = -jnp.sort(-logits, axis=-1)  # descending
+    best = logits.max(axis=-1, keepdims=True)
+    floor = (best + jnp.log(min_p)[:, None])[:, 0]  # min_p 0: -inf
     k = jnp.where(top_k > 0, jnp.minimum(top_k, V), V)
-    kth = jnp.take_along_axis(ranked, k[:, None] - 1, axis=-1)
-    ranked = jnp.where(ranked < kth, -jnp.inf, ranked)
-    ranked_probs = jax.nn.softmax(ranked, axis=-1)
-    # A token stays when the mass strictly above it has not yet reached top_p: the first one always does.
-    above = jnp.cumsum(ranked_probs, axis=-1) - ranked_probs
-    keep = ((above < top_p[:, None]) | (top_p[:, None] >= 1.0)) & (ranked > -jnp.inf)
-    lowest = jnp.min(jnp.where(keep, ranked, jnp.inf), axis=-1, keepdims=True)
-    return jnp.where(logits < lowest, -jnp.inf, logits)
+
+    def from_ranked(ranked: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The answer, if the best tokens in falling order ``ranked [B, K]`` decide it, and whether they do."""
+        K = ranked.shape[-1]
+        kth = jnp.take_along_axis(ranked, jnp.minimum(k, K)[:, None] - 1, axis=-1)[:, 0]
+        least = jnp.where(k < V, jnp.maximum(kth, floor), floor)[:, None]
+        mass = jnp.sum(jnp.exp(logits - best), axis=-1, where=logits >= least, keepdims=True)
+        weights = jnp.where(ranked >= least, jnp.exp(ranked - best), 0.0)
+        # A token stays when the mass strictly above it has not yet reached top_p: the first one always does.
+        above = jnp.cumsum(weights, axis=-1) - weights
+        keep = (above < top_p[:, None] * mass) & (weights > 0)
+        lowest = jnp.min(jnp.where(keep, ranked, jnp.inf), axis=-1)
+        enough = weights.sum(axis=-1) >= top_p * mass[:, 0]
+        decided = ((k <= K) | (k == V)) & (enough | (ranked[:, -1] < least[:, 0]) | (top_p >= 1.0))
+        return jnp.where(top_p < 1.0, lowest, least[:, 0]), decided
+
+    lowest, decided = from_ranked(jax.lax.top_k(logits, min(HEAD, V))[0])
+    if V <= HEAD:
+        return lowest
+    slow = jax.lax.cond(decided.all(), lambda: lowest, lambda: from_ranked(-jnp.sort(-logits, axis=-1))[0])
+    return jnp.where(decided, lowest, slow)
 
 
-@partial(jax.jit, static_argnames=("filtered",))
+def pick(weights: jax.Array, u: jax.Array) -> jax.Array:
+    """Index ``i`` with probability ``weights[i] / sum``: ``weights [B, V]`` of at least 0, ``u [B]`` in [0, 1).
+
+    The inverse of the cumulative sum, first over blocks, then inside one: a single random number per row. What has
+    weight 0 is never picked, whatever the rounding.
+    """
+    B, V = weights.shape
+    blocks = jnp.pad(weights, ((0, 0), (0, -V % PICK_BLOCK))).reshape(B, -1, PICK_BLOCK)
+
+    def first_above(sums: jax.Array, t: jax.Array) -> jax.Array:
+        return jnp.argmax(sums > jnp.minimum(t, sums[:, -1] * (1 - 2e-7))[:, None], axis=-1)
+
+    sums = jnp.cumsum(blocks.sum(axis=-1), axis=-1)
+    block = first_above(sums, u * sums[:, -1])
+    before = jnp.take_along_axis(sums, block[:, None], axis=-1)[:, 0]
+    inside = jnp.cumsum(jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0], axis=-1)
+    return block * PICK_BLOCK + first_above(inside, u * sums[:, -1] - (before - inside[:, -1]))
+
+
+@partial(jax.jit, static_argnames=("filtered", "top"))
 def draw(
     logits: jax.Array,
     mask: jax.Array,
-    seen: jax.Array,
+    seen: jax.Array | None,
     options: dict[str, jax.Array],
     seeds: jax.Array,
     positions: jax.Array,
     *,
     filtered: bool,
+    top: int = 0,
 ) -> Drawn:
     """Draws one token per row.
 
     Args:
       logits: ``[B, V]``, any float dtype.
       mask: ``[B, ceil(V/32)] int32`` packed bits of the allowed tokens; at least one bit per row.
-      seen: ``[B, V] bool``, tokens already in the text (for the repetition penalty).
+      seen: ``[B, ceil(V/32)] int32`` packed bits of the tokens already in the text; None promises that the repetition
+        penalty is off.
       options: ``option_arrays`` of the batch.
       seeds: ``[B] uint32``; positions: ``[B] int32``, the place in the text the token will take. The draw is a pure
         function of (logits, options, seed, position): nothing depends on how many draws came before.
       filtered: static; False promises that top_k, top_p and min_p are off and saves the sort.
+      top: static; how many of the model's most probable tokens to name.
     """
     raw = logits.astype(jnp.float32)
-    masked = jnp.where(
-        unpack_bitmask(mask, raw.shape[-1]), penalise(raw, seen, options["repetition_penalty"]), -jnp.inf
-    )
+    V, masked = raw.shape[-1], raw
+    if seen is not None:
+        masked = penalise(raw, unpack_bitmask(seen, V), options["repetition_penalty"])
+    masked = jnp.where(unpack_bitmask(mask, V), masked, -jnp.inf)
     greedy = options["temperature"] == 0.0
     tempered = masked / jnp.where(greedy, 1.0, options["temperature"])[:, None]
     if filtered:
-        kept = filter_logits(tempered, options["top_k"], options["top_p"], options["min_p"])
-        tempered = jnp.where(greedy[:, None], tempered, kept)
+        lowest = lowest_kept(tempered, options["top_k"], options["top_p"], options["min_p"])
+        tempered = jnp.where(greedy[:, None] | (tempered >= lowest[:, None]), tempered, -jnp.inf)
     keys = jax.vmap(lambda seed, at: jax.random.fold_in(jax.random.key(seed), at))(seeds, positions)
-    sampled = jax.vmap(jax.random.categorical)(keys, tempered)
+    u = jax.vmap(jax.random.uniform)(keys)
+    sampled = pick(jnp.exp(tempered - tempered.max(axis=-1, keepdims=True)), u)
     token = jnp.where(greedy, jnp.argmax(masked, axis=-1), sampled).astype(jnp.int32)
 
     def at_token(x):
-        return jnp.take_along_axis(jax.nn.log_softmax(x, axis=-1), token[:, None], axis=-1)[:, 0]
+        return jnp.take_along_axis(x, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(x, axis=-1)
 
-    return Drawn(token, at_token(tempered), at_token(raw))
+    best, which = jax.lax.top_k(raw, top)
+    best -= jax.nn.logsumexp(raw, axis=-1, keepdims=True)
+    return Drawn(token, at_token(tempered), at_token(raw), which.astype(jnp.int32), best)

@@ -1,12 +1,14 @@
-"""What the writer says while it works, and a terminal display of it.
+"""What the writer says while it works, and two ways of showing it on a terminal.
 
-``write_book`` calls ``progress(event)`` with plain ``Progress`` records; anything that takes one can listen: the rich
-display below, a test's ``list.append``, a log.
+``write_book`` calls ``progress(event)`` with plain ``Progress`` records; anything that takes one can listen: the
+displays below, a test's ``list.append``, a log.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,12 +24,15 @@ class Progress:
       stage: role of the stage in work, e.g. ``chapter_text``.
       step: name of the step inside it.
       chapter, chapters: 1-based number of the chapter in work and how many there will be; 0 while unknown.
-      words: whitespace-separated words of prose written so far, this step included.
+      words: words of prose written so far, this step included.
       tokens: tokens in the transcript so far.
       tokens_per_second: sampled and forced tokens of this run per second of this run.
+      seconds_left: an estimate for the whole book, None while the plan is not there to make one from.
       attempt: 0 for the first try of the step.
       text: what this event added to the transcript.
-      done: True once, when the book is finished.
+      taken_back: characters of the step's text so far that no longer count (a loop cut, a new attempt).
+      note: something out of the ordinary in one line: a refused attempt, a cut, a short chapter.
+      done: True once, when the run ends.
     """
 
     stage: str
@@ -37,8 +42,11 @@ class Progress:
     words: int = 0
     tokens: int = 0
     tokens_per_second: float = 0.0
+    seconds_left: float | None = None
     attempt: int = 0
     text: str = ""
+    taken_back: int = 0
+    note: str = ""
     done: bool = False
 
 
@@ -77,17 +85,48 @@ class LiveProgress:
             self._live.stop()
 
     def __call__(self, event: Progress) -> None:
-        self._tail = (self._tail + event.text)[-4000:]
+        kept = self._tail[: -event.taken_back] if event.taken_back else self._tail
+        self._tail = (kept + event.text)[-4000:]
+        if event.note:
+            self.console.print(f"{event.step}: {event.note}", style="yellow", highlight=False, markup=False)
         if self.console.is_terminal:
             self._live.update(self._block(event))
         elif event.done or (event.stage, event.step, event.attempt) != self._last_step:
             self._last_step = (event.stage, event.step, event.attempt)
-            self.console.print(headline(event), highlight=False, markup=False)
+            self.console.print(headline(event), highlight=False, markup=False, soft_wrap=True)
 
     def _block(self, event: Progress) -> Group:
         table = Table.grid(padding=(0, 2))
         table.add_row(Text(headline(event), style="bold"), f"{time.monotonic() - self._started:.0f} s")
         return Group(table, Text("\n".join(self._tail.splitlines()[-self._lines :]), style="dim"))
+
+
+class StreamProgress:
+    """The whole text as it is written, with a line at the head of each stage; for reading along or a pipe.
+
+    What is taken back cannot be unprinted, so a line says so.
+    """
+
+    def __init__(self, out: TextIO | None = None):
+        self._out = out or sys.stdout
+        self._stage: tuple[str, int] | None = None
+
+    def __enter__(self) -> "StreamProgress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._out.flush()
+
+    def __call__(self, event: Progress) -> None:
+        if event.done or (event.stage, event.chapter) != self._stage:
+            self._stage = (event.stage, event.chapter)
+            self._out.write(f"\n──── {headline(event)} ────\n")
+        if event.note:
+            self._out.write(f"\n[{event.note}]\n")
+        if event.taken_back:
+            self._out.write(f"\n[the last {event.taken_back} characters are taken back]\n")
+        self._out.write(event.text)
+        self._out.flush()
 
 
 def headline(event: Progress) -> str:
@@ -98,6 +137,16 @@ def headline(event: Progress) -> str:
     if event.words:
         parts.append(f"{event.words} words")
     parts.append(f"{event.tokens} tokens, {event.tokens_per_second:.1f}/s")
+    if event.seconds_left is not None and not event.done:
+        parts.append(f"about {duration(event.seconds_left)} left")
     if event.attempt:
         parts.append(f"attempt {event.attempt + 1}")
     return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -11,29 +11,38 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+from llguidance import LLTokenizer
 
 from polaris_jax.errors import InputError
 from polaris_jax.sampling.constraint import grammar_tokenizer
-from polaris_jax.sampling.export import export_epub, export_text
+from polaris_jax.sampling.editing import find_stage, stage_name
+from polaris_jax.sampling.export import export_epub, export_text, readable
 from polaris_jax.sampling.generate import Counts
-from polaris_jax.sampling.ledger import Ledger
+from polaris_jax.sampling.ledger import GIVEN, Ledger, hold
 from polaris_jax.sampling.manuscript import Manuscript
-from polaris_jax.sampling.progress import Listener, Progress, silent
+from polaris_jax.sampling.progress import Listener, silent
+from polaris_jax.sampling.reporter import Reporter
 from polaris_jax.sampling.sampler import Sampler
-from polaris_jax.sampling.step_writer import WriterSettings, write_step
+from polaris_jax.sampling.settings import WriterSettings
+from polaris_jax.sampling.step_writer import write_step
+from polaris_jax.sampling.trial import WindowFull
 from polaris_jax.trajectory import (
+    EOT,
     Profile,
+    Stage,
     Step,
     Verdict,
     check,
-    count_words,
-    extract_planned_chapters,
     next_step,
     open_transcript,
     split_stages,
 )
 
-TEXT_ROLES = ("first_chapter_text", "chapter_text")
+End = Literal["complete", "until", "later_chapters", "window"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,17 @@ class WrittenBook:
 
     Attributes:
       transcript: the whole trajectory.
-      verdict: ``trajectory.check`` of it in strict mode; only hand edits can make it false.
+      verdict: ``trajectory.check`` of it in strict mode. Only hand edits can make it false, and a run that was told to
+        stop before there is a book (``until``).
+      end: why the run ended. ``complete``: nothing is missing; ``until`` and ``later_chapters``: it was told to stop
+        here; ``window``: no further chapter has room in the window.
       totals: tokens sampled, forced, prefilled; seconds; tokens per second; retries (``Ledger.totals``).
-      files: transcript, run record, plain text and EPUB.
+      files: transcript, run record and, once there is a chapter, plain text and EPUB.
     """
 
     transcript: str
     verdict: Verdict
+    end: End
     totals: dict
     files: tuple[Path, ...]
 
@@ -62,6 +75,8 @@ def write_book(
     out_dir: str | os.PathLike,
     settings: WriterSettings | None = None,
     progress: Listener = silent,
+    until: str | None = None,
+    later_chapters: int | None = None,
 ) -> WrittenBook:
     """Writes the book that ``prompt`` asks for, or goes on with the one that ``out_dir`` holds.
 
@@ -71,66 +86,118 @@ def write_book(
       profile: bounds of the book.
       seed: of every draw.
       out_dir: gets ``artifact.txt`` and ``run.json`` after every step, ``<Title>.txt`` and ``<Title>.epub`` at the end.
-        Finished stages in ``artifact.txt`` may be edited between runs; they are taken as they stand.
+        Finished stages in ``artifact.txt`` may be edited between runs (see ``editing``); it may also be any beginning
+        of a transcript that comes from elsewhere.
       settings: how steps are drawn; default ``WriterSettings()``.
       progress: listens to ``Progress`` events.
+      until: a stage after which to stop (``editing.stage_name``); the next call goes on.
+      later_chapters: chapters to write after the first one, at most; the plan still holds all of them.
 
     Raises:
-      InputError: ``out_dir`` belongs to another prompt, seed, profile, model or settings; the transcript in it was
-        edited beyond recognition; or the book does not fit ``max_length``.
+      InputError: ``out_dir`` belongs to another prompt, seed, profile, model or settings, or to another process; the
+        transcript in it was edited beyond recognition; or not even two chapters fit ``max_length``.
       WritingError: a step that no attempt could write. What was written before stays on disk.
     """
+    if until is not None:
+        stage_name(until)
+    if later_chapters is not None and later_chapters < 1:
+        raise InputError("later_chapters", later_chapters, "use 1 or more")
     settings = settings or WriterSettings()
     ledger = Ledger(Path(out_dir), _identity(sampler, prompt, profile, seed, settings))
-    manuscript = Manuscript(sampler)
     opening = open_transcript(prompt)
-    transcript = ledger.resume()
-    if transcript is None:
-        manuscript.commit(opening)
-        ledger.add(opening, name="prompt", start=0, capacity=manuscript.session.capacity, prefilled=manuscript.length)
-    else:
-        if not transcript.startswith(opening):
-            raise InputError("prompt", prompt, f"is not the prompt of the book in {out_dir}; use a new folder")
-        _read_again(manuscript, ledger, transcript)
+    with hold(ledger.folder):
+        transcript = ledger.resume()
+        if transcript is not None and not transcript.startswith(opening):
+            raise InputError("prompt", prompt, f"is not the prompt of the book in {ledger.folder}; use a new folder")
+        end = ledger.end and ledger.end["how"]
+        if end != "complete":
+            manuscript = Manuscript(sampler)
+            _begin(manuscript, transcript or opening, profile, ledger)
+            run = _Run(manuscript, profile, ledger, Reporter(manuscript, profile.family, progress), seed, settings)
+            end, transcript = run.write(until, later_chapters)
+        verdict = check(transcript, "strict")
+        exports = ()
+        if readable(transcript).chapters:
+            exports = export_text(transcript, out_dir), export_epub(transcript, out_dir)
+        said = {"ok": verdict.ok, "violations": [str(violation) for violation in verdict.violations]}
+        ledger.finish(transcript, end, said, [path.name for path in exports])
+    files = (ledger.transcript_path, ledger.run_path, *exports)
+    return WrittenBook(transcript, verdict, end, ledger.totals(), files)
 
-    vocabulary = grammar_tokenizer(sampler.tokenizer)
-    reporter = _Reporter(manuscript, progress)
-    while (step := next_step(manuscript.text, profile)) is not None:
-        if step.start < len(manuscript.text):
-            # Somebody cut the transcript in the middle of a step: read again what still stands.
-            kept, manuscript = manuscript.text[: step.start], Manuscript(sampler)
-            _read_again(manuscript, ledger, kept)
-            reporter.manuscript = manuscript
+
+def _begin(manuscript: Manuscript, transcript: str, profile: Profile, ledger: Ledger) -> None:
+    """Has the model read what there is, in the portions in which it was written: so the cache gets the same bits."""
+    step = next_step(transcript, profile)
+    kept = transcript if step is None else transcript[: step.start]  # an unfinished step is written anew
+    ledger.steps = [record for record in ledger.steps if record.end <= len(kept)]
+    for record in ledger.steps:
+        manuscript.commit(kept[: record.end])
+    start = len(manuscript.text)
+    if start < len(kept):
+        read = manuscript.commit(kept)
+        name = GIVEN if start or kept.count(EOT) > 1 else "prompt"
+        ledger.add(kept, name=name, start=start, prefilled=read)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call's share of the writing."""
+
+    manuscript: Manuscript
+    profile: Profile
+    ledger: Ledger
+    reporter: Reporter
+    seed: int
+    settings: WriterSettings
+
+    def write(self, until: str | None, later_chapters: int | None) -> tuple[End, str]:
+        """Writes step after step until there is a reason to end; returns it and the transcript."""
+        end: End = "complete"
+        vocabulary = grammar_tokenizer(self.manuscript.session.sampler.tokenizer)
+        transcript = self.manuscript.text
+        while (step := next_step(transcript, self.profile)) is not None:
+            finished = [stage for stage in split_stages(transcript, partial=True) if stage.complete]
+            roles = [stage.role for stage in finished]
+            if until and find_stage(transcript, until):
+                end = "until"
+                break
+            if later_chapters is not None and roles.count("chapter_text") >= later_chapters:
+                end = "later_chapters"
+                break
+            try:
+                self._step(step, finished, vocabulary)
+            except WindowFull:
+                if "chapter_text" not in roles:
+                    raise
+                # A book may end after any later chapter: an unfinished one is left out.
+                end, transcript = "window", transcript[: max(s.end for s in finished if s.role == "chapter_text")]
+                break
+            transcript = self.manuscript.text
+        self.reporter.finished(transcript)
+        return end, transcript
+
+    def _step(self, step: Step, finished: list[Stage], vocabulary: LLTokenizer) -> None:
         started, counts = time.monotonic(), Counts()
-        reporter.begin(step, counts)
+        self.reporter.begin(step, finished, counts)
         accepted = write_step(
-            manuscript, step, settings, seed=seed, vocabulary=vocabulary, counts=counts, on_text=reporter.text
-        )
-        counts.prefilled += manuscript.commit(step.apply(manuscript.text, accepted.sampled))
-        reporter.end()
-        ledger.add(
-            manuscript.text, name=step.name, start=step.start, capacity=manuscript.session.capacity, seed=accepted.seed,
-            attempts=accepted.attempts, reason=accepted.reason, sampled=counts.sampled, forced=counts.forced,
-            prefilled=counts.prefilled, seconds=round(time.monotonic() - started, 3),
-            model_logprob=round(accepted.model_logprob, 4), notes=accepted.notes,
+            self.manuscript, step, self.settings, seed=self.seed, vocabulary=vocabulary, counts=counts,
+            budget=self._left_of_stage(step, finished), on_text=self.reporter.text, on_note=self.reporter.note,
+        )  # fmt: skip
+        text = step.apply(self.manuscript.text, accepted.sampled)
+        counts.prefilled += self.manuscript.commit(text)
+        self.reporter.end()
+        self.ledger.add(
+            text, name=step.name, start=step.start, seed=accepted.seed,
+            attempts=accepted.attempts, temperature=accepted.temperature, top_k=accepted.top_k, reason=accepted.reason,
+            sampled=counts.sampled, forced=counts.forced, prefilled=counts.prefilled,
+            seconds=round(time.monotonic() - started, 3), model_logprob=round(accepted.model_logprob, 4),
+            notes=accepted.notes,
         )  # fmt: skip
 
-    verdict = check(manuscript.text, "strict")
-    ledger.finish({"ok": verdict.ok, "violations": [str(violation) for violation in verdict.violations]})
-    exports = export_text(manuscript.text, out_dir), export_epub(manuscript.text, out_dir)
-    files = (ledger.transcript_path, ledger.run_path, *exports)
-    reporter.finished()
-    return WrittenBook(manuscript.text, verdict, ledger.totals(), files)
-
-
-def _read_again(manuscript: Manuscript, ledger: Ledger, transcript: str) -> None:
-    """Reads a transcript in the portions in which it was written, so that the cache gets the same bits."""
-    ledger.steps = [record for record in ledger.steps if record.end <= len(transcript)]
-    for record in ledger.steps:
-        manuscript.session.reserve(record.capacity)
-        manuscript.commit(transcript[: record.end])
-    if len(manuscript.text) < len(transcript):
-        manuscript.commit(transcript)
+    def _left_of_stage(self, step: Step, finished: list[Stage]) -> int:
+        """Tokens that the cap of the step's stage still allows: its steps share it (trajectory specification 5.1)."""
+        begun = self.manuscript.text[finished[-1].end :]
+        return max(self.profile.caps[step.role] - len(self.manuscript.encode(begun)), 0)
 
 
 def _identity(sampler: Sampler, prompt: str, profile: Profile, seed: int, settings: WriterSettings) -> dict:
@@ -143,67 +210,16 @@ def _identity(sampler: Sampler, prompt: str, profile: Profile, seed: int, settin
         "settings": asdict(settings),
         "tokenizer": sampler.tokenizer.fingerprint,
         "model": model,
+        "weights": _fingerprint(sampler.params),
     }
     return json.loads(json.dumps(identity))
 
 
-class _Reporter:
-    """Turns what happens into ``Progress`` events."""
-
-    def __init__(self, manuscript: Manuscript, listener: Listener):
-        self.manuscript, self.listener = manuscript, listener
-        self.step: Step | None = None
-        self.counts = Counts()
-        self.earlier = 0
-        self.started = time.monotonic()
-        self.chapter = self.chapters = self.words = 0
-        self.fresh, self.attempt = "", 0
-
-    def begin(self, step: Step, counts: Counts) -> None:
-        self.step, self.counts = step, counts
-        self.fresh, self.attempt = "", 0
-        stages = [stage for stage in split_stages(self.manuscript.text[: step.start], partial=True) if stage.complete]
-        texts = [stage.text for stage in stages if stage.role in TEXT_ROLES]
-        self.words = sum(map(count_words, texts))
-        plans = [stage.text for stage in stages if stage.role == "book_plan"]
-        self.chapters = _planned(plans[0]) if plans else 0
-        self.chapter = min(len(texts) + 1, self.chapters) if self.chapters else 0
-        self._tell("")
-
-    def text(self, fresh: str, attempt: int) -> None:
-        if attempt != self.attempt:
-            self.fresh, self.attempt = "", attempt
-        self.fresh += fresh
-        self._tell(fresh)
-
-    def end(self) -> None:
-        self.earlier += self.counts.sampled + self.counts.forced
-        self.counts = Counts()
-
-    def finished(self) -> None:
-        self.fresh = ""
-        texts = [stage.text for stage in split_stages(self.manuscript.text) if stage.role in TEXT_ROLES]
-        self.words = sum(map(count_words, texts))
-        self._tell("", done=True)
-
-    def _tell(self, fresh: str, done: bool = False) -> None:
-        prose = self.step is not None and self.step.target_words > 0
-        made = self.earlier + self.counts.sampled + self.counts.forced
-        self.listener(
-            Progress(
-                stage=self.step.role if self.step else "", step=self.step.name if self.step else "",
-                chapter=self.chapter, chapters=self.chapters,
-                words=self.words + (count_words(self.fresh) if prose else 0),
-                tokens=self.manuscript.session.lengths[0],
-                tokens_per_second=made / max(time.monotonic() - self.started, 1e-9),
-                attempt=self.attempt, text=fresh, done=done,
-            )
-        )  # fmt: skip
-
-
-def _planned(plan: str) -> int:
-    try:
-        return len(extract_planned_chapters(plan))
-    except InputError:  # a 24B plan names no chapters
-        return 0
-
+def _fingerprint(params) -> str:
+    """Tells one training step's weights from another's by a few numbers from the middle of every array."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        middle = leaf[tuple(size // 2 for size in leaf.shape[:-1])][:64]
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.asarray(middle.astype("float32")).tobytes())
+    return digest.hexdigest()

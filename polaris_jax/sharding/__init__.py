@@ -5,6 +5,6 @@ those to mesh axes.
 """
 
 from polaris_jax.sharding.mesh import MESH_AXES, make_mesh
-from polaris_jax.sharding.rules import activation_spec, weight_sharding, weight_spec
+from polaris_jax.sharding.rules import activation_spec, axes_size, spec_axes, weight_sharding, weight_spec
 
-__all__ = ["MESH_AXES", "activation_spec", "make_mesh", "weight_sharding", "weight_spec"]
+__all__ = ["MESH_AXES", "activation_spec", "axes_size", "make_mesh", "spec_axes", "weight_sharding", "weight_spec"]

@@ -5,13 +5,16 @@ long-context run with ``context=N`` holds 1/N of the parameters and of the optim
 are spread over ``(data, fsdp)`` along the batch and over ``context`` along the sequence.
 """
 
+import math
 from collections.abc import Sequence
 
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+Entry = str | tuple[str, ...] | None  # of a ``PartitionSpec``: the mesh axes that one dimension is spread over
+
 # Weights: ``embed`` is the model width; ``heads``, ``mlp`` and ``vocab`` are the tensor-parallel widths.
-WEIGHT_RULES: dict[str | None, str | tuple[str, ...] | None] = {
+WEIGHT_RULES: dict[str | None, Entry] = {
     None: None,
     "layers": None,
     "embed": ("fsdp", "context"),
@@ -22,7 +25,7 @@ WEIGHT_RULES: dict[str | None, str | tuple[str, ...] | None] = {
     "norm": None,
 }
 
-ACTIVATION_RULES: dict[str | None, str | tuple[str, ...] | None] = {
+ACTIVATION_RULES: dict[str | None, Entry] = {
     None: None,
     "batch": ("data", "fsdp"),
     "sequence": "context",
@@ -34,11 +37,14 @@ ACTIVATION_RULES: dict[str | None, str | tuple[str, ...] | None] = {
 }
 
 
-def _size(mesh: Mesh, axes: str | tuple[str, ...] | None) -> int:
-    size = 1
-    for axis in (axes,) if isinstance(axes, str) else (axes or ()):
-        size *= mesh.shape[axis]
-    return size
+def spec_axes(entry: Entry) -> tuple[str, ...]:
+    """The mesh axes of a ``PartitionSpec`` entry, major first."""
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())
+
+
+def axes_size(mesh: Mesh, axes: Entry) -> int:
+    """Over how many devices ``axes`` spread a dimension."""
+    return math.prod(mesh.shape[axis] for axis in spec_axes(axes))
 
 
 def weight_spec(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) -> P:
@@ -49,7 +55,7 @@ def weight_spec(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) ->
     entries = []
     for name, dim in zip(axes, shape, strict=True):
         target = WEIGHT_RULES[name]
-        size = _size(mesh, target)
+        size = axes_size(mesh, target)
         entries.append(target if size > 1 and dim % size == 0 else None)
     return P(*entries)
 

@@ -7,6 +7,8 @@ as ``--config.optim.learning_rate=1e-4``. A field that does not exist is refused
 import ast
 import difflib
 import importlib.util
+import os
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ml_collections import ConfigDict
 
 from polaris_jax.errors import InputError
 from polaris_jax.optim import RECIPES
+from polaris_jax.optim.groups import GROUPS
 from polaris_jax.optim.schedules import SCHEDULES
 from polaris_jax.training.compiler_options import OVERLAP
 
@@ -43,6 +46,8 @@ def default_config() -> ConfigDict:
         "overlong": "error",           # error | drop: trajectories longer than the window
         "max_trajectories": 0,         # use only so many, evenly spread over the store (0 = all)
         "threads": 4,                  # reading ahead
+        "mix": (),                     # ((store, weight), ...): rows from these stores too, data.store has weight 1
+        "curriculum": (),              # ((steps, window, batch_size), ...) before data.window and data.batch_size hold
     })
     config.loss = ConfigDict({"chunk": 512, "z_loss": 0.0})
     config.optim = ConfigDict({
@@ -59,7 +64,14 @@ def default_config() -> ConfigDict:
         "weight_decay": 0.0,
         "clip_norm": 1.0,              # 0 = no clipping
         "state_dtype": "float32",      # of the momenta
+        "qk_clip": 0.0,                # largest attention logit a head may have (MuonClip; 0 = no clipping)
+        "per_head": False,             # Muon orthogonalises every head's projection by itself
         "groups": (),                  # ((path pattern, muon | adamw | frozen), ...), before the built-in rules
+    })
+    config.eval = ConfigDict({
+        "every": 0,                    # steps between evaluations (0 = never)
+        "split": "validation",         # the authors that were held out
+        "rows": 16,                    # windows, the same ones every time
     })
     config.train = ConfigDict({
         "steps": 100,
@@ -67,13 +79,23 @@ def default_config() -> ConfigDict:
         "checkpoint_every": 50,        # steps; the last step is always kept
         "keep_checkpoints": 2,
         "async_checkpoints": True,     # write while training goes on (needs a second copy of the state in memory)
+        "max_skipped": 5,              # steps in a row without finite gradients before the run stops
+        "rounding_statistics": False,  # report the share of weights that a step changed
+        "tensorboard": False,          # also write TensorBoard files
+        "wandb": "",                   # project at Weights & Biases to report to ("" = none)
+        "profile_first": 10,           # step at which a trace for xprof begins
+        "profile_steps": 0,            # its length (0 = only on SIGUSR1)
     })
     return config
 
 
 # Fields that say how a run is carried out, not what it computes: a run may be resumed with others.
-EXECUTION_FIELDS = ("mesh", "data.threads", "train.checkpoint_every", "train.keep_checkpoints",
-                    "train.async_checkpoints")
+EXECUTION_FIELDS = (
+    "mesh", "data.threads", "eval", "model.attention_block", "model.context_group", "model.context_method",
+    "model.mlp_chunk", "model.offload", "model.overlap", "model.remat", "model.segments", "optim.precision",
+    "optim.state_dtype", "train.async_checkpoints", "train.checkpoint_every", "train.keep_checkpoints",
+    "train.max_skipped", "train.microbatches", "train.profile_first", "train.profile_steps",
+    "train.rounding_statistics", "train.tensorboard", "train.wandb")
 
 CHOICES = {
     "model.compute_dtype": ("float32", "bfloat16"),
@@ -88,7 +110,7 @@ CHOICES = {
 }
 POSITIVE = ("model.attention_block", "data.window", "data.batch_size", "data.threads", "loss.chunk",
             "optim.learning_rate", "optim.newton_schulz_steps", "train.steps", "train.microbatches",
-            "train.checkpoint_every", "train.keep_checkpoints")
+            "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "eval.rows")
 
 
 def flatten(config: ConfigDict) -> dict[str, object]:
@@ -114,6 +136,9 @@ def check_config(config: ConfigDict) -> ConfigDict:
     for name in known:
         if name not in rows:
             raise InputError(f"config.{name}", None, "is missing; start from training.default_config()")
+    for name, value in rows.items():
+        if type(value) is not type(known[name]) and not (isinstance(known[name], float) and type(value) is int):
+            raise InputError(f"config.{name}", value, f"must be {type(known[name]).__name__}, like {known[name]!r}")
     for name, choices in CHOICES.items():
         if rows[name] not in choices:
             raise InputError(f"config.{name}", rows[name], f"choose one of {', '.join(choices)}")
@@ -123,17 +148,46 @@ def check_config(config: ConfigDict) -> ConfigDict:
     for name in ("model.path", "data.store"):
         if not rows[name]:
             raise InputError(f"config.{name}", rows[name], "must name a folder")
-    if config.data.batch_size % config.train.microbatches:
-        raise InputError("config.train.microbatches", config.train.microbatches,
-                         f"must divide data.batch_size={config.data.batch_size}")
+    for rule in rows["optim.groups"]:
+        if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str) and rule[1] in GROUPS):
+            raise InputError("config.optim.groups", rule, f"a rule reads (path pattern, {' | '.join(GROUPS)})")
+    for stage in rows["data.curriculum"]:
+        if not (isinstance(stage, tuple | list) and len(stage) == 3 and all(type(n) is int and n > 0 for n in stage)):
+            raise InputError("config.data.curriculum", stage, "a stage reads (steps, window, batch_size)")
+    for source in rows["data.mix"]:
+        if not (isinstance(source, tuple | list) and len(source) == 2 and isinstance(source[0], str)
+                and isinstance(source[1], int | float) and source[1] > 0):
+            raise InputError("config.data.mix", source, "a source reads (store, weight above 0)")
+    for size in (config.data.batch_size, *(stage[2] for stage in rows["data.curriculum"])):
+        if size % config.train.microbatches:
+            raise InputError("config.train.microbatches", config.train.microbatches,
+                             f"must divide data.batch_size={size}")
+    if config.optim.qk_clip < 0:
+        raise InputError("config.optim.qk_clip", config.optim.qk_clip, "must be 0 (off) or a positive logit such as 85")
+    if config.optim.qk_clip and config.model.remat not in ("full", "attention"):
+        raise InputError("config.optim.qk_clip", config.optim.qk_clip, "needs model.remat=full or attention")
     return config
 
 
 def _known_field(name: str, known: Iterable[str]) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(known)}"
+        near = _nearest(name, known)
+        hint = f"did you mean config.{near}?" if near else f"the fields are {', '.join(known)}"
         raise InputError("config", name, f"no such field; {hint}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The field most likely meant: alike as a whole, alike in its last part, or shortened to initials (``lr``)."""
+    leaf = name.rpartition(".")[2]
+
+    def likeness(field: str) -> tuple[float, float]:
+        last = field.rpartition(".")[2]
+        whole, part = (difflib.SequenceMatcher(None, *pair).ratio() for pair in ((name, field), (leaf, last)))
+        initials = "".join(word[0] for word in last.split("_"))
+        return max(whole, part, float(len(leaf) > 1 and leaf == initials)), whole
+
+    best = max(known, key=likeness)
+    return best if likeness(best)[0] >= 0.5 else None
 
 
 def apply_overrides(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
@@ -167,18 +221,26 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
     return config
 
 
-def load_config(path: str, overrides: Iterable[str] = ()) -> ConfigDict:
+def load_config(path: str | os.PathLike, overrides: Iterable[str] = ()) -> ConfigDict:
     """Runs ``get_config()`` of a Python config file and applies overrides.
 
     Raises:
-      InputError: no such file, or a file without ``get_config``.
+      InputError: no such file, a file that fails or has no ``get_config``, or an override that is refused.
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError("--config", path, "no such file; the repository's are configs/*.py")
+        raise InputError("--config", str(path), "no such file; the repository's are configs/*.py")
     spec = importlib.util.spec_from_file_location("polaris_run_config", file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise InputError("--config", path, "the file defines no get_config()")
-    return apply_overrides(module.get_config(), overrides)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config() if hasattr(module, "get_config") else None
+    except InputError:
+        raise
+    except Exception as error:
+        places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else places[-1] if places else 1
+        raise InputError("--config", str(path), f"line {line}: {type(error).__name__}: {error}") from error
+    if config is None:
+        raise InputError("--config", str(path), "the file defines no get_config(), or it returns nothing")
+    return apply_overrides(config, overrides)

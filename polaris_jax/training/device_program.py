@@ -17,21 +17,65 @@ from ml_collections import ConfigDict
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.layers import norm
 from polaris_jax.models.weights import param_shardings
+from polaris_jax.ops import collectives
 from polaris_jax.ops.context import shard_attention
 from polaris_jax.ops.cross_entropy import local_cross_entropy
 from polaris_jax.ops.linear import gradients_together
+from polaris_jax.sharding import activation_spec, spec_axes
+from polaris_jax.sharding.rules import WEIGHT_RULES
 from polaris_jax.training.stack import Schedule, run_layers
 
-SHARDS = ("fsdp", "context")  # the mesh axes over which a weight's ``embed`` axis is spread
-ROWS = P(("data", "fsdp"), "context")
+SHARDS = spec_axes(WEIGHT_RULES["embed"])  # the mesh axes over which weights are spread
+ROWS = activation_spec(("batch", "sequence"))
+MAX_LOGITS = "max_logits"
 
 
-def make_value_and_grad(config: ConfigDict, model: ModelConfig, mesh: Mesh, role_sums: Callable) -> Callable:
+def make_value_and_grad(config: ConfigDict, model: ModelConfig, mesh: Mesh, objective: Callable) -> Callable:
     """``(working params, batch, total weight) -> ((loss, sums), gradients)``, gradients in the parameters' dtype.
 
+    ``sums`` also has ``max_logits``: per attention entry of the repeating group, each head's largest scaled attention
+    score over all rows, ``{"0": [repeats, H] float32, ...}`` (a maximum, not a sum).
+
     Args:
-      role_sums: ``(weighted losses, batch) -> pytree`` of sums over tokens, added up over the mesh.
+      objective: as in ``step.supervised``: a sum over tokens and a dict of sums, both added up over the mesh.
     """
+    local_loss, specs, manual = _local_loss(config, model, mesh, objective)
+    everywhere = _everywhere(mesh)
+
+    def program(params, batch, total):
+        (loss, (sums, largest)), gradients = jax.value_and_grad(local_loss, has_aux=True)(params, batch, total)
+        loss, sums = collectives.psum((loss, sums), everywhere)
+        largest = jax.lax.pmax(largest, everywhere) if everywhere else largest
+
+        def finish(spec, gradient):
+            spread = {axis for entry in spec for axis in spec_axes(entry)}
+            return collectives.psum(gradient, tuple(axis for axis in everywhere if axis not in spread))
+
+        return (loss, sums | {MAX_LOGITS: largest}), jax.tree.map(finish, specs, gradients)
+
+    return jax.shard_map(program, mesh=mesh, axis_names=manual, in_specs=(specs, ROWS, P()),
+                         out_specs=((P(), P()), specs), check_vma=False)
+
+
+def make_loss_program(config: ConfigDict, model: ModelConfig, mesh: Mesh, objective: Callable) -> Callable:
+    """``(working params, batch, total weight) -> (loss, sums)``: the forward pass of ``make_value_and_grad`` alone."""
+    local_loss, specs, manual = _local_loss(config, model, mesh, objective)
+
+    def program(params, batch, total):
+        loss, (sums, _) = local_loss(params, batch, total)
+        return collectives.psum((loss, sums), _everywhere(mesh))
+
+    return jax.shard_map(program, mesh=mesh, axis_names=manual, in_specs=(specs, ROWS, P()), out_specs=(P(), P()),
+                         check_vma=False)
+
+
+def _everywhere(mesh: Mesh) -> tuple[str, ...]:
+    """The axes over which tokens are spread."""
+    return tuple(axis for axis in ("data", *SHARDS) if mesh.shape[axis] > 1)
+
+
+def _local_loss(config: ConfigDict, model: ModelConfig, mesh: Mesh, objective: Callable):
+    """``(one device's loss, specs of the parameters, the axes that are handled here)``."""
     manual = set(mesh.axis_names) if mesh.shape["tensor"] == 1 else set(mesh.axis_names) - {"tensor"}
     specs = jax.tree.map(lambda s: P(*(_manual(entry, manual) for entry in s.spec)), param_shardings(model, mesh))
     schedule = Schedule(save_attention=config.model.remat == "attention", segments=config.model.segments,
@@ -45,7 +89,8 @@ def make_value_and_grad(config: ConfigDict, model: ModelConfig, mesh: Mesh, role
         x = _embed(params["embed"]["embedding"], specs["embed"]["embedding"], batch["tokens"]).astype(compute)
         layer_specs = jax.tree.map(lambda spec: P(*spec[1:]), specs["blocks"])
         gather = partial(jax.tree.map, _gather, layer_specs)
-        x = run_layers(model, schedule, mixing, gather, params["blocks"], x, batch["positions"], batch["segment_ids"])
+        x, largest = run_layers(model, schedule, mixing, gather, params["blocks"], x, batch["positions"],
+                                batch["segment_ids"])
         x = norm(model, x, params["norm"]["scale"])
         part, name = ("embed", "embedding") if model.tie_embeddings else ("head", "kernel")
         x, shard = gradients_together(x, params[part][name])
@@ -53,39 +98,22 @@ def make_value_and_grad(config: ConfigDict, model: ModelConfig, mesh: Mesh, role
         kernel = kernel.T if model.tie_embeddings else kernel
         nll, lse = local_cross_entropy(x, kernel.astype(x.dtype), batch["targets"], chunk=config.loss.chunk,
                                        vocab_size=model.vocab_size)
-        weighted = nll * batch["weights"]
-        value = weighted.sum() / total
-        if config.loss.z_loss:
-            value += config.loss.z_loss * (jnp.square(lse) * batch["weights"]).sum() / total
-        return value, role_sums(weighted, batch)
+        value, sums = objective(nll, lse, batch, total)
+        return value, (sums, largest)
 
-    def program(params, batch, total):
-        results, gradients = jax.value_and_grad(local_loss, has_aux=True)(params, batch, total)
-        everywhere = tuple(axis for axis in ("data", *SHARDS) if mesh.shape[axis] > 1)
-        results = jax.lax.psum(results, everywhere) if everywhere else results
-
-        def finish(spec, gradient):
-            spread = {axis for entry in spec for axis in ((entry,) if isinstance(entry, str) else entry or ())}
-            left = tuple(axis for axis in everywhere if axis not in spread)
-            return jax.lax.psum(gradient, left) if left else gradient
-
-        return results, jax.tree.map(finish, specs, gradients)
-
-    return jax.shard_map(program, mesh=mesh, axis_names=manual, in_specs=(specs, ROWS, P()),
-                         out_specs=((P(), P()), specs), check_vma=False)
+    return local_loss, specs, manual
 
 
 def _manual(entry, axes):
     """A ``PartitionSpec`` entry without the axes that the compiler handles."""
-    kept = tuple(axis for axis in ((entry,) if isinstance(entry, str) else entry or ()) if axis in axes)
-    return kept or None
+    return tuple(axis for axis in spec_axes(entry) if axis in axes) or None
 
 
 def _gather(spec: P, shard: jax.Array) -> jax.Array:
     """A whole weight from its shards; the transpose is a reduce-scatter."""
     for dim, entry in enumerate(spec):
         if entry and set(entry) & set(SHARDS):
-            return jax.lax.all_gather(jax.lax.optimization_barrier(shard), entry, axis=dim, tiled=True)
+            return collectives.gather(jax.lax.optimization_barrier(shard), entry, dim)
     return shard
 
 

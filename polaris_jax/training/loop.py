@@ -1,144 +1,209 @@
-"""The loop: open or resume a run, feed the step, write metrics and checkpoints, stop cleanly when asked."""
+"""The loop: open or resume a run, feed the step, evaluate, write metrics and checkpoints, stop cleanly when asked."""
 
-import hashlib
 import json
 import math
 import os
-import shutil
-import signal
+import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
-from polaris_jax.data import Batches, TokenStore, iterate_placed, load_tokenizer, plan_bins
-from polaris_jax.errors import InputError
-from polaris_jax.models import from_pretrained
+from polaris_jax import storage
+from polaris_jax.data import iterate_placed
+from polaris_jax.errors import InputError, RunError
+from polaris_jax.models import describe, from_pretrained
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import abstract_params, param_shardings
-from polaris_jax.optim import GroupRule, group_table, label_params, make_optimizer, make_schedule, stored_dtype
+from polaris_jax.optim import (
+    GroupRule,
+    attention_splits,
+    group_table,
+    label_params,
+    make_optimizer,
+    make_schedule,
+    stored_dtype,
+)
 from polaris_jax.optim.groups import DEFAULT_RULES
 from polaris_jax.sharding import make_mesh
-from polaris_jax.training.checkpoint import MODEL, Checkpoints
-from polaris_jax.training.config import EXECUTION_FIELDS, check_config, flatten
-from polaris_jax.training.metrics import MetricsFile, step_record
-from polaris_jax.training.state import abstract_state, initial_state
-from polaris_jax.training.step import make_train_step
-
-RUN_FILE = "run.json"
+from polaris_jax.sharding.chips import chip_of
+from polaris_jax.training import cluster
+from polaris_jax.training.checkpoint import Checkpoints
+from polaris_jax.training.config import check_config, flatten
+from polaris_jax.training.evaluation import Evaluation
+from polaris_jax.training.events import Events, goodput, read_events
+from polaris_jax.training.feeding import described, open_held_out_data, open_training_data
+from polaris_jax.training.metrics import Loggers, MetricsFile, step_record
+from polaris_jax.training.profiling import Profiler
+from polaris_jax.training.run_folder import claim
+from polaris_jax.training.state import TrainState, abstract_state, initial_state
+from polaris_jax.training.step import make_evaluation, make_train_step
+from polaris_jax.training.stopping import stop_on_signal
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """``steps`` done in all; ``finished`` is False when a signal stopped the run (it resumes when called again)."""
+    """``steps`` done in all; ``finished`` is False when a signal (its number in ``stopped_by``) ended the run early."""
 
     steps: int
     finished: bool
     groups: list[tuple[str, int, int]]
+    stopped_by: int = 0
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[dict], None] = lambda record: None,
-          on_start: Callable[[dict], None] = lambda facts: None) -> TrainResult:
-    """Runs ``config`` in ``workdir``, or resumes it from its newest checkpoint.
+          on_start: Callable[[dict], None] = lambda facts: None,
+          say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)) -> TrainResult:
+    """Runs ``config`` in ``workdir`` (local or gs://), or resumes it from its newest whole checkpoint.
+
+    In a run of several processes every one calls this; the first one writes and calls back.
 
     Args:
       on_start: called once with facts: ``resumed_at``, ``rows`` and ``fill`` of the packed data, ``trajectories`` (the
         store's indices trained on), ``mesh``, ``groups``, ``parameters``.
       on_step: called with every metrics record as it is written.
+      say: takes lines about what is out of the ordinary.
 
     Raises:
       InputError: a bad config, unreadable data or model, or a folder that holds another run.
+      RunError: the run cannot go on (gradients that stay without finite numbers, a full disk).
     """
+    begun = time.perf_counter()
     check_config(config)
-    workdir = Path(workdir)
+    workdir = os.fspath(workdir)
     mesh = make_mesh(config.mesh)
     model = ModelConfig.from_hf(_read_model_config(config.model.path))
     if model.recurrent and mesh.shape["context"] > 1:
         raise InputError("config.mesh.context", mesh.shape["context"], "the delta rule reads a row in storage order, "
                          "which zigzag sharding changes; use context=1 for models with recurrent layers")
-    batches = _open_data(config, mesh)
-    _claim(workdir, config, batches)
+    data = open_training_data(config, mesh)
+    held_out = open_held_out_data(config, mesh) if config.eval.every else None
 
     dtype = stored_dtype(config.optim.precision)
     schedule = make_schedule(config.optim.schedule, config.optim.learning_rate, config.train.steps,
                              config.optim.warmup)
     optimizer, labels = optimizer_of(config, model, mesh, schedule, dtype)
     abstract = abstract_state(model, optimizer, mesh, dtype)
+    claim(workdir, config, data.state(0), sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)))
+
+    first = cluster.is_first()
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints, asynchronous=config.train.async_checkpoints)
-    start = checkpoints.latest or 0
-    if start:
-        state, data_state = checkpoints.restore(start, abstract)
-        batches.check_state(data_state)
+    found = checkpoints.restore_newest(abstract, say if first else lambda line: None)
+    if found:
+        state, data_state = found
+        start = data.check_state(data_state)
     else:
-        params = from_pretrained(config.model.path, dtype=dtype, mesh=mesh).params
+        start, params = 0, from_pretrained(config.model.path, dtype=dtype, mesh=mesh).params
         state = initial_state(params, optimizer, abstract)
     groups = group_table(abstract.params, labels)
-    on_start({"resumed_at": start, "rows": len(batches.plan), "fill": batches.plan.fill, "mesh": dict(mesh.shape),
-              "trajectories": sorted(batches.plan.documents.tolist()), "groups": groups,
-              "parameters": sum(count for _, _, count in groups)})
+    if first:
+        on_start({"resumed_at": start, "mesh": dict(mesh.shape), "groups": groups, **described(data),
+                  "parameters": sum(count for _, _, count in groups)})
 
-    step_fn = make_train_step(config, model, mesh, optimizer, schedule)
-    file = MetricsFile(workdir, start)
-    done, clock = start, time.perf_counter()
-    with _stop_on_signal() as stop:
-        for step, batch in iterate_placed(batches, mesh, start, config.train.steps, threads=config.data.threads):
+    step_fn = make_train_step(config, model, mesh, optimizer, schedule, labels)
+    evaluation = held_out and Evaluation(make_evaluation(config, model, mesh), held_out, mesh, rows=config.eval.rows,
+                                         threads=config.data.threads)
+    events = Events(workdir, active=first)
+    events.note("start", start, time.perf_counter() - begun)
+    run = _Run(config, workdir, mesh, model, data, checkpoints, evaluation, events, on_step)
+    with stop_on_signal() as stop:
+        done = run.go(state, step_fn, start, stop)
+    return TrainResult(done, done == config.train.steps, groups, stop.number)
+
+
+class _Run:
+    """The steps between a restored state and the end."""
+
+    def __init__(self, config, workdir, mesh, model, data, checkpoints, evaluation, events, on_step):
+        self.config, self.workdir, self.mesh, self.model, self.data = config, workdir, mesh, model, data
+        self.checkpoints, self.evaluation, self.events, self.on_step = checkpoints, evaluation, events, on_step
+        chip = chip_of(mesh.devices.flat[0].device_kind)
+        self.peak = chip.flops if chip else 0.0
+
+    def go(self, state: TrainState, step_fn: Callable, start: int, stop) -> int:
+        """Trains to the last step or until asked to stop; returns the number of steps done."""
+        config, first = self.config, cluster.is_first()
+        file = MetricsFile(self.workdir, start) if first else None
+        loggers = Loggers(self.workdir, tensorboard=config.train.tensorboard and first,
+                          wandb=config.train.wandb if first else "", config=flatten(config))
+        profiler = Profiler(self.workdir, config.train.profile_first, config.train.profile_steps)
+        done, compiled = start, set()
+        feed = iterate_placed(self.data, self.mesh, start, config.train.steps, threads=config.data.threads)
+        while done < config.train.steps:
+            clock = time.perf_counter()
+            step, batch = next(feed)
+            self.events.note("data", step, time.perf_counter() - clock)
+            profiler.before(step + 1)
+            clock = time.perf_counter()
             state, metrics = step_fn(state, batch)
-            done = step + 1
             metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
-            seconds, clock = time.perf_counter() - clock, time.perf_counter()
-            record = step_record(done, metrics, seconds, mesh.size)
-            if not math.isfinite(record["loss"]):
-                raise FloatingPointError(f"step {done}: loss is {record['loss']}; the last checkpoint is "
-                                         f"{checkpoints.latest or 'none'}")
-            file.write(record)
-            on_step(record)
-            if done % config.train.checkpoint_every == 0 or done == config.train.steps or stop.is_set:
-                checkpoints.save(done, state, batches.state(done))
-                clock = time.perf_counter()
-            if stop.is_set:
+            seconds, done = time.perf_counter() - clock, step + 1
+            profiler.after(done)
+            shape = self.data.shape(step)
+            self.events.note("step" if shape in compiled else "compile", done, seconds)
+            compiled.add(shape)
+            record = self._record(done, metrics, seconds, shape)
+            self._refuse_endless_skipping(record, step)
+            last = done == config.train.steps or bool(stop.agreed())
+            due = last or done % config.train.checkpoint_every == 0
+            if self.evaluation and (last or done % config.eval.every == 0):
+                with self.events.timing("evaluation", done):
+                    record |= self.evaluation(state.params)
+            if due:
+                with self.events.timing("checkpoint", done):
+                    self.checkpoints.save(done, state, self.data.state(done), held_out_loss=record.get("eval/loss"))
+            if first:
+                if due and not storage.is_remote(self.workdir):
+                    record |= {name: share for name, share in goodput(read_events(self.workdir)).items()
+                               if name == "goodput"}
+                file.write(record)
+                loggers.write(record)
+                if due:
+                    file.flush()
+                    self.events.flush()
+                self.on_step(record)
+            if last:
                 break
-    file.close()
-    checkpoints.wait()
-    checkpoints.close()
-    return TrainResult(done, done == config.train.steps, groups)
+        profiler.close()
+        with self.events.timing("checkpoint", done):
+            self.checkpoints.wait()
+        self.checkpoints.close()
+        loggers.close()
+        if first:
+            file.close()
+            self.events.flush()
+        cluster.barrier("the end")
+        return done
+
+    def _record(self, done: int, metrics: dict, seconds: float, shape: tuple[int, int]) -> dict:
+        flops = 3 * describe(self.model).flops_per_token(shape[1]).total
+        record = step_record(done, metrics, seconds, self.mesh.size, flops=flops, peak=self.peak)
+        return record
+
+    def _refuse_endless_skipping(self, record: dict, step: int) -> None:
+        """Stops a run whose gradients stay without finite numbers, leaving what is needed to look into it."""
+        if record["skipped_in_a_row"] < self.config.train.max_skipped and (
+                math.isfinite(record["loss"]) or record["skipped_in_a_row"]):
+            return
+        name = f"failure-{step + 1}.json"
+        if cluster.is_first():
+            shown = {key: value if math.isfinite(value) else str(value) for key, value in record.items()}
+            storage.write_json(storage.join(self.workdir, name), {"record": shown, "data": self.data.state(step)})
+        raise RunError(
+            f"step {step + 1}: {record['skipped_in_a_row']} steps in a row without finite gradients (loss "
+            f"{record['loss']}); {name} says which rows; the last checkpoint is {self.checkpoints.latest or 'none'}: "
+            "lower config.optim.learning_rate, or look at the data")
 
 
 def _read_model_config(path: str) -> dict:
-    file = Path(path) / "config.json"
+    file = epath.Path(path) / "config.json"
     if not file.exists():
         raise InputError("config.model.path", path, "holds no config.json; give a Hugging Face model folder")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _open_data(config: ConfigDict, mesh) -> Batches:
-    store = TokenStore.open(config.data.store, load_tokenizer(config.model.path))
-    chosen, most = _chosen(store, config.data.split), config.data.max_trajectories
-    if 0 < most < len(chosen):
-        chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
-    plan = plan_bins(store.lengths, config.data.window, documents=chosen, overlong=config.data.overlong)
-    return Batches(store, plan, batch_size=config.data.batch_size, seed=config.seed, shards=mesh.shape["context"])
-
-
-def _chosen(store: TokenStore, split: str) -> np.ndarray:
-    """The trajectories to train on; a store that knows no splits is used whole.
-
-    Raises:
-      InputError: no trajectory belongs to ``split``.
-    """
-    known = sorted({store.meta(i)["split"] for i in range(len(store)) if "split" in store.meta(i)})
-    if not split or not known:
-        return np.arange(len(store))
-    chosen = store.where(split=split)
-    if not len(chosen):
-        raise InputError("config.data.split", split, f"no trajectory of {store.path} belongs to it; it has "
-                         f"{', '.join(known)}")
-    return chosen
+    return json.loads(file.read_text())
 
 
 def optimizer_of(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):
@@ -146,69 +211,11 @@ def optimizer_of(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):
     optim = config.optim
     rules = (*(GroupRule(*pair) for pair in optim.groups), *DEFAULT_RULES)
     labels = label_params(abstract_params(model, dtype), rules)
+    splits = attention_splits(model.num_heads, model.num_kv_heads, gated=model.family.output_gate)
     optimizer = make_optimizer(
         labels, schedule, adamw_scale=optim.adamw_scale, momentum=optim.momentum,
         newton_schulz_steps=optim.newton_schulz_steps, newton_schulz_dtype=jnp.dtype(optim.newton_schulz_dtype),
         b1=optim.b1, b2=optim.b2, weight_decay=optim.weight_decay, clip_norm=optim.clip_norm or None,
-        state_dtype=jnp.dtype(optim.state_dtype),
+        state_dtype=jnp.dtype(optim.state_dtype), splits=splits if optim.per_head else (),
         shardings=param_shardings(model, mesh) if mesh.size > 1 else None)
     return optimizer, labels
-
-
-def _claim(workdir: Path, config: ConfigDict, batches: Batches) -> None:
-    """Writes ``run.json`` and ``model/``, or checks that the folder already belongs to this very run."""
-    rows = {name: value for name, value in flatten(config).items()
-            if not name.startswith(EXECUTION_FIELDS) and name not in ("model.path", "data.store")}
-    identity = {"config": rows, "data": batches.state(0)}
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    file = workdir / RUN_FILE
-    if file.exists():
-        held = json.loads(file.read_text(encoding="utf-8"))
-        if held["identity"] != digest:
-            before = held["config"]
-            changed = [name for name in rows if json.loads(json.dumps(rows[name])) != before.get(name)]
-            what = f"its {changed[0]} is {before.get(changed[0])!r}" if changed else "its data differ"
-            raise InputError("--workdir", str(workdir), f"holds another run ({what}); choose an empty folder")
-        return
-    if workdir.exists() and any((workdir / name).exists() for name in ("checkpoints", "metrics.jsonl")):
-        raise InputError("--workdir", str(workdir), "holds files of another run; choose an empty folder")
-    workdir.mkdir(parents=True, exist_ok=True)
-    source, target = Path(config.model.path), workdir / MODEL
-    partial_copy = workdir / (MODEL + ".tmp")
-    shutil.rmtree(partial_copy, ignore_errors=True)
-    partial_copy.mkdir()
-    for item in source.iterdir():
-        if item.is_file() and ".safetensors" not in item.name:
-            shutil.copy2(item, partial_copy / item.name)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial_copy, target)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps({
-        "identity": digest, "stored_dtype": jnp.dtype(stored_dtype(config.optim.precision)).name,
-        "model_path": str(config.model.path), "store": str(config.data.store), **identity}, indent=1), encoding="utf-8")
-    os.replace(temporary, file)
-
-
-class _Stop:
-    is_set = False
-
-
-@contextmanager
-def _stop_on_signal():
-    """SIGINT and SIGTERM end the run after the present step, with a checkpoint; a second SIGINT ends it at once."""
-    stop = _Stop()
-
-    def request(number, frame):
-        if stop.is_set and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.is_set = True
-
-    try:
-        previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread (a notebook, a test): signals stay as they are
-        previous = {}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

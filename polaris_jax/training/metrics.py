@@ -1,73 +1,115 @@
-"""``metrics.jsonl``: one line per optimizer step, losses apart by stage role and by kind of token."""
+"""``metrics.jsonl``: one line per optimizer step, losses apart by stage role and by kind of token; other loggers."""
 
-import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from polaris_jax import storage
+from polaris_jax.errors import InputError
 from polaris_jax.trajectory import KINDS, ROLES
 
 FILE = "metrics.jsonl"
+COUNTS = ("tokens", "skipped_steps", "skipped_in_a_row")
 
 
-def step_record(step: int, metrics: dict, seconds: float, devices: int) -> dict:
+def loss_means(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """``{"loss/prose": nats per token, "loss/role/chapter_text": ...}`` of what was supervised at all.
+
+    Args:
+      sums: ``roles`` and ``kinds``, each ``[2, n]``: summed weighted loss, summed weight.
+    """
+    means = {}
+    for name, labels, prefix in (("roles", ROLES, "loss/role/"), ("kinds", KINDS, "loss/")):
+        loss, weight = np.asarray(sums[name])
+        means |= {prefix + label: float(loss[i] / weight[i]) for i, label in enumerate(labels) if weight[i] > 0}
+    return means
+
+
+def step_record(
+    step: int, metrics: dict, seconds: float, devices: int, *, flops: float = 0.0, peak: float = 0.0
+) -> dict:
     """A JSON-ready line from a step's metrics.
 
     Losses are nats per supervised token; roles and kinds without supervised tokens in this step are left out.
 
     Args:
       step: 1 for the first step. seconds: wall time of the step. devices: of the mesh.
+      flops: model FLOPs per token of the forward and backward pass; peak: FLOP/s of one device; both 0: no MFU.
     """
-    record = {"step": step}
-    for name, value in metrics.items():
-        if name in ("roles", "kinds"):
-            labels = ROLES if name == "roles" else KINDS
-            prefix = "loss/role/" if name == "roles" else "loss/"
-            loss, weight = np.asarray(value)
-            record.update({prefix + label: float(loss[i] / weight[i])
-                           for i, label in enumerate(labels) if weight[i] > 0})
-        else:
-            record[name] = float(value)
-    record["tokens"] = int(record["tokens"])
-    record["step_time_s"] = seconds
+    counts = {name: int(value) for name, value in metrics.items() if name in COUNTS}
+    numbers = {name: float(value) for name, value in metrics.items() if name not in ("roles", "kinds")}
+    record = {"step": step, **numbers, **loss_means(metrics), **counts, "step_time_s": seconds}
     record["tokens_per_s"] = record["tokens"] / seconds
     record["tokens_per_s_per_device"] = record["tokens_per_s"] / devices
-    return record
+    if flops and peak:
+        record["mfu"] = record["tokens_per_s_per_device"] * flops / peak
+    return record | _memory()
+
+
+def _memory() -> dict[str, float]:
+    """Bytes in use and the most so far, of the fullest device here; nothing where the backend does not say."""
+    found = [stats for device in jax.local_devices() if (stats := device.memory_stats())]
+    names = {"hbm_bytes": "bytes_in_use", "hbm_peak_bytes": "peak_bytes_in_use"}
+    return {ours: max(stats.get(theirs, 0) for stats in found) for ours, theirs in names.items()} if found else {}
 
 
 class MetricsFile:
-    """Appends records to ``metrics.jsonl``; on resume, lines beyond the restored step are taken back."""
+    """Appends records to ``metrics.jsonl``; on resume, lines beyond the restored step are taken back.
 
-    def __init__(self, workdir: Path, resume_step: int):
-        self.path = Path(workdir) / FILE
-        kept = [line for line in read_metrics(workdir) if line["step"] <= resume_step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+    Args:
+      workdir: local or gs://. resume_step: lines up to this step stay.
+    """
 
-    def write(self, record: dict) -> None:
-        """Appends one line and flushes it, so that a killed run loses none."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+    def __init__(self, workdir: str | Path, resume_step: int):
+        address = storage.join(str(workdir), FILE)
+        self._lines = storage.Lines(address, keep=lambda line: line["step"] <= resume_step)
+        self.write, self.flush, self.close = self._lines.append, self._lines.flush, self._lines.close
 
 
 def read_metrics(workdir: str | Path) -> list[dict]:
     """All complete lines of a run's ``metrics.jsonl`` (a line cut off by a kill is ignored), or ``[]``."""
-    path = Path(workdir) / FILE
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    return storage.read_lines(storage.join(str(workdir), FILE))
+
+
+class Loggers:
+    """Where else a record goes: TensorBoard files in ``tensorboard/``, a project at Weights & Biases.
+
+    Raises:
+      InputError: what is asked for is not installed.
+    """
+
+    def __init__(self, workdir: str, *, tensorboard: bool, wandb: str, config: dict):
+        self._board = self._run = None
+        if tensorboard:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError:
+                raise InputError("config.train.tensorboard", True, "pip install tensorboardX") from None
+            self._board = SummaryWriter(storage.join(workdir, "tensorboard"), flush_secs=30)
+        if wandb:
+            try:
+                import wandb as service
+            except ImportError:
+                raise InputError("config.train.wandb", wandb, "pip install wandb") from None
+            self._run = service.init(project=wandb, config=config, id=storage.name_of(workdir), resume="allow")
+
+    def write(self, record: dict) -> None:
+        """Hands a record on; its ``step`` is the abscissa."""
+        numbers = {name: value for name, value in record.items() if name != "step"}
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, record["step"])
+        if self._run is not None:
+            self._run.log(numbers, step=record["step"])
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._board is not None:
+            self._board.close()
+        if self._run is not None:
+            self._run.finish()
 
 
 def quarter_means(records: list[dict]) -> dict[str, tuple[float, float]]:

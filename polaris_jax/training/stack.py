@@ -9,7 +9,8 @@ and owns both passes, so that every collective and every buffer of a layer is wr
   runs once. Everything else is computed again.
 * ``segments`` cuts the stack into runs with residual buffers of their own: a run's buffers are free before the
   gradients of the runs below it exist. The peak of memory falls by almost the size of the gradients.
-* ``offload`` sends the layer inputs to host memory and fetches each one layer ahead.
+* ``offload`` sends the layer inputs to host memory; fetching them early enough is the compiler's work.
+* The largest attention logit of every head comes out too (QK-clip needs it); attention has it at hand.
 """
 
 import itertools
@@ -22,9 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.layers import attention, linear_attention, mlp, norm
-from polaris_jax.ops.rotary import rotation
-from polaris_jax.ops.rowwise import rowwise
+from polaris_jax.models.layers import block, row_mixers
 from polaris_jax.ops.shard_attention import ShardAttention
 
 
@@ -48,7 +47,7 @@ class Schedule:
 def run_layers(
     config: ModelConfig, schedule: Schedule, mixing: ShardAttention, gather: Callable[[Any], Any], blocks: Any,
     x: jax.Array, positions: jax.Array, segment_ids: jax.Array,
-) -> jax.Array:
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """All layers over one device's part of the rows.
 
     Args:
@@ -57,36 +56,22 @@ def run_layers(
       x: ``[B, S_local, D]``. positions, segment_ids: ``[B, S_local] int32``.
 
     Returns:
-      ``[B, S_local, D]``, before the final norm.
+      ``[B, S_local, D]``, before the final norm; and per attention entry of the repeating group, the largest scaled
+      score of each head over the rows of this shard's group, ``{"0": [repeats, H] float32, ...}``, without gradient.
     """
     return _stack(config, schedule, mixing, gather, blocks, x, positions, segment_ids,
                   mixing.sides(positions, segment_ids))
-
-
-def _layer(config, schedule, kind, w, x, positions, segment_ids, attend):
-    """One layer; ``attend(q, k, v)`` is bound by the caller."""
-    u = norm(config, x, w["norm_in"]["scale"])
-    if kind == "linear_attention":
-        mixed = linear_attention(config, w["linear_attention"], u, segment_ids=segment_ids)[0]
-    else:
-        mixed = attention(config, w["attention"], u, positions=positions, rotation=rotation(config.rope, positions),
-                          attend=attend)
-    return rowwise(partial(_feed_forward, config), {"norm": w["norm_post"]["scale"], "mlp": w["mlp"]}, x + mixed,
-                   chunk=schedule.mlp_chunk)
-
-
-def _feed_forward(config, w, x):
-    return x + mlp(w["mlp"], norm(config, x, w["norm"]))
-
-
-def _window(config, kind):
-    return config.sliding_window if kind == "sliding_attention" else None
 
 
 def _bounds(repeats: int, segments: int) -> list[tuple[int, int]]:
     """``segments`` runs of near-equal length."""
     edges = [round(i * repeats / segments) for i in range(min(segments, repeats) + 1)]
     return list(itertools.pairwise(edges))
+
+
+def _joined(parts):
+    """Trees of every run, stacked along the repeats."""
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _at(blocks, i):
@@ -108,29 +93,31 @@ def _stack(config, schedule, mixing, gather, blocks, x, positions, segment_ids, 
 
 def _forward(config, schedule, mixing, gather, blocks, x, positions, segment_ids, sides):
     def repeat(x, i):
-        weights = gather(_at(blocks, i))
-        kept = []
+        weights, kept, largest = gather(_at(blocks, i)), [], {}
+
+        def attend(q, k, v, window):
+            out, state, largest[str(len(kept))] = mixing.forward(q, k, v, sides, window)
+            if schedule.save_attention:
+                saved["attention"] = state
+            return out
+
+        mixers = row_mixers(config, positions, segment_ids, attend)
         for j, kind in enumerate(config.group):
             saved = {"x": _to_host(x) if schedule.offload else x}
-
-            def attend(q, k, v, saved=saved, kind=kind):
-                out, kept, _ = mixing.forward(q, k, v, sides, _window(config, kind))
-                if schedule.save_attention:
-                    saved["attention"] = kept
-                return out
-
-            x = _layer(config, schedule, kind, weights[str(j)], x, positions, segment_ids, attend)
+            x, _ = block(config, weights[str(j)], x, mixers[kind], mlp_chunk=schedule.mlp_chunk)
             kept.append(saved)
-        return x, kept
+        return x, (kept, largest)
 
-    runs = []
+    runs, largest = [], []
     for low, high in _bounds(jax.tree.leaves(blocks)[0].shape[0], schedule.segments):
-        x, kept = jax.lax.scan(repeat, x, jnp.arange(low, high))
+        x, (kept, top) = jax.lax.scan(repeat, x, jnp.arange(low, high))
         runs.append(kept)
-    return x, (blocks, positions, segment_ids, sides, runs)
+        largest.append(top)
+    return (x, _joined(largest)), (blocks, positions, segment_ids, sides, runs)
 
 
-def _backward(config, schedule, mixing, gather, residuals, dx):
+def _backward(config, schedule, mixing, gather, residuals, cotangents):
+    dx, _ = cotangents
     blocks, positions, segment_ids, sides, runs = residuals
 
     def repeat(dx, inputs):
@@ -140,13 +127,15 @@ def _backward(config, schedule, mixing, gather, residuals, dx):
         for j, kind in reversed(list(enumerate(config.group))):
             saved = kept[j]
 
-            def attend(q, k, v, saved=saved, kind=kind):
+            def attend(q, k, v, window, saved=saved):
                 if schedule.save_attention:
-                    return mixing.resume(q, k, v, sides, saved["attention"], _window(config, kind))
-                return mixing.forward(q, k, v, sides, _window(config, kind))[0]
+                    return mixing.resume(q, k, v, sides, saved["attention"], window)
+                return mixing.forward(q, k, v, sides, window)[0]
 
-            def layer(w, x, kind=kind, attend=attend):
-                return _layer(config, schedule, kind, w, x, positions, segment_ids, attend)
+            mix = row_mixers(config, positions, segment_ids, attend)[kind]
+
+            def layer(w, x, mix=mix):
+                return block(config, w, x, mix, mlp_chunk=schedule.mlp_chunk)[0]
 
             x = _to_device(saved["x"]) if schedule.offload else saved["x"]
             gradients[str(j)], dx = jax.vjp(layer, weights[str(j)], x)[1](dx)
@@ -157,8 +146,7 @@ def _backward(config, schedule, mixing, gather, residuals, dx):
     for (low, high), kept in reversed(list(zip(bounds, runs, strict=True))):
         dx, gradients = jax.lax.scan(repeat, dx, (jnp.arange(low, high), kept), reverse=True)
         parts.insert(0, gradients)
-    dblocks = parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    return dblocks, dx, None, None, None  # positions, segments and sides are integers
+    return _joined(parts), dx, None, None, None  # positions, segments and sides are integers
 
 
 _stack.defvjp(_forward, _backward)

@@ -32,7 +32,7 @@ class Profile:
       chapter_words: bounds of a chapter's rounded word count.
       rules ... scene_summary: bullets per unit; ``archetypes`` and ``characters`` (per group) count the units.
       bullet_chars, name_chars, focus_chars, perspective_chars, word_chars: characters of one bullet, name, ... at most.
-      caps: role -> most tokens that one step of the role may sample.
+      caps: role -> most tokens that a stage of the role may have; its steps share them.
     """
 
     name: str
@@ -116,8 +116,8 @@ def mini_profile(
 ) -> Profile:
     """The same grammar and stages for short books in small windows (8,192 to 32,768 tokens, or less).
 
-    List lengths grow with the window; below 8,192 the lines get shorter instead. A planning step may take a quarter of
-    the window, which its bounded grammar rarely needs; the chapters' prose shares half of the window.
+    List lengths grow with the window; below 8,192 the lines get shorter instead. The plan may take half of the window
+    and any other planning stage a quarter, which the bounded grammars rarely need; the chapters' prose shares half.
 
     Args:
       window: the model's window in tokens.
@@ -131,7 +131,8 @@ def mini_profile(
     wide = lambda high, most: (1, min(high * room, most))  # noqa: E731
     narrow = lambda chars: max(20, int(chars * min(1, window / 8_192)))  # noqa: E731
     share = max(128, window // (2 * chapters[1]))
-    caps = dict.fromkeys(CAPS_14B, window // 4) | {"first_chapter_text": share, "chapter_text": share}
+    texts = {"first_chapter_text": share, "chapter_text": share}
+    caps = dict.fromkeys(CAPS_14B, window // 4) | {"book_plan": window // 2} | texts
     profile = Profile(
         "mini", "full_book", window, arcs, chapters, chapter_words,
         scenes=wide(2, 6), rules=wide(3, 12), short=wide(2, 6), medium=wide(3, 10), long=wide(4, 16), style=wide(3, 12),

@@ -3,11 +3,9 @@
 import json
 
 import pytest
-from llm_servers import MODEL, Proxy, model_server
+from servers import MODEL, Proxy
 
-from polaris_jax.errors import InputError
 from polaris_jax.llm import ClientSpec, Request, open_client
-from polaris_jax.models.gguf import packaged_gguf
 
 MOOD = json.dumps(
     {
@@ -20,21 +18,9 @@ MOOD = json.dumps(
 WORD = json.dumps({"enum": ["calm", "tense", "merry"]})
 
 
-@pytest.fixture(scope="session")
-def model():
-    """Address of a llama.cpp server with SmolLM2 135M."""
-    pytest.importorskip("xllamacpp", reason="pip install xllamacpp to ask a real model")
-    try:
-        gguf = packaged_gguf()
-    except InputError as error:
-        pytest.skip(str(error))
-    with model_server(gguf) as address:
-        yield address
-
-
 @pytest.fixture
-def proxy(model):
-    with Proxy(model) as running:
+def proxy(model_server):
+    with Proxy(model_server) as running:
         yield running
 
 

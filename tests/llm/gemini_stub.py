@@ -2,7 +2,7 @@
 
 import socket
 
-from llm_servers import Handler, Server
+from servers import Handler, Server
 
 
 def generated(text, finish="STOP", thoughts=0):

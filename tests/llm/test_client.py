@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from llm_servers import completion
+from servers import completion
 
 from polaris_jax.errors import InputError
 from polaris_jax.llm import BudgetSpent, CallFailed, Request

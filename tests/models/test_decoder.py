@@ -69,7 +69,7 @@ def test_a_full_cache_keeps_what_it_holds():
     tokens = rows(config, S=12)
     _, cache = extend(params, config, tokens[:, :6], init_cache(config, 2, 8))
     _, overfull = extend(params, config, tokens[:, 6:], cache)
-    np.testing.assert_array_equal(overfull["blocks"]["0"]["k"][:, :, :6], cache["blocks"]["0"]["k"][:, :, :6])
+    np.testing.assert_array_equal(overfull["blocks"]["0"]["k"][..., :6, :], cache["blocks"]["0"]["k"][..., :6, :])
 
 
 @pytest.mark.parametrize("remat", ["full", "attention", "dots"])

@@ -9,7 +9,9 @@ from polaris_jax.data import train_sentencepiece
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sampling_models import TEXT, random_model
+from sampling_models import PROMPT, TEXT, TINY, random_model, small_sampler
+
+from polaris_jax.sampling.writer import write_book
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,11 @@ def model(tokenizer):
 @pytest.fixture(scope="session")
 def hybrid(tokenizer):
     return random_model(tokenizer.vocab_size, "qwen3_5_text")
+
+
+@pytest.fixture(scope="session")
+def written(model, tokenizer, tmp_path_factory):
+    """``(folder, book, events)`` of a finished book that nobody may change."""
+    folder, events = tmp_path_factory.mktemp("book"), []
+    book = write_book(small_sampler(model, tokenizer), PROMPT, TINY, seed=3, out_dir=folder, progress=events.append)
+    return folder, book, events

@@ -5,6 +5,7 @@ import jax
 from polaris_jax.models import ModelConfig, init_params
 from polaris_jax.models.config import LinearAttention
 from polaris_jax.ops.rotary import Rope
+from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.trajectory import mini_profile
 
 TEXT = """
@@ -16,6 +17,7 @@ The keeper of the tide book ruled his columns every Friday and slept well on Sat
 In the morning the harbour was white, and the boats lay as still as if they had been drawn there with a pen.
 """
 
+PROMPT = "Write a small book about a lighthouse."
 # Two chapters, one arc, short lines: a whole book in about two thousand tokens.
 TINY = mini_profile(
     4096, chapters=(2, 2), arcs=(1, 1), chapter_words=(50, 60), scenes=(1, 2), bullet_chars=24, name_chars=16,
@@ -40,3 +42,7 @@ def random_model(vocab_size: int, kind: str = "llama", seed: int = 0):
     # At initialisation every next token is about as likely as any other; a louder embedding makes models differ.
     params["embed"]["embedding"] = params["embed"]["embedding"] * 12.0
     return params, config
+
+
+def small_sampler(model, tokenizer, max_length: int = 4096) -> Sampler:
+    return Sampler(*model, tokenizer, max_length=max_length, prefill_chunk=64, first_capacity=2048)

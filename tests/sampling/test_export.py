@@ -44,3 +44,10 @@ def test_epub_is_well_formed_complete_and_reproducible(tmp_path):
     assert spine == [manifest["nav.xhtml"], manifest["chapter-1.xhtml"], manifest["chapter-2.xhtml"]]
     assert "".join(pages["chapter-1.xhtml"].itertext()).endswith("She poured < two cups & waited.\n\n")
     assert export_epub(TRANSCRIPT, tmp_path / "b", author="A. Model").read_bytes() == path.read_bytes()
+
+
+def test_no_title_can_take_the_place_of_the_transcript_or_be_too_long_for_a_file(tmp_path):
+    for title, name in (("Artifact", "Book Artifact.txt"), ("é" * 300, "é" * 100 + ".txt"), ("???", "book.txt")):
+        transcript = TRANSCRIPT.replace("Tea & Sugar: a Tale?", title)
+        assert export_text(transcript, tmp_path).name == name
+        assert export_epub(transcript, tmp_path).exists()

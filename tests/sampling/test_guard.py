@@ -1,5 +1,6 @@
 """A loop is seen as soon as it closes, and text is cut where a reader would cut it."""
 
+import numpy as np
 import pytest
 
 from polaris_jax.sampling.guard import LoopGuard, last_clean_end, last_sentence_end, tokens_within
@@ -51,3 +52,15 @@ def test_tokens_within_never_splits_a_character():
     pieces = [b"caf", "é".encode()[:1], "é".encode()[1:], b" au", b" lait"]
     text = b"".join(pieces).decode()
     assert [tokens_within(pieces, n) for n in (0, 3, 4, 6, 7, len(text))] == [0, 1, 3, 3, 4, 5]
+
+
+def test_a_whole_text_is_searched_as_if_token_after_token():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        tokens = [int(token) for token in rng.integers(0, 2, 700)]
+        passage = [int(token) for token in rng.integers(2, 9, 30)]
+        for place in rng.integers(0, 600, int(rng.integers(0, 5))):
+            tokens[place : place + 30] = passage
+        guard = LoopGuard(window=300, span=int(rng.integers(8, 24)))
+        alarms = (guard.repeats_from(tokens[:n]) for n in range(1, len(tokens) + 1))
+        assert guard.first_loop(tokens) == next((start for start in alarms if start is not None), None)

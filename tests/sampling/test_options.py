@@ -41,11 +41,10 @@ def packed(allowed=None):
 
 
 def draws(options, n, allowed=None, seen=(), seed=7):
-    seen_row = np.isin(np.arange(V), list(seen))
     return draw(
         jnp.tile(LOGITS, (n, 1)),
         jnp.tile(packed(allowed), (n, 1)),
-        jnp.tile(seen_row, (n, 1)),
+        jnp.tile(packed(seen), (n, 1)),
         option_arrays([options] * n),
         jnp.full(n, seed, jnp.uint32),
         jnp.arange(n, dtype=jnp.int32),
@@ -100,7 +99,7 @@ def test_same_seed_and_position_same_token_in_any_company():
         return np.asarray(
             draw(
                 jnp.tile(LOGITS, (len(order), 1)), jnp.tile(packed(), (len(order), 1)),
-                jnp.zeros((len(order), V), bool), option_arrays([options[i] for i in order]), seeds[order], at[order],
+                None, option_arrays([options[i] for i in order]), seeds[order], at[order],
                 filtered=True,
             ).token
         )
@@ -118,7 +117,7 @@ def test_mask_bits_and_padded_vocabulary():
 def test_filters_off_equals_the_fast_path():
     n = 64
     args = (
-        jax.random.normal(jax.random.key(0), (n, V)), jnp.tile(packed(), (n, 1)), jnp.zeros((n, V), bool),
+        jax.random.normal(jax.random.key(0), (n, V)), jnp.tile(packed(), (n, 1)), None,
         option_arrays([SamplingOptions(temperature=0.9)] * n), jnp.arange(n, dtype=jnp.uint32), jnp.arange(n),
     )
     slow, fast = draw(*args, filtered=True), draw(*args, filtered=False)

@@ -7,36 +7,29 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sampling_models import TINY
+from sampling_models import PROMPT, TINY, random_model
+from sampling_models import small_sampler as sampler
 
 from polaris_jax.errors import InputError
 from polaris_jax.sampling.constraint import grammar_tokenizer
 from polaris_jax.sampling.generate import Counts
 from polaris_jax.sampling.guard import LoopGuard
+from polaris_jax.sampling.ledger import hold
 from polaris_jax.sampling.manuscript import Manuscript
 from polaris_jax.sampling.sampler import Sampler
-from polaris_jax.sampling.step_writer import WriterSettings, WritingError, write_step
+from polaris_jax.sampling.settings import WriterSettings
+from polaris_jax.sampling.step_writer import WritingError, write_step
+from polaris_jax.sampling.trial import RESERVE
 from polaris_jax.sampling.writer import write_book
-from polaris_jax.trajectory import check, next_step, open_transcript, split_stages
+from polaris_jax.trajectory import FIRST_CHAPTER, check, next_step, open_transcript, split_stages
 from polaris_jax.trajectory.grammar import Literal, Token, repeat, seq
 
-PROMPT = "Write a small book about a lighthouse."
 # Room for the shortest continuation and little else: every list of the book has to be closed for the model.
 STARVED = replace(TINY, caps=dict.fromkeys(TINY.caps, 20) | {"first_chapter_text": 60, "chapter_text": 60})
-
-
-def sampler(model, tokenizer):
-    return Sampler(*model, tokenizer, max_length=4096, prefill_chunk=64, first_capacity=2048)
-
-
-@pytest.fixture(scope="module")
-def written(model, tokenizer, tmp_path_factory):
-    folder, events = tmp_path_factory.mktemp("book"), []
-    book = write_book(sampler(model, tokenizer), PROMPT, TINY, seed=3, out_dir=folder, progress=events.append)
-    return folder, book, events
 
 
 def test_a_random_model_writes_a_strictly_valid_book(written, tokenizer):
@@ -47,10 +40,14 @@ def test_a_random_model_writes_a_strictly_valid_book(written, tokenizer):
     assert [stage.role for stage in split_stages(book.transcript)][-2:] == ["scene_breakdown", "chapter_text"]
     run = json.loads((folder / "run.json").read_text())
     assert run["verdict"] == {"ok": True, "violations": []}
+    assert (run["end"]["how"], book.end) == ("complete", "complete")
     assert run["steps"][-1]["end"] == len(book.transcript)
+    assert all(step["seconds"] > 0 for step in run["steps"][1:])
     assert len({step["seed"] for step in run["steps"][1:]}) == len(run["steps"]) - 1
     assert 0 < book.totals["forced"] < book.totals["sampled"] + book.totals["forced"]
     assert 0.1 < book.totals["forced_share"] < 0.9
+    temperatures = {step["name"]: step["temperature"] for step in run["steps"]}
+    assert (temperatures["book_preview"], temperatures["chapter_text"]) == (0.8, 0.2)
     # Each token is read about once as drawn and once in canonical form, whatever was retried.
     assert book.totals["prefilled"] < 1.2 * len(tokenizer.encode(book.transcript))
     assert not list(folder.glob(".*"))
@@ -62,16 +59,6 @@ def test_exported_text_has_no_markup(written):
     assert "```" not in text
     assert "<|" not in text
     assert len(list(folder.glob("*.epub"))) == 1
-
-
-def test_progress_tells_where_the_writer_is(written):
-    _, book, events = written
-    assert events[-1].done
-    assert events[-1].words > 0
-    assert {event.chapter for event in events if event.stage == "chapter_text"} == {2}
-    assert events[-1].chapters == 2
-    stage = next(stage for stage in split_stages(book.transcript) if stage.role == "book_characters_list")
-    assert "".join(event.text for event in events if event.stage == stage.role).strip() == stage.text
 
 
 def test_starved_of_tokens_it_still_closes_every_stage(model, tokenizer, tmp_path):
@@ -124,6 +111,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 from polaris_jax.data import train_sentencepiece
 from polaris_jax.sampling.sampler import Sampler
+from polaris_jax.sampling.trial import RESERVE
 from polaris_jax.sampling.writer import write_book
 from sampling_models import TEXT, TINY, random_model
 tokenizer = train_sentencepiece([TEXT] * 4, 420)
@@ -166,11 +154,14 @@ def test_a_finished_book_is_not_written_again(written, model, tokenizer):
         ("seed", {"seed": 4}),
         ("profile", {"profile": STARVED}),
         ("settings", {"settings": WriterSettings(top_p=0.9)}),
+        ("weights", {"weights": 1}),
     ],
 )
 def test_a_folder_belongs_to_one_book(written, model, tokenizer, name, change):
     folder, book, _ = written
     arguments = {"prompt": PROMPT, "profile": TINY, "seed": 3, "out_dir": folder} | change
+    if arguments.pop("weights", None):
+        model = random_model(tokenizer.vocab_size, seed=1)
     with pytest.raises(InputError, match=name):
         write_book(sampler(model, tokenizer), **arguments)
     assert (folder / "artifact.txt").read_text() == book.transcript
@@ -220,9 +211,9 @@ def test_a_step_that_breaks_a_rule_is_tried_again_hotter_and_then_given_up(model
 
     accepted = write(3)
     assert accepted.attempts == 4
-    assert [note for note in accepted.notes if note.startswith("attempt")] == [
-        f"attempt {n}: not this one" for n in (1, 2, 3)
-    ]
+    refused = [note for note in accepted.notes if note.startswith("attempt")]
+    assert [note.split(" (")[0] for note in refused] == [f"attempt {n}: not this one" for n in (1, 2, 3)]
+    assert all("seed" in note and "temperature" in note for note in refused)
     assert len(set(tried)) == 4
     assert settings.options(step, 1).temperature == step.temperature
     assert settings.options(step, 3).temperature > settings.options(step, 2).temperature > step.temperature
@@ -252,6 +243,106 @@ def test_prose_that_ends_too_soon_is_reported_or_made_to_go_on(model, tokenizer)
     longer, notes = words(replace(lax, extend_short=20), seed)
     assert longer >= 30
     assert not any(note.startswith("short") for note in notes)
+
+
+@pytest.mark.parametrize("share", [0.003, 0.11, 0.5, 0.72, 0.97])
+def test_any_beginning_of_a_transcript_goes_on_to_the_same_book(written, model, tokenizer, tmp_path, share):
+    folder, book, _ = written
+    (tmp_path / "run.json").write_bytes((folder / "run.json").read_bytes())
+    (tmp_path / "artifact.txt").write_text(book.transcript[: len(open_transcript(PROMPT))
+                                                           + int(share * len(book.transcript))])  # fmt: skip
+    again = write_book(sampler(model, tokenizer), PROMPT, TINY, seed=3, out_dir=tmp_path)
+    assert again.transcript == book.transcript
+    assert [step for step in json.loads((tmp_path / "run.json").read_text())["steps"] if step["name"] == "given"] == []
+
+
+def test_a_transcript_from_elsewhere_needs_no_record(written, model, tokenizer, tmp_path):
+    _, book, _ = written
+    begun = book.transcript[: book.transcript.index("<|start_header_id|>first_chapter_text")]
+    (tmp_path / "artifact.txt").write_text(begun)
+    again = write_book(sampler(model, tokenizer), PROMPT, TINY, seed=8, out_dir=tmp_path)
+    assert again.verdict.ok, again.verdict.violations
+    assert again.transcript.startswith(begun)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"][0]["name"] == "given"
+
+
+def test_a_book_may_stop_early_and_go_on(model, tokenizer, tmp_path):
+    three = replace(TINY, chapters=(3, 3))
+    write = partial(write_book, sampler(model, tokenizer, 8192), PROMPT, three, seed=1)
+    plan = write(out_dir=tmp_path / "a", until="book_plan")
+    assert (plan.end, split_stages(plan.transcript)[-1].role) == ("until", "book_plan")
+    assert [file.name for file in plan.files] == ["artifact.txt", "run.json"]
+    two = write(out_dir=tmp_path / "a", later_chapters=1)
+    assert (two.end, two.verdict.ok, two.verdict.truncated) == ("later_chapters", True, True)
+    assert sum(stage.role == "chapter_text" for stage in split_stages(two.transcript)) == 1
+
+    # A window with room for these two chapters alone ends the book at the same place; a second call changes nothing.
+    narrow = sampler(model, tokenizer, len(tokenizer.encode(two.transcript)) + RESERVE + 60)
+    for _ in range(2):
+        full = write_book(narrow, PROMPT, three, seed=1, out_dir=tmp_path / "b")
+        assert (full.end, full.verdict.ok) == ("window", True)
+        assert full.transcript == two.transcript == (tmp_path / "b" / "artifact.txt").read_text()
+
+    whole = write(out_dir=tmp_path / "a")
+    assert (whole.end, whole.verdict.ok, whole.verdict.truncated) == ("complete", True, False)
+    assert whole.transcript.startswith(two.transcript)
+
+
+def test_a_first_chapter_book_has_its_own_stages(model, tokenizer, tmp_path):
+    bounds = {name: getattr(TINY, name) for name in (
+        "arcs", "chapter_words", "scenes", "rules", "short", "style", "archetypes", "archetype_bullets", "bullet_chars",
+        "name_chars", "focus_chars", "perspective_chars", "word_chars", "highlight_words", "archetype_words",
+    )}  # fmt: skip
+    profile = replace(FIRST_CHAPTER, window=4096, chapter_summary=(1, 2), scene_summary=(1, 2), **bounds)
+    events = []
+    book = write_book(sampler(model, tokenizer), PROMPT, profile, out_dir=tmp_path, progress=events.append)
+    assert book.verdict.ok, book.verdict.violations
+    assert [stage.role for stage in split_stages(book.transcript)] == [
+        "prompt", "book_plan", "first_chapter_plan", "first_chapter_scene_breakdown", "first_chapter_text",
+    ]  # fmt: skip
+    assert (events[-1].chapter, events[-1].chapters) == (1, 1)
+
+
+def test_one_writer_per_folder(written, model, tokenizer, tmp_path):
+    (tmp_path / ".artifact.txt.killed").write_text("half of a")
+    with hold(tmp_path), pytest.raises(InputError, match="another process"):
+        write_book(sampler(model, tokenizer), PROMPT, TINY, out_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [{"until": "epilogue"}, {"later_chapters": 0}])
+def test_a_wrong_place_to_stop_is_refused(model, tokenizer, tmp_path, change):
+    with pytest.raises(InputError, match=next(iter(change)) if "later" in str(change) else "stage"):
+        write_book(sampler(model, tokenizer), PROMPT, TINY, out_dir=tmp_path / "new", **change)
+    assert not (tmp_path / "new").exists()
+
+
+def test_prose_that_keeps_looping_is_cut_back_further_each_time_and_then_closed(model, tokenizer):
+    sentence = "The fog lay still over the harbour and nobody in the house could see the boats."
+    paragraphs = seq(repeat(Token("paragraph", Literal(sentence)), 1, None, "\n\n"), "\n```")
+    manuscript = Manuscript(sampler(model, tokenizer))
+    manuscript.commit(open_transcript(PROMPT))
+    opening = next_step(manuscript.text, TINY)
+    step = replace(opening, name="chapter_text", grammar=paragraphs, target_words=50, max_tokens=900)
+    for seed in range(12):
+        heard = []
+
+        def hear(text, taken_back, attempt, heard=heard):
+            whole = "".join(heard)
+            heard[:] = [whole[: len(whole) - taken_back], text]
+
+        accepted = write_step(manuscript, step, WriterSettings(temperature=0.8), seed=seed, counts=Counts(),
+                              vocabulary=grammar_tokenizer(tokenizer), on_text=hear)  # fmt: skip
+        assert LoopGuard().first_loop(tokenizer.encode(accepted.sampled).tolist()) is None
+        assert paragraphs.matches(accepted.sampled)
+        assert "".join(heard).endswith(accepted.sampled)
+        assert "".join(heard).count(sentence) == accepted.sampled.count(sentence)
+        cuts = [int(note.split()[-2]) for note in accepted.notes if note.startswith("loop")]
+        if len(cuts) > 1:
+            break
+    assert len(cuts) > 1
+    assert cuts == sorted(set(cuts), reverse=True)
+    assert any(note.startswith("short") for note in accepted.notes)
 
 
 def test_a_window_that_is_too_small_is_the_callers_mistake(model, tokenizer, tmp_path):

@@ -7,9 +7,11 @@ import pytest
 
 from polaris_jax.data import Batches, TokenStore, place, plan_bins
 from polaris_jax.models import from_pretrained
+from polaris_jax.models.layers import block, row_mixers
+from polaris_jax.ops.attention import attention as reference_attention
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training.device_program import make_value_and_grad
-from polaris_jax.training.step import make_loss, role_sums
+from polaris_jax.training.step import make_loss, supervised
 
 
 def batch_and_model(config, mesh):
@@ -19,6 +21,26 @@ def batch_and_model(config, mesh):
                       shards=mesh.shape["context"])
     batch = place(batches, 0, mesh)
     return model, batch, batch["weights"].sum()
+
+
+def max_logits(model, batch):
+    """Each head's largest scaled score, layer by layer, from the whole matrix of scores: ``[layers, H]``."""
+    config, params, found = model.config, jax.device_get(model.params), []
+    positions, segments = (jnp.asarray(jax.device_get(batch[name])) for name in ("positions", "segment_ids"))
+    who = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
+
+    def attend(q, k, v, window):
+        keys = jnp.repeat(k, q.shape[2] // k.shape[2], axis=2)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, keys) * q.shape[-1] ** -0.5
+        seen = (positions[:, :, None] >= positions[:, None]) & (segments[:, :, None] == segments[:, None])
+        found.append(jnp.where((seen & (segments[:, None] > 0))[:, None], scores, -jnp.inf).max(axis=(0, 2, 3)))
+        return reference_attention(q, k, v, **who, window=window)
+
+    mix = row_mixers(config, positions, segments, attend)["full_attention"]
+    x = jnp.asarray(params["embed"]["embedding"])[jax.device_get(batch["tokens"])]
+    for layer in range(config.num_layers):
+        x, _ = block(config, jax.tree.map(lambda leaf, at=layer: leaf[at], params["blocks"]["0"]), x, mix)
+    return np.stack(found)
 
 
 @pytest.mark.parametrize(("mesh_shape", "fields"), [
@@ -35,11 +57,13 @@ def test_loss_and_gradients_equal_the_plain_path(make_config, mesh_shape, fields
     config.model.update(fields)
     mesh = make_mesh(mesh_shape, devices=jax.devices()[:int(np.prod(list(mesh_shape.values())))])
     model, batch, total = batch_and_model(config, mesh)
-    program = jax.jit(make_value_and_grad(config, model.config, mesh, role_sums))
+    program = jax.jit(make_value_and_grad(config, model.config, mesh, supervised(config)))
     plain = jax.jit(jax.value_and_grad(make_loss(config, model.config, mesh), has_aux=True))
     (loss, sums), gradients = program(model.params, batch, total)
     (want, wanted_sums), wanted = plain(model.params, batch, total)
     np.testing.assert_allclose(loss, want, rtol=1e-5)
+    largest = sums.pop("max_logits")["0"]
+    np.testing.assert_allclose(largest, max_logits(model, batch), rtol=1e-4)
     for name in sums:
         np.testing.assert_allclose(sums[name], wanted_sums[name], rtol=1e-4, atol=1e-4)
     for (path, have), expected in zip(jax.tree_util.tree_leaves_with_path(gradients), jax.tree.leaves(wanted),
@@ -53,7 +77,7 @@ def test_weights_are_gathered_and_gradients_scattered_layer_by_layer(make_config
     config.model.remat = "full"
     mesh = make_mesh({"context": 4}, devices=jax.devices()[:4])
     model, batch, total = batch_and_model(config, mesh)
-    program = make_value_and_grad(config, model.config, mesh, role_sums)
+    program = make_value_and_grad(config, model.config, mesh, supervised(config))
     text = jax.jit(program).lower(model.params, batch, total).as_text()
     # One all-gather of the head and one per weight matrix in each pass; no gradient of a matrix is all-reduced whole.
     assert text.count("reduce_scatter") >= 8

@@ -18,8 +18,8 @@ import xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.model_alias = sys.argv[1], {sys.argv[2]}
 params.hostnames, params.port, params.verbosity = ["127.0.0.1"], 0, 0
-# One thread: several would spin on each other where the machine has other work.
-params.n_ctx, params.n_parallel, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 2048, 2, 1, 1
+# Two slots of 4,096 tokens; one thread: several would spin on each other where the machine has other work.
+params.n_ctx, params.n_parallel, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 8192, 2, 1, 1
 server = xllamacpp.Server(params)
 print("listening", server.listening_address, flush=True)
 sys.stdin.read()

@@ -1,4 +1,4 @@
-"""Small files by address, alike on a disk and in a bucket: read, write in one piece, list.
+"""Addresses, and small files by address, alike on a disk and in a bucket: read, write in one piece, list.
 
 TensorStore's key-value drivers do the work: a write to a disk goes to a temporary name and is renamed, a write to a
 bucket is one put, so a reader sees a whole file or none. An address is a local path or ``gs://bucket/prefix``.
@@ -6,7 +6,7 @@ bucket is one put, so a reader sees a whole file or none. An address is a local 
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import tensorstore as ts
 
@@ -18,9 +18,20 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names])
 
 
-def is_remote(address: str) -> bool:
+def is_remote(address: str | os.PathLike) -> bool:
     """Whether the address lies in a bucket."""
-    return "://" in address
+    return "://" in os.fspath(address)
+
+
+def kvstore(folder: str | os.PathLike) -> str:
+    """The folder as TensorStore writes it, ending in a slash: ``file:///...``, ``gs://...``."""
+    text = os.fspath(folder)
+    return f"{text if is_remote(text) else 'file://' + os.path.abspath(text)}".rstrip("/") + "/"
+
+
+def brief(error: Exception) -> str:
+    """What TensorStore says, on one line and without its source locations."""
+    return (str(error).splitlines() or [""])[0].split(" [", 1)[0][:200]
 
 
 def check(address: str) -> str:
@@ -49,7 +60,7 @@ def read(address: str) -> bytes | None:
     try:
         found = _open(folder).read(name).result()
     except ValueError as error:
-        raise InputError("address", address, f"cannot be read ({_brief(error)})") from error
+        raise InputError("address", address, f"cannot be read ({brief(error)})") from error
     return found.value if found.state == "value" else None
 
 
@@ -63,7 +74,7 @@ def write(address: str, content: bytes) -> None:
     try:
         _open(folder).write(name, content).result()
     except ValueError as error:
-        raise InputError("address", address, f"cannot be written ({_brief(error)})") from error
+        raise InputError("address", address, f"cannot be written ({brief(error)})") from error
 
 
 def names(folder: str) -> set[str]:
@@ -75,7 +86,7 @@ def names(folder: str) -> set[str]:
     try:
         keys = _open(folder).list().result()
     except ValueError as error:
-        raise InputError("address", folder, f"cannot be listed ({_brief(error)})") from error
+        raise InputError("address", folder, f"cannot be listed ({brief(error)})") from error
     return {key.decode() for key in keys if not key.endswith(b".__lock")}
 
 
@@ -106,24 +117,65 @@ def json_bytes(value: dict) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
 
 
+class Lines:
+    """A file of JSON lines that only grows. On a disk every line is there at once; a bucket gets the file anew.
+
+    Args:
+      address: of the file, local or gs://. keep: which of the lines found there to keep; the rest is cut off.
+    """
+
+    def __init__(self, address: str, keep: Callable[[dict], bool] = lambda line: True):
+        self._address = address
+        found = read_lines(address)
+        kept = [line for line in found if keep(line)]
+        self._text = "".join(_line(line) for line in kept)
+        if is_remote(address) or len(kept) < len(found) or (read(address) or b"") != self._text.encode():
+            write(address, self._text.encode())
+        self._file = None if is_remote(address) else open(address, "a", encoding="utf-8")  # noqa: SIM115
+
+    def append(self, value: dict) -> None:
+        """One more line; on a disk it survives a kill of this process."""
+        if self._file is None:
+            self._text += _line(value)
+        else:
+            self._file.write(_line(value))
+            self._file.flush()
+
+    def flush(self) -> None:
+        """Writes the whole file to a bucket; nothing to do on a disk."""
+        if self._file is None:
+            write(self._address, self._text.encode())
+
+    def close(self) -> None:
+        """Flushes and ends."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
+
+def read_lines(address: str) -> list[dict]:
+    """The JSON objects of a file of lines, up to the first that is not whole; ``[]`` where there is no file."""
+    found = []
+    for line in (read(address) or b"").decode("utf-8", "replace").split("\n"):  # text may hold other line ends
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        found.append(value)
+    return found
+
+
+def _line(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
 def _split(address: str) -> tuple[str, str]:
     folder, _, name = address.rpartition("/")
     return folder, name
 
 
 def _open(folder: str) -> ts.KvStore:
-    if folder.startswith("gs://"):
-        bucket, _, path = folder.removeprefix("gs://").partition("/")
-        spec = {"driver": "gcs", "bucket": bucket, "path": f"{path.rstrip('/')}/" if path else ""}
-    else:
-        check(folder)
-        spec = {"driver": "file", "path": os.path.abspath(folder or ".").rstrip("/") + "/"}
     try:
-        return ts.KvStore.open(spec).result()
+        return ts.KvStore.open(kvstore(check(folder))).result()
     except ValueError as error:
-        raise InputError("address", folder, f"cannot be reached ({_brief(error)})") from error
-
-
-def _brief(error: ValueError) -> str:
-    """What TensorStore says, without its source locations."""
-    return str(error).split(" [", 1)[0]
+        raise InputError("address", folder, f"cannot be reached ({brief(error)})") from error

@@ -1,4 +1,4 @@
-"""One table of what a chip can do, with where each number comes from; the only hardware constants of the planner.
+"""One table of what a chip can do, with where each number comes from; the only hardware constants of the project.
 
 Per **device** as JAX counts them (a v5p chip is one device, an Ironwood chip is two), decimal units.
 
@@ -28,6 +28,7 @@ class Chip:
       host_link: bytes/s between device and host memory. dcn: bytes/s to other slices.
       host_bytes: main memory of a host divided by its devices.
       usd_per_chip_hour: on-demand list price in the cheapest United States region, None where none is listed.
+      kinds: how JAX calls such a device (``device_kind``).
     """
 
     name: str
@@ -43,11 +44,21 @@ class Chip:
     dcn: float
     host_bytes: float
     usd_per_chip_hour: float | None
+    kinds: tuple[str, ...] = ()
 
 
 CHIPS = {chip.name: chip for chip in (
-    Chip("v5e", "v5e", 1, 1, 2, 197e12, int(15.75 * GIB), 0.82e12, 45e9, 16e9, 3.1e9, 384e9 / 8, 1.20),
-    Chip("v5p", "v5", 1, 2, 3, 459e12, int(95.74 * GIB), 2.77e12, 90e9, 16e9, 6.25e9, 448e9 / 4, 4.20),
-    Chip("v6e", "v6e", 1, 1, 2, 918e12, int(31.25 * GIB), 1.64e12, 90e9, 32e9, 12.5e9, 1440e9 / 8, 2.70),
-    Chip("tpu7x", "tpu7x", 2, 2, 3, 1153e12, int(94.75 * GIB), 3.69e12, 50e9, 16e9, 6.25e9, 960e9 / 8, None),
+    Chip("v5e", "v5e", 1, 1, 2, 197e12, int(15.75 * GIB), 0.82e12, 45e9, 16e9, 3.1e9, 384e9 / 8, 1.20,
+         ("TPU v5 lite", "TPU v5e")),
+    Chip("v5p", "v5", 1, 2, 3, 459e12, int(95.74 * GIB), 2.77e12, 90e9, 16e9, 6.25e9, 448e9 / 4, 4.20,
+         ("TPU v5", "TPU v5p")),
+    Chip("v6e", "v6e", 1, 1, 2, 918e12, int(31.25 * GIB), 1.64e12, 90e9, 32e9, 12.5e9, 1440e9 / 8, 2.70,
+         ("TPU v6 lite", "TPU v6e")),
+    Chip("tpu7x", "tpu7x", 2, 2, 3, 1153e12, int(94.75 * GIB), 3.69e12, 50e9, 16e9, 6.25e9, 960e9 / 8, None,
+         ("TPU7x", "TPU v7", "TPU7")),
 )}
+
+
+def chip_of(device_kind: str) -> Chip | None:
+    """The chip whose devices JAX calls ``device_kind``; None for a CPU or a device not in the table."""
+    return next((chip for chip in CHIPS.values() if device_kind in chip.kinds), None)

@@ -1,0 +1,92 @@
+"""The ablation sweep, as large as two CPU cores allow: a random model of five million parameters on some novels.
+
+    python benchmarks/ablation_small.py --out=DIR [--books=GLOB ...] [--per-book=6] [--steps=60] [--arms=FILE]
+
+Builds a tokenizer, a model and a store split by author (about a third held out) into DIR, then runs ``polaris evaluate
+ablation`` there. Killed, the same command goes on. At this size the numbers show that the machinery works and which way
+a difference points in the first minutes of training; they are no evidence about a model that can write.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from polaris_jax import cli
+from polaris_jax.corpus import BuildOptions, build_library, find_books, plan_novel
+from polaris_jax.data import TokenStore, load_tokenizer, plan_bins, train_sentencepiece
+from polaris_jax.library import read_novel
+from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
+from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.trajectory import render
+
+WINDOW = 2048
+BOOKS = ("austen_pride", "burnett_", "carroll_", "chopin_", "christie_", "conrad_", "doyle_", "fitzgerald_", "london_",
+         "sewell_", "stevenson_", "stoker_", "twain_", "wells_", "wilde_", "wodehouse_")  # fmt: skip
+CONFIG = '''"""Written by benchmarks/ablation_small.py."""
+
+from polaris_jax.training import default_config
+
+
+def get_config():
+    config = default_config()
+    config.model.update({{"path": {model!r}, "compute_dtype": "float32", "remat": "dots", "attention_block": 128}})
+    config.data.update({{"store": {store!r}, "window": {window}, "batch_size": 1, "threads": 1}})
+    config.loss.chunk = 256
+    config.optim.update({{"learning_rate": 1e-2, "warmup": 4, "newton_schulz_dtype": "float32",
+                         "newton_schulz_steps": 3}})
+    config.train.update({{"checkpoint_every": 20, "keep_checkpoints": 1, "async_checkpoints": False}})
+    return config
+'''
+
+
+def build(out: Path, paths: list[Path], per_book: int) -> None:
+    """Tokenizer, model and store, unless they are there."""
+    options = BuildOptions(window=WINDOW, chapters=(2, 3), per_book=per_book, shares=(70.0, 30.0, 0.0))
+    if not (out / "model").exists():
+        novels = [read_novel(path) for path in paths]
+        rough = BuildOptions(window=8 * WINDOW, chapters=(2, 3), per_book=4)
+        sample = [render(book) for novel in novels for book in plan_novel(novel, DeterministicAnnotator(), rough, len)]
+        prose = [chapter.text for novel in novels for chapter in novel.chapters[:4]]
+        tokenizer = train_sentencepiece([*sample, *prose], 2048)
+        config = ModelConfig.from_hf({
+            "model_type": "llama", "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": tokenizer.vocab_size,
+            "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0,
+            "tie_word_embeddings": True, "eos_token_id": tokenizer.eot_id, "bos_token_id": tokenizer.bos_id,
+        })  # fmt: skip
+        save_pretrained(Decoder(config, init_params(config, jax.random.key(0), jnp.float32)), str(out / "model"))
+        tokenizer.save(str(out / "model"))
+    if not (out / "store" / "manifest.json").exists():
+        build_library(paths, out / "store", load_tokenizer(str(out / "model")), options, workers=1)
+
+
+def main() -> int:
+    shared = Path(os.environ.get("POLARIS_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--books", nargs="*")
+    parser.add_argument("--per-book", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of the arms at equal tokens, about")
+    parser.add_argument("--arms")
+    a = parser.parse_args()
+    out = Path(a.out)
+    out.mkdir(parents=True, exist_ok=True)
+    patterns = a.books or [str(shared / "corpus" / f"{name}*.txt") for name in BOOKS
+                           if list((shared / "corpus").glob(f"{name}*.txt"))]  # fmt: skip
+    build(out, find_books(patterns), a.per_book)
+    store = TokenStore.open(out / "store")
+    plan = plan_bins(store.lengths, WINDOW, documents=store.where(split="train"), overlong="drop")
+    print(f"{len(store)} trajectories, {len(plan)} training rows, fill {plan.fill:.2f}", file=sys.stderr)
+    config = out / "config.py"
+    config.write_text(CONFIG.format(model=str(out / "model"), store=str(out / "store"), window=WINDOW))
+    tokens = round(a.steps * WINDOW * plan.fill)
+    return cli.main(["evaluate", "ablation", f"--config={config}", f"--out={out / 'sweep'}", f"--tokens={tokens}",
+                     *([f"--arms={a.arms}"] if a.arms else [])])  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

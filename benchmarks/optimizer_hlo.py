@@ -1,0 +1,149 @@
+"""What the compiler makes of Muon on a mesh: arithmetic of Newton-Schulz and bytes that travel, beside optax.
+
+    pip install libtpu
+    python benchmarks/optimizer_hlo.py                     # the table of RESULTS.md, about 15 minutes
+    python benchmarks/optimizer_hlo.py 14b v5:2x2x2 fsdp=8 ours
+
+Both optimizers get the same weights in the same places and run in bfloat16: ours deals whole matrices out, and
+``optax.contrib.muon`` is left to the partitioner. TPU programs are compiled by libtpu without a TPU, and read from the
+dump that the compiler writes before it generates code; ``host:8`` is eight host devices. Nothing is run.
+
+* ``flops``: matrix products of all devices over those that orthogonalise every matrix once. Every branch of a
+  conditional counts, so slots that stay empty count as full: this is also the busiest device times their number.
+* ``moved``: what all devices receive from others, over the bytes of all matrices in bfloat16, both directions together.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16", "TPU_WORKER_HOSTNAMES": "localhost",
+               "ALLOW_MULTIPLE_LIBTPU_LOAD": "true", "JAX_PLATFORMS": "cpu"}
+SMOLLM2 = {"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+           "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49_152, "rope_theta": 100_000.0,
+           "rms_norm_eps": 1e-5, "tie_word_embeddings": True, "max_position_embeddings": 8192}
+BIG = Path(__file__).resolve().parents[1] / "configs" / "models" / "ministral3_14b" / "config.json"
+TABLE = [(model, where, mesh, who) for model, where, mesh in (
+    ("14b", "v5:2x2x2", "fsdp=8"), ("14b", "v5:4x4x4", "fsdp=16,context=4"), ("14b", "v5:4x4x4", "fsdp=16,tensor=4"),
+    ("135m", "v5:2x2x2", "fsdp=8"), ("135m", "host:8", "fsdp=8"), ("135m", "host:64", "fsdp=64"),
+) for who in ("ours", "optax")]
+
+
+def lower(model_name: str, where: str, mesh_text: str, who: str):
+    """``(lowered update of all Muon matrices, their shapes)``."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from jax.experimental import topologies
+
+    from polaris_jax.models import ModelConfig, abstract_params
+    from polaris_jax.optim import label_params, muon
+    from polaris_jax.sharding import make_mesh
+
+    kind, layout = where.split(":")
+    if kind == "host":
+        jax.config.update("jax_num_cpu_devices", int(layout))
+        devices = jax.devices()
+    else:
+        devices = topologies.get_topology_desc(platform="tpu", topology_name=where).devices
+    mesh = make_mesh({axis: int(size) for axis, size in (pair.split("=") for pair in mesh_text.split(","))},
+                     devices=devices)
+    model = ModelConfig.from_hf(json.loads(BIG.read_text()) if model_name == "14b" else SMOLLM2)
+    params = abstract_params(model, jnp.bfloat16, mesh)
+    labels = label_params(params)
+    params = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+              for (path, leaf), label in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(labels),
+                                             strict=True) if label == "muon"}
+    shardings = {name: leaf.sharding for name, leaf in params.items()}
+    if who == "ours":
+        optimizer = muon(1e-3, dtype=jnp.bfloat16, shardings=shardings)
+        place = lambda state: optax.tree.map_params(  # noqa: E731
+            optimizer, lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state,
+            shardings)
+    else:
+        stacked = optax.contrib.MuonDimensionNumbers(1, 2)
+        optimizer = optax.contrib.muon(1e-3, consistent_rms=0.2, weight_decay=0.0,
+                                       muon_weight_dimension_numbers=dict.fromkeys(params, stacked))
+
+        def place(state):  # momenta where their weights are
+            def leaf(path, value):
+                name = next((key.key for key in path if getattr(key, "key", None) in shardings), None)
+                return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=shardings.get(name))
+
+            return jax.tree_util.tree_map_with_path(leaf, state)
+
+    def update(gradients, state, params):
+        return optimizer.update(gradients, state, params)
+
+    state = place(jax.eval_shape(optimizer.init, params))
+    out = (shardings, jax.tree.map(lambda leaf: leaf.sharding, state))
+    return jax.jit(update, out_shardings=out).lower(params, state, params), [p.shape for p in params.values()]
+
+
+def measure(text: str, shapes, devices: int, steps: int = 5) -> dict:
+    """The row of one scheduled program."""
+    from polaris_jax.planner.hlo import collectives, matmul_flops, read_program
+
+    program = read_program(text)
+    once = sum(n * steps * (4 * min(r, c) ** 2 * max(r, c) + 2 * min(r, c) ** 3) for n, r, c in shapes)
+    bytes_ = 2 * sum(math.prod(shape) for shape in shapes)
+    rows = collectives(program)
+    kinds = {}
+    for row in rows:
+        kinds[row.kind] = round(kinds.get(row.kind, 0) + row.bytes * devices / bytes_, 3)
+    return {"flops": round(matmul_flops(program) * devices / once, 3), "moved": round(sum(kinds.values()), 3), **kinds}
+
+
+def worker(case: list[str], folder: Path) -> None:
+    """Compiles one case into ``folder``; the parent may end it once the program is there."""
+    lowered, shapes = lower(*case)
+    (folder / "shapes.json").write_text(json.dumps(shapes))
+    options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True}
+    lowered.compile(compiler_options=options)
+
+
+def compile_case(case: tuple[str, ...], limit: float = 900.0) -> dict:
+    """The row of one case, from a process that is ended as soon as the scheduled program is written."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, start = Path(name), time.monotonic()
+        process = subprocess.Popen([sys.executable, __file__, *case, "--dump", name], start_new_session=True,
+                                   stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT)
+        size, done = -1, False
+        while not done and time.monotonic() < start + limit:
+            ended = process.poll() is not None
+            files = list(folder.glob("*jit_update*after_optimizations.txt"))
+            now = files[0].stat().st_size if files else -1
+            done = ended or (now > 0 and now == size)
+            size = now
+            time.sleep(1.0)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        row = dict(zip(("model", "where", "mesh", "who"), case, strict=True))
+        if size <= 0:
+            return row | {"failed": f"no program after {time.monotonic() - start:.0f} s"}
+        devices = math.prod(int(pair.split("=")[1]) for pair in case[2].split(","))
+        return row | measure(files[0].read_text(), json.loads((folder / "shapes.json").read_text()), devices)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", nargs="*", help="model (14b | 135m), topology, mesh, ours | optax")
+    parser.add_argument("--dump", type=Path, help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.dump:
+        worker(a.case, a.dump)
+        return
+    for case in [tuple(a.case)] if a.case else TABLE:
+        print(json.dumps(compile_case(case)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# Sourced by the launch scripts. `run COMMAND...` shows a command and executes it; with DRY_RUN=1 it only shows it.
+DRY_RUN=${DRY_RUN:-0}
+
+# A command line as it would be typed: only what the shell would change is quoted.
+show() {
+  local word line=""
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+    line+="$word "
+  done
+  printf '%s\n' "${line% }"
+}
+
+run() {
+  if [[ $DRY_RUN == 1 ]]; then
+    show "$@"
+  else
+    show "$@" >&2
+    "$@"
+  fi
+}
+
+# One clear line on standard error, exit code 2: the caller's mistake.
+refuse() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# A comment: between the commands of a dry run, else on standard error.
+note() {
+  if [[ $DRY_RUN == 1 ]]; then
+    printf '# %s\n' "$*"
+  else
+    printf '# %s\n' "$*" >&2
+  fi
+}

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# What happens on one host of a pod; launch/tpu_pod.sh copies this file there and calls it on every worker at once.
+#
+#   tpu_worker.sh install ARCHIVE    a checkout (tar.gz) and its locked packages, once per content, in ~/polaris/HASH
+#   tpu_worker.sh start COMMAND...   in the background with its output in ~/polaris/run/log, unless one is running
+#   tpu_worker.sh status             `running PID`, `exited CODE`, or `idle` before the first start
+#   tpu_worker.sh logs [LINES]       the end of that output
+#   tpu_worker.sh stop [SECONDS]     SIGTERM (the run writes a checkpoint and exits 75), SIGKILL after SECONDS (90)
+#
+# POLARIS_HOME is the folder (~/polaris), UV the installer to use instead of a pinned one.
+set -euo pipefail
+HOME_FOLDER=${POLARIS_HOME:-$HOME/polaris}
+RUN=$HOME_FOLDER/run
+SELF=$(realpath "${BASH_SOURCE[0]}")
+
+install() {
+  local archive=$1 hash folder partial
+  hash=$(sha256sum "$archive" | cut -c1-12)
+  folder=$HOME_FOLDER/$hash
+  if [[ ! -e $folder/installed ]]; then
+    partial=$folder.partial
+    rm -rf "$partial" "$folder"
+    mkdir -p "$partial/source"
+    tar -xzf "$archive" -C "$partial/source"
+    mv "$partial" "$folder"
+    packages "$folder"
+    touch "$folder/installed"
+  fi
+  ln -sfn "$hash" "$HOME_FOLDER/current.new"
+  mv -fT "$HOME_FOLDER/current.new" "$HOME_FOLDER/current" # in one step: a start sees the old one or the new one
+  echo "installed $hash"
+}
+
+# The image of a TPU VM has an older Python; uv brings the one of the lock file.
+packages() {
+  local uv=${UV:-$HOME/.local/bin/uv}
+  if [[ ! -x $uv ]]; then
+    python3 -m pip install -q --user uv==0.13.9
+  fi
+  "$uv" venv -q --python 3.11 "$1/venv"
+  "$uv" pip install -q --python "$1/venv/bin/python" --no-deps -r "$1/source/launch/requirements.lock"
+  "$uv" pip install -q --python "$1/venv/bin/python" --no-deps "$1/source"
+}
+
+status() {
+  if [[ -e $RUN/exit ]]; then
+    echo "exited $(cat "$RUN/exit")"
+  elif [[ ! -e $RUN/pid ]]; then
+    echo idle
+  elif alive; then
+    echo "running $(cat "$RUN/pid")"
+  else
+    echo "exited 137" # killed together with the shell that would have written down its code
+  fi
+}
+
+alive() { kill -0 "$(cat "$RUN/pid")" 2>/dev/null; }
+
+attribute() {
+  curl --silent --fail --max-time 10 --header 'Metadata-Flavor: Google' \
+    "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1"
+}
+
+# The workers of a slice, from the machine's metadata; a list of addresses, or of name:id:address in older images.
+join() {
+  local workers number
+  workers=$(attribute worker-network-endpoints) && number=$(attribute agent-worker-number) || return 0
+  IFS=, read -ra workers <<<"$workers"
+  if ((${#workers[@]} > 1)); then
+    export JAX_COORDINATOR_ADDRESS=${workers[0]##*:}:8476 JAX_NUM_PROCESSES=${#workers[@]} JAX_PROCESS_ID=$number
+  fi
+}
+
+start() {
+  if [[ $(status) == running* ]]; then
+    status
+    return
+  fi
+  mkdir -p "$RUN"
+  rm -f "$RUN/exit" "$RUN/pid"
+  cd "$HOME_FOLDER/current/source"
+  export PATH=$HOME_FOLDER/current/venv/bin:$PATH
+  join
+  # A session of its own: the job outlives the connection that started it.
+  setsid --fork bash "$SELF" job "$@" </dev/null >/dev/null 2>&1
+  until [[ -e $RUN/exit || -e $RUN/pid ]]; do sleep 0.1; done
+  status
+}
+
+# Runs the command, hands SIGTERM on to it, and writes down its exit code.
+job() {
+  local child code told=""
+  trap 'told=1; kill -TERM "$child" 2>/dev/null' TERM
+  "$@" >>"$RUN/log" 2>&1 &
+  child=$!
+  echo $$ >"$RUN/pid.new"
+  mv "$RUN/pid.new" "$RUN/pid"
+  wait "$child" && code=0 || code=$?
+  if [[ -n $told ]]; then # the signal ended `wait`, not the child
+    wait "$child" && code=0 || code=$?
+  fi
+  echo "$code" >"$RUN/exit.new"
+  mv "$RUN/exit.new" "$RUN/exit"
+}
+
+stop() {
+  local seconds=${1:-90} waited=0
+  if [[ $(status) == running* ]]; then
+    kill -TERM "$(cat "$RUN/pid")"
+    while alive && ((waited < 10 * seconds)); do
+      sleep 0.1
+      waited=$((waited + 1))
+    done
+    if alive; then kill -KILL -- "-$(cat "$RUN/pid")"; fi # the whole session
+  fi
+  status
+}
+
+case ${1:-} in
+  install) install "$2" ;;
+  start | job) "$@" ;;
+  status) status ;;
+  logs) tail -n "${2:-50}" "$RUN/log" ;;
+  stop) stop "${2:-90}" ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,111 @@
+# %% [markdown]
+# # What a story is worth
+#
+# The reward of post-training, part by part: repetition inside the story, its length against what was asked for, blank
+# text, and a judge's verdict. The stories are passages of the novel that ships with the package, and what can be done
+# wrong with them. A few seconds on a CPU, no network.
+
+# %%
+from importlib.resources import files
+from pathlib import Path
+
+from polaris_jax.library import read_novel
+from polaris_jax.rewards import JudgeSpec, RewardSpec, open_judge, score, split_thinking
+
+novel = read_novel(next(Path(str(files('polaris_jax'))).glob('library/books/*.txt')))
+chapter = novel.chapters[0].text
+words = chapter.split(' ')
+story = ' '.join(words[:600])
+prompt = 'Write a story of about 600 words about an old quarrel in a village.'
+print(novel.title, '-', len(story.split()), 'words:', story[:120], '...')
+
+# %% [markdown]
+# ## One story, every component
+#
+# Without a judge there is no quality component; the rest is arithmetic.
+
+# %%
+def row(name, breakdown):
+    shown = {part: 'none' if value is None else f'{value:+.3f}' for part, value in breakdown.components.items()}
+    total = breakdown.failed if breakdown.scalar is None else f'{breakdown.scalar:+.3f}'
+    print(f'{name:30}{total:>8}   ' + '  '.join(f'{part} {value}' for part, value in shown.items()))
+
+
+plain = score(story, prompt)
+row('the passage', plain)
+plain.diagnostics
+
+# %% [markdown]
+# ## What is done wrong, and what it costs
+
+# %%
+stories = {
+    'the passage': story,
+    'half as long': ' '.join(words[:300]),
+    'four times as long': ' '.join(words[:2400]),
+    'one paragraph over and over': '\n\n'.join([' '.join(words[:60])] * 10),
+    'the same line over and over': 'He looked at the sea and said nothing.\n' * 75,
+    'nothing': '',
+    'thoughts without a story': '<think>What shall I write? ' + story,
+    'thoughts, then the story': '<think>What shall I write?</think>' + story,
+}
+scores = {name: score(text, prompt) for name, text in stories.items()}
+for name, breakdown in scores.items():
+    row(name, breakdown)
+assert scores['the passage'].scalar > scores['one paragraph over and over'].scalar
+assert scores['the passage'].scalar > scores['nothing'].scalar
+
+# %% [markdown]
+# ## The reward of length
+#
+# The same novel cut at different lengths, scored against 600 words asked for.
+
+# %%
+from IPython.display import HTML
+
+from polaris_jax.report.charts import Series, line_chart
+from polaris_jax.report.page import render
+
+lengths = range(100, 1601, 50)
+curve = [(count, score(' '.join(words[:count]), prompt).scalar) for count in lengths]
+style = f"<style>{render('style.css')}</style>"
+HTML(style + line_chart([Series('reward', 'plain', curve)], 'reward against words', x_label='words', smooth=False))
+
+# %% [markdown]
+# ## The reward of repetition
+#
+# A growing share of the story is its own first paragraph again.
+
+# %%
+paragraph = words[:60]
+shares = []
+for repeated in range(0, 10):
+    text = ' '.join([*words[:60 * (10 - repeated)], *paragraph * repeated])
+    shares.append((10 * repeated, score(text, prompt).scalar))
+HTML(style + line_chart([Series('reward', 'plain', shares)], 'reward against repetition', x_label='% repeated', smooth=False))
+
+# %% [markdown]
+# ## With a judge
+#
+# The offline judge fills in the sheet by rules, so that everything can be tried without a model. It is no measure of
+# quality. `JudgeSpec('llm', client=ClientSpec(...))` asks a real one; its replies are cached and can be stored.
+
+# %%
+judge = open_judge(JudgeSpec('offline'))
+for name in ('the passage', 'one paragraph over and over', 'nothing'):
+    text = stories[name]
+    judgement = judge.judge(prompt, split_thinking(text).story)
+    row(name, score(text, prompt, judgement=judgement))
+judge.close()
+print(judge.identity)
+
+# %% [markdown]
+# ## The numbers of the recipe
+#
+# Every one of them is a field; a run may change any.
+
+# %%
+from dataclasses import asdict
+
+for name, value in asdict(RewardSpec()).items():
+    print(f'{name:20}{value}')

@@ -1,0 +1,102 @@
+"""EQ-Bench Creative Writing: twenty-two criteria of 0-20 in one answer, faults inverted, all equal."""
+
+from collections.abc import Mapping, Sequence
+
+from polaris_jax.evals.benches.bench import Ask, Unusable, key_of, mean_readings
+from polaris_jax.evals.benches.score_lines import answer_form, describe, inverted, read_score_lines
+from polaris_jax.evals.generations import Generation
+
+VIRTUES = {
+    "Adherence to Instructions": "everything the prompt asks for is done, and done with sense",
+    "Believable Character Actions": "people act from motives we can follow",
+    "Nuanced Characters": "people with contradictions and more than one side",
+    "Consistent Voice/Tone of Writing": "one narrating voice, held on purpose",
+    "Imagery and Descriptive Quality": "precise, chosen, sensory detail",
+    "Elegant Prose": "sentences that are well made without showing off",
+    "Emotionally Engaging": "the reader is moved where the piece means to move",
+    "Emotionally Complex": "feelings that mix and change, not one note",
+    "Coherent": "sense and sequence hold throughout",
+    "Well-earned Lightness or Darkness": "warmth or bleakness grows out of the events",
+    "Sentences Flow Naturally": "rhythm and transitions carry the reading",
+    "Overall Reader Engagement": "one wants to read on",
+    "Overall Impression": "the piece as a whole",
+}
+FAULTS = {
+    "Meandering": "wanders without purpose",
+    "Weak Dialogue": "stiff, expository or interchangeable speech",
+    "Tell-Don't-Show": "states what a scene should let us find",
+    "Unsurprising or Uncreative": "the expected idea, carried out as expected",
+    "Amateurish": "clumsy handling of craft",
+    "Purple Prose": "ornament beyond what the moment carries",
+    "Overwrought": "strained intensity",
+    "Incongruent Ending Positivity": "a bright ending that the piece did not lead to",
+    "Unearned Transformations": "changes of heart without cause",
+}
+CRITERIA = {**VIRTUES, **FAULTS}
+_PREFIX = 10
+
+_TASK = """You are an experienced editor of short fiction. Judge the piece below on its own
+merits; do not guess who wrote it.
+
+WRITING PROMPT
+{prompt}
+
+PIECE
+{story}
+
+END OF PIECE
+
+Score each criterion with a whole number from 0 to 20. High is good for these:
+{virtues}
+
+High is bad for these (0 means that the fault is absent):
+{faults}
+
+Use the whole scale and be strict: most competent pieces lie near 10. Think first, then score. Answer in exactly this
+form, with plain text and no other marks:
+
+{form}"""
+
+
+class EqBenchCreative:
+    """See the module."""
+
+    name, title, version = "eqbench-creative", "EQ-Bench Creative Writing", "1"
+    headline, scale = "score", (0.0, 100.0)
+
+    def asks(self, generation: Generation) -> list[Ask]:
+        """See ``Bench.asks``."""
+        text = _TASK.format(
+            prompt=generation.prompt, story=generation.story, virtues=describe(VIRTUES), faults=describe(FAULTS),
+            form=answer_form(list(CRITERIA)),
+        )  # fmt: skip
+        return [Ask("story", (("user", text),))]
+
+    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
+        """See ``Bench.read``."""
+        scores = adjusted(text)
+        if not scores:
+            raise Unusable("no line of scores")
+        return {
+            "score": total_score(scores), "rubric": rubric_score(scores), "rated": len(scores),
+            **{key_of(name): score for name, score in scores.items()},
+        }  # fmt: skip
+
+    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """See ``Bench.story``."""
+        return mean_readings(readings)
+
+
+def adjusted(text: str) -> dict[str, float]:
+    """Rated criteria with faults inverted, 0-20."""
+    return inverted(read_score_lines(text, list(CRITERIA), prefix=_PREFIX), list(FAULTS))
+
+
+def rubric_score(scores: Mapping[str, float]) -> float | None:
+    """Mean of the rated criteria, 0-20, four decimals; None when nothing was rated."""
+    return round(sum(scores.values()) / len(scores), 4) if scores else None
+
+
+def total_score(scores: Mapping[str, float]) -> float | None:
+    """The same on 0-100, two decimals."""
+    return round(5.0 * sum(scores.values()) / len(scores), 2) if scores else None

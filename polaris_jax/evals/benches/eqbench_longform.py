@@ -1,0 +1,100 @@
+"""EQ-Bench LongForm: twelve criteria of 0-20 in one answer; faults are inverted, forced poetry weighs five times."""
+
+from collections.abc import Mapping, Sequence
+
+from polaris_jax.evals.benches.bench import Ask, Unusable, key_of, mean_readings
+from polaris_jax.evals.benches.score_lines import answer_form, describe, inverted, read_score_lines
+from polaris_jax.evals.generations import Generation
+
+VIRTUES = {
+    "Nuanced Characters": "people with contradictions, wants of their own and more than one side",
+    "Emotionally Engaging": "the reader comes to care, and feels what the scenes mean to feel",
+    "Compelling Plot": "events follow from one another, stakes rise, and one wants to know what comes next",
+    "Coherent": "time, place, causes and people stay consistent from the first page to the last",
+    "Well-earned Lightness or Darkness": "warmth or bleakness grows out of the events and is not painted on",
+    "Faithful to Writing Prompt": "what the prompt asks for is there, and matters",
+}
+FAULTS = {
+    "Weak Dialogue": "speech that is stiff, explains the plot, or sounds alike in every mouth",
+    "Tell-Don't-Show": "feelings and meanings are stated where a scene should let us find them",
+    "Unsurprising or Uncreative": "the first idea that anyone would have, carried out as expected",
+    "Amateurish": "clumsy handling of viewpoint, scene, sentence or structure",
+    "Purple Prose": "ornament beyond what the moment carries",
+    "Forced Poetry or Metaphor": "figures that strain, pile up, or stand in for sense",
+}
+CRITERIA = {**VIRTUES, **FAULTS}
+FORCED = "Forced Poetry or Metaphor"
+WEIGHTS = {name: 5 if name == FORCED else 1 for name in CRITERIA}
+_PREFIX = 12
+
+_TASK = """You are a demanding literary critic who reads long fiction for a living. Judge the story below as a whole.
+
+WRITING PROMPT
+{prompt}
+
+STORY
+{story}
+
+END OF STORY
+
+Score each criterion with a whole number from 0 to 20. For the first group a high number is praise:
+{virtues}
+
+For the second group a high number means that the fault is severe, 0 that it is absent:
+{faults}
+
+Weights in the total: {forced} counts five times, every other criterion once. Use the whole scale: 10 is ordinary
+competent work, 16 and more is rare. Length as such earns nothing. Think first, then score. Answer in exactly this
+form, with plain text and no other marks:
+
+{form}"""
+
+
+class EqBenchLongform:
+    """See the module."""
+
+    name, title, version = "eqbench-longform", "EQ-Bench LongForm", "1"
+    headline, scale = "weighted", (0.0, 100.0)
+
+    def asks(self, generation: Generation) -> list[Ask]:
+        """See ``Bench.asks``."""
+        text = _TASK.format(
+            prompt=generation.prompt, story=generation.story, virtues=describe(VIRTUES), faults=describe(FAULTS),
+            forced=FORCED, form=answer_form(list(CRITERIA)),
+        )  # fmt: skip
+        return [Ask("story", (("user", text),))]
+
+    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
+        """See ``Bench.read``."""
+        scores = adjusted(text)
+        if not scores:
+            raise Unusable("no line of scores")
+        return {
+            "weighted": weighted_score(scores), "uniform": uniform_score(scores), "rated": len(scores),
+            **{key_of(name): score for name, score in scores.items()},
+        }  # fmt: skip
+
+    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """See ``Bench.story``."""
+        return mean_readings(readings)
+
+
+def adjusted(text: str) -> dict[str, float]:
+    """Rated criteria with faults inverted, 0-20; forced poetry is bent by a power of 1.7, to four decimals."""
+    scores = inverted(read_score_lines(text, list(CRITERIA), prefix=_PREFIX), list(FAULTS))
+    if FORCED in scores:
+        scores[FORCED] = 20.0 * (scores[FORCED] / 20.0) ** 1.7
+    return {name: round(score, 4) for name, score in scores.items()}
+
+
+def weighted_score(scores: Mapping[str, float]) -> float | None:
+    """0-100 with the published weights, two decimals; None when nothing was rated."""
+    if not scores:
+        return None
+    total = sum(WEIGHTS[name] for name in scores)
+    return round(5.0 * sum(WEIGHTS[name] * score for name, score in scores.items()) / total, 2)
+
+
+def uniform_score(scores: Mapping[str, float]) -> float | None:
+    """0-100 with equal weights, as the published tables aggregate; None when nothing was rated."""
+    return 5.0 * sum(scores.values()) / len(scores) if scores else None

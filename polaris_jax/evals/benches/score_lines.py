@@ -1,0 +1,52 @@
+"""Answers in plain text: an analysis, then ``[Scores]`` and a line ``criterion: number`` each, as EQ-Bench asks."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+_SCORES = re.compile(r"\[Scores\](.*?)(?:^\s*---|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(r"^\s*([^:\n]+?)\s*:\s*\[?\s*(-?\d+(?:\.\d+)?)\s*\]?", re.MULTILINE)
+
+
+def read_score_lines(text: str, criteria: Sequence[str], *, top: float = 20.0, prefix: int) -> dict[str, float]:
+    """The scores that an answer gives, clipped to ``[0, top]``; criteria without one are absent.
+
+    A line counts for the criterion of the same name, else of the same name in any case, else for the criteria that
+    begin with the same ``prefix`` letters and have no line of their own. (By the last rule "Emotionally rich" fills
+    both criteria that begin with "Emotionally", as in the published parser.)
+
+    Args:
+      text: scores are looked for after ``[Scores]`` up to ``---``, or in all of it where there is no such mark.
+    """
+    section = _SCORES.search(text)
+    found_lines = _LINE.findall(section[1] if section else text)
+    lines = [(name, min(max(float(number), 0.0), top)) for name, number in found_lines]
+    exact = {name: score for name, score in lines if name in criteria}
+    lowered = {name.lower(): score for name, score in lines}
+    found: dict[str, float] = {}
+    for criterion in criteria:
+        if criterion in exact:
+            found[criterion] = exact[criterion]
+        elif criterion.lower() in lowered:
+            found[criterion] = lowered[criterion.lower()]
+    own = {criterion.lower() for criterion in criteria}
+    for name, score in lines:
+        if name.lower() not in own:
+            for criterion in criteria:
+                if criterion not in found and criterion.lower()[:prefix] == name.lower()[:prefix]:
+                    found[criterion] = score
+    return found
+
+
+def inverted(scores: Mapping[str, float], negative: Sequence[str], top: float = 20.0) -> dict[str, float]:
+    """The same scores with faults turned round, so that more is better everywhere."""
+    return {name: top - score if name in negative else score for name, score in scores.items()}
+
+
+def describe(criteria: Mapping[str, str]) -> str:
+    """A list of criteria for a judge."""
+    return "\n".join(f"- {name}: {meaning}" for name, meaning in criteria.items())
+
+
+def answer_form(criteria: Sequence[str]) -> str:
+    """The form that a judge fills in."""
+    return "[Analysis]\n<your analysis>\n\n[Scores]\n" + "\n".join(f"{name}: <0-20>" for name in criteria)

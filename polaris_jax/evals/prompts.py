@@ -1,0 +1,147 @@
+"""Prompts to write stories for: the user's files in the published layouts, or the small sets of our own."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from typing import Any
+
+from polaris_jax.errors import InputError
+from polaris_jax.evals import jsonl
+from polaris_jax.evals.generations import (
+    ID_FIELDS,
+    PROMPT_FIELDS,
+    TARGET_FIELDS,
+    Generation,
+    first_user_message,
+)
+from polaris_jax.evals.jsonl import BadRecord
+from polaris_jax.evals.length import requested_words
+
+_SETS = resources.files("polaris_jax.evals") / "prompt_sets"
+_SEED_MARK = "<SEED>"
+_MATCHED = 100  # characters of a prompt by which a story without an id finds its prompt
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A writing task.
+
+    Attributes:
+      target_words: length asked for, or None.
+      meta: every other field: a checklist, a domain, a language.
+    """
+
+    id: str
+    text: str
+    target_words: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def packaged_sets() -> list[str]:
+    """Names of our own small sets."""
+    return sorted(entry.name.removesuffix(".jsonl") for entry in _SETS.iterdir() if entry.name.endswith(".jsonl"))
+
+
+def read_prompts(
+    source: str | os.PathLike, *, domain: str | None = None, language: str | None = None
+) -> tuple[list[Prompt], list[BadRecord]]:
+    """Prompts by the name of a packaged set or from a file, and the bad records of it.
+
+    Understood are JSONL with the columns of POLARIS (``uid, prompt, target_word_count``; a prompt may be a chat),
+    LongBench-Write (``prompt, type, length``) and WritingBench (``index, domain1, lang, query, checklist``), a JSON
+    list of such objects, and EQ-Bench Creative's object of ``writing_prompt`` with ``seed_modifiers`` (a prompt each).
+
+    Args:
+      domain: keep only prompts whose ``domain1`` begins so (WritingBench D4: ``Literature``).
+      language: keep only prompts whose ``lang`` is this.
+
+    Raises:
+      InputError: no such set or file, or nothing usable in it.
+    """
+    if str(source) in packaged_sets():
+        text, name = (_SETS / f"{source}.jsonl").read_text(encoding="utf-8"), str(source)
+    else:
+        name = str(source)
+        try:
+            text = jsonl.read_text(source, "prompts")
+        except InputError as error:
+            raise InputError("prompts", name, f"{error.advice}; packaged sets: {', '.join(packaged_sets())}") from None
+    prompts, bad, seen = [], [], set()
+    for number, key, row in _rows(text):
+        try:
+            for prompt in _prompts(row, key or f"line-{number}"):
+                if domain and not str(prompt.meta.get("domain1", "")).lower().startswith(domain.lower()):
+                    continue
+                if language and prompt.meta.get("lang") != language:
+                    continue
+                if prompt.id in seen:
+                    raise ValueError(f"a second prompt with id {prompt.id}")
+                seen.add(prompt.id)
+                prompts.append(prompt)
+        except ValueError as error:
+            bad.append(BadRecord(name, number, str(error)))
+    if not prompts:
+        raise InputError("prompts", name, f"has no usable prompt; {bad[0].reason if bad else 'nothing is left of it'}")
+    return prompts, bad
+
+
+def join_prompts(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[Generation]:
+    """Stories with what their prompts know: text, requested length, checklist.
+
+    Matched by id, else by the first hundred characters of the prompt (and then given its id); a story without a match
+    stays as it is. What the story's own line says wins.
+    """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    beginnings = Counter(prompt.text[:_MATCHED] for prompt in prompts)
+    by_text = {prompt.text[:_MATCHED]: prompt for prompt in prompts if beginnings[prompt.text[:_MATCHED]] == 1}
+    joined = []
+    for one in generations:
+        prompt = by_id.get(one.id) or by_text.get(one.prompt[:_MATCHED])
+        if prompt is not None:
+            one = replace(
+                one, id=prompt.id, prompt=one.prompt or prompt.text,
+                target_words=one.target_words or prompt.target_words, meta={**prompt.meta, **one.meta},
+            )  # fmt: skip
+        joined.append(one)
+    return joined
+
+
+def _rows(text: str):
+    """``(number, key or None, value)`` of JSONL, a JSON list, or a JSON object of objects."""
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        whole = None
+    if isinstance(whole, list):
+        yield from ((number, None, row) for number, row in enumerate(whole, 1))
+    elif isinstance(whole, dict) and whole and all(isinstance(row, dict) for row in whole.values()):
+        yield from ((number, str(key), row) for number, (key, row) in enumerate(whole.items(), 1))
+    else:
+        yield from ((number, None, row) for number, row in jsonl.parse(text))
+
+
+def _prompts(row: Any, otherwise: str) -> list[Prompt]:
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    fields = {name: next((key for key in keys if row.get(key) is not None), None) for name, keys in (
+        ("id", ID_FIELDS), ("text", PROMPT_FIELDS), ("target", TARGET_FIELDS))}  # fmt: skip
+    if fields["text"] is None:
+        raise ValueError(f"no prompt in any of {', '.join(PROMPT_FIELDS)}")
+    text = first_user_message(row[fields["text"]])
+    target = row.get(fields["target"])
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
+        raise ValueError(f"{fields['target']} is not a number")
+    name = str(row[fields["id"]]) if fields["id"] else otherwise
+    meta = {key: value for key, value in row.items() if key not in (*fields.values(), "seed_modifiers")}
+    seeds = row.get("seed_modifiers")
+    if isinstance(seeds, list) and seeds:
+        return [_prompt(f"{name}/{n}", text.replace(_SEED_MARK, str(seed)), target, meta)
+                for n, seed in enumerate(seeds, 1)]  # fmt: skip
+    return [_prompt(name, text, target, meta)]
+
+
+def _prompt(name: str, text: str, target: float | None, meta: Mapping[str, Any]) -> Prompt:
+    return Prompt(name, text, int(target) if target else requested_words(text), meta)

@@ -1,0 +1,128 @@
+"""The literary-shift study: groups of generations against human novels; whether ``b`` lies nearer to them than ``a``.
+
+``run_study`` gives one JSON-ready record; ``findings`` makes a document of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from polaris_jax.evals.style import plan_use
+from polaris_jax.evals.style.classifier import VIEWS, accuracy
+from polaris_jax.evals.style.contrast import Sample, contrast, shift
+from polaris_jax.evals.style.delta import Yardstick
+from polaris_jax.evals.style.groups import PER_AUTHOR, Group
+from polaris_jax.evals.style.judged import SCALES, judge_stories
+from polaris_jax.evals.style.measures import MEASURES, Measure
+from polaris_jax.evals.style.overused import overused, rates
+from polaris_jax.evals.style.stories import Story
+from polaris_jax.llm import Client
+
+PLAN_MEASURES = (
+    Measure("summary artefact", "share of plan pairs", plan_use.artefact_index, "story", expected=1),
+    Measure("word-count error", "|log2|", plan_use.word_count_error, "story", expected=1),
+    Measure("planned names kept", "share", plan_use.names_kept, "story", expected=-1),
+)
+SHOWN_PHRASES = 40
+MOST_JUDGED = 40
+
+
+def run_study(
+    human: Sequence[Story], generated: dict[str, Sequence[Story]], *, measures: Sequence[Measure] = MEASURES,
+    per_author: int = PER_AUTHOR, judge: Client | None = None, draws: int = 1, seed: int = 0,
+) -> dict:  # fmt: skip
+    """Everything about the groups, as JSON values.
+
+    Args:
+      human: novels, the baseline; at least four authors for Burrows' Delta and the classifier.
+      generated: one or two named groups, ``a`` before ``b``.
+      judge: rates ``MOST_JUDGED`` stories of each group, ``draws`` times each; None skips it.
+
+    Returns:
+      ``groups`` (facts), ``rows`` (per measure: means, contrasts with the novels, shift from a to b), ``classifier``,
+      ``overused`` (phrases per group), ``settings``.
+    """
+    base = Group.of("human", human, per_author)
+    groups = [Group.of(name, stories, per_author) for name, stories in generated.items()]
+    family = len(measures) + 2
+    rows = [_row(m, [base.sample(m), *(g.sample(m) for g in groups)], groups, family, seed) for m in measures]
+    rows += _delta_rows(base, groups, family, seed)
+    rows += [_overused_row(base, groups, family, seed)]
+    rows += _optional_rows(PLAN_MEASURES, base, groups, seed)
+    if judge is not None:
+        rows += _judged_rows(judge, base, groups, draws, seed)
+    return {
+        "groups": [group.facts() for group in (base, *groups)],
+        "rows": rows,
+        "classifier": [{"group": g.name, "view": view, **asdict(accuracy(g.passages, base.passages, view, seed=seed))}
+                       for g in groups for view in VIEWS if min(_authors(base), _authors(g)) > 1],
+        "overused": {g.name: [asdict(one) for one in overused(g.passages, base.passages, SHOWN_PHRASES)]
+                     for g in groups},
+        "settings": {"per_author": per_author, "seed": seed, "family": family},
+    }  # fmt: skip
+
+
+def _row(measure: Measure, sampled: Sequence[Sample], groups: Sequence[Group], family: int, seed: int) -> dict:
+    """A measure's line: ``sampled`` are the novels, then the groups."""
+    reference, *others = sampled
+    moved = shift(*others[:2], reference, seed=seed) if len(others) > 1 else None
+    return {
+        "measure": measure.name, "unit": measure.unit, "expected": measure.expected, "human": _mean(reference),
+        "groups": {g.name: contrast(sample, reference, family=family, seed=seed).to_json()
+                   for g, sample in zip(groups, others, strict=True)},
+        "shift": None if moved is None or math.isnan(moved.value) else asdict(moved),
+    }  # fmt: skip
+
+
+def _delta_rows(base: Group, groups: Sequence[Group], family: int, seed: int) -> list[dict]:
+    if len({text.author for text in base.delta_texts}) < 4:
+        return []
+    yardstick = Yardstick(base.delta_texts)
+    named = Measure("Burrows' Delta", "mean |z|", lambda text: math.nan, expected=1)
+    return [_row(named, [yardstick.deltas(g.delta_texts) for g in (base, *groups)], groups, family, seed)]
+
+
+def _overused_row(base: Group, groups: Sequence[Group], family: int, seed: int) -> dict:
+    """Every group has its own list, so there is one human mean per group and no shift."""
+    labels = [p.author for p in base.passages]
+    contrasts = {}
+    for group in groups:
+        ours, theirs = rates(group.passages, base.passages)
+        contrasts[group.name] = contrast(Sample.of(ours, [p.author for p in group.passages]),
+                                         Sample.of(theirs, labels), family=family, seed=seed).to_json()
+    return {"measure": "over-used n-grams", "unit": "per 1,000 words", "expected": 1, "human": None,
+            "groups": contrasts, "shift": None}  # fmt: skip
+
+
+def _optional_rows(measures: Sequence[Measure], base: Group, groups: Sequence[Group], seed: int) -> list[dict]:
+    """Rows of measures that need a plan: only where some group has plans."""
+    rows = []
+    for measure in measures:
+        sampled = [base.sample(measure), *(group.sample(measure) for group in groups)]
+        if any(map(len, sampled)):
+            row = _row(measure, sampled, groups, len(measures), seed)
+            rows.append(row | {"means": {g.name: _mean(s) for g, s in zip(groups, sampled[1:], strict=True)}})
+    return rows
+
+
+def _judged_rows(judge: Client, base: Group, groups: Sequence[Group], draws: int, seed: int) -> list[dict]:
+    judged = []
+    for group in (base, *groups):
+        stories = group.stories[:: max(1, len(group.stories) // MOST_JUDGED)][:MOST_JUDGED]
+        judged.append((stories, judge_stories(judge, stories, draws)))
+    rows = []
+    for name in SCALES:
+        sampled = [Sample.of([one.ratings.get(name, math.nan) for one in ratings], [s.author for s in stories])
+                   for stories, ratings in judged]
+        measure = Measure(f"judged: {name.replace('_', ' ')}", "1-5", lambda s: math.nan, "story",
+                          1 if name == "explained" else -1)
+        rows.append(_row(measure, sampled, groups, len(SCALES), seed))
+    return rows
+
+
+def _mean(sample: Sample) -> float | None:
+    return float(sample.values.mean()) if len(sample) else None
+
+
+def _authors(group: Group) -> int:
+    return len({passage.author for passage in group.passages})

@@ -1,0 +1,136 @@
+"""Batch mode: requests as files that a provider answers within a day at a lower price, replies into the cache.
+
+The format is that of OpenAI's Batch API, which vLLM and several gateways read too: one JSON object per line with the
+request's key as ``custom_id``. Uploading, waiting and downloading are the user's; afterwards the usual client finds
+the replies in its cache and makes no calls.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from polaris_jax import storage
+from polaris_jax.errors import InputError
+from polaris_jax.llm.cache import Cache
+from polaris_jax.llm.client import read_reply
+from polaris_jax.llm.failures import AttemptFailed
+from polaris_jax.llm.ledger import Ledger
+from polaris_jax.llm.openai_transport import OpenAITransport
+from polaris_jax.llm.request import Request
+from polaris_jax.llm.spec import ClientSpec
+
+# Limits of one file at OpenAI.
+MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
+_URL = "/v1/chat/completions"
+
+
+@dataclass
+class BatchReplies:
+    """What a file of answers brought: replies now in the cache, and lines that are no usable answer, by kind."""
+
+    kept: int = 0
+    unusable: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0
+
+    def count(self, kind: str) -> None:
+        """One more unusable line."""
+        self.unusable[kind] = self.unusable.get(kind, 0) + 1
+
+
+def write_batch(requests: Sequence[Request], spec: ClientSpec, address: str | os.PathLike) -> list[str]:
+    """Writes the requests that the cache does not answer yet; returns the addresses of the files.
+
+    Args:
+      address: of the file; where one is not enough, ``.2``, ``.3`` ... are put before its extension.
+
+    Raises:
+      InputError: the client keeps no cache or is not of the provider ``openai``, or a file cannot be written.
+    """
+    cache, transport = _open(spec)
+    try:
+        lines: dict[str, bytes] = {}
+        for request in requests:
+            key = request.key(spec.identity)
+            if key not in lines and cache.read(key) is None:
+                row = {"custom_id": key, "method": "POST", "url": _URL, "body": transport.body(request.draw(0))}
+                lines[key] = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    finally:
+        transport.close()
+    files: list[list[bytes]] = []
+    size = 0
+    for line in lines.values():
+        if not files or len(files[-1]) >= MOST_REQUESTS or size + len(line) > MOST_BYTES:
+            files.append([])
+            size = 0
+        files[-1].append(line)
+        size += len(line)
+    stem, extension = os.path.splitext(os.fspath(address))
+    written = []
+    for number, content in enumerate(files, 1):
+        written.append(f"{stem}{extension}" if number == 1 else f"{stem}.{number}{extension}")
+        storage.write(written[-1], b"".join(content))
+    return written
+
+
+def read_batch(
+    address: str | os.PathLike, requests: Sequence[Request], spec: ClientSpec, ledger: Ledger | None = None
+) -> BatchReplies:
+    """Puts the replies of a provider's output file into the client's cache.
+
+    A line that failed, or whose answer cannot be used, is counted and left out; asking again is the client's business.
+
+    Args:
+      requests: what was asked; lines with another ``custom_id`` are counted as unknown.
+      ledger: books the tokens. (Batch prices are lower: give those in the spec.)
+
+    Raises:
+      InputError: no such file, the client keeps no cache or is not of the provider ``openai``.
+    """
+    cache, transport = _open(spec)
+    content = storage.read(os.fspath(address))
+    if content is None:
+        raise InputError("batch", os.fspath(address), "no such file")
+    asked = {request.key(spec.identity): request for request in requests}
+    found = BatchReplies()
+    try:
+        for line in content.decode("utf-8", errors="replace").split("\n"):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                key, answer = row["custom_id"], row.get("response") or {}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                found.count("invalid_json")
+                continue
+            if key not in asked:
+                found.unknown += 1
+            elif row.get("error") or answer.get("status_code", 200) != 200:
+                found.count("server")
+            else:
+                _keep(asked[key], key, json.dumps(answer.get("body")), found, cache, transport, spec, ledger)
+    finally:
+        transport.close()
+    return found
+
+
+def _keep(request, key, body, found, cache, transport, spec, ledger) -> None:
+    try:
+        raw = transport.read(body)
+        read_reply(raw, request, attempts=1)
+    except AttemptFailed as failure:
+        found.count(failure.kind)
+        return
+    if ledger is not None and cache.read(key) is None:
+        with ledger.call(request.purpose, raw.prompt_tokens or 0, raw.completion_tokens or 0, retry=False) as spending:
+            spending.settle(raw.prompt_tokens, raw.completion_tokens)
+    cache.write(key, spec.identity, request, raw)
+    found.kept += 1
+
+
+def _open(spec: ClientSpec) -> tuple[Cache, OpenAITransport]:
+    if spec.provider != "openai":
+        raise InputError("provider", spec.provider, "batch files are made for provider openai")
+    if spec.cache is None:
+        raise InputError("cache", None, "batch mode keeps its replies in a cache: give a place for it")
+    return Cache(spec.cache), OpenAITransport(spec)

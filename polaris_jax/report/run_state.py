@@ -1,0 +1,159 @@
+"""What a training run has come to, read from the files it keeps writing: how far, how fast, and whether it still moves.
+
+Nothing here asks the processes of the run: a folder, local or in a bucket, is enough, during the run and years after.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from polaris_jax import storage
+from polaris_jax.errors import InputError
+from polaris_jax.report.curves import ROLE_PREFIX, Change, change, loss_kinds, loss_roles, median, values
+from polaris_jax.report.formats import duration, is_number
+from polaris_jax.training.checkpoint import CHECKPOINTS
+from polaris_jax.training.events import FILE as EVENTS
+from polaris_jax.training.events import goodput, read_events
+from polaris_jax.training.metrics import FILE as METRICS
+
+RECENT = 50  # steps whose median is "now"
+# A run that has not moved for this long is said to be stale: so many of its own steps, and never less than a minute.
+STALE_STEPS, STALE_SECONDS = 10, 60.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The newest checkpoint and the seconds since it was written."""
+
+    step: int
+    age_s: float
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run at one moment.
+
+    Attributes:
+      health: ``starting`` (no step yet), ``running``, ``stale`` (no sign of life for long), ``failed`` (the run gave up
+        and left a dump) or ``finished``.
+      sentence: the same in words, with times.
+      steps: where the run ends; None when ``run.json`` is missing.
+      step_seconds, tokens_per_second, tokens_per_second_per_device, mfu: medians of the last steps, None when unknown.
+      losses: first and last quarter of every loss, all first, then kinds, roles and whatever else is called a loss.
+      goodput: share of the time spent on steps that count, and what the rest went to, in seconds; empty when unknown.
+      records, config: the lines of ``metrics.jsonl``, and the flat config of ``run.json``.
+    """
+
+    workdir: str
+    health: str
+    sentence: str
+    step: int
+    steps: int | None
+    eta_s: float | None
+    age_s: float | None
+    step_seconds: float | None
+    tokens_per_second: float | None
+    tokens_per_second_per_device: float | None
+    mfu: float | None
+    tokens: float
+    checkpoint: Checkpoint | None
+    losses: tuple[Change, ...]
+    goodput: dict[str, float]
+    records: tuple[dict, ...]
+    config: dict
+
+    def to_json(self) -> dict:
+        """Everything but the records; ``losses`` by name as first, last and latest value."""
+        latest = {one.name: values(self.records, one.name)[-1] for one in self.losses}
+        return {name: value for name, value in asdict(self).items() if name not in ("records", "config", "losses")} | {
+            "losses": {one.name: {"first": one.first, "last": one.last, "now": latest[one.name]}
+                       for one in self.losses}}  # fmt: skip
+
+
+def run_folder(path: str | os.PathLike) -> str:
+    """The folder of a training run: the path itself, or ``run/`` in the folder of a demo.
+
+    Raises:
+      InputError: neither holds a run.
+    """
+    folder = os.fspath(path).rstrip("/")
+    for candidate in (folder, storage.join(folder, "run")):
+        for name in (METRICS, EVENTS, "run.json"):
+            if storage.read(storage.join(candidate, name)) is not None:
+                return candidate
+    raise InputError("WORKDIR", folder, f"holds no training run (none of {METRICS}, {EVENTS}, run.json)")
+
+
+def read_state(path: str | os.PathLike, now: float | None = None) -> RunState:
+    """The state of the run in ``path`` (``run_folder``) at ``now``, seconds since 1970, default the clock's.
+
+    Raises:
+      InputError: there is no run.
+    """
+    workdir, now = run_folder(path), time.time() if now is None else now
+    records = [line for line in storage.read_lines(storage.join(workdir, METRICS)) if is_number(line.get("step"))]
+    events = read_events(workdir)
+    config = (storage.read_json(storage.join(workdir, "run.json")) or {}).get("config") or {}
+    step = int(records[-1]["step"]) if records else 0
+    steps = config.get("train.steps")
+    steps = int(steps) if is_number(steps) else None
+    recent = records[1:][-RECENT:] or records  # the first step also compiles
+    seconds = median(values(recent, "step_time_s"))
+    moved = _last_sign(workdir, events)
+    age = None if moved is None else max(0.0, now - moved)
+    dump = f"failure-{step + 1}.json"
+    if storage.read(storage.join(workdir, dump)) is not None:
+        health, sentence = "failed", f"step {step + 1} had no finite gradients, nor had those before; see {dump}"
+    else:
+        health, sentence = _health(step, steps, age, seconds)
+    shares = goodput(events)
+    return RunState(
+        workdir=workdir, health=health, sentence=sentence, step=step, steps=steps,
+        eta_s=None if steps is None or seconds is None else max(0, steps - step) * seconds,
+        age_s=age, step_seconds=seconds, tokens_per_second=median(values(recent, "tokens_per_s")),
+        tokens_per_second_per_device=median(values(recent, "tokens_per_s_per_device")),
+        mfu=median(values(recent, "mfu")), tokens=sum(values(records, "tokens")),
+        checkpoint=_newest_checkpoint(workdir, events, now), losses=_losses(records), goodput=shares,
+        records=tuple(records), config=config,
+    )  # fmt: skip
+
+
+def _losses(records: Sequence[dict]) -> tuple[Change, ...]:
+    names = ["loss", *(f"loss/{kind}" for kind in loss_kinds(records)),
+             *(ROLE_PREFIX + role for role in loss_roles(records))]  # fmt: skip
+    others = sorted({name for record in records for name in record if "loss" in name} - set(names))
+    return tuple(found for name in (*names, *others) if (found := change(records, name)))
+
+
+def _last_sign(workdir: str, events: Sequence[dict]) -> float | None:
+    """When the run last wrote something, seconds since 1970."""
+    times = [event["time"] for event in events[-1:] if is_number(event.get("time"))]
+    if not storage.is_remote(workdir):
+        times += [os.stat(file).st_mtime for name in (METRICS, EVENTS)
+                  if os.path.exists(file := storage.join(workdir, name))]  # fmt: skip
+    return max(times, default=None)
+
+
+def _health(step: int, steps: int | None, age: float | None, seconds: float | None) -> tuple[str, str]:
+    if steps is not None and step >= steps:
+        return "finished", f"{duration(age)} ago" if age is not None else "all steps done"
+    patience = max(STALE_SECONDS, STALE_STEPS * (seconds or 0.0))
+    if age is not None and age > patience:
+        usual = f"; a step takes {duration(seconds)}" if seconds else ""
+        return "stale", f"nothing written for {duration(age)}{usual}: look at the processes, or start the run again"
+    if not step:
+        return "starting", "no step yet: loading and compiling"
+    return "running", f"last step {duration(age)} ago" if age is not None else "running"
+
+
+def _newest_checkpoint(workdir: str, events: Sequence[dict], now: float) -> Checkpoint | None:
+    """On a disk the newest whole folder (one that is being written has a longer name); in a bucket, where looking is
+    slow, the last one that the run says it wrote."""
+    written = {event["step"]: event["time"] for event in events if event.get("event") == "checkpoint"}
+    folder = storage.join(workdir, CHECKPOINTS)
+    if not storage.is_remote(workdir):
+        found = os.listdir(folder) if os.path.isdir(folder) else []
+        written = {int(name): written.get(int(name), os.stat(storage.join(folder, name)).st_mtime)
+                   for name in found if name.isdigit()}  # fmt: skip
+    return Checkpoint(max(written), max(0.0, now - written[max(written)])) if written else None

@@ -1,0 +1,101 @@
+"""Self-repetition: n-grams anywhere, n-grams close by, and whole lines (POLARIS §3.5), in linear time."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from polaris_jax.errors import InputError
+
+_TOKEN = re.compile(r"\w+|\S")
+_HINGED, _NEAR = 0.7, 0.3  # shares of the two n-gram measures
+
+
+@dataclass(frozen=True)
+class RepetitionSpec:
+    """What counts as repetition, and how much. The defaults are the recipe's.
+
+    Attributes:
+      n: tokens per n-gram.
+      window: an n-gram repeats locally when it starts less than this many tokens after its last occurrence.
+      hinge: share of repeated n-grams that costs nothing.
+      ngrams, lines: weights of n-grams and lines.
+      cap: the penalty is at most this.
+    """
+
+    n: int = 4
+    window: int = 64
+    hinge: float = 0.08
+    ngrams: float = 0.8
+    lines: float = 0.4
+    cap: float = 1.5
+
+    def __post_init__(self):
+        for name in ("n", "window"):
+            if getattr(self, name) < 1:
+                raise InputError(name, getattr(self, name), "at least 1 token")
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Shares of repeated n-grams, of n-grams repeated within the window, and of repeated lines; and the penalty."""
+
+    ngrams: float
+    near: float
+    lines: float
+    penalty: float
+
+
+def self_repetition(text: str, spec: RepetitionSpec = RepetitionSpec()) -> Repetition:
+    """How much a text repeats itself.
+
+    n-grams are sorted by an LSD radix sort (NumPy's stable sort of 16-bit keys is one), so that equal ones lie side by
+    side in the order of the text: O(n) in its tokens, whatever the window.
+    """
+    ngrams, near = _repeats(_codes(text), spec.n, spec.window)
+    return _weigh(ngrams, near, _repeated_lines(text), spec)
+
+
+def self_repetition_plain(text: str, spec: RepetitionSpec = RepetitionSpec()) -> Repetition:
+    """The definition, spelt out: the reference for ``self_repetition``; O(tokens * window)."""
+    tokens = [token.lower() for token in _TOKEN.findall(text)]
+    grams = [tuple(tokens[i : i + spec.n]) for i in range(len(tokens) - spec.n + 1)]
+    again = sum(count - 1 for count in Counter(grams).values())
+    near = sum(gram in grams[max(0, j - spec.window + 1) : j] for j, gram in enumerate(grams))
+    total = max(1, len(grams))
+    return _weigh(again / total, near / total, _repeated_lines(text), spec)
+
+
+def _codes(text: str) -> np.ndarray:
+    """[n] int64: tokens numbered by first occurrence, letter case aside."""
+    numbers: dict[str, int] = {}
+    return np.fromiter(
+        (numbers.setdefault(token.lower(), len(numbers)) for token in _TOKEN.findall(text)), dtype=np.int64
+    )
+
+
+def _repeats(codes: np.ndarray, n: int, window: int) -> tuple[float, float]:
+    """Shares of the n-grams that occurred before: anywhere, and within the window."""
+    total = len(codes) - n + 1
+    if total < 2:
+        return 0.0, 0.0
+    order = np.arange(total)
+    for column in range(n - 1, -1, -1):
+        for shift in range(0, max(1, int(codes.max()).bit_length()), 16):
+            digit = (codes[order + column] >> shift & 0xFFFF).astype(np.uint16)
+            order = order[np.argsort(digit, kind="stable")]
+    grams = np.lib.stride_tricks.sliding_window_view(codes, n)
+    same = np.all([grams[order[1:], i] == grams[order[:-1], i] for i in range(n)], axis=0)
+    close = same & (np.diff(order) < window)
+    return int(same.sum()) / total, int(close.sum()) / total
+
+
+def _repeated_lines(text: str) -> float:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (len(lines) - len(set(lines))) / max(1, len(lines))
+
+
+def _weigh(ngrams: float, near: float, lines: float, spec: RepetitionSpec) -> Repetition:
+    of_ngrams = spec.ngrams * (_HINGED * max(0.0, ngrams - spec.hinge) + _NEAR * near)
+    return Repetition(ngrams, near, lines, min(spec.cap, of_ngrams + spec.lines * lines))

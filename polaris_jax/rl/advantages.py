@@ -1,0 +1,82 @@
+"""Group-relative advantages with human references in the group (GRPO, arXiv 2402.03300; POLARIS, arXiv 2606.04095).
+
+A group is the rollouts of one prompt, perhaps with the human text of the same prompt beside them. Mean and spread come
+from the policy's own rows; a reference is measured against them but does not move them. A row whose judgement failed
+has no score: it is in no statistic and gets no gradient.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+EPSILON = 1e-6
+
+
+def row_scores(token_rewards: np.ndarray, mask: np.ndarray, mode: str = "sum", clip: float = 0.0) -> np.ndarray:
+    """One score per row from rewards per token.
+
+    Args:
+      token_rewards, mask: ``[B, T]``.
+      mode: ``sum``; ``sum_norm`` (the sum over the width ``T``); ``mean`` (over the row's own tokens).
+      clip: scores are clipped to ``+-clip``; 0 is off.
+
+    Returns:
+      ``[B] float32``.
+    """
+    rewards, mask = np.asarray(token_rewards, np.float32), np.asarray(mask, np.float32)
+    if mode == "mean":
+        scores = (rewards * mask).sum(1) / np.maximum(mask.sum(1), 1.0)
+    else:
+        scores = rewards.sum(1) / (rewards.shape[1] if mode == "sum_norm" else 1)
+    return np.clip(scores, -clip, clip) if clip else scores
+
+
+def group_advantages(
+    scores: Sequence[float] | np.ndarray,
+    groups: Sequence,
+    *,
+    reference: Sequence[bool] | None = None,
+    valid: Sequence[bool] | None = None,
+    exclude_references: bool = True,
+    normalise: bool = True,
+    std_floor: float = 0.0,
+    reference_limit: float = 0.0,
+) -> np.ndarray:
+    """``(score - mean) / (std + 1e-6)`` within each group; std is the sample's (n - 1).
+
+    A group with one counted row has mean 0 and std 1, unless failed judgements left it alone: then nothing can be
+    compared and the group gets no gradient. A group of references only is measured against itself.
+
+    Args:
+      scores: ``[B]``; those of invalid rows are not read.
+      groups: ``[B]`` labels.
+      reference: ``[B]``, rows that the policy did not write.
+      valid: ``[B]``, rows with a score.
+      exclude_references: statistics from policy rows only; otherwise from all rows.
+      normalise: divide by the spread.
+      std_floor: least spread to divide by. Rollouts with (nearly) equal scores carry no signal, yet without a floor
+        their reference would get an advantage of a million.
+      reference_limit: advantages of references are clipped to it on both sides; 0 is off.
+
+    Returns:
+      ``[B] float32``, 0 for invalid rows.
+    """
+    scores = np.asarray(scores, np.float32)
+    size = len(scores)
+    reference = np.zeros(size, bool) if reference is None else np.asarray(reference, bool)
+    valid = np.ones(size, bool) if valid is None else np.asarray(valid, bool)
+    advantages = np.zeros(size, np.float32)
+    for label in dict.fromkeys(groups):
+        here = np.array([group == label for group in groups])
+        counted = here & ~reference if exclude_references and not reference[here].all() else here
+        left = scores[counted & valid]
+        if len(left) == 0 or (len(left) == 1 and counted.sum() > 1):
+            continue
+        mean, std = (np.float32(0.0), np.float32(1.0)) if len(left) == 1 else (left.mean(), left.std(ddof=1))
+        rows = here & valid
+        advantages[rows] = scores[rows] - mean
+        if normalise:
+            advantages[rows] /= max(std, np.float32(std_floor)) + np.float32(EPSILON)
+    if reference_limit:
+        advantages[reference] = np.clip(advantages[reference], -reference_limit, reference_limit)
+    return np.nan_to_num(advantages, nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,0 +1,70 @@
+"""Groups of whole chapters under a plan: book-scale tasks taken from a trajectory store.
+
+A task's prompt is the transcript up to where a chapter's prose begins: the request, the book's plan, the earlier
+chapters, this chapter's scenes. What the group writes is the chapter; the reference is the human one of the same plan.
+"""
+
+import re
+
+import numpy as np
+
+from polaris_jax import trajectory
+from polaris_jax.data import Tokenizer, TokenStore
+from polaris_jax.errors import InputError
+from polaris_jax.rewards.length import count_words
+from polaris_jax.rl.tasks import Task
+
+FENCE = "\n```"
+
+
+def chapter_tasks(
+    store: TokenStore, tokenizer: Tokenizer, *, split: str = "train", max_prompt: int = 65536,
+    max_response: int = 8192, limit: int = 0,
+) -> tuple[list[Task], dict[str, int]]:
+    """One task for every chapter of the store whose plan and earlier text fit.
+
+    Args:
+      split: of the store's authors; "" takes all.
+      max_prompt, max_response: tokens; chapters beyond either are left out.
+      limit: use only so many, evenly spread; 0 is all.
+
+    Returns:
+      ``(tasks, counts)`` with counts of what was left out.
+
+    Raises:
+      InputError: no chapter fits.
+    """
+    tasks, counts = [], {"long_prompts": 0, "long_references": 0}
+    known = any("split" in store.meta(i) for i in range(len(store)))
+    chosen = store.where(split=split) if split and known else np.arange(len(store))
+    for index in chosen.tolist():
+        text = tokenizer.decode(store.read(index).tokens)
+        for number, (start, end, request) in enumerate(_chapters(text)):
+            prompt = tokenizer.encode(text[:start])
+            if tokenizer.bos_id is not None:
+                prompt = np.concatenate([np.array([tokenizer.bos_id], np.int32), prompt])
+            reference = tokenizer.encode(text[start:end])
+            if len(prompt) > max_prompt or len(reference) > max_response:
+                counts["long_prompts" if len(prompt) > max_prompt else "long_references"] += 1
+                continue
+            said = text[start:end].removesuffix(trajectory.EOT)
+            tasks.append(Task(f"{index}/{number}", prompt, request, tokenizer.eot_id,
+                              count_words(said.removesuffix(FENCE)), reference, said, closing=FENCE))
+    if not tasks:
+        raise InputError("config.data.train", store.path, f"no chapter fits {max_prompt} tokens of plan and "
+                         f"{max_response} of text ({counts})")
+    if 0 < limit < len(tasks):
+        tasks = [tasks[i] for i in np.linspace(0, len(tasks) - 1, limit).round().astype(int)]
+    return tasks, counts
+
+
+def _chapters(text: str):
+    """``(start of the prose, end of its stage, what was asked for)`` of every chapter of a transcript."""
+    parts = trajectory.split_stages(text)
+    prose = [span.start for span in trajectory.spans(text) if span.kind == "prose"]
+    for place, part in enumerate(parts):
+        begins = [start for start in prose if part.start <= start < part.end]
+        if not begins:
+            continue
+        plan = next((other.text for other in reversed(parts[:place]) if other.role not in ("prompt", part.role)), "")
+        yield begins[0], part.end, re.sub(r"\n{3,}", "\n\n", f"{parts[0].text}\n\n{plan}")

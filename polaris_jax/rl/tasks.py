@@ -1,0 +1,145 @@
+"""What a group writes: a prompt in tokens, how its end is known, and the human text that answers it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from polaris_jax.data import ChatTemplate, Tokenizer
+from polaris_jax.data.prompt_story import PromptStory
+from polaris_jax.errors import InputError
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prompt.
+
+    Attributes:
+      uid: unique in its set.
+      prompt: ``[P] int32``, what every rollout of the group continues.
+      request: the prompt in words, for judges and length rewards.
+      end_id: the token that ends a response.
+      target_words: asked for; None where only ``request`` says.
+      reference: ``[R] int32``, the human response with its end token; None without one.
+      reference_text: the same decoded, without control tokens.
+      thoughts: ``[T] int32``, the reference's reasoning as it opens a response (think-prefix rollouts); None without.
+      opened: the prompt ends inside the thinking block.
+      closing: what a response ends with after its story (a fence), not part of the story.
+    """
+
+    uid: str
+    prompt: np.ndarray
+    request: str
+    end_id: int
+    target_words: int | None = None
+    reference: np.ndarray | None = None
+    reference_text: str = ""
+    thoughts: np.ndarray | None = None
+    opened: bool = False
+    closing: str = ""
+
+    def story(self, text: str) -> str:
+        """A decoded response without ``closing``."""
+        return text.removesuffix(self.closing) if self.closing else text
+
+
+def reference_response(story: str, reasoning: str | None, *, opened: bool, as_released: bool = False) -> str:
+    """The human response as a model would have written it.
+
+    Args:
+      reasoning: what precedes the story in thinking models; None: no thinking block.
+      opened: the prompt already ends with the opening tag, which then is not written a second time.
+      as_released: the opening tag always, one newline after the closing one (models write two).
+
+    Raises:
+      InputError: a think tag inside the texts.
+    """
+    for name, text in (("story", story), ("ground_truth_reasoning", reasoning or "")):
+        if OPEN in text or CLOSE in text:
+            raise InputError(name, text, f"must not contain {OPEN} or {CLOSE}")
+    if reasoning is None:
+        return story
+    if as_released:
+        return f"{OPEN}\n{reasoning}\n{CLOSE}\n{story}"
+    return f"{'' if opened else OPEN + chr(10)}{reasoning.strip()}\n{CLOSE}\n\n{story}"
+
+
+def prompt_tasks(
+    rows: Sequence[PromptStory], template: ChatTemplate, *, thinking: bool = False, max_prompt: int = 256,
+    max_response: int = 8192, as_released: bool = False,
+) -> tuple[list[Task], dict[str, int]]:
+    """Tasks of published prompts.
+
+    Args:
+      thinking: the template is told ``enable_thinking``; references then need their reasoning.
+      max_prompt, max_response: tokens. Longer prompts are left out. A reference that is too long is left out of its
+        group (a story cut off in the middle is nobody's reference); as released it is cut.
+
+    Returns:
+      ``(tasks, counts)``; counts of ``long_prompts`` and ``long_references``.
+
+    Raises:
+      InputError: nothing is left, or a reference without reasoning when ``thinking``.
+    """
+    tokenizer = template.tokenizer
+    end_id = tokenizer.eot_id if template.end_id is None else template.end_id
+    tasks, counts = [], {"long_prompts": 0, "long_references": 0}
+    for row in rows:
+        messages = [{"role": "user", "content": row.prompt}]
+        if row.system is not None:
+            messages.insert(0, {"role": "system", "content": row.system})
+        text = template.text(messages, add_generation_prompt=True, enable_thinking=thinking)
+        opened = thinking and text.rstrip().endswith(OPEN)
+        prompt = template.encode(messages, enable_thinking=thinking)
+        if len(prompt) > max_prompt:
+            counts["long_prompts"] += 1
+            continue
+        reference, said, thoughts = None, "", None
+        if row.story:
+            if thinking and row.reasoning is None:
+                raise InputError("ground_truth_reasoning", None, f"row {row.uid} needs it: thinking is on")
+            said = reference_response(row.story, row.reasoning if thinking else None, opened=opened,
+                                      as_released=as_released)
+            reference = np.append(tokenizer.encode(said), np.int32(end_id))
+            if thinking:
+                thoughts = tokenizer.encode(said[: said.index(CLOSE) + len(CLOSE)] + "\n" * (1 if as_released else 2))
+            if len(reference) > max_response:
+                counts["long_references"] += 1
+                reference = reference[:max_response] if as_released else None
+        tasks.append(Task(row.uid, prompt, row.prompt, end_id, row.target_words, reference, said, thoughts, opened))
+    if not tasks:
+        raise InputError("config.data.max_prompt_tokens", max_prompt, "every prompt is longer")
+    return tasks, counts
+
+
+def shuffled(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:
+    """The ``count`` tasks of a step: epochs over permutations that depend on (seed, epoch) only."""
+    chosen = []
+    for place in range(step * count, (step + 1) * count):
+        epoch, index = divmod(place, len(tasks))
+        order = np.random.default_rng([seed, epoch]).permutation(len(tasks))
+        chosen.append(tasks[int(order[index])])
+    return chosen
+
+
+def decode_response(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """The text of a response, control tokens left out."""
+    silent = set(tokenizer.special_ids)
+    return tokenizer.decode([int(token) for token in tokens if int(token) not in silent])
+
+
+def count_thoughts(pieces: Sequence[bytes], tokens: Sequence[int]) -> int:
+    """Tokens of a response up to the end of its first ``</think>`` (by their middle); 0 without one.
+
+    Args:
+      pieces: ``tokenizer.token_bytes()``.
+    """
+    spelt = [pieces[int(token)] for token in tokens]
+    found = b"".join(spelt).lower().find(CLOSE.encode())
+    if found < 0:
+        return 0
+    ends = np.cumsum([len(piece) for piece in spelt])
+    starts = ends - [len(piece) for piece in spelt]
+    return int(((starts + ends) / 2 < found + len(CLOSE)).sum())

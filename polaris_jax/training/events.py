@@ -1,0 +1,78 @@
+"""What a run spent its time on: ``events.jsonl``, and the goodput that follows from it.
+
+Goodput is the share of the time since the first start in which steps were done that count: not the start of a
+process, not compilation, waiting for data, evaluation or checkpoints, not steps done again after a failure, not the
+time in which nothing ran.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from polaris_jax import storage
+
+FILE = "events.jsonl"
+LOSSES = ("startup", "compile", "data", "evaluation", "checkpoint", "repeated", "down")
+
+
+class Events:
+    """Appends events to a run's file: ``{"time": seconds since 1970, "event": ..., "step": ..., "seconds": ...}``.
+
+    Args:
+      workdir: of the run, local or gs://. active: whether this process writes.
+    """
+
+    def __init__(self, workdir: str, *, active: bool = True):
+        self._lines = storage.Lines(storage.join(workdir, FILE)) if active else None
+
+    def note(self, event: str, step: int, seconds: float = 0.0, **more) -> None:
+        """One event; ``seconds`` is what it took until now."""
+        if self._lines is not None:
+            self._lines.append({"time": time.time(), "event": event, "step": step, "seconds": seconds, **more})
+
+    @contextmanager
+    def timing(self, event: str, step: int) -> Iterator[None]:
+        """Notes how long the body took."""
+        start = time.perf_counter()
+        yield
+        self.note(event, step, time.perf_counter() - start)
+
+    def flush(self) -> None:
+        """Makes everything visible that is not yet (a bucket takes whole files only)."""
+        if self._lines is not None:
+            self._lines.flush()
+
+
+def read_events(workdir: str) -> list[dict]:
+    """All complete lines, or ``[]``."""
+    return storage.read_lines(storage.join(str(workdir), FILE))
+
+
+def goodput(events: list[dict]) -> dict[str, float]:
+    """``{"goodput": 0 to 1, "seconds": in all, "lost/<kind>": seconds, ...}``, or ``{}`` before the first step.
+
+    A step that was done several times counts once, the last time; the other times are ``lost/repeated``.
+    """
+    if not events:
+        return {}
+    lost = dict.fromkeys(LOSSES, 0.0)
+    steps: dict[int, float] = {}
+    begun, last = events[0]["time"] - events[0]["seconds"], events[0]["time"]
+    for event in events:
+        kind, seconds = event["event"], event["seconds"]
+        if kind == "start":
+            lost["down"] += max(0.0, event["time"] - seconds - last)
+            lost["startup"] += seconds
+        elif kind == "step":
+            if event["step"] in steps:
+                lost["repeated"] += steps[event["step"]]
+            steps[event["step"]] = seconds
+        elif kind in lost:
+            lost[kind] += seconds
+        last = event["time"]
+    whole = max(last - begun, 1e-9)
+    if not steps:
+        return {}
+    return {"goodput": min(1.0, sum(steps.values()) / whole), "seconds": whole} | {
+        f"lost/{kind}": seconds for kind, seconds in lost.items()}
+

@@ -1,0 +1,49 @@
+"""Traces of a few steps for xprof, on demand: a range of steps from the config, or SIGUSR1 to a running process."""
+
+import signal
+from pathlib import Path
+
+import jax
+
+FOLDER = "profile"
+STEPS_PER_SIGNAL = 3
+
+
+class Profiler:
+    """Starts and ends traces between steps.
+
+    Args:
+      workdir: traces go to ``profile/`` inside it (local or gs://).
+      first, count: steps to trace (the first is 1); ``count`` 0: only when a signal asks.
+    """
+
+    def __init__(self, workdir: str, first: int, count: int):
+        self._folder = f"{workdir.rstrip('/')}/{FOLDER}" if "://" in workdir else str(Path(workdir) / FOLDER)
+        self._first, self._last = first, first + count - 1
+        self._asked = self._running = False
+        try:
+            signal.signal(signal.SIGUSR1, self._ask)
+        except (ValueError, AttributeError):  # not the main thread, or a system without that signal
+            pass
+
+    def _ask(self, number, frame):
+        self._asked = True
+
+    def before(self, step: int) -> None:
+        """To be called before ``step`` is dispatched."""
+        if self._asked and not self._running:
+            self._asked, self._first, self._last = False, step, step + STEPS_PER_SIGNAL - 1
+        if step == self._first <= self._last:
+            jax.profiler.start_trace(self._folder)
+            self._running = True
+
+    def after(self, step: int) -> None:
+        """To be called when ``step`` is done."""
+        if self._running and step >= self._last:
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is still running."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False

@@ -1,0 +1,131 @@
+"""GRPO with human references against recorded values: advantages, schedules, losses, whole steps, row building."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polaris_jax.rl.advantages import group_advantages, row_scores
+from polaris_jax.rl.aggregation import aggregation_weights, micro_batch_weights
+from polaris_jax.rl.auto_weights import AutoWeightOptions, AutoWeights
+from polaris_jax.rl.policy_loss import divergence, policy_terms
+from polaris_jax.rl.schedules import WeightSchedule
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    file = shared / "specs" / "polaris_golden.json"
+    if not file.exists():
+        pytest.skip(f"no {file}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def number(value):
+    """Recorded numbers; what JSON cannot hold is written in words."""
+    return float({"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}.get(value, value))
+
+
+def numbers(value):
+    return [numbers(item) for item in value] if isinstance(value, list) else number(value)
+
+
+def test_advantages(golden):
+    for case in golden["grpo_advantage"]["cases"]:
+        config, mask = case["config"], np.array(case["mask"])
+        scores = row_scores(numbers(case["token_rewards"]), mask, config.get("grpo_score_mode", "sum"),
+                            config.get("grpo_score_clip") or 0.0)
+        rows = group_advantages(scores, case["group"], reference=case["is_gt"],
+                                exclude_references=config.get("gt_exclude_from_stats", False),
+                                normalise=case["norm_by_std"])
+        np.testing.assert_allclose(rows[:, None] * mask, numbers(case["advantages"]), **CLOSE, err_msg=case["desc"])
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("gt_rollout_enable", "gt"), ("bc_enable", "bc")])
+def test_weight_schedules(golden, name, prefix):
+    cases = [case for case in golden["hri_schedule"]["cases"] if case["config"].get(name)]
+    assert cases
+    for case in cases:
+        config = case["config"]
+        peak = (config.get("gt_peak_weight", config.get("gt_rollout_weight", 1.0)) if prefix == "gt"
+                else config.get("bc_peak_coef", 0.0))
+        schedule = WeightSchedule(
+            peak, config.get("gt_final_weight" if prefix == "gt" else "bc_final_coef", 0.0),
+            config.get(f"{prefix}_warmup_steps", 0), config.get(f"{prefix}_decay_steps", 0),
+            config.get(f"{prefix}_schedule", "linear"))
+        series = next(value for key, value in case.items() if "at_global_step" in key)
+        np.testing.assert_allclose([schedule(step) for step in range(len(series))], series, atol=1e-12)
+        if "gt_rows_added" in case:
+            assert [schedule(step) > 0 for step in range(len(series))] == case["gt_rows_added"]
+
+
+def test_policy_loss(golden):
+    for case in golden["policy_loss"]["cases"]:
+        mask = np.array(case["mask"], np.float32)
+        terms = policy_terms(*(jnp.asarray(numbers(case[name]), jnp.float32)
+                               for name in ("log_prob", "old_log_prob", "advantages")),
+                             clip_low=case["clip_low"], clip_high=case["clip_high"], dual_clip=case["dual_clip_c"])
+        if math.isnan(number(case["loss"])):
+            # The recorded one divides nothing by nothing; ours has no token to learn from, so nothing to lose.
+            assert mask.sum() == 0
+            assert float((terms.loss * aggregation_weights(mask, case["mode"])).sum()) == 0.0
+            assert np.isnan(micro_batch_weights(mask, len(mask))).all()
+            continue
+        loss = (terms.loss * aggregation_weights(mask, case["mode"])).sum()
+        np.testing.assert_allclose(loss, case["loss"], **CLOSE, err_msg=f"{case['desc']} {case['mode']}")
+        share = aggregation_weights(mask)
+        for value, name in ((terms.clipped, "pg_clipfrac"), (-terms.log_ratio, "ppo_kl"),
+                            (terms.clipped_lower, "pg_clipfrac_lower")):
+            np.testing.assert_allclose((value * share).sum(), case[name], **CLOSE, err_msg=f"{case['desc']} {name}")
+
+
+def test_divergence_estimators(golden):
+    for case in golden["kl_estimators"]["cases"]:
+        ours, other = (jnp.asarray(case[name], jnp.float32) for name in ("logprob", "ref_logprob"))
+        value = divergence(ours, other, case["type"])
+        if isinstance(case["value"], str):  # straight-through: the value of one estimator, the gradient of another
+            np.testing.assert_allclose(value, divergence(ours, other, case["type"].removesuffix("+")), **CLOSE)
+            gradient = jax.grad(lambda x, other=other, kind=case["type"]: divergence(x, other, kind).sum())(ours)
+            np.testing.assert_allclose(gradient, ours - other, **CLOSE)
+        else:
+            np.testing.assert_allclose(value, numbers(case["value"]), **CLOSE, err_msg=case["type"])
+
+
+def test_auto_weights(golden):
+    for case in golden["auto_weight"]["cases"]:
+        options = {key: tuple(value) if isinstance(value, list) else value for key, value in case["config"].items()}
+        weights = AutoWeights(AutoWeightOptions(**options), case["init"])
+        updates = []
+        for step, means in enumerate(case["series"], 1):
+            new = weights.update(step, means)
+            if new is not None:
+                updates.append({"step": step, "weights": new, "alpha": weights.alpha})
+        assert [u["step"] for u in updates] == [u["step"] for u in case["updates"]]
+        for got, want in zip(updates, case["updates"], strict=True):
+            for name in ("weights", "alpha"):
+                assert got[name] == pytest.approx(want[name], rel=1e-9)
+
+
+def test_whole_steps(golden):
+    """Advantage, reference weight, loss and gradient together; the case without masks is the released behaviour."""
+    for case in golden["hri_step"]["cases"]:
+        mask, reference = np.array(case["mask"], np.float32), np.array(case["is_gt"], bool)
+        advantages = group_advantages(case["scalar_reward"], case["group"], reference=reference)
+        np.testing.assert_allclose(np.where(mask.any(1), advantages, 0.0), case["advantage_per_row"], **CLOSE)
+        effective = np.where(reference, case["gt_weight"], 1.0) * advantages
+        logprob = jnp.asarray(case["log_prob"], jnp.float32)
+
+        def loss(x, share, logprob=logprob, effective=effective):
+            return (policy_terms(x, logprob, jnp.asarray(effective)[:, None]).loss * share).sum()
+
+        for share, value, gradient in (
+            (aggregation_weights(mask), "global_token_mean_loss", "grad_logprob_global_token_mean"),
+            (micro_batch_weights(mask, 2), "accumulated_loss_mean_of_micro_means", "grad_logprob_accumulated"),
+        ):
+            got, slope = jax.value_and_grad(loss)(logprob, share)
+            np.testing.assert_allclose(got, number(case[value]), **CLOSE)
+            np.testing.assert_allclose(slope, numbers(case[gradient]), **CLOSE)

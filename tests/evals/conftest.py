@@ -1,0 +1,35 @@
+"""Where judges answer: a real model behind a proxy, and proxies with set answers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from servers import MODEL, Proxy
+
+
+@pytest.fixture
+def proxy(model_server):
+    """A real model; its address as ``--judge`` takes it is ``proxy.judge``."""
+    with Proxy(model_server) as running:
+        running.judge = f"openai:{MODEL}@{running.base_url}"
+        yield running
+
+
+@pytest.fixture
+def judge_server():
+    """``judge_server({word: answer}, name)``: a judge that gives set answers to requests that contain the word."""
+    running = []
+
+    def serve(answers, name="judge"):
+        server = Proxy("http://127.0.0.1:1")
+        server.always = answers
+        server.judge = f"openai:{name}@{server.base_url}"
+        running.append(server)
+        return server.__enter__()
+
+    yield serve
+    for server in running:
+        server.__exit__()

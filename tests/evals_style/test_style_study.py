@@ -1,0 +1,98 @@
+"""The study as a whole: separates what differs, finds nothing where nothing is, and writes what a person can use."""
+
+import json
+
+import pytest
+
+from polaris_jax import cli
+from polaris_jax.evals.style import Story, run_study
+from polaris_jax.evals.style.classifier import accuracy
+from polaris_jax.evals.style.delta import Yardstick, samples
+from polaris_jax.evals.style.groups import Group
+from polaris_jax.evals.style.overused import overused
+
+
+@pytest.fixture(scope="module")
+def study(novel_stories, assistant_stories):
+    return run_study(novel_stories, {"assistant": assistant_stories})
+
+
+def row(study, name):
+    return next(row for row in study["rows"] if row["measure"] == name)
+
+
+@pytest.mark.parametrize("name", ["stock phrases", "closing morals", "over-used n-grams"])
+def test_assistant_prose_has_more_of_what_it_is_known_for(study, name):
+    found = row(study, name)["groups"]["assistant"]
+    assert found["separates"]
+    assert found["low"] > 0.5
+
+
+def test_its_phrases_are_named(study):
+    named = [one["phrase"] for one in study["overused"]["assistant"]]
+    assert any("testament" in phrase or "sense of" in phrase or "reminder" in phrase for phrase in named)
+
+
+def test_a_classifier_tells_it_apart_even_from_function_words_alone(study):
+    assert all(one["value"] > 0.9 for one in study["classifier"])
+
+
+def test_halves_of_one_book_show_nothing(novel_stories):
+    halves = [[Story(s.text, f"{s.author} {side}", s.work, s.name) for s in novel_stories[side::2]] for side in (0, 1)]
+    found = run_study(halves[0], {"half": halves[1]})
+    assert [r["measure"] for r in found["rows"] if r["groups"]["half"]["separates"]] == []
+    assert all(one["low"] < 0.65 for one in found["classifier"])
+
+
+def test_the_nearer_group_has_a_positive_shift(novel_stories, assistant_stories):
+    human, other = novel_stories[::2], novel_stories[1::2]
+    found = run_study(human, {"before": assistant_stories, "after": other})
+    moved = row(found, "stock phrases")["shift"]
+    assert moved["low"] > 0
+
+
+def test_delta_of_a_stranger_exceeds_that_of_the_authors(novel_stories, assistant_stories):
+    human, machine = Group.of("human", novel_stories), Group.of("machine", assistant_stories)
+    # Chapters stand for authors here; pairs of them are joined to samples of some length.
+    texts = samples(human.every, pooled=False, size=600)
+    yardstick = Yardstick(texts)
+    own = yardstick.deltas(texts).values
+    assert yardstick.deltas(samples(machine.every, pooled=True, size=600)).values.min() > own.max()
+
+
+def test_equal_groups_over_use_nothing(novel_stories):
+    passages = Group.of("human", novel_stories).passages
+    assert overused(passages, passages) == []
+
+
+def test_folds_keep_an_author_together(novel_stories, assistant_stories):
+    """Passages of one author all carry his mark; a classifier that met him in training would be perfect."""
+    marked = [Story(s.text + f" zq{i % 2}. " * 3, f"author {i}", s.work, s.name)
+              for i, s in enumerate(novel_stories * 2)]  # fmt: skip
+    a, b = (Group.of("x", marked[side::2]).passages for side in (0, 1))
+    same = accuracy(a, b, "form", groups_a=["one", "two"] * (len(a) // 2) + ["one"] * (len(a) % 2),
+                    groups_b=["one", "two"] * (len(b) // 2) + ["two"] * (len(b) % 2))  # fmt: skip
+    assert same.folds == 2
+    assert same.value < 0.75
+
+
+def test_the_command_writes_tables_page_and_raw_values(tmp_path, assistant_file, novel_stories, capsys):
+    human = tmp_path / "human.jsonl"
+    human.write_text("".join(json.dumps({"id": s.name, "story": s.text, "author": s.author}) + "\n"
+                             for s in novel_stories))  # fmt: skip
+    out = tmp_path / "study"
+    assert cli.main(["evaluate", "style", f"--human={human}", "--a", f"before={assistant_file}", "--b", f"after={human}",
+                     f"--out={out}"]) == 0  # fmt: skip
+    tables = (out / "tables.md").read_text()
+    assert "stock phrases" in tables
+    assert "shift before → after" in tables
+    assert r"\begin{tabular}" in (out / "tables.tex").read_text()
+    assert len((out / "measures.jsonl").read_text().splitlines()) >= 8
+    assert json.loads((out / "evaluation.json").read_text())["title"] == "Literary-shift study"
+    assert list(out.glob("*.html"))
+
+
+def test_a_missing_file_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    assert cli.main(["evaluate", "style", "--human=nowhere", "--a=nowhere", f"--out={tmp_path / 'x'}"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "x").exists()
