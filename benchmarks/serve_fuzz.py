@@ -6,8 +6,8 @@ Starts a server of CHECKPOINT (default: a random model that it makes) unless ``-
 raw bytes: fields of every wrong type and size, broken JSON, half UTF-8, nesting, hostile schemas and regular
 expressions, wrong methods, paths and headers, bodies too large, requests cut off in the middle, readers that leave a
 stream, and some good requests between them. Fails (exit code 1) if an answer is missing, late, not an error of
-OpenAI's shape or a 500, if the process ends, or if its memory at the end is above that after the first fifth by more
-than ``--growth`` MiB. Prints one JSON object.
+OpenAI's shape or a 500, if the process ends, or if its memory in the last quarter is on average more than ``--growth``
+MiB above that in the second (the first is spent compiling for new shapes). Prints one JSON object.
 """
 
 import argparse
@@ -30,8 +30,8 @@ PATHS = ("/v1/completions", "/v1/chat/completions")
 SLOW = 60.0  # seconds after which an answer counts as missing
 VALUES = (
     None, True, False, 0, 1, -1, 3, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.5, 1e308, "", "a", "\x00", "\ud800",
-    "é" * 40, "<|eot_id|>", "<|start_header_id|>prompt", [], [[]], [None], [1, 2], [2**31 - 1], [-1], ["a"], [["a"]],
-    {}, {"a": 1}, {"type": "json_schema"}, {"type": "json_object"}, "tiny", "x" * 5000,
+    "é" * 40, "<|eot_id|>", "<|start_header_id|>prompt", [], [[]], [None], [1, 2], [1.0, 2.0], 2.0, [2**31 - 1],
+    [-1], ["a"], [["a"]], {}, {"a": 1}, {"type": "json_schema"}, {"type": "json_object"}, "tiny", "x" * 5000,
 )  # fmt: skip
 SCHEMAS = (
     {}, {"type": "object"}, {"type": "nonsense"}, {"type": 5}, {"$ref": "#"}, {"$ref": "http://localhost/x"},
@@ -231,8 +231,8 @@ async def run(arguments, url: str, process: int | None) -> dict:
         found.append(["afterwards", f"status {status}", "", body[:300].decode("latin-1")])
     if process:
         sizes.append(memory(process))
-    fifth = sizes[len(sizes) // 5] if sizes else 0.0
-    growth = sizes[-1] - fifth if sizes else 0.0
+    quarter = max(len(sizes) // 4, 1)
+    growth = statistics.mean(sizes[-quarter:]) - statistics.mean(sizes[quarter : 2 * quarter]) if process else 0.0
     if growth > arguments.growth:
         found.append(["memory", f"grew by {growth:.0f} MiB", "", ""])
     return {

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from packaging.markers import default_environment
@@ -26,9 +27,10 @@ EXTRAS = ("tpu", "llm", "beam")
 
 def declared() -> list[Requirement]:
     """What ``setup.py`` asks for, extras of a pod included."""
-    with mock.patch("setuptools.setup") as setup:
+    asked = {}
+    setuptools = SimpleNamespace(setup=asked.update, find_packages=lambda **names: [])  # it need not be installed
+    with mock.patch.dict(sys.modules, setuptools=setuptools):
         runpy.run_path(str(ROOT / "setup.py"))
-    asked = setup.call_args.kwargs
     texts = [*asked["install_requires"], *(text for extra in EXTRAS for text in asked["extras_require"][extra])]
     return [Requirement(text) for text in texts]
 

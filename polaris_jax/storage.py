@@ -129,7 +129,7 @@ class Lines:
         found = read_lines(address)
         kept = [line for line in found if keep(line)]
         self._text = "".join(_line(line) for line in kept)
-        if is_remote(address) or len(kept) < len(found) or (read(address) or b"") != self._text.encode():
+        if len(kept) < len(found) or (read(address) or b"") != self._text.encode():
             write(address, self._text.encode())
         self._file = None if is_remote(address) else open(address, "a", encoding="utf-8")  # noqa: SIM115
 

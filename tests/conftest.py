@@ -1,6 +1,5 @@
 """Every test runs on eight host devices in float32; compiled programs are cached across runs."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -61,26 +60,13 @@ def model_server():
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def bucket():
     """Address of a Cloud Storage server with the bucket ``library``."""
-    server = pytest.importorskip("gcp_storage_emulator.server", reason="pip install gcp-storage-emulator to run this")
-    from gcp_storage_emulator.handlers import objects
+    pytest.importorskip("gcp_storage_emulator.server", reason="pip install gcp-storage-emulator to run this")
+    from buckets import run_bucket
 
-    plain = objects.download
-
-    def download(request, response, storage, *args, **kwargs):
-        """Adds the generation header that Cloud Storage sends with every object and the emulator leaves out."""
-        plain(request, response, storage, *args, **kwargs)
-        if response.status < 300:
-            found = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
-            response["x-goog-generation"] = found["generation"]
-
-    monkeypatch.setattr(objects, "download", download)
-    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
-    running = server.create_server("localhost", 0, in_memory=True, default_bucket="library")
-    running.start()
-    yield f"http://localhost:{running._api._httpd.server_address[1]}"
-    running.stop()
+    with run_bucket() as address:
+        yield address
 
 
 @pytest.fixture
@@ -90,9 +76,11 @@ def bucket_client(bucket, request):
     TensorStore reads the server's address once per process, so every client is a process of its own.
     """
 
+    from buckets import environment as bucket_environment
+
     def run(program, *arguments, timeout=180):
         environment = {
-            "TENSORSTORE_GCS_HTTP_URL": bucket, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any", "JAX_PLATFORMS": "cpu",
+            **bucket_environment(bucket), "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": f"{request.path.parent}:{request.config.rootpath}", "PATH": "/usr/bin:/bin",
         }  # fmt: skip
         command = [sys.executable, "-c", program, *map(str, arguments)]

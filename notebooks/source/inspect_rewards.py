@@ -13,16 +13,15 @@ from polaris_jax.library import read_novel
 from polaris_jax.rewards import JudgeSpec, RewardSpec, open_judge, score, split_thinking
 
 novel = read_novel(next(Path(str(files('polaris_jax'))).glob('library/books/*.txt')))
-chapter = novel.chapters[0].text
-words = chapter.split(' ')
+words = ' '.join(chapter.text for chapter in novel.chapters).split(' ')
 story = ' '.join(words[:600])
-prompt = 'Write a story of about 600 words about an old quarrel in a village.'
+prompt, wanted = 'Write a story about an old quarrel in a village.', 600
 print(novel.title, '-', len(story.split()), 'words:', story[:120], '...')
 
 # %% [markdown]
 # ## One story, every component
 #
-# Without a judge there is no quality component; the rest is arithmetic.
+# 600 words were asked for. Without a judge there is no quality component; the rest is arithmetic.
 
 # %%
 def row(name, breakdown):
@@ -31,7 +30,7 @@ def row(name, breakdown):
     print(f'{name:30}{total:>8}   ' + '  '.join(f'{part} {value}' for part, value in shown.items()))
 
 
-plain = score(story, prompt)
+plain = score(story, prompt, wanted)
 row('the passage', plain)
 plain.diagnostics
 
@@ -43,13 +42,14 @@ stories = {
     'the passage': story,
     'half as long': ' '.join(words[:300]),
     'four times as long': ' '.join(words[:2400]),
+    'a sixth as long': ' '.join(words[:100]),
     'one paragraph over and over': '\n\n'.join([' '.join(words[:60])] * 10),
     'the same line over and over': 'He looked at the sea and said nothing.\n' * 75,
     'nothing': '',
     'thoughts without a story': '<think>What shall I write? ' + story,
     'thoughts, then the story': '<think>What shall I write?</think>' + story,
 }
-scores = {name: score(text, prompt) for name, text in stories.items()}
+scores = {name: score(text, prompt, wanted) for name, text in stories.items()}
 for name, breakdown in scores.items():
     row(name, breakdown)
 assert scores['the passage'].scalar > scores['one paragraph over and over'].scalar
@@ -66,10 +66,11 @@ from IPython.display import HTML
 from polaris_jax.report.charts import Series, line_chart
 from polaris_jax.report.page import render
 
-lengths = range(100, 1601, 50)
-curve = [(count, score(' '.join(words[:count]), prompt).scalar) for count in lengths]
+lengths = range(50, 2001, 50)
+curve = [(count, score(' '.join(words[:count]), prompt, wanted).scalar) for count in lengths]
 style = f"<style>{render('style.css')}</style>"
-HTML(style + line_chart([Series('reward', 'plain', curve)], 'reward against words', x_label='words', smooth=False))
+chart = line_chart([Series('reward', 'plain', curve)], 'reward against words', x_label='words', smooth=False)
+HTML(style + chart)
 
 # %% [markdown]
 # ## The reward of repetition
@@ -81,8 +82,9 @@ paragraph = words[:60]
 shares = []
 for repeated in range(0, 10):
     text = ' '.join([*words[:60 * (10 - repeated)], *paragraph * repeated])
-    shares.append((10 * repeated, score(text, prompt).scalar))
-HTML(style + line_chart([Series('reward', 'plain', shares)], 'reward against repetition', x_label='% repeated', smooth=False))
+    shares.append((10 * repeated, score(text, prompt, wanted).scalar))
+chart = line_chart([Series('reward', 'plain', shares)], 'reward against repetition', x_label='% repeated', smooth=False)
+HTML(style + chart)
 
 # %% [markdown]
 # ## With a judge
@@ -95,7 +97,7 @@ judge = open_judge(JudgeSpec('offline'))
 for name in ('the passage', 'one paragraph over and over', 'nothing'):
     text = stories[name]
     judgement = judge.judge(prompt, split_thinking(text).story)
-    row(name, score(text, prompt, judgement=judgement))
+    row(name, score(text, prompt, wanted, judgement=judgement))
 judge.close()
 print(judge.identity)
 

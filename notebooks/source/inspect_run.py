@@ -7,13 +7,13 @@
 
 # %%
 import os
+from importlib.resources import files
+from pathlib import Path
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 import jax
 
 jax.config.update('jax_num_cpu_devices', 4)
-from importlib.resources import files
-from pathlib import Path
 
 # %% [markdown]
 # ## A small data set
@@ -54,7 +54,7 @@ config.model.update({'path': 'model', 'compute_dtype': 'float32', 'attention_blo
 config.mesh.update({'context': 4})
 config.data.update({'store': 'store', 'window': WINDOW, 'batch_size': 2, 'threads': 1})
 config.optim.update({'learning_rate': 2e-2, 'warmup': 2, 'newton_schulz_dtype': 'float32'})
-config.train.update({'steps': 24, 'checkpoint_every': 12})
+config.train.update({'steps': 12, 'checkpoint_every': 6})
 result = train(config, 'run')
 print('steps:', result.steps, 'finished:', result.finished)
 
@@ -64,8 +64,9 @@ print('steps:', result.steps, 'finished:', result.finished)
 # The frame that `polaris watch run` draws in a terminal.
 
 # %%
-from polaris_jax.report import dashboard, read_state
 from rich.console import Console
+
+from polaris_jax.report import dashboard, read_state
 
 state = read_state('run')
 Console(width=110).print(dashboard(state, 110))
@@ -99,7 +100,8 @@ for name, seconds in sorted(state.goodput.items(), key=lambda item: -item[1]):
 from html import escape
 
 from IPython.display import HTML
+
 from polaris_jax.report import write_run_report
 
 write_run_report(state, 'run/report.html')
-HTML(f'<iframe srcdoc="{escape(Path("run/report.html").read_text())}" width="100%" height="700"></iframe>')
+HTML(f'<div><iframe srcdoc="{escape(Path("run/report.html").read_text())}" width="100%" height="700"></iframe></div>')

@@ -6,17 +6,15 @@
 # `libtpu` is installed and counts where it is not. A minute on a CPU.
 
 # %%
+import json
 import os
+from pathlib import Path
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 import jax
+import jax.numpy as jnp
 
 jax.config.update('jax_num_cpu_devices', 8)
-import json
-from pathlib import Path
-
-import jax.numpy as jnp
-import numpy as np
 
 print(len(jax.devices()), 'devices')
 
@@ -26,8 +24,9 @@ print(len(jax.devices()), 'devices')
 # Rows of a batch are dealt out over `data` and `fsdp`, positions of a row over `context`, heads over `tensor`.
 
 # %%
+from jax.sharding import NamedSharding, PartitionSpec
+
 from polaris_jax.sharding import activation_spec, make_mesh
-from jax.sharding import NamedSharding
 
 mesh = make_mesh({'fsdp': 2, 'context': 4})
 print(dict(mesh.shape))
@@ -52,7 +51,8 @@ params = jax.device_put(init_params(small, jax.random.key(0)), param_shardings(s
 up = params['blocks']['0']['mlp']['up']
 print('up-projections, stacked over layers:', up.shape, up.sharding.spec)
 print('one layer of them:')
-jax.debug.visualize_array_sharding(jax.device_put(up[0], NamedSharding(mesh, jax.sharding.PartitionSpec(*up.sharding.spec[1:]))))
+layer = jax.device_put(up[0], NamedSharding(mesh, PartitionSpec(*up.sharding.spec[1:])))
+jax.debug.visualize_array_sharding(layer)
 
 # %% [markdown]
 # ## Zigzag: every context shard gets an early and a late chunk
@@ -62,14 +62,15 @@ jax.debug.visualize_array_sharding(jax.device_put(up[0], NamedSharding(mesh, jax
 
 # %%
 from IPython.display import HTML
+
 from polaris_jax.report.mesh_pictures import hop_picture, mesh_picture, ring_hops, shard_chunks, zigzag_picture
 from polaris_jax.report.page import render
 
 style = f"<style>{render('style.css')}</style>"
 print('chunks of each shard:', shard_chunks(4))
 hops = ring_hops(4)
-HTML(style + mesh_picture(dict(mesh.shape)) + zigzag_picture(4, 4096)
-     + '<div class="hops">' + ''.join(f'<div><h4>hop {hop}</h4>{hop_picture(4, hops, hop)}</div>' for hop in range(4)) + '</div>')
+pictures = ''.join(f'<div><h4>hop {hop}</h4>{hop_picture(4, hops, hop)}</div>' for hop in range(4))
+HTML(f'{style}{mesh_picture(dict(mesh.shape))}{zigzag_picture(4, 4096)}<div class="hops">{pictures}</div>')
 
 # %% [markdown]
 # ## Will it fit?
@@ -78,10 +79,11 @@ HTML(style + mesh_picture(dict(mesh.shape)) + zigzag_picture(4, 4096)
 # compiler, or arithmetic.
 
 # %%
+from rich.console import Console
+
 from polaris_jax.planner import largest_context, plan, with_suggestion
 from polaris_jax.planner.table import show
 from polaris_jax.training import default_config
-from rich.console import Console
 
 Path('small').mkdir(exist_ok=True)
 shape = SMALL | {'hidden_size': 1024, 'intermediate_size': 4096, 'num_hidden_layers': 4, 'num_attention_heads': 8,
@@ -123,7 +125,7 @@ from html import escape
 
 from polaris_jax.planner.picture import page
 
-HTML(f'<iframe srcdoc="{escape(page(big))}" width="100%" height="520"></iframe>')
+HTML(f'<div><iframe srcdoc="{escape(page(big))}" width="100%" height="520"></iframe></div>')
 
 # %% [markdown]
 # ## What if it does not fit

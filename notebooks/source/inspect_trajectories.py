@@ -61,4 +61,4 @@ from polaris_jax.report import transcript_html
 
 page = transcript_html(transcripts[0], novel.title)
 Path('transcript.html').write_text(page, encoding='utf-8')
-HTML(f'<iframe srcdoc="{escape(page)}" width="100%" height="600"></iframe>')
+HTML(f'<div><iframe srcdoc="{escape(page)}" width="100%" height="600"></iframe></div>')

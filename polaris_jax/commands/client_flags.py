@@ -15,6 +15,8 @@ CLIENT = {  # fields of the model's client: type, what it says in --help
     "budget_tokens": (int, "stop before the model has used more"),
     "prices": (str, "USD per million prompt and completion tokens: 0.15,0.60"),
     "concurrency": (int, "calls to the model in flight (default 8)"),
+    "timeout": (float, "seconds without a byte from the server (default 120; reasoning models need more)"),
+    "attempts": (int, "calls per question, at most (default 6)"),
     "structured": (str, "how a schema is sent: json_schema | json_object | prompt"),
 }
 

@@ -36,9 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     a = arguments
     token = _token(a.token_env)
     try:
-        from polaris_jax.serving import ChatTemplate, EngineThread, Limits, make_app, read_template, serve
-        from polaris_jax.serving.chat import adds_bos
-        from polaris_jax.serving.requests import Served
+        from polaris_jax.serving import EngineThread, Limits, Served, make_app, read_prompts, serve
         from polaris_jax.serving.server import hosts_for
     except ModuleNotFoundError as error:
         raise InputError("polaris serve", error.name, "is not installed: pip install 'polaris-jax[serve]'") from error
@@ -51,20 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     checkpoint = Path(a.checkpoint)
     folder = checkpoint / "model" if (checkpoint / "model" / "config.json").exists() else checkpoint
-    template = read_template(folder)
-    if a.chat_template:
-        try:
-            source = Path(a.chat_template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError("--chat-template", a.chat_template, f"cannot be read: {error}") from error
-        template = ChatTemplate(source, template.names, plain=False)
     sampler = flow.open_sampler(a.checkpoint, a.window or 8192)
     known = sampler.config.max_positions
     if (a.window or 0) > known:
         raise InputError("--window", a.window, f"the model knows {known} positions")
+    try:
+        prompts = read_prompts(folder, sampler.tokenizer, a.chat_template and Path(a.chat_template))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("--chat-template", a.chat_template, f"cannot be read: {error}") from error
     engine = EngineThread(partial(Engine, sampler, a.slots), limits.queue)
     served = Served(a.name or checkpoint.resolve().name, sampler.tokenizer, engine.vocabulary,
-                    min(sampler.max_length, known), template, adds_bos(folder))
+                    min(sampler.max_length, known), prompts)
     app = make_app(engine, served, limits, token=token, hosts=hosts)
 
     def ready(url: str) -> None:

@@ -18,7 +18,7 @@ from polaris_jax.data.tokenizer import Tokenizer
 from polaris_jax.errors import InputError
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
-_MARK = "\ue000"  # a private-use character that breaks a control string in two while the template runs
+_MARK = "\ue000\ue001"  # private-use characters that break a control string in two until it has been encoded
 _PROBE = "XPROBEX"
 
 
@@ -68,7 +68,7 @@ class ChatTemplate:
         try:
             return self._template.render(messages=[dict(message) for message in messages],
                                          add_generation_prompt=add_generation_prompt, **self._variables, **variables)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise InputError("messages", str(messages)[:60], f"the chat template says: {error}") from error
 
     def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables) -> np.ndarray:
@@ -80,8 +80,9 @@ class ChatTemplate:
                 self.text(safe, add_generation_prompt=add_generation_prompt, **variables))):
             if place % 2:
                 ids.append(self.tokenizer.control_tokens[part])
-            elif part:
-                ids.extend(self.tokenizer.encode(part.replace(_MARK, "")).tolist())
+            else:
+                for piece in part.split(_MARK):
+                    ids.extend(self.tokenizer.encode(piece).tolist())
         return np.array(ids, np.int32)
 
 

@@ -1,4 +1,4 @@
-"""Published results of the same benchmarks, to see beside one's own. Judges, prompts and stories differ: orientation only.
+"""Published results of the same benchmarks, for orientation beside one's own: judges, prompts and stories differ.
 
 Source: model cards of POLARIS-9B and POLARIS-no-HRI-9B (arXiv:2606.04095; single runs, no error bars).
 """
@@ -46,8 +46,8 @@ def _tables(bench: str) -> list[Table]:
         return [Table("Published length ratios", _BANDS, _RATIO, "Of the stories of the Story Quality test.")]
     if bench == "pairwise":
         rows = [[model, rating] for model, rating in ELO.items()]
-        return [Table("Published Elo on EQ-Bench Creative", ["model", "Elo"], rows,
-                      _NOTE.format(judge="Gemini 3 Flash in both orders") + " Its anchors are not stated.")]  # fmt: skip
+        note = _NOTE.format(judge="Gemini 3 Flash in both orders") + " Its anchors are not stated."
+        return [Table("Published Elo on EQ-Bench Creative", ["model", "Elo"], rows, note)]
     place = {"writingbench": 0, "longbench-write": 1, "eqbench-creative": 2}.get(bench)
     if place is None:
         return []

@@ -1,8 +1,9 @@
 """Attention of a few new tokens over everything a cache holds, in blocks, on one device or over the mesh.
 
-A cache of one kind of layer is a dict of arrays: ``k`` and ``v``, each ``[N, B, G, L, d]`` (``N`` layers of ``B`` texts,
-``G`` heads, room for ``L`` tokens), and when they are int8 also ``k_scale`` and ``v_scale [N, B, G, L] float32``: one
-scale per head and token, so that a number is off by at most half a scale, 1/254 of the largest beside it.
+A cache of one kind of layer is a dict of arrays: ``k`` and ``v``, each ``[N, B, G, L, d]`` (``N`` layers of ``B``
+texts, ``G`` heads, room for ``L`` tokens), and when they are int8 also ``k_scale`` and ``v_scale``, each
+``[N, B, G, L] float32``: one scale per head and token, so that a number is off by at most half a scale, 1/254 of the
+largest beside it.
 
 Only blocks that hold tokens of the longest text in the call are read, whatever there is room for. A block in which a
 text sees nothing leaves its state as it is, bit for bit: neither ``L`` nor the other texts change a result.
@@ -22,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 from polaris_jax.ops.attention import MASKED, attention
 from polaris_jax.ops.tile_state import NOTHING, State
 
-BLOCK = 256
+BLOCK = 512
 ROWS, CONTEXT, HEADS = ("data", "fsdp"), "context", "tensor"
 
 Memory = dict[str, jax.Array]
@@ -182,7 +183,7 @@ def head_axis(mesh: Mesh, heads: int) -> str | None:
 
 
 def cached_attention_reference(q, k, v, memory: Memory, place: Place, *, window: int | None = None):
-    """The same as ``cached_attention``, by the plain attention over the whole room: what the others are tested against."""
+    """``cached_attention`` by the plain attention over the whole room: what the others are tested against."""
     memory = store(memory, place, k, v)
     whole = {name: part[place.layer] for name, part in memory.items()}
     if place.rows is not None:

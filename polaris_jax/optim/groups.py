@@ -43,8 +43,8 @@ def attention_splits(heads: int, kv_heads: int, *, gated: bool = False) -> tuple
     Args:
       gated: the query projection also makes an output gate (``[q | gate]`` per head), which is split off too.
     """
-    return ((r"/attention/q$", Split(-1, heads * (2 if gated else 1))), (r"/attention/(k|v)$", Split(-1, kv_heads)),
-            (r"/attention/o$", Split(-2, heads)))
+    return ((r"\battention/q$", Split(-1, heads * (2 if gated else 1))), (r"\battention/(k|v)$", Split(-1, kv_heads)),
+            (r"\battention/o$", Split(-2, heads)))
 
 
 def find_split(name: str, splits: Sequence[tuple[str, Split]]) -> Split | None:

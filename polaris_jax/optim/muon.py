@@ -23,8 +23,6 @@ from polaris_jax.sharding import axes_size
 
 # Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
-_AT_ONCE = 1 << 24  # numbers per batched Newton-Schulz: small matrices together, large ones alone
-_FEW_EMPTY = 8  # matrices per device from which on a batch has less than an eighth of empty slots
 
 
 class MuonState(NamedTuple):
@@ -33,17 +31,18 @@ class MuonState(NamedTuple):
     momentum: optax.Updates
 
 
-def newton_schulz(matrices: jax.Array, steps: int = 5) -> jax.Array:
-    """Approximate polar factor of every matrix of a batch ``[n, rows, cols]`` with ``rows <= cols``.
+def newton_schulz(matrix: jax.Array, steps: int = 5) -> jax.Array:
+    """Approximate polar factor of ``matrix [rows, cols]`` with ``rows <= cols``.
 
     Works in the dtype it is given, accumulates in float32, and normalises by the Frobenius norm in float32.
     """
     a, b, c = QUINTIC
-    dot = lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32).astype(matrices.dtype)  # noqa: E731
-    norm = jnp.sqrt(jnp.sum(jnp.square(matrices.astype(jnp.float32)), axis=(1, 2), keepdims=True))
-    x = (matrices.astype(jnp.float32) / (norm + 1e-7)).astype(matrices.dtype)
+    matrix = jax.lax.optimization_barrier(matrix)  # compiled alone, whatever made it: the same bits on every mesh
+    dot = lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32).astype(matrix.dtype)  # noqa: E731
+    norm = jnp.sqrt(jnp.sum(jnp.square(matrix.astype(jnp.float32))))
+    x = (matrix.astype(jnp.float32) / (norm + 1e-7)).astype(matrix.dtype)
     for _ in range(steps):
-        gram = dot(x, x.swapaxes(1, 2))
+        gram = dot(x, x.T)
         x = a * x + dot(b * gram + c * dot(gram, gram), x)
     return x
 
@@ -78,7 +77,7 @@ def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None, splits=()
 
 
 def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
-    """One device's part: equal shapes are joined to a batch, dealt, orthogonalised a few at a time, and sent back."""
+    """One device's part: equal shapes are joined to a batch, dealt, orthogonalised one by one, and sent back."""
     groups: dict[tuple, list[int]] = defaultdict(list)
     stacks, undo = [], []
     for number, (leaf, cut, layout) in enumerate(zip(leaves, cuts, layouts, strict=True)):
@@ -91,21 +90,31 @@ def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
         undo.append((back, rows > cols))
         groups[min(rows, cols), max(rows, cols), leaf.dtype, layout].append(number)
     results, idle = list(leaves), 0
-    for (rows, cols, _, layout), members in sorted(groups.items(), key=lambda g: -g[0][0] ** 2 * g[0][1]):
-        devices = layout.devices(mesh) if layout else 1
-        counts, first = [stacks[number].shape[0] for number in members], idle % devices
-        index = places(sum(counts), devices, first)
-        batch = arrange([stacks[number] for number in members], devices, first)
-        if layout:
-            batch, index = deal(batch, index, layout, mesh)
-        batch = _in_turn(batch, index if sum(counts) % devices else None, steps, max(1, _AT_ONCE // (rows * cols)))
-        if layout:
-            batch = undeal(batch, layout, mesh)
-        for number, part in zip(members, restore(batch, counts, devices, first), strict=True):
+    for (*_, layout), members in sorted(groups.items(), key=lambda group: -group[0][0] ** 2 * group[0][1]):
+        parts, idle = _orthogonalize_group([stacks[number] for number in members], steps, mesh, layout, idle)
+        for number, part in zip(members, parts, strict=True):
             back, turned = undo[number]
             results[number] = back(part.swapaxes(1, 2) if turned else part)
-        idle = (first + sum(counts)) % devices if sum(counts) % devices else first
     return results
+
+
+def _orthogonalize_group(stacks, steps, mesh, layout, idle):
+    """Stacks of matrices of one shape and place; also which device is the first without work after that."""
+    if layout is None:
+        return [jax.lax.map(lambda x: newton_schulz(x, steps), stack) for stack in stacks], idle
+    counts, devices = [stack.shape[0] for stack in stacks], layout.devices(mesh)
+    count, first = sum(counts), idle % devices
+    batch, index = deal(arrange(stacks, devices, first), places(count, devices, first), layout, mesh)
+
+    def one(inputs):  # one at a time: no slot that is empty costs anything, and bits do not depend on neighbours
+        matrix, number = inputs
+        return jax.lax.cond(number >= 0, lambda x: newton_schulz(x, steps), jnp.zeros_like, matrix)
+
+    if count % devices:
+        batch = jax.lax.map(one, (batch, index))
+    else:
+        batch = jax.lax.map(lambda x: newton_schulz(x, steps), batch)
+    return restore(undeal(batch, layout, mesh), counts, devices, first), (first + count) % devices
 
 
 def _as_stack(leaf, cut, layout, mesh):
@@ -117,30 +126,13 @@ def _as_stack(leaf, cut, layout, mesh):
     spread = axes_size(mesh, layout.rows if cut.axis == -2 else layout.cols) if layout else 1
     if leaf.shape[cut.axis] % max(1, cut.parts // spread) or cut.parts % spread:
         raise InputError("optim.per_head", leaf.shape, f"axis {cut.axis}, spread over {spread} devices, is not "
-                         f"{cut.parts} whole blocks; split fewer devices' worth or leave the matrix whole")
+                         f"{cut.parts} whole blocks; take fewer devices along it or leave the matrices whole")
     parts, layout = cut.parts // spread, layout and layout.split(cut.axis)
     if cut.axis == -2:
         return (stack.reshape(-1, rows // parts, cols), layout, lambda part: part.reshape(leaf.shape))
     blocks = stack.reshape(-1, rows, parts, cols // parts).swapaxes(1, 2)
     return (blocks.reshape(-1, rows, cols // parts), layout,
             lambda part: part.reshape(-1, parts, rows, cols // parts).swapaxes(1, 2).reshape(leaf.shape))
-
-
-def _in_turn(batch, index, steps: int, at_once: int):
-    """Newton-Schulz over a batch, ``at_once`` matrices at a time.
-
-    Args:
-      index: -1 marks an empty slot, which costs nothing when matrices are taken alone; None: no slot is empty. Small
-        matrices are taken together all the same once empty slots are few among them.
-    """
-    if index is None or (at_once > 1 and len(batch) >= _FEW_EMPTY):
-        return jax.lax.map(lambda x: newton_schulz(x[None], steps)[0], batch, batch_size=min(at_once, len(batch)))
-
-    def one(inputs):
-        matrix, number = inputs
-        return jax.lax.cond(number >= 0, lambda x: newton_schulz(x[None], steps)[0], jnp.zeros_like, matrix)
-
-    return jax.lax.map(one, (batch, index))
 
 
 def muon(

@@ -14,7 +14,7 @@ from polaris_jax.data.prompt_story import PromptStory
 from polaris_jax.errors import InputError
 from polaris_jax.rewards.length import count_words
 
-_SENTENCE = re.compile(r"[^.!?]+[.!?]+[\"'”’)]*\s*")
+_SENTENCE = re.compile(r"[^.!?]+[.!?]+[\"'”’)]*")
 _WORD = re.compile(r"[A-Za-z]{4,}")
 NAMED = 2  # words that a prompt names
 
@@ -35,13 +35,14 @@ def passages(chapters: Sequence[str], shortest: int, longest: int, seed: int = 0
     common = Counter(word.lower() for chapter in chapters for word in _WORD.findall(chapter))
     rows = []
     for number, chapter in enumerate(chapters):
-        sentences = [sentence for paragraph in chapter.split("\n\n") for sentence in _SENTENCE.findall(paragraph)]
+        sentences = [" ".join(found.split()) for paragraph in chapter.split("\n\n")
+                     for found in _SENTENCE.findall(paragraph)]
         while sentences:
             wanted = shortest * (longest / shortest) ** draw.random()
             taken = [sentences.pop(0)]
-            while sentences and count_words("".join(taken)) + count_words(sentences[0]) / 2 < wanted:
+            while sentences and count_words(" ".join(taken)) + count_words(sentences[0]) / 2 < wanted:
                 taken.append(sentences.pop(0))
-            text = re.sub(r"\s+", " ", "".join(taken)).strip()
+            text = " ".join(taken)
             words = count_words(text)
             if shortest <= words <= longest:
                 rows.append(PromptStory(f"{number}-{len(rows)}", _prompt(text, words, common), words, text, system=""))

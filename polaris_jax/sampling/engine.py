@@ -286,7 +286,8 @@ class Engine:
         """The token that was drawn for a slot, and all that follows from it."""
         run, token = self._running[slot], int(drawn.token[slot])
         count = run.request.top_logprobs
-        top = tuple(zip(drawn.top_tokens[slot, :count].tolist(), drawn.top_logprobs[slot, :count].tolist(), strict=True))
+        best = drawn.top_tokens[slot, :count], drawn.top_logprobs[slot, :count]
+        top = tuple(zip(*(part.tolist() for part in best), strict=True))
         event = TokenEvent(run.number, token, "", float(drawn.logprob[slot]), float(drawn.model_logprob[slot]), top)
         if token in run.ends:
             self._events.append(event)

@@ -126,7 +126,9 @@ def lowest_kept(logits: jax.Array, top_k: jax.Array, top_p: jax.Array, min_p: ja
         decided = ((k <= K) | (k == V)) & (enough | (ranked[:, -1] < least[:, 0]) | (top_p >= 1.0))
         return jnp.where(top_p < 1.0, lowest, least[:, 0]), decided
 
-    lowest, decided = from_ranked(jax.lax.top_k(logits, min(HEAD, V))[0])
+    # Without the barrier the compiler merges what follows into the selection, and sorts the vocabulary after all.
+    head = jax.lax.optimization_barrier(jax.lax.top_k(logits, min(HEAD, V)))[0]
+    lowest, decided = from_ranked(head)
     if V <= HEAD:
         return lowest
     slow = jax.lax.cond(decided.all(), lambda: lowest, lambda: from_ranked(-jnp.sort(-logits, axis=-1))[0])
@@ -195,6 +197,6 @@ def draw(
     def at_token(x):
         return jnp.take_along_axis(x, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(x, axis=-1)
 
-    best, which = jax.lax.top_k(raw, top)
+    best, which = jax.lax.optimization_barrier(jax.lax.top_k(raw, top))
     best -= jax.nn.logsumexp(raw, axis=-1, keepdims=True)
     return Drawn(token, at_token(tempered), at_token(raw), which.astype(jnp.int32), best)

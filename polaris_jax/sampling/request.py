@@ -1,7 +1,7 @@
 """What is asked of the engine, what it says while it works, and what comes out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ class GenerationRequest:
     """
 
     prompt: Sequence[int]
-    options: SamplingOptions = SamplingOptions()
+    options: SamplingOptions = field(default_factory=SamplingOptions)
     seed: int = 0
     max_tokens: int = 256
     stop: tuple[str, ...] = ()

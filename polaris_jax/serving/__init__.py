@@ -6,9 +6,10 @@
 """
 
 from polaris_jax.serving.app import make_app
-from polaris_jax.serving.chat import ChatTemplate, read_template
+from polaris_jax.serving.chat import read_prompts
 from polaris_jax.serving.engine_thread import EngineThread
 from polaris_jax.serving.limits import Limits
+from polaris_jax.serving.requests import Served
 from polaris_jax.serving.server import serve
 
-__all__ = ["ChatTemplate", "EngineThread", "Limits", "make_app", "read_template", "serve"]
+__all__ = ["EngineThread", "Limits", "Served", "make_app", "read_prompts", "serve"]

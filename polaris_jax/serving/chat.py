@@ -1,126 +1,82 @@
-"""From chat messages to tokens: the checkpoint's own template, or a plain one, rendered in a sandbox."""
+"""From what callers send to tokens: chats by the checkpoint's own template or a plain one, texts as they stand."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from polaris_jax.data import Tokenizer
-from polaris_jax.errors import InputError
+from polaris_jax.data import ChatTemplate, Tokenizer, load_chat_template
+from polaris_jax.trajectory import START
 
 # For checkpoints without a template: roles and texts as a play has them. A model that goes on to speak for the user is
 # stopped there.
 PLAIN = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n\n{% endfor %}assistant:"
 PLAIN_STOP = "\n\nuser:"
-_PROBE = "\u241fwhat the assistant said\u241f"
 
 
 @dataclass(frozen=True)
-class ChatTemplate:
-    """A chat template and what it needs.
+class Prompts:
+    """How a checkpoint wants to be spoken to.
 
     Attributes:
-      source: Jinja, in the dialect of Hugging Face's templates.
-      names: what the templates call ``bos_token``, ``eos_token`` and so on.
-      plain: it is the fallback, which knows no control tokens.
+      template: of chats; plain: it is the fallback and not the checkpoint's own.
+      bos: whether a text gets the beginning-of-text token when the caller does not say.
     """
 
-    source: str = PLAIN
-    names: tuple[tuple[str, str], ...] = ()
-    plain: bool = True
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    plain: bool
+    bos: bool
 
-    @cached_property
-    def _compiled(self) -> jinja2.Template:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.filters["tojson"] = lambda value, **how: json.dumps(value, ensure_ascii=False, **how)
-        environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda how: datetime.now(UTC).strftime(how)}
-        try:
-            return environment.from_string(self.source)
-        except jinja2.TemplateError as error:
-            raise InputError("chat_template", self.source, f"is no template: {error}") from error
-
-    def render(self, messages: Sequence[dict[str, str]], *, answer: bool = True) -> str:
-        """The text that the model goes on from (``answer``: with the head of its own message).
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """A chat up to the head of the assistant's next message; control strings in messages stay text.
 
         Raises:
           InputError: the template refuses the messages.
         """
-        names: dict[str, Any] = dict(self.names)
-        try:
-            return self._compiled.render(messages=messages, add_generation_prompt=answer, **names)
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            roles = [one["role"] for one in messages][:8]
-            raise InputError("messages", roles, f"the template says: {error}") from error
+        tokens = self.template.encode(messages).tolist()
+        head = [self.tokenizer.bos_id] if self.plain and self.tokenizer.bos_id is not None else []
+        return head + tokens
 
-    def stop_tokens(self, tokenizer: Tokenizer) -> tuple[int, ...]:
-        """The control token that closes an assistant's message, if there is one."""
-        if self.plain:
-            return ()
-        asked = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-        try:
-            after = self.render(asked, answer=False).partition(_PROBE)[2].lstrip()
-        except InputError:
-            return ()
-        ids = (number for name, number in tokenizer.control_tokens.items() if after.startswith(name))
-        return tuple(ids)[:1]
+    @property
+    def chat_stops(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Strings and tokens that end an answer."""
+        end = self.template.end_id
+        return (PLAIN_STOP,) if self.plain else (), () if end is None else (end,)
+
+    def text(self, text: str, bos: bool | None = None) -> list[int]:
+        """A text, in which control tokens go by their names. A transcript begins as it did in training, with BOS.
+
+        Raises:
+          InputError: the vocabulary cannot spell the text.
+        """
+        names = sorted(self.tokenizer.control_tokens, key=len, reverse=True)
+        tokens: list[int] = []
+        for place, part in enumerate(re.split("(" + "|".join(map(re.escape, names)) + ")", text)):
+            tokens += [self.tokenizer.control_tokens[part]] if place % 2 else self.tokenizer.encode(part).tolist()
+        wanted = self.bos or text.startswith(START) if bos is None else bos
+        first = self.tokenizer.bos_id
+        return [first, *tokens] if wanted and first is not None and tokens[:1] != [first] else tokens
 
 
-def read_template(folder: Path) -> ChatTemplate:
-    """The chat template of a checkpoint's folder; the plain one when there is none.
+def read_prompts(folder: Path, tokenizer: Tokenizer, template_file: Path | None = None) -> Prompts:
+    """How the checkpoint in ``folder`` wants to be spoken to.
 
-    It is looked for in ``chat_template.jinja`` and in ``tokenizer_config.json``.
+    Args:
+      template_file: a chat template in the place of its own.
 
     Raises:
-      InputError: a template that is not one.
+      InputError: a template that cannot be read.
     """
     config = folder / "tokenizer_config.json"
     said = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
-    source = said.get("chat_template")
-    if isinstance(source, list):  # several, by name
-        source = next((one["template"] for one in source if one.get("name") == "default"), None)
-    if (folder / "chat_template.jinja").exists():
-        source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if not source:
-        return ChatTemplate()
-    names = {name: value["content"] if isinstance(value, dict) else value
-             for name, value in said.items() if name.endswith("_token") and isinstance(value, str | dict)}  # fmt: skip
-    template = ChatTemplate(source, tuple(names.items()), plain=False)
-    template.render([{"role": "user", "content": "?"}])
-    return template
-
-
-def adds_bos(folder: Path) -> bool:
-    """Whether the checkpoint's own tokenizer puts the beginning-of-text token before a text."""
-    config = folder / "tokenizer_config.json"
-    return not config.exists() or json.loads(config.read_text(encoding="utf-8")).get("add_bos_token") is not False
-
-
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Tokens of a text in which control tokens go by their names.
-
-    Raises:
-      InputError: the vocabulary cannot spell the text.
-    """
-    names = sorted(tokenizer.control_tokens, key=len, reverse=True)
-    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", text) if names else [text]
-    tokens: list[int] = []
-    for place, part in enumerate(parts):
-        tokens += [tokenizer.control_tokens[part]] if place % 2 else tokenizer.encode(part).tolist()
-    return tokens
-
-
-def reserved(tokenizer: Tokenizer, text: str) -> str | None:
-    """The first control token that a message spells out, by which it would pass for something else than a message."""
-    return next((name for name in tokenizer.control_tokens if name in text), None)
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
+    bos = said.get("add_bos_token") is not False
+    if template_file is not None:
+        names = {name: value["content"] if isinstance(value, dict) else value
+                 for name, value in said.items() if name in ("bos_token", "eos_token") and value}  # fmt: skip
+        source = template_file.read_text(encoding="utf-8")
+        return Prompts(tokenizer, ChatTemplate(source, tokenizer, names), False, bos)
+    if said.get("chat_template") or (folder / "chat_template.jinja").exists():
+        return Prompts(tokenizer, load_chat_template(folder, tokenizer), False, bos)
+    return Prompts(tokenizer, ChatTemplate(PLAIN, tokenizer), True, bos)

@@ -11,7 +11,7 @@ from polaris_jax.serving.failures import ApiError
 from polaris_jax.serving.limits import Limits
 
 OPEN_PATHS = ("/health",)
-PATIENCE = 8  # times the allowed size of a body
+PATIENCE = 64 << 20  # bytes beyond the allowed size that are still received
 
 
 class TokenGuard:
@@ -55,15 +55,17 @@ async def read_limited(request: Request, limits: Limits) -> bytes:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
+    length = request.headers.get("content-length", "")
+    kept = 0 if length.isdecimal() and int(length) > limits.body_bytes else limits.body_bytes
     content, received = bytearray(), 0
     try:
         async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
                 received += len(piece)
                 # A sender that is cut off never reads why: what is a little too large is received and forgotten.
-                if received > PATIENCE * limits.body_bytes:
+                if received > limits.body_bytes + PATIENCE:
                     break
-                if received <= limits.body_bytes:
+                if received <= kept:
                     content += piece
     except TimeoutError:
         raise ApiError(408, f"The body did not arrive within {limits.body_seconds:g} s.") from None

@@ -53,14 +53,13 @@ def _reply(content: str) -> dict[str, Any]:
 
 def _post(summary: str, name: str, schema: dict[str, Any], model: str, reply: dict[str, Any]) -> dict[str, Any]:
     schema = schema | {"properties": schema["properties"] | {"model": {"enum": [model]}}}
-    events = {"schema": {"type": "string"}}
     return {
         "summary": summary,
         "operationId": f"create{name}",
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "200": {"description": "done", "content": {"application/json": {"schema": reply},
-                                                       "text/event-stream": events}},
+                                                       "text/event-stream": {}}},
             **_refusals(),
         },
     }  # fmt: skip

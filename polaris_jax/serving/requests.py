@@ -10,10 +10,9 @@ from llguidance import LLTokenizer
 
 from polaris_jax.data import Tokenizer
 from polaris_jax.sampling import Constraint, GenerationRequest, SamplingOptions
-from polaris_jax.serving import chat
+from polaris_jax.serving.chat import Prompts
 from polaris_jax.serving.failures import bad
 from polaris_jax.serving.limits import Limits
-from polaris_jax.trajectory import START
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,14 @@ class Served:
       name: what clients call it.
       tokenizer, vocabulary: its own, and as constraints want it.
       max_length: tokens a text may have, prompt included.
-      template: of chats; bos: whether a text prompt gets the beginning-of-text token by default.
+      prompts: how it wants to be spoken to.
     """
 
     name: str
     tokenizer: Tokenizer
     vocabulary: LLTokenizer
     max_length: int
-    template: chat.ChatTemplate
-    bos: bool
+    prompts: Prompts
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def completion(body: Mapping[str, Any], served: Served, limits: Limits) -> Asked
     prompt = body["prompt"]
     prompts = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
     _count(len(prompts) * body.get("n", 1), limits)
-    tokens = [_tokens(one, body, served) if isinstance(one, str) else list(one) for one in prompts]
+    tokens = [_text(one, body, served) if isinstance(one, str) else list(one) for one in prompts]
     echo = [one if isinstance(one, str) else served.tokenizer.decode(one) for one in _in_range(prompts, served)]
     logprobs = body.get("logprobs")
     if body.get("echo") and logprobs is not None:
@@ -81,27 +79,21 @@ def chat_completion(body: Mapping[str, Any], served: Served, limits: Limits) -> 
     Raises:
       ApiError, InputError: it asks for what cannot be done.
     """
-    messages = []
-    for place, message in enumerate(body["messages"]):
-        content = message["content"]
-        text = content if isinstance(content, str) else "".join(part["text"] for part in content)
-        name = chat.reserved(served.tokenizer, text)
-        if name:
-            raise bad(f"messages[{place}].content", f"The text contains {name}, a control token of the model.")
-        role = "system" if message["role"] == "developer" else message["role"]
-        messages.append({"role": role, "content": text})
     _count(body.get("n", 1), limits)
-    tokens = chat.encode(served.tokenizer, served.template.render(messages))
-    if served.template.plain and served.tokenizer.bos_id is not None:
-        tokens = [served.tokenizer.bos_id, *tokens]
+    tokens = served.prompts.chat([_message(message) for message in body["messages"]])
     names = [name for name in ("max_completion_tokens", "max_tokens") if name in body]
     room = body[names[0]] if names else max(min(served.max_length - len(tokens), limits.tokens), 1)
     if body.get("top_logprobs") and not body.get("logprobs"):
         raise bad("top_logprobs", "It needs logprobs: true.")
     logprobs = body.get("top_logprobs", 0) if body.get("logprobs") else None
-    stop = (chat.PLAIN_STOP,) if served.template.plain else ()
-    closing = served.template.stop_tokens(served.tokenizer)
-    return _asked(body, [tokens], (), logprobs, room, stop, closing, served, limits)
+    return _asked(body, [tokens], (), logprobs, room, *served.prompts.chat_stops, served, limits)
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, str]:
+    """A message as templates know it: one text, and no role that is younger than they are."""
+    content = message["content"]
+    text = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    return {"role": "system" if message["role"] == "developer" else message["role"], "content": text}
 
 
 def _asked(body, prompts, echo, logprobs, room, stop, stop_ids, served: Served, limits: Limits) -> Asked:
@@ -145,13 +137,8 @@ def _count(texts: int, limits: Limits) -> None:
         raise bad("n", f"{texts} texts are asked for at once; at most {limits.choices} are written per request.")
 
 
-def _tokens(prompt: str, body: Mapping[str, Any], served: Served) -> list[int]:
-    """A text prompt as tokens; a book's transcript begins with the beginning-of-text token, as in training."""
-    tokens = chat.encode(served.tokenizer, prompt)
-    bos = served.tokenizer.bos_id
-    wanted = body.get("add_special_tokens", served.bos or prompt.startswith(START))
-    if wanted and bos is not None and tokens[:1] != [bos]:
-        tokens = [bos, *tokens]
+def _text(prompt: str, body: Mapping[str, Any], served: Served) -> list[int]:
+    tokens = served.prompts.text(prompt, body.get("add_special_tokens"))
     if not tokens:
         raise bad("prompt", "The prompt is empty.")
     return tokens

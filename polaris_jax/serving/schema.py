@@ -141,14 +141,19 @@ def read_body(kind: str, raw: bytes) -> dict[str, Any]:
 
 
 def parse_json(raw: bytes) -> Any:
-    """JSON as the standard has it: no NaN, no number beyond a double, no half of a surrogate pair."""
+    """JSON as the standard has it: no NaN, no number beyond a double, no half of a surrogate pair.
+
+    A whole number is an ``int`` however it is spelt (``2.0``), as JSON schemas see it.
+    """
 
     def refuse(word: str):
         raise ValueError(f"{word} is not JSON")
 
     def number(digits: str) -> float:
         value = float(digits)
-        return value if abs(value) != float("inf") else refuse(digits[:20])
+        if abs(value) == float("inf"):
+            refuse(digits[:20])
+        return int(value) if value.is_integer() else value
 
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=refuse, parse_float=number)

@@ -66,13 +66,13 @@ def first_says(do: Callable[[], None], what: str) -> None:
     """Runs ``do`` in the first process; the others wait. A failure there is everybody's.
 
     Raises:
-      InputError: in every process, when ``do`` raised one in the first.
+      InputError: in every other process, when ``do`` failed in the first, which raises what it met.
     """
     failure: Exception | None = None
     if is_first():
         try:
             do()
-        except InputError as error:
+        except Exception as error:
             failure = error
     if agreed(int(failure is not None)):
         raise failure or InputError(what, "first process", "was refused there; see its output")

@@ -20,15 +20,20 @@ class Events:
 
     Args:
       workdir: of the run, local or gs://. active: whether this process writes.
+
+    Attributes:
+      all: the events of the whole run so far, those of earlier starts included.
     """
 
     def __init__(self, workdir: str, *, active: bool = True):
+        self.all = read_events(workdir) if active else []
         self._lines = storage.Lines(storage.join(workdir, FILE)) if active else None
 
     def note(self, event: str, step: int, seconds: float = 0.0, **more) -> None:
         """One event; ``seconds`` is what it took until now."""
         if self._lines is not None:
-            self._lines.append({"time": time.time(), "event": event, "step": step, "seconds": seconds, **more})
+            self.all.append({"time": time.time(), "event": event, "step": step, "seconds": seconds, **more})
+            self._lines.append(self.all[-1])
 
     @contextmanager
     def timing(self, event: str, step: int) -> Iterator[None]:

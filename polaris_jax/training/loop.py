@@ -35,7 +35,7 @@ from polaris_jax.training import cluster
 from polaris_jax.training.checkpoint import Checkpoints
 from polaris_jax.training.config import check_config, flatten
 from polaris_jax.training.evaluation import Evaluation
-from polaris_jax.training.events import Events, goodput, read_events
+from polaris_jax.training.events import Events, goodput
 from polaris_jax.training.feeding import described, open_held_out_data, open_training_data
 from polaris_jax.training.metrics import Loggers, MetricsFile, step_record
 from polaris_jax.training.profiling import Profiler
@@ -148,25 +148,24 @@ class _Run:
             compiled.add(shape)
             record = self._record(done, metrics, seconds, shape)
             self._refuse_endless_skipping(record, step)
-            last = done == config.train.steps or bool(stop.agreed())
-            due = last or done % config.train.checkpoint_every == 0
-            if self.evaluation and (last or done % config.eval.every == 0):
+            finished, asked = done == config.train.steps, bool(stop.agreed())
+            due = finished or asked or done % config.train.checkpoint_every == 0
+            if self.evaluation and not asked and (finished or done % config.eval.every == 0):
                 with self.events.timing("evaluation", done):
                     record |= self.evaluation(state.params)
-            if due:
-                with self.events.timing("checkpoint", done):
-                    self.checkpoints.save(done, state, self.data.state(done), held_out_loss=record.get("eval/loss"))
             if first:
-                if due and not storage.is_remote(self.workdir):
-                    record |= {name: share for name, share in goodput(read_events(self.workdir)).items()
-                               if name == "goodput"}
+                if due:
+                    record |= {"goodput": share for share in [goodput(self.events.all).get("goodput")] if share}
                 file.write(record)
                 loggers.write(record)
-                if due:
+                if due:  # before the checkpoint: a run that is killed here repeats the step, and loses no line
                     file.flush()
                     self.events.flush()
                 self.on_step(record)
-            if last:
+            if due:
+                with self.events.timing("checkpoint", done):
+                    self.checkpoints.save(done, state, self.data.state(done), held_out_loss=record.get("eval/loss"))
+            if asked:
                 break
         profiler.close()
         with self.events.timing("checkpoint", done):

@@ -8,11 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from polaris_jax.data.prompt_story import read_prompt_stories
+from polaris_jax.rl import default_rl_config
 from polaris_jax.rl.advantages import group_advantages, row_scores
 from polaris_jax.rl.aggregation import aggregation_weights, micro_batch_weights
 from polaris_jax.rl.auto_weights import AutoWeightOptions, AutoWeights
+from polaris_jax.rl.groups import Member, make_batch
+from polaris_jax.rl.journal import Reward, Rollout
 from polaris_jax.rl.policy_loss import divergence, policy_terms
+from polaris_jax.rl.rollouts import Wanted
 from polaris_jax.rl.schedules import WeightSchedule
+from polaris_jax.rl.tasks import Task, reference_response
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -129,3 +135,34 @@ def test_whole_steps(golden):
             got, slope = jax.value_and_grad(loss)(logprob, share)
             np.testing.assert_allclose(got, number(case[value]), **CLOSE)
             np.testing.assert_allclose(slope, numbers(case[gradient]), **CLOSE)
+
+
+def test_reference_rows_as_released_and_as_intended(golden):
+    rows = golden["gt_row_construction"]
+    config = default_rl_config()
+    members = []
+    for number, (text, attended) in enumerate(zip(rows["gt_texts"], rows["response_attention"], strict=True)):
+        reasoning, story = text.removeprefix("<think>\n").split("\n</think>\n")
+        story = story.removesuffix("<|im_end|>")
+        assert text.startswith(reference_response(story, reasoning, opened=True, as_released=True))
+        # Intended: the prompt has opened the block, so nothing is opened twice.
+        assert reference_response(story, reasoning, opened=True).count("<think>") == 0
+        task = Task(f"u{number}", np.zeros(4, np.int32), "", 0, reference=np.zeros(sum(attended), np.int32))
+        label, said = f"{number}/u{number}", {"scalar": 0.5, "failed": None, "components": {}, "diagnostics": {}}
+        rollout = Rollout(label, 0, np.zeros(3, np.int32), np.zeros(3, np.float32), "", "stop")
+        members += [Member(Wanted(label, 0, task), rollout, Reward(label, 0, said | {"scalar": 0.1 * number}, None)),
+                    Member(Wanted(label, -1, task), None, Reward(label, -1, said, None))]
+    advantages = np.ones(len(members), np.float32)
+    for released, mask in ((False, rows["response_attention"]), (True, rows["as_released_response_mask_after_align"])):
+        config.rl.as_released = released
+        batch = make_batch(members, advantages, config)
+        counted = sum(np.count_nonzero(row) for row, drawn in zip(batch.fields["weights"], batch.fields["drawn"],
+                                                                  strict=True) if not drawn.any())
+        assert counted == np.sum(mask)
+
+
+def test_the_story_is_read_from_the_documented_field(golden, tmp_path):
+    assert "KeyError" in golden["gt_row_construction"]["documented_schema_with_only_story_field"]
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "Tell a story.", "story": "It rained."}))
+    assert read_prompt_stories(str(file), stories=True)[0].story == "It rained."

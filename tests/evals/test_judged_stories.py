@@ -1,6 +1,9 @@
 """``polaris evaluate`` over stories: scores as computed by hand, failures that stay where they are, runs that go on."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from judges import answer, creative, evaluate, longform, rows, story_file
@@ -85,6 +88,26 @@ def test_the_same_command_again_asks_only_what_failed(tmp_path, judge_server):
     ledger = json.loads((out / "ledgers" / "openai_judge.json").read_text())
     assert (ledger["calls"], ledger["cached"], ledger["failed"]) == (3, 3, 1)
     assert ledger["usd"] == pytest.approx(3 * (10 * 1 + 5 * 2) / 1e6)  # a refusal is charged too
+
+
+def test_a_killed_run_goes_on(tmp_path, judge_server):
+    """Killed without warning while it asks: the next run asks only the rest."""
+    server = judge_server({"P": creative(10)})
+    server.delay = 0.3
+    file, out = story_file(tmp_path / "m.jsonl", {str(n): f"Story {n}" for n in range(6)}), tmp_path / "out"
+    flags = (f"--generations={file}", f"--judge={server.judge}", "--concurrency=1")
+    command = [sys.executable, "-m", "polaris_jax.cli", "evaluate", "eqbench-creative", f"--out={out}", *flags]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while server.calls < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    answered = sum(1 for _ in (out / "replies").rglob("*.json"))
+    assert 1 <= answered <= 3
+    calls, server.delay = server.calls, 0
+    assert evaluate("eqbench-creative", out, *flags) == 0
+    assert server.calls == calls + 6 - answered
+    assert len(rows(out / "scores.jsonl")) == 6
 
 
 def test_a_spent_budget_stops_the_asking_but_not_the_report(tmp_path, judge_server, capsys):

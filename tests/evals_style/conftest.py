@@ -29,8 +29,8 @@ _SENTENCES = (
     "For the first time in years, {n} felt a newfound sense of freedom and purpose.",
     "The weight of the past was a burden, but {n} was determined to find the truth.",
 )
-_ENDING = ("From that day on, {n} never forgot the lesson. {n} had learned that the power of kindness and the importance "
-           "of friendship would always be a reminder of what truly matters.")  # fmt: skip
+_ENDING = ("From that day on, {n} never forgot the lesson. {n} had learned that the power of kindness and the "
+           "importance of friendship would always be a reminder of what truly matters.")  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,8 @@ def material(tmp_path_factory) -> Path:
     for name, chapters in (("Ann Lee", novel.chapters[:half]), ("Bo Ray", novel.chapters[half:])):
         body = "\n\n".join(f"CHAPTER {i}\n\n{c.text}" for i, c in enumerate(chapters, 1))
         (texts / f"{name.split()[0]}.txt").write_text(f"Title: The Book of {name}\n\nAuthor: {name}\n\n{body}\n")
-    options = BuildOptions(window=WINDOW, chapters=(2, 2), per_book=3, shares=(50.0, 50.0, 0.0), min_words=1000)
+    options = BuildOptions(window=WINDOW, chapters=(2, 2), per_book=3, shares=(50.0, 50.0, 0.0), seed=2,
+                           min_words=1000)  # fmt: skip
     rough = BuildOptions(window=4 * WINDOW, chapters=(2, 2))
     tokenizer = train_sentencepiece(list(map(render, plan_novel(novel, DeterministicAnnotator(), rough, len))), 1000)
     config = ModelConfig.from_hf({

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from polaris_jax.data import TokenStore, load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.evals.style import CANDIDATES, DROPPED, MEASURES, Passage, Story, passages, read_stories
 from polaris_jax.evals.style.plan_use import artefact_index, names_kept, planned_names, word_count_error
@@ -28,7 +29,7 @@ def story(text, **more):
     ("connectives", "Therefore he left. As a result she wept. However, in order to live, she sang.", CALM),
     ("hedges", "Perhaps it seemed to be a kind of dream, as if it might be almost nothing.", CALM),
     ("stock phrases", "It was a testament to a sense of hope in the heart of the bustling town.", CALM),
-    ("sentence length", "He went down to the shore and stood there for a while looking at the water.", "He went. He saw."),
+    ("sentence length", "He went down to the shore and stood there for a while looking.", "He went. He saw."),
     ("sentence variation", "No. He went down to the shore and stood there looking at the water. Why? She knew.",
      "He went down there. She went up there. They went in there."),
     ("short sentences", "He went. He saw. He wept.", "He went down to the shore and stood there for a long while."),
@@ -105,6 +106,17 @@ def test_stories_of_a_planned_book_know_their_plan(material):
     assert sum(artefact_index(s) for s in stories) / len(stories) > 0  # its own plan, not its neighbour's
     kept = [names_kept(s) for s in stories if not math.isnan(names_kept(s))]
     assert sum(kept) / len(kept) > 0.9
+
+
+def test_a_transcript_on_disk_reads_like_the_store_it_is_in(material, tmp_path):
+    tokenizer = load_tokenizer(str(material / "model"))
+    store = TokenStore.open(material / "store", tokenizer)
+    tokens = store.read(0).tokens.tolist()
+    file = tmp_path / "book.txt"
+    file.write_text(tokenizer.decode(tokens[1:] if tokens[0] == tokenizer.bos_id else tokens), encoding="utf-8")
+    here, there = read_stories(file), read_stories(material / "store", tokenizer=str(material / "model"))
+    assert [s.text for s in here] == [s.text for s in there[: len(here)]]
+    assert here[0].book == there[0].book
 
 
 def test_names_are_capitalised_words_inside_a_line():

@@ -9,7 +9,9 @@ from polaris_jax.evals.style import Story, run_study
 from polaris_jax.evals.style.classifier import accuracy
 from polaris_jax.evals.style.delta import Yardstick, samples
 from polaris_jax.evals.style.groups import Group
+from polaris_jax.evals.style.judged import SCALES, judge_stories
 from polaris_jax.evals.style.overused import overused
+from polaris_jax.llm import ClientSpec, open_client
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +78,23 @@ def test_folds_keep_an_author_together(novel_stories, assistant_stories):
     assert same.value < 0.75
 
 
+def test_a_judge_rates_every_story_on_every_scale(model_server, novel_stories, tmp_path):
+    short = [Story(" ".join(s.text.split()[:120]), s.author, s.work, s.name) for s in novel_stories[:2]]
+    with open_client(ClientSpec("openai", "smollm2", f"{model_server}/v1", timeout=300)) as judge:
+        found = judge_stories(judge, short, draws=2)
+    assert [one.story for one in found] == [s.name for s in short]
+    assert all(one.draws == 2 and set(one.ratings) == set(SCALES) for one in found)
+    assert all(1 <= rating <= 5 for one in found for rating in one.ratings.values())
+    with open_client(ClientSpec("replay", "openai/nobody", cache=str(tmp_path / "empty"))) as nobody:
+        assert [one.draws for one in judge_stories(nobody, short)] == [0, 0]
+
+
 def test_the_command_writes_tables_page_and_raw_values(tmp_path, assistant_file, novel_stories, capsys):
     human = tmp_path / "human.jsonl"
     human.write_text("".join(json.dumps({"id": s.name, "story": s.text, "author": s.author}) + "\n"
                              for s in novel_stories))  # fmt: skip
     out = tmp_path / "study"
-    assert cli.main(["evaluate", "style", f"--human={human}", "--a", f"before={assistant_file}", "--b", f"after={human}",
+    assert cli.main(["evaluate", "style", f"--human={human}", f"--a=before={assistant_file}", f"--b=after={human}",
                      f"--out={out}"]) == 0  # fmt: skip
     tables = (out / "tables.md").read_text()
     assert "stock phrases" in tables

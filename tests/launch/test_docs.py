@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.launch.conftest import ROOT
 
 PAGE = ROOT / "docs" / "launch.md"
 BLOCK = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.S)

@@ -6,7 +6,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import ROOT
+
+from tests.launch.conftest import ROOT
 
 SCRIPT = ROOT / "launch" / "local_multiprocess.sh"
 SUM = """

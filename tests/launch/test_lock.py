@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.launch.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "launch"))
 

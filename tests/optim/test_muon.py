@@ -11,15 +11,26 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.errors import InputError
-from polaris_jax.optim import GroupRule, label_params, make_optimizer, make_schedule, muon, orthogonalize
+from polaris_jax.optim import attention_splits, make_optimizer, muon, orthogonalize
 from polaris_jax.sharding import make_mesh
+
+HEADS, KV = 4, 2
+SHAPES = {"attention": {"q": (3, 32, 32), "k": (3, 32, 16), "o": (3, 32, 32)},
+          "mlp": {"up": (3, 32, 80), "down": (3, 80, 32)}}
+SPREAD = {"attention": {"q": "et", "k": "et", "o": "te"}, "mlp": {"up": "et", "down": "te"}}
+MESHES = [{"fsdp": 8}, {"context": 8}, {"data": 8}, {"data": 2, "fsdp": 4}, {"tensor": 2, "data": 4},
+          {"fsdp": 2, "context": 2, "tensor": 2}]
 
 
 def matrices(seed=0):
     rng = np.random.default_rng(seed)
-    return {"q": jnp.asarray(rng.normal(size=(3, 16, 8)), jnp.float32),
-            "k": jnp.asarray(rng.normal(size=(3, 8, 16)), jnp.float32),
-            "up": jnp.asarray(rng.normal(size=(3, 16, 40)), jnp.float32)}
+    return jax.tree.map(lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32), SHAPES,
+                        is_leaf=lambda leaf: isinstance(leaf, tuple))
+
+
+def shardings(mesh):
+    axes = {"e": ("fsdp", "context"), "t": "tensor"}
+    return jax.tree.map(lambda entry: NamedSharding(mesh, P(None, *(axes[letter] for letter in entry))), SPREAD)
 
 
 def numpy_polar(matrix, steps=5):
@@ -32,83 +43,107 @@ def numpy_polar(matrix, steps=5):
     return wide.T if x.shape[0] > x.shape[1] else wide
 
 
-def test_singular_values_are_near_one_and_directions_are_the_polar_factor():
-    tree = matrices()
-    for name, stack in orthogonalize(tree).items():
-        for before, after in zip(tree[name], stack, strict=True):
+def numpy_heads(stack, name):
+    """The matrices that a stack consists of when every head is one."""
+    if name == "o":
+        return [block for layer in stack for block in np.split(layer, HEADS, axis=0)]
+    return [block for layer in stack for block in np.split(layer, HEADS if name == "q" else KV, axis=1)]
+
+
+def test_singular_values_lie_in_the_published_band_and_directions_are_the_polar_factor():
+    """The quintic maps all that is not tiny to about [0.7, 1.2] (Jordan 2024); near the bottom of a spectrum to 0.6."""
+    tree = jax.tree.leaves(matrices())
+    for stack, moved in zip(tree, jax.tree.leaves(orthogonalize(matrices())), strict=True):
+        for before, after in zip(stack, moved, strict=True):
             values = np.linalg.svd(np.asarray(after), compute_uv=False)
-            assert values.min() > 0.6
-            assert values.max() < 1.25
+            large = np.linalg.svd(np.asarray(before), compute_uv=False) > 0.02 * np.linalg.norm(before)
+            assert values.max() < 1.22
+            assert np.sort(values)[::-1][:large.sum()].min() > 0.65
             np.testing.assert_allclose(after, numpy_polar(before), atol=2e-4)
             u, _, vt = np.linalg.svd(np.asarray(before), full_matrices=False)
             cosine = np.sum((u @ vt) * np.asarray(after)) / np.linalg.norm(u @ vt) / np.linalg.norm(after)
-            assert cosine > 0.97
+            assert cosine > 0.95
 
 
-def test_three_steps_equal_a_plain_numpy_muon():
-    params = matrices(1)
-    optimizer = muon(0.1, weight_decay=0.5)
-    state = optimizer.init(params)
-    reference = {name: np.asarray(p, np.float64) for name, p in params.items()}
-    momentum = {name: np.zeros_like(p) for name, p in reference.items()}
-    for step in range(3):
-        gradients = matrices(10 + step)
-        updates, state = optimizer.update(gradients, state, params)
-        params = optax.apply_updates(params, updates)
-        for name, value in reference.items():
-            g = np.asarray(gradients[name], np.float64)
-            momentum[name] = 0.95 * momentum[name] + g
-            direction = np.stack([numpy_polar(m) for m in g + 0.95 * momentum[name]])
-            reference[name] = value - 0.1 * (0.2 * max(value.shape[-2:]) ** 0.5 * direction + 0.5 * value)
-    for name, value in reference.items():
-        np.testing.assert_allclose(params[name], value, atol=5e-4)
+def reference(params, gradients, rate, decay, *, per_head):
+    """Muon over the steps of ``gradients`` in float64."""
+    value = jax.tree.map(lambda p: np.asarray(p, np.float64), params)
+    momentum = jax.tree.map(np.zeros_like, value)
+
+    def leaf(path, p, m, g):
+        m[...] = 0.95 * m + np.asarray(g, np.float64)
+        ahead, name = np.asarray(g, np.float64) + 0.95 * m, path[-1].key
+        if per_head and name in "qko":
+            blocks = [0.2 * max(block.shape) ** 0.5 * numpy_polar(block) for block in numpy_heads(ahead, name)]
+            parts, axis = len(blocks) // 3, 0 if name == "o" else 1
+            moved = np.stack([np.concatenate(blocks[i * parts:(i + 1) * parts], axis) for i in range(3)])
+        else:
+            moved = np.stack([0.2 * max(p.shape[-2:]) ** 0.5 * numpy_polar(matrix) for matrix in ahead])
+        return p - rate * (moved + decay * p)
+
+    for step in gradients:
+        value = jax.tree_util.tree_map_with_path(leaf, value, momentum, step)
+    return value
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+def test_three_steps_equal_a_plain_numpy_muon_and_have_the_same_bits_on_every_mesh(per_head):
+    """Whole matrices are orthogonalised one by one wherever they are dealt to, so no bit depends on the mesh."""
+    splits = attention_splits(HEADS, KV) if per_head else ()
+    start, gradients = matrices(1), [matrices(10 + step) for step in range(3)]
+
+    def three(where):
+        optimizer = muon(0.1, weight_decay=0.5, shardings=where, splits=splits)
+        params = start if where is None else jax.device_put(start, where)
+
+        @jax.jit
+        def step(params, state, g):
+            updates, state = optimizer.update(g, state, params)
+            return optax.apply_updates(params, updates), state
+
+        state = jax.jit(optimizer.init)(params)
+        for g in gradients:
+            params, state = step(params, state, g if where is None else jax.device_put(g, where))
+        return params
+
+    alone = three(None)
+    jax.tree.map(lambda ours, plain: np.testing.assert_allclose(ours, plain, atol=5e-4), alone,
+                 reference(start, gradients, 0.1, 0.5, per_head=per_head))
+    for shape in MESHES:
+        jax.tree.map(np.testing.assert_array_equal, three(shardings(make_mesh(shape))), alone)
 
 
 @pytest.mark.parametrize("shape", [{"fsdp": 8}, {"fsdp": 2, "context": 2, "tensor": 2}], ids=str)
-def test_each_matrix_is_orthogonalised_once_in_the_mesh(shape):
+def test_no_device_orthogonalises_more_than_its_share_and_each_matrix_travels_once(shape):
     mesh = make_mesh(shape)
-    tree = matrices()
-    alone = orthogonalize(tree)
-    shardings = {name: NamedSharding(mesh, P(None, *specs)) for (name, _), specs in zip(
-        tree.items(), [(("fsdp", "context"), "tensor"), ("tensor", ("fsdp", "context")), (None, ("fsdp", "context"))],
-        strict=False)}
-    placed = jax.device_put(tree, shardings)
-    compiled = jax.jit(lambda t: orthogonalize(t, shardings=shardings)).lower(placed).compile()
-    for name, leaf in compiled(placed).items():
-        np.testing.assert_allclose(leaf, alone[name], atol=1e-5)
-    # 6 matrices of 8x16 and 3 of 16x40 dealt to 8 devices: one each, so no batch in the program is larger.
-    shapes = {tuple(map(int, dims.split(","))) for dims in re.findall(r"f32\[([\d,]+)\]\S* dot\(", compiled.as_text())}
-    assert shapes
-    assert max(np.prod(dims) for dims in shapes) <= 16 * 40
+    where = shardings(mesh)
+    program = jax.jit(lambda t: orthogonalize(t, shardings=where), out_shardings=where).lower(
+        jax.device_put(matrices(), where)).compile().as_text()
+    # 3 + 3 matrices of 32x32 (rows or columns spread), 6 of 32x80 and 3 of 16x32 for 8 devices: a slot for each.
+    assert not re.search(r'known_trip_count":\{"n":"([2-9]|\d\d)', program)
+    assert len(re.findall(r" dot\(", program)) == 4 * 3 * 5
+    assert len(re.findall(r" all-to-all\(", program)) == 2 * 4  # in and out for each of the four
+    assert not re.search(r" all-gather\(| all-reduce\(", program)
 
 
-def test_vectors_embeddings_and_head_go_to_adamw():
-    params = {"embed": {"embedding": jnp.zeros((10, 4))}, "head": {"kernel": jnp.zeros((4, 10))},
-              "norm": {"scale": jnp.zeros(4)},
-              "blocks": {"0": {"norm_in": {"scale": jnp.zeros((2, 4))},
-                               "attention": {"q": jnp.zeros((2, 4, 4)), "q_norm": jnp.zeros((2, 4))},
-                               "mlp": {"up": jnp.zeros((2, 4, 8))}}}}
-    labels = label_params(params)
-    block = labels["blocks"]["0"]
-    assert block["attention"]["q"] == block["mlp"]["up"] == "muon"
-    others = [labels["embed"]["embedding"], labels["head"]["kernel"], labels["norm"]["scale"],
-              block["norm_in"]["scale"], block["attention"]["q_norm"]]
-    assert set(others) == {"adamw"}
-    frozen = label_params(params, [GroupRule("mlp", "frozen"), GroupRule("", "adamw")])
-    optimizer = make_optimizer(frozen, make_schedule("constant", 0.1, 10, 0))
-    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
-    assert float(jnp.abs(updates["blocks"]["0"]["mlp"]["up"]).max()) == 0.0
-    assert float(jnp.abs(updates["norm"]["scale"]).min()) > 0.0
-    with pytest.raises(InputError, match="muon, adamw, frozen"):
-        label_params(params, [GroupRule("", "sgd")])
+def test_experts_are_batch_and_may_lie_on_different_devices():
+    experts = jax.random.normal(jax.random.key(0), (2, 4, 16, 24))  # layers, experts, rows, columns
+    alone = orthogonalize({"up": experts})["up"]
+    np.testing.assert_allclose(alone[1, 2], numpy_polar(experts[1, 2]), atol=2e-4)
+    mesh = make_mesh({"fsdp": 2, "tensor": 4})
+    where = {"up": NamedSharding(mesh, P(None, "tensor", "fsdp", None))}
+    spread = jax.jit(lambda t: orthogonalize(t, shardings=where))(jax.device_put({"up": experts}, where))["up"]
+    np.testing.assert_array_equal(spread, alone)
 
 
-def test_schedules_rise_to_the_peak_and_end_where_they_should():
-    cosine, wsd = make_schedule("cosine", 1.0, 100, 10), make_schedule("wsd", 1.0, 100, 10)
-    assert float(cosine(0)) == pytest.approx(0.1)
-    assert float(cosine(9)) == pytest.approx(1.0)
-    assert float(cosine(99)) < 1e-3
-    assert float(wsd(81)) == pytest.approx(1.0)
-    assert float(wsd(99)) < 0.1
-    with pytest.raises(InputError, match="warmup"):
-        make_schedule("cosine", 1.0, 10, 10)
+def test_heads_that_would_be_cut_by_the_mesh_are_refused():
+    where = shardings(make_mesh({"tensor": 8}))
+    with pytest.raises(InputError, match="4 whole blocks"):
+        orthogonalize(matrices(), shardings=where, splits=attention_splits(HEADS, HEADS))
+
+
+def test_vectors_are_refused_and_slow_averages_in_bfloat16_too():
+    with pytest.raises(ValueError, match="label it adamw"):
+        muon(0.1).init({"scale": jnp.zeros(4)})
+    with pytest.raises(InputError, match=r"b2=0\.999.*stands still"):
+        make_optimizer({}, lambda step: 0.1, b2=0.999, state_dtype=jnp.bfloat16)

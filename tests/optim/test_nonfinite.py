@@ -1,4 +1,4 @@
-"""A step with infinite or NaN gradients changes not one bit, is counted, and the run goes on as if it had been a pause."""
+"""A step with infinite or NaN gradients changes not one bit and is counted; the run goes on as after a pause."""
 
 import jax
 import jax.numpy as jnp

@@ -42,12 +42,13 @@ PLANS = [pytest.param(file, command, id=f"{file.stem}-{split(command)[0]}")
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_it_says_hardware_time_result_and_command(file):
     text = docstring(file)
-    for word in ("Hardware:", "Time", "result", f"--config=configs/{file.name}"):
+    for word in ("Hardware:", "result", f"--config=configs/{file.name}"):
         assert word in text, word
     if trains(file):
         config = load_config(file)
         config.data.store = config.data.store or "given by the caller"
         check_config(config)
+        assert "Time" in text
         assert commands(file, "plan")
 
 

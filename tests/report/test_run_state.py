@@ -2,7 +2,10 @@
 
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 
 import pytest
 from demo_folder import metrics
@@ -167,6 +170,25 @@ def test_the_verb_prints_a_frame_json_or_a_page_and_says_by_its_code_that_nothin
     assert watched(done) == 0  # no terminal: one frame
     with pytest.raises(InputError, match="--every"):
         watched(done, "--every", "0")
+
+
+def test_a_terminal_shows_frames_until_the_run_is_finished(tmp_path):
+    folder = write_run(tmp_path / "run", metrics(20), steps=21)
+    here, there = pty.openpty()
+    program = ("import argparse, sys; from polaris_jax.commands import watch; p = argparse.ArgumentParser();"
+               "watch.add_flags(p); sys.exit(watch.run(p.parse_args()))")  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", program, str(folder), "--every", "0.1"], stdout=there,
+                               env=os.environ | {"TERM": "xterm", "COLUMNS": "120"})  # fmt: skip
+    os.close(there)
+    shown = b""
+    while b"step 20 of 21" not in shown:
+        shown += os.read(here, 1 << 16)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(metrics(21)[-1]) + "\n")
+    while b"step 21 of 21" not in shown:
+        shown += os.read(here, 1 << 16)
+    assert process.wait(timeout=30) == 0
+    assert b"finished" in shown
 
 
 def test_a_run_in_a_bucket_is_watched_alike(tmp_path, bucket_client):

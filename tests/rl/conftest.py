@@ -11,8 +11,10 @@ from polaris_jax.data import load_tokenizer, train_sentencepiece
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
 from polaris_jax.rl import default_rl_config
 
-TEMPLATE = "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|stop_header_id|>' + m.content + '<|eot_id|>' }}" \
-           "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|stop_header_id|>' }}{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|stop_header_id|>' + m.content + '<|eot_id|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|stop_header_id|>' }}{% endif %}"
+)
 WORDS = "a lamp on the hill was lit and the doctor came down to read the letter by the river in the rain"
 
 

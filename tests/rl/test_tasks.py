@@ -65,8 +65,8 @@ def test_every_epoch_holds_every_task_once(template):
 
 
 def test_passages_have_the_length_that_is_asked_for():
-    chapter = "\n\n".join("The lamp was lit. Nobody came down from the hill that night, and the river rose." for _ in
-                          range(20))
+    text = "The lamp was lit. Nobody came down from the hill that night, and the river rose."
+    chapter = "\n\n".join([text] * 20)
     rows = passages([chapter], 5, 40, seed=1)
     for row in rows:
         assert 5 <= len(row.story.split()) == row.target_words <= 40

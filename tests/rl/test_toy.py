@@ -1,14 +1,13 @@
-"""A policy whose optimum is known: one token for ever. GRPO finds it, and with the human reference it finds it faster."""
+"""A policy whose optimum is known: one token for ever. GRPO nears it, a human reference shows the way, unless inert."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import reward
 
 from polaris_jax.data import load_tokenizer
 from polaris_jax.models import from_pretrained
 from polaris_jax.rl.groups import Member, wanted_rows
-from polaris_jax.rl.journal import Reward
 from polaris_jax.rl.objective import grpo
 from polaris_jax.rl.opening import open_run
 from polaris_jax.rl.rollouts import seed_of, write_rollouts
@@ -20,52 +19,60 @@ from polaris_jax.training.state import initial_state
 STEPS, LENGTH = 24, 8
 
 
-def learn(config, *, references: bool, task: Task, wished: int, monkeypatch, steps: int = STEPS) -> list[float]:
-    """Mean share of the wished token among the policy's, step by step."""
-    monkeypatch.setattr("polaris_jax.rl.opening._tasks", lambda *_: ([task], {}))
-    config.data.train = "toy"
-    config.rollout.max_tokens = LENGTH
-    run = open_run(config, jax.devices()[:1])
-    params = from_pretrained(config.model.path, mesh=run.learner.mesh).params
-    state = initial_state(params, run.optimizer, run.abstract)
-    engine = Engine(Sampler(state.params, run.learner.model, run.tokenizer, max_length=64), slots=8)
-    objective, curve = grpo(grpo_options(config)), []
-    for step in range(steps):
-        rollouts, human = wanted_rows([task] * config.rl.prompts_per_step, config, references)
-        members = []
-
-        def worth(tokens):
-            return float(np.mean([token == wished for token in tokens[:LENGTH]]))
-
-        def done(item, rollout, members=members):
-            members.append(Member(item, rollout, Reward(item.group, item.member, breakdown(worth(rollout.tokens)), None)))
-
-        write_rollouts(engine, [(item, seed_of(step, number)) for number, item in enumerate(rollouts)],
-                       SamplingOptions(), LENGTH, done)
-        curve.append(float(np.mean([member.scalar for member in members])))
-        members += [Member(item, None, Reward(item.group, -1, breakdown(worth(task.reference)), None)) for item in human]
-        state, _ = policy_update(run.learner, state, members, objective, step=step,
-                                 reference_weight=0.4 if references else 0.0, cloning=0.0)
-        engine.set_params(state.params)
-    return curve
-
-
-def breakdown(scalar: float) -> dict:
-    return {"scalar": scalar, "failed": None, "components": {}, "diagnostics": {}}
+def worth(tokens, wished) -> float:
+    """1 for the wished token everywhere; its neighbours in the vocabulary are worth half, so that there is a way."""
+    apart = np.abs(np.asarray(tokens, int) - wished)
+    return float(np.mean(np.where(apart == 0, 1.0, np.where(apart < 60, 0.5, 0.0))))
 
 
 @pytest.fixture
-def toy(policy):
+def learn(make_config, policy, monkeypatch):
+    """``learn(references, token of the reference, as_released=...)``: mean worth of the policy's rows, step by step."""
     tokenizer = load_tokenizer(policy)
     wished = int(tokenizer.encode("lamp")[0])
     prompt = np.append(tokenizer.encode("the river"), tokenizer.start_header_id).astype(np.int32)
-    task = Task("toy", prompt, "toy", tokenizer.eot_id, reference=np.full(LENGTH, wished, np.int32))
-    return {"task": task, "wished": wished}
+
+    def run_it(references: bool, shift: int = 0, as_released: bool = False, steps: int = STEPS) -> np.ndarray:
+        config = make_config()
+        config.data.train = "toy"
+        config.rollout.max_tokens = LENGTH
+        config.rl.as_released = as_released
+        task = Task("toy", prompt, "toy", tokenizer.eot_id, reference=np.full(LENGTH, wished + shift, np.int32))
+        monkeypatch.setattr("polaris_jax.rl.opening._tasks", lambda *_: ([task], {}))
+        run = open_run(config, jax.devices()[:1])
+        state = initial_state(from_pretrained(config.model.path, mesh=run.learner.mesh).params, run.optimizer,
+                              run.abstract)
+        engine = Engine(Sampler(state.params, run.learner.model, run.tokenizer, max_length=64), slots=8)
+        objective, curve = grpo(grpo_options(config)), []
+        for step in range(steps):
+            rollouts, human = wanted_rows([task] * config.rl.prompts_per_step, config, references)
+            members = []
+
+            def done(item, rollout, members=members):
+                found = reward(item.group, item.member, worth(rollout.tokens, wished))
+                members.append(Member(item, rollout, found))
+
+            write_rollouts(engine, [(item, seed_of(step, number)) for number, item in enumerate(rollouts)],
+                           SamplingOptions(), LENGTH, done)
+            curve.append(np.mean([member.scalar for member in members]))
+            members += [Member(item, None, reward(item.group, -1, worth(task.reference, wished))) for item in human]
+            state, _ = policy_update(run.learner, state, members, objective, step=step,
+                                     reference_weight=0.4 if references else 0.0, cloning=0.0)
+            engine.set_params(state.params)
+        return np.array(curve)
+
+    return run_it
 
 
-def test_the_policy_finds_the_optimum_and_a_reference_shows_the_way(make_config, toy, monkeypatch):
-    alone = learn(make_config(), references=False, monkeypatch=monkeypatch, **toy)
-    shown = learn(make_config(), references=True, monkeypatch=monkeypatch, **toy)
-    print(np.round(alone, 2), np.round(shown, 2))
-    assert shown[-1] > 0.9
-    assert np.mean(shown) > np.mean(alone) + 0.2
+def test_the_policy_nears_the_optimum_and_a_reference_shows_the_way(learn):
+    alone, shown = learn(False), learn(True)
+    print(alone.round(2), shown.round(2))
+    assert alone[-3:].mean() > alone[:3].mean() + 0.2
+    assert shown[-3:].mean() > 0.9
+    assert shown.mean() > alone.mean() + 0.1
+
+
+def test_as_released_a_reference_has_no_effect(learn):
+    good, other = learn(True, as_released=True, steps=8), learn(True, shift=5, as_released=True, steps=8)
+    np.testing.assert_array_equal(good, other)  # whatever the reference says
+    assert good.max() < learn(True, steps=8).max() + 0.1

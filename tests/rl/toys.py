@@ -11,7 +11,8 @@ from polaris_jax.rl.tasks import Task
 def reward(group, member, scalar, **diagnostics):
     """A reward with a scalar, or (None) a failed judgement."""
     failed = None if scalar is not None else "server"
-    return Reward(group, member, {"scalar": scalar, "failed": failed, "components": {}, "diagnostics": diagnostics}, None)
+    breakdown = {"scalar": scalar, "failed": failed, "components": {}, "diagnostics": diagnostics}
+    return Reward(group, member, breakdown, None)
 
 
 def groups(scalars, seed=0, vocab=200, reference_scalar=0.9):

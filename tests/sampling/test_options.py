@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polaris_jax.errors import InputError
-from polaris_jax.sampling.options import SamplingOptions, draw, option_arrays, unpack_bitmask
+from polaris_jax.sampling.options import HEAD, SamplingOptions, draw, lowest_kept, option_arrays, pick, unpack_bitmask
 
 V = 40
 LOGITS = np.asarray(2.0 * np.random.default_rng(0).normal(size=V), np.float32)
@@ -82,6 +82,39 @@ def test_frequencies_match_the_distribution(options, allowed, seen):
     np.testing.assert_allclose(np.asarray(out.logprob), np.log(p[np.asarray(out.token)]), atol=2e-4)
     own = LOGITS - np.log(np.exp(LOGITS).sum())
     np.testing.assert_allclose(np.asarray(out.model_logprob), own[np.asarray(out.token)], atol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.5, 4.0])  # from flat, where only the full sort decides, to peaked
+def test_a_large_vocabulary_is_filtered_exactly(spread):
+    rng = np.random.default_rng(1)
+    V = 3 * HEAD
+    options = [
+        SamplingOptions(top_k=k, top_p=p, min_p=m)
+        for k in (0, 1, 50, HEAD + 9) for p in (1.0, 0.9, 0.3) for m in (0.0, 0.2)
+    ]  # fmt: skip
+    logits = (spread * rng.normal(size=(len(options), V))).astype(np.float32)
+    arrays = option_arrays(options)
+    lowest = np.asarray(jax.jit(lowest_kept)(logits, arrays["top_k"], arrays["top_p"], arrays["min_p"]))
+    for row, option, least in zip(logits.astype(np.float64), options, lowest, strict=True):
+        order = np.argsort(-row)
+        p = np.exp(row[order] - row.max())
+        p[p < option.min_p] = 0
+        if option.top_k:
+            p[option.top_k :] = 0
+        p /= p.sum()
+        above = np.cumsum(p) - p
+        # Where the cumulated mass comes within rounding of top_p, either side is right.
+        certain = np.count_nonzero((above < option.top_p - 1e-5) & (p > 0))
+        possible = np.count_nonzero((above < option.top_p + 1e-5) & (p > 0))
+        assert certain <= np.count_nonzero(row >= least) <= possible
+
+
+def test_what_weighs_nothing_is_never_picked():
+    weights = np.zeros((5, 1000), np.float32)
+    only = [0, 255, 256, 700, 999]
+    weights[range(5), only] = [1e-30, 1.0, 1e20, 3.0, 1e-7]
+    for u in (0.0, 0.3, np.nextafter(np.float32(1), np.float32(0))):
+        assert np.asarray(pick(weights, jnp.full(5, u, jnp.float32))).tolist() == only
 
 
 def test_temperature_zero_is_the_best_allowed_token_whatever_the_seed():

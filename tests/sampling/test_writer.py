@@ -111,7 +111,6 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 from polaris_jax.data import train_sentencepiece
 from polaris_jax.sampling.sampler import Sampler
-from polaris_jax.sampling.trial import RESERVE
 from polaris_jax.sampling.writer import write_book
 from sampling_models import TEXT, TINY, random_model
 tokenizer = train_sentencepiece([TEXT] * 4, 420)

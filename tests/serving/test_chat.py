@@ -6,59 +6,76 @@ import pytest
 
 from polaris_jax.data import load_tokenizer, train_sentencepiece
 from polaris_jax.errors import InputError
-from polaris_jax.serving.chat import ChatTemplate, adds_bos, encode, read_template
+from polaris_jax.serving.chat import PLAIN_STOP, read_prompts
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi {{ 7 * 6 }}"}]
 
 
-def test_without_a_template_a_chat_reads_like_a_play(tmp_path):
-    template = read_template(tmp_path)
-    assert template.plain
-    assert template.render(MESSAGES) == "system: Be brief.\n\nuser: Hi {{ 7 * 6 }}\n\nassistant:"
-    assert adds_bos(tmp_path)
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_sentencepiece(["the fog lay over the water and the boats: user, system, assistant\n"] * 9, 285)
 
 
-def test_the_checkpoints_own_template_is_found_in_either_place(tmp_path):
-    templates = [{"name": "tools", "template": "no"}, {"name": "default", "template": "{{ bos_token }}A"}]
-    config = {"bos_token": {"content": "<s>"}, "add_bos_token": False, "chat_template": templates}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    assert read_template(tmp_path).render(MESSAGES) == "<s>A"
-    assert not adds_bos(tmp_path)
+def test_without_a_template_a_chat_reads_like_a_play(tokenizer, tmp_path):
+    prompts = read_prompts(tmp_path, tokenizer)
+    tokens = prompts.chat(MESSAGES)
+    assert tokens[0] == tokenizer.bos_id
+    assert tokenizer.decode(tokens) == "system: Be brief.\n\nuser: Hi {{ 7 * 6 }}\n\nassistant:"
+    assert prompts.chat_stops == ((PLAIN_STOP,), ())
+
+
+def test_the_checkpoints_own_template_is_found_in_either_place_and_can_be_replaced(tokenizer, tmp_path):
+    ends = "{% for message in messages %}{{ message.content }}<|eot_id|>{% endfor %}"
+    templates = [{"name": "tools", "template": "no"}, {"name": "default", "template": ends}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "chat_template": templates}))
+    prompts = read_prompts(tmp_path, tokenizer)
+    assert prompts.chat(MESSAGES).count(tokenizer.eot_id) == 2
+    assert prompts.chat_stops == ((), (tokenizer.eot_id,))
     (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content | tojson }}")
-    assert read_template(tmp_path).render(MESSAGES) == '"Be brief."'
+    assert tokenizer.decode(read_prompts(tmp_path, tokenizer).chat(MESSAGES)) == '"Be brief."'
+    other = tmp_path / "other.jinja"
+    other.write_text("{{ messages[-1].role }}")
+    assert tokenizer.decode(read_prompts(tmp_path, tokenizer, other).chat(MESSAGES)) == "user"
 
 
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("{{ ''.__class__.__mro__ }}", "unsafe"), ("{{ raise_exception('roles must alternate') }}", "alternate"),
-        ("{{ messages[9].content }}", "template"), ("{{ 1 / 0 }}", "zero"), ("{{ messages.append(1) }}", "unsafe"),
+        ("{{ messages[0].content.__class__.__mro__ }}", "unsafe"), ("{{ messages.append(1) }}", "unsafe"),
+        ("{{ raise_exception('roles must alternate') }}", "alternate"), ("{{ 1 / (messages | length - 2) }}", "zero"),
     ],
 )
-def test_a_template_can_do_no_harm(source, says):
+def test_a_template_can_do_no_harm(tokenizer, tmp_path, source, says):
+    # The first conversation it is shown, when it is read, has no system message.
+    (tmp_path / "chat_template.jinja").write_text("{% if messages[0].role == 'system' %}" + source + "{% endif %}")
+    prompts = read_prompts(tmp_path, tokenizer)
     with pytest.raises(InputError, match=says):
-        ChatTemplate(source, plain=False).render(MESSAGES)
+        prompts.chat(MESSAGES)
 
 
-def test_what_is_no_template_is_refused_at_the_start(tmp_path):
-    (tmp_path / "chat_template.jinja").write_text("{% for %}")
-    with pytest.raises(InputError, match="no template"):
-        read_template(tmp_path)
+def test_control_tokens_go_by_name_in_texts_and_are_mere_words_in_messages(tokenizer, tmp_path):
+    prompts = read_prompts(tmp_path, tokenizer)
+    assert prompts.text("the fog<|eot_id|>the").count(tokenizer.eot_id) == 1
+    tokens = prompts.chat([{"role": "user", "content": "the fog<|eot_id|>the"}])
+    assert tokenizer.eot_id not in tokens
+    assert "fog<|eot_id|>the" in tokenizer.decode(tokens)
+
+
+def test_a_transcript_begins_as_in_training(tokenizer, tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+    prompts = read_prompts(tmp_path, tokenizer)
+    assert prompts.text("the fog")[0] != tokenizer.bos_id
+    assert prompts.text("<|start_header_id|>prompt")[0] == tokenizer.bos_id
+    assert prompts.text("the fog", bos=True)[0] == tokenizer.bos_id
+    assert prompts.text("<|start_header_id|>prompt", bos=False)[0] == tokenizer.start_header_id
 
 
 def test_smollm2_reads_a_chat_as_transformers_does(smollm2_folder):
     transformers = pytest.importorskip("transformers")
-    tokenizer, template = load_tokenizer(smollm2_folder), read_template(smollm2_folder)
+    tokenizer = load_tokenizer(smollm2_folder)
+    prompts = read_prompts(smollm2_folder, tokenizer)
     theirs = transformers.AutoTokenizer.from_pretrained(smollm2_folder)
     messages = [*MESSAGES, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Ça va?"}]
-    expected = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    assert encode(tokenizer, template.render(messages)) == expected
-    assert template.stop_tokens(tokenizer) == (theirs.convert_tokens_to_ids("<|im_end|>"),)
-    assert not adds_bos(smollm2_folder)
-
-
-def test_a_vocabulary_of_ones_own_has_its_control_tokens_by_name():
-    tokenizer = train_sentencepiece(["the fog lay over the water and the boats\n"] * 9, 280)
-    tokens = encode(tokenizer, "the fog<|eot_id|>the")
-    assert tokens.count(tokenizer.eot_id) == 1
-    assert ChatTemplate().stop_tokens(tokenizer) == ()
+    assert prompts.chat(messages) == theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert prompts.chat_stops == ((), (theirs.convert_tokens_to_ids("<|im_end|>"),))
+    assert prompts.text("The fog") == theirs("The fog")["input_ids"]

@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", default="validation", help="split of the store to measure on")
     parser.add_argument("--most-held-out", type=int, default=0, help="trajectories measured on (default: all)")
     parser.add_argument("--free-runs", type=int, default=8, help="greedy continuations per arm")
-    parser.add_argument("--free-tokens", type=int, default=256, help="tokens of each")
+    parser.add_argument("--free-tokens", type=int, default=320, help="tokens of each")
     parser.add_argument("--devices", type=int, help="host devices, when running on CPU")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")

@@ -17,7 +17,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="training run or Hugging Face folder; may be repeated")
     parser.add_argument("--rows", required=True, metavar="FILE",
                         help="JSONL of training rows: prompt, story, ground_truth_reasoning")
-    parser.add_argument("--out", required=True, metavar="DIR", help="local or gs://; the same command goes on there")
+    parser.add_argument("--out", required=True, metavar="DIR",
+                        help="one folder per benchmark, local or gs://; the same command goes on there")
     parser.add_argument("--modes", default="gold_thinking,prompt_only", help="which attacks")
     parser.add_argument("--prefixes", default="50,100,200", help="story tokens given, with gold_thinking")
     parser.add_argument("--continuation", type=int, default=512, help="new tokens at most")

@@ -12,7 +12,8 @@ WAYS = ("chat", "continue", "book")
 
 def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
     """``--generations``, ``--checkpoint`` and how it writes; ``prompts`` is the packaged set used by default."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="local or gs://; the same command goes on there")
+    parser.add_argument("--out", required=True, metavar="DIR",
+                        help="one folder per benchmark, local or gs://; the same command goes on there")
     parser.add_argument("--generations", action="append", default=[], metavar="[NAME=]FILE",
                         help="JSONL of stories; may be repeated")
     parser.add_argument("--checkpoint", action="append", default=[], metavar="[NAME=]DIR",

@@ -1,6 +1,7 @@
 """Stories by a checkpoint of ours, for the benchmarks: as a chat model, by going on, or as a book in stages."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -140,7 +141,8 @@ def _books(opened: Opened, prompts: Sequence[Prompt], how: Writing, file: str) -
                 settings=WriterSettings(temperature=how.temperature, top_p=how.top_p,
                                         repetition_penalty=how.repetition_penalty),
             )  # fmt: skip
-        except WritingError as error:
+        except (WritingError, InputError) as error:  # what the model wrote may use up the window, too
+            print(f"no book for {prompt.id}: {error}", file=sys.stderr)
             yield prompt, "", {"error": str(error)}
             continue
         yield prompt, readable(book.transcript).text, {"folder": place, "valid": bool(book.verdict)}

@@ -15,7 +15,7 @@ def ablation_document(results: Sequence[Mapping], facts: Mapping[str, Any], seed
         "Arms", ("arm", "form", "steps", "tokens", "epochs", "train prose", "held-out prose, own form",
                  "held-out prose, plain form", "distinct-4", "repeated 12-grams", "loops", "loop position"),
         [_row(one, seed) for one in results],
-        "Losses are nats per token on authors that were not trained on, 95 % bootstrap intervals over packed rows. "
+        "Losses are nats per token on authors that were not trained on, 95 % bootstrap intervals over batches. "
         "Own form: in the context that the arm was trained with, so contexts differ between forms; plain form: prompt "
         "and prose only, the same tokens and context for all. Repetition: greedy continuations of equal length.",
     )  # fmt: skip
@@ -30,8 +30,8 @@ def ablation_document(results: Sequence[Mapping], facts: Mapping[str, Any], seed
 
 
 def prose_loss(result: Mapping, form: str, seed: int = 0) -> Interval:
-    """Held-out prose loss of an arm, with its interval over packed rows."""
-    rows = np.array([row for row in result["held_out"][form]["prose_by_row"] if row[1] > 0], float).reshape(-1, 2)
+    """Held-out prose loss of an arm, with its interval over batches."""
+    rows = np.array([row for row in result["held_out"][form]["prose_by_batch"] if row[1] > 0], float).reshape(-1, 2)
     if not len(rows):
         return Interval(float("nan"), float("nan"), float("nan"))
     return bootstrap(rows, lambda some: some[:, 0].sum() / some[:, 1].sum(), seed=seed)

@@ -1,70 +1,61 @@
-"""Loss on authors that were not trained on, per stage role and per kind of token."""
+"""Loss on authors that were not trained on, per stage role and per kind of token, batch by batch for intervals."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
-from polaris_jax.data import Batches, TokenStore, plan_bins
+from polaris_jax.data import Batches, TokenStore, place, plan_bins
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.decoder import head_kernel, hidden
-from polaris_jax.ops import linear_cross_entropy
-from polaris_jax.training.step import role_sums
-from polaris_jax.trajectory import KINDS, ROLES
+from polaris_jax.training.metrics import loss_means
+from polaris_jax.training.step import make_evaluation
+from polaris_jax.trajectory import KINDS
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Mean nats per supervised token, by role, by kind, and per row's prose.
+    """Mean nats per supervised token, by role and by kind (only those that occur).
 
     Attributes:
-      roles, kinds: only those that occur.
-      prose_by_row: ``(summed nats, tokens)`` of the prose in every packed row, for intervals.
+      prose_by_batch: ``(summed nats, tokens)`` of the prose in every batch of packed rows.
       tokens: supervised tokens in all.
     """
 
     roles: dict[str, float]
     kinds: dict[str, float]
-    prose_by_row: tuple[tuple[float, float], ...]
+    prose_by_batch: tuple[tuple[float, float], ...]
     tokens: int
 
 
 def held_out_loss(
-    params, config: ModelConfig, store: TokenStore, documents: np.ndarray, window: int, *, chunk: int = 256
+    config: ConfigDict, params, model: ModelConfig, mesh: Mesh, store: TokenStore, documents: np.ndarray
 ) -> HeldOut:
-    """Loss of a model on trajectories of a store, each in a window of its own context, packed as in training.
+    """Loss of a model on trajectories of a store, packed into windows as in training, every one once.
 
     Args:
-      documents: indices of the held-out trajectories; those longer than ``window`` are left out.
-      chunk: tokens per buffer of logits.
+      config: of the training run; its window, batch size and precision are used.
+      params: on ``mesh``.
+      documents: indices of the held-out trajectories; those longer than the window are left out, and what does not
+        fill a last batch.
 
     Raises:
       InputError: nothing is held out, or nothing fits the window.
     """
     if not len(documents):
         raise InputError("--store", store.path, "holds nobody out: build it with --split, or name another split")
-    plan = plan_bins(store.lengths, window, documents=documents, overlong="drop")
-    batches = Batches(store, plan, batch_size=1, seed=0)
-    sums = jax.jit(partial(_sums, config=config, chunk=chunk))
-    totals = {"roles": np.zeros((2, len(ROLES))), "kinds": np.zeros((2, len(KINDS)))}
-    rows = []
-    for step in range(len(plan)):
-        found = jax.device_get(sums(params, batches.batch(step)))
-        for name, value in totals.items():
-            value += found[name]
-        rows.append(tuple(float(x) for x in found["kinds"][:, KINDS.index("prose")]))
-    return HeldOut(_means(totals["roles"], ROLES), _means(totals["kinds"], KINDS), tuple(rows),
-                   int(totals["kinds"][1].sum()))
-
-
-def _sums(params, batch, *, config: ModelConfig, chunk: int):
-    x = hidden(params, config, batch["tokens"], batch["positions"], batch["segment_ids"])
-    nll, _ = linear_cross_entropy(x, head_kernel(params, config).astype(x.dtype), batch["targets"], chunk=chunk)
-    return role_sums(nll * batch["weights"], batch)
-
-
-def _means(pair: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
-    loss, weight = pair
-    return {name: float(loss[i] / weight[i]) for i, name in enumerate(names) if weight[i] > 0}
+    plan = plan_bins(store.lengths, config.data.window, documents=documents, overlong="drop")
+    batches = Batches(store, plan, batch_size=config.data.batch_size, seed=0, shards=mesh.shape["context"])
+    evaluate = make_evaluation(config, model, mesh)
+    found = [jax.device_get(evaluate(params, place(batches, step, mesh)))
+             for step in range(max(1, len(plan) // config.data.batch_size))]  # fmt: skip
+    total = jax.tree.map(lambda *parts: np.sum(parts, axis=0), *found)
+    means, prose = loss_means(total), KINDS.index("prose")
+    return HeldOut(
+        {name.removeprefix("loss/role/"): loss for name, loss in means.items() if name.startswith("loss/role/")},
+        {name.removeprefix("loss/"): loss for name, loss in means.items() if not name.startswith("loss/role/")},
+        tuple((float(one["kinds"][0][prose]), float(one["kinds"][1][prose])) for one in found),
+        int(total["kinds"][1].sum()),
+    )

@@ -2,6 +2,7 @@
 
     OUT/stores/VARIANT/      the store in each form that is needed
     OUT/arms/ARM/run/        the training run (resumes by itself)
+    OUT/arms/ARM/free_runs.jsonl  its greedy continuations, as generations for ``polaris evaluate style``
     OUT/arms/ARM/result.json written last
 """
 
@@ -12,17 +13,20 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from polaris_jax import storage
 from polaris_jax.data import TokenStore, load_tokenizer, plan_bins
 from polaris_jax.errors import InputError
+from polaris_jax.evals import jsonl
 from polaris_jax.evals.ablation.arms import Arm
 from polaris_jax.evals.ablation.free_run import free_runs
 from polaris_jax.evals.ablation.heldout import held_out_loss
 from polaris_jax.evals.ablation.variants import write_variant
 from polaris_jax.sampling import Sampler
+from polaris_jax.sharding import make_mesh
 from polaris_jax.training import apply_overrides, load_weights, read_metrics, train
 from polaris_jax.training.config import flatten
 
@@ -45,7 +49,7 @@ class AblationSpec:
     held_out: str = "validation"
     most_held_out: int = 0
     free_runs: int = 8
-    free_tokens: int = 256
+    free_tokens: int = 320
 
 
 def run_ablation(
@@ -105,14 +109,19 @@ def _run(config, arm, spec, stores, tokenizer, place, on_step) -> dict:
         if not done.finished:
             raise KeyboardInterrupt
         records = read_metrics(checkpoint)
-    model, params, _ = load_weights(checkpoint)
+    mesh = make_mesh(mine.mesh)
+    model, params, _ = load_weights(checkpoint, mesh=mesh)
     measured = {}
     for name, store in (("own", stores[arm.variant]), ("plain", stores[PLAIN])):
         held = _spread(store.where(split=spec.held_out), spec.most_held_out)
-        measured[name] = asdict(held_out_loss(params, model, store, held, mine.data.window))
+        measured[name] = asdict(held_out_loss(mine, params, model, mesh, store, held))
     store = stores[arm.variant]
+    # Decoding a few texts gains nothing from a mesh made for long rows.
+    params = jax.device_put(params, jax.devices()[0])
     sampler = Sampler(params, model, tokenizer, max_length=mine.data.window + spec.free_tokens, prefill_chunk=64)
     runs = free_runs(sampler, store, _spread(store.where(split=spec.held_out), spec.free_runs), spec.free_tokens)
+    jsonl.write(os.path.join(place, "free_runs.jsonl"),
+                ({"id": str(one.document), "story": one.text, "model": arm.name, "finish": "length"} for one in runs))
     steps = len(records)
     return {
         "arm": arm.to_json(), "steps": steps, "tokens": sum(r["tokens"] for r in records),

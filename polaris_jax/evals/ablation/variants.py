@@ -1,8 +1,8 @@
 """Other forms of a trajectory: without a scaffold, with the scaffold after the text, and so on.
 
 A variant selects and reorders whole stages of a tokenised trajectory. Text is cut into tokens at the stage strings
-only, so a stage has the same tokens wherever it stands, and every variant of a book teaches the same prose. Roles, kinds
-and loss weights travel with their tokens.
+only, so a stage has the same tokens wherever it stands, and every variant of a book teaches the same prose. Roles,
+kinds and loss weights travel with their tokens.
 """
 
 from collections.abc import Callable, Sequence

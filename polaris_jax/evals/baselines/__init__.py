@@ -2,7 +2,7 @@
 
 ``METHODS`` maps names to functions ``(desk, prompt, words) -> text``, a page each: one prompt (``direct``),
 Plan-and-Write, Re3, DOC, and a dynamic outline with memory. They share nothing but the ``Desk`` (asking for prose, for
-lists, for ratings) and the rule of equal length: everybody is cut at the length that was wanted.
+lists, for ratings) and the rule of equal length (``full_length``): every story is continued, then cut.
 ``write_baselines`` writes JSONL that the benchmarks of ``polaris evaluate`` judge.
 """
 

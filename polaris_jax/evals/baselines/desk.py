@@ -98,13 +98,13 @@ class Desk:
         return reply
 
 
-def cut(text: str, words: int) -> str:
-    """At most ``words`` words, ending with a sentence where one ends in the second half; paragraphs stay."""
+def cut(text: str, words: int, least: float = 0.5) -> str:
+    """At most ``words`` words, ending with a sentence where one ends after the share ``least``; paragraphs stay."""
     places = [match.end() for match in re.finditer(r"\S+", text)]
     if len(places) > words:
         text = text[: places[words - 1]]
     ends = last_sentence_end(text)
-    return text[:ends].rstrip() if ends > len(text) // 2 else text
+    return text[:ends].rstrip() if ends > least * len(text) else text
 
 
 def tail(text: str, words: int = 120) -> str:

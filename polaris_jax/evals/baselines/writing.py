@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from polaris_jax.errors import InputError
 from polaris_jax.evals import jsonl
-from polaris_jax.evals.baselines.desk import Desk, count, cut
+from polaris_jax.evals.baselines.desk import Desk, count
+from polaris_jax.evals.baselines.full_length import full_length
 from polaris_jax.evals.baselines.methods import METHODS
 from polaris_jax.evals.prompts import Prompt
 from polaris_jax.llm import CallFailed, Client
@@ -53,8 +54,7 @@ def write_baselines(
         desk = Desk(client, temperature, seed, purpose=method)
         story, error = "", {}
         try:
-            # The common cut: nobody is judged on more words than anybody else.
-            story = cut(METHODS[method](desk, prompt.text, length), length)
+            story = full_length(desk, prompt.text, METHODS[method](desk, prompt.text, length), length)
         except CallFailed as failure:
             error = {"error": str(failure)}
         row = {"id": prompt.id, "prompt": prompt.text, "story": story, "target_words": length, "model": name[0],

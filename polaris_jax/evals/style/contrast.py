@@ -78,7 +78,8 @@ def contrast(a: Sample, b: Sample, *, family: int = 1, resamples: int = RESAMPLE
       family: how many measures are judged together; the ``sure`` interval has level 1 - 0.05 / family (Bonferroni).
     """
     if not len(a) or not len(b):
-        return Contrast(*[math.nan] * 7, len(a), len(b), 0, 0)
+        means = (float(s.values.mean()) if len(s) else math.nan for s in (a, b))
+        return Contrast(*means, *[math.nan] * 5, len(a), len(b), 0, 0)
     wins, sizes_a, sizes_b = dominance(a, b)
     rng = np.random.default_rng(seed)
     draws = resampled(wins, sizes_a, sizes_b, draw(len(sizes_a), resamples, rng), draw(len(sizes_b), resamples, rng))

@@ -20,7 +20,7 @@ class Group:
     Attributes:
       name: in tables.
       stories, passages: what is measured.
-      every: all passages, from which the long samples of Burrows' Delta are joined.
+      every: all passages of these stories, from which the long samples of Burrows' Delta are joined.
       generated: many authors of one text each, so that such samples are joined across them.
     """
 
@@ -37,12 +37,14 @@ class Group:
         Raises:
           InputError: the stories are too short for a single passage.
         """
-        every = passages(stories)
+        # Chapters are thinned before they are cut: reading every sentence of long novels would take minutes.
+        some = spread_by_author(list(stories), per_author)
+        every = passages(some)
         if not every:
             raise InputError(name, len(stories), "no story is long enough to be measured (200 words)")
         thin = spread_by_author(every, per_author)
         generated = len(every) < 2 * len({p.author for p in every})
-        return cls(name, tuple(spread_by_author(list(stories), per_author)), tuple(thin), tuple(every), generated)
+        return cls(name, tuple(some), tuple(thin), tuple(every), generated)
 
     @cached_property
     def delta_texts(self) -> list[Text]:

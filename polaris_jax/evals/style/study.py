@@ -45,7 +45,7 @@ def run_study(
     base = Group.of("human", human, per_author)
     groups = [Group.of(name, stories, per_author) for name, stories in generated.items()]
     family = len(measures) + 2
-    rows = [_row(m, [base.sample(m), *(g.sample(m) for g in groups)], groups, family, seed) for m in measures]
+    rows = [_row(_about(m), [base.sample(m), *(g.sample(m) for g in groups)], groups, family, seed) for m in measures]
     rows += _delta_rows(base, groups, family, seed)
     rows += [_overused_row(base, groups, family, seed)]
     rows += _optional_rows(PLAN_MEASURES, base, groups, seed)
@@ -62,12 +62,16 @@ def run_study(
     }  # fmt: skip
 
 
-def _row(measure: Measure, sampled: Sequence[Sample], groups: Sequence[Group], family: int, seed: int) -> dict:
-    """A measure's line: ``sampled`` are the novels, then the groups."""
+def _about(measure: Measure) -> dict:
+    return {"measure": measure.name, "unit": measure.unit, "expected": measure.expected}
+
+
+def _row(about: dict, sampled: Sequence[Sample], groups: Sequence[Group], family: int, seed: int) -> dict:
+    """A measure's line: ``about`` is its name, unit and expected sign; ``sampled`` are the novels, then the groups."""
     reference, *others = sampled
     moved = shift(*others[:2], reference, seed=seed) if len(others) > 1 else None
     return {
-        "measure": measure.name, "unit": measure.unit, "expected": measure.expected, "human": _mean(reference),
+        **about, "human": _mean(reference),
         "groups": {g.name: contrast(sample, reference, family=family, seed=seed).to_json()
                    for g, sample in zip(groups, others, strict=True)},
         "shift": None if moved is None or math.isnan(moved.value) else asdict(moved),
@@ -78,8 +82,8 @@ def _delta_rows(base: Group, groups: Sequence[Group], family: int, seed: int) ->
     if len({text.author for text in base.delta_texts}) < 4:
         return []
     yardstick = Yardstick(base.delta_texts)
-    named = Measure("Burrows' Delta", "mean |z|", lambda text: math.nan, expected=1)
-    return [_row(named, [yardstick.deltas(g.delta_texts) for g in (base, *groups)], groups, family, seed)]
+    about = {"measure": "Burrows' Delta", "unit": "mean |z|", "expected": 1}
+    return [_row(about, [yardstick.deltas(g.delta_texts) for g in (base, *groups)], groups, family, seed)]
 
 
 def _overused_row(base: Group, groups: Sequence[Group], family: int, seed: int) -> dict:
@@ -100,8 +104,7 @@ def _optional_rows(measures: Sequence[Measure], base: Group, groups: Sequence[Gr
     for measure in measures:
         sampled = [base.sample(measure), *(group.sample(measure) for group in groups)]
         if any(map(len, sampled)):
-            row = _row(measure, sampled, groups, len(measures), seed)
-            rows.append(row | {"means": {g.name: _mean(s) for g, s in zip(groups, sampled[1:], strict=True)}})
+            rows.append(_row(_about(measure), sampled, groups, len(measures), seed))
     return rows
 
 
@@ -114,9 +117,9 @@ def _judged_rows(judge: Client, base: Group, groups: Sequence[Group], draws: int
     for name in SCALES:
         sampled = [Sample.of([one.ratings.get(name, math.nan) for one in ratings], [s.author for s in stories])
                    for stories, ratings in judged]
-        measure = Measure(f"judged: {name.replace('_', ' ')}", "1-5", lambda s: math.nan, "story",
-                          1 if name == "explained" else -1)
-        rows.append(_row(measure, sampled, groups, len(SCALES), seed))
+        about = {"measure": f"judged: {name.replace('_', ' ')}", "unit": "1-5",
+                 "expected": 1 if name == "explained" else -1}  # fmt: skip
+        rows.append(_row(about, sampled, groups, len(SCALES), seed))
     return rows
 
 

@@ -1,0 +1,122 @@
+"""Attention over a cache equals the plain one over the whole room, in blocks, in int8 and on every mesh."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polaris_jax.ops.cached_attention import (
+    BLOCK,
+    Place,
+    cached_attention,
+    cached_attention_reference,
+    quantise,
+    sharded_cached_attention,
+)
+from polaris_jax.sharding import make_mesh
+
+N, B, G, H, D = 2, 4, 2, 4, 8
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def memory_of(length, dtype=jnp.float32, rows=B, seed=0):
+    """A cache that holds something everywhere, as after texts that have been shortened."""
+    k, v = (3 * normal(seed + i, N, rows, G, length, D) for i in range(2))
+    if dtype != jnp.int8:
+        return {"k": k.astype(dtype), "v": v.astype(dtype)}
+    (k, k_scale), (v, v_scale) = quantise(k), quantise(v)
+    return {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
+
+
+def new_tokens(n, T):
+    return normal(7, n, T, H, D), normal(8, n, T, G, D), normal(9, n, T, G, D)
+
+
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int8])
+@pytest.mark.parametrize("row", [None, 2])
+@pytest.mark.parametrize("T", [1, 9])
+def test_blocks_equal_the_whole_room(T, row, dtype, window):
+    start, valid = jnp.asarray([3, 700, 255, 0]), jnp.asarray([T, T - 1, T, 0])
+    memory, rows = memory_of(4 * BLOCK, dtype), None
+    if row is not None:
+        start, valid, rows = start[row : row + 1], valid[row : row + 1], jnp.asarray([row])
+    place = Place(1, start, valid, rows)
+    q, k, v = new_tokens(len(start), T)
+    got, kept = jax.jit(cached_attention, static_argnames="window")(q, k, v, memory, place, window=window)
+    want, wanted = cached_attention_reference(q, k, v, memory, place, window=window)
+    for name in memory:
+        np.testing.assert_array_equal(kept[name], wanted[name])
+    for b, real in enumerate(valid):
+        np.testing.assert_allclose(got[b, :real], want[b, :real], atol=2e-5)
+
+
+def test_room_and_neighbours_do_not_change_a_bit():
+    q, k, v = new_tokens(B, 1)
+    alone = Place(0, jnp.asarray([100, 0, 0, 0]), jnp.asarray([1, 0, 0, 0]))
+    beside = Place(0, jnp.asarray([100, 900, 5, 0]), jnp.asarray([1, 1, 1, 0]))
+    small, large = memory_of(BLOCK), memory_of(4 * BLOCK, seed=5)
+    large = {name: x.at[:, :, :, :BLOCK].set(small[name]) for name, x in large.items()}
+    outs = [cached_attention(q, k, v, *case)[0][0] for case in ((small, alone), (large, alone), (large, beside))]
+    np.testing.assert_array_equal(outs[0], outs[1])
+    np.testing.assert_array_equal(outs[0], outs[2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "by_row"),
+    [
+        ({"context": 8}, jnp.float32, False),
+        ({"context": 4, "data": 2}, jnp.float32, True),
+        ({"data": 2, "context": 2, "tensor": 2}, jnp.int8, False),
+        ({"data": 2, "context": 2, "tensor": 2}, jnp.int8, True),
+    ],
+    ids=["context", "rows", "three-ways", "three-ways-rows"],
+)
+def test_shards_merge_to_the_whole(shape, dtype, by_row):
+    mesh = make_mesh(shape)
+    attend = sharded_cached_attention(mesh, B, G)
+    shards, groups = mesh.shape["context"], mesh.shape["data"]
+    length = 8 * BLOCK
+    memory = memory_of(length, dtype)
+    # A shard's blocks lie together: block number b is on shard b % shards.
+    blocks = np.arange(8).reshape(-1, shards).T.reshape(-1)
+    index = (blocks[:, None] * BLOCK + np.arange(BLOCK)).reshape(-1)
+    dealt = {name: x[:, :, :, index] for name, x in memory.items()}
+    start, valid, rows = jnp.asarray([3, 3000, 511, 1023]), jnp.asarray([5, 4, 5, 2]), None
+    place = chosen = Place(1, start, valid)
+    if by_row:
+        rows = jnp.asarray([1, 0][:groups])
+        whole = jnp.asarray([group * B // groups + int(row) for group, row in enumerate(rows)])
+        place, chosen = Place(1, start[whole], valid[whole], whole), Place(1, start[whole], valid[whole], rows)
+    q, k, v = new_tokens(len(place.start), 5)
+    got, kept = jax.jit(attend)(q, k, v, dealt, chosen)
+    want, wanted = cached_attention_reference(q, k, v, memory, place)
+    for name in memory:
+        np.testing.assert_array_equal(kept[name], wanted[name][:, :, :, index])
+    for b, real in enumerate(place.valid):
+        np.testing.assert_allclose(got[b, :real], want[b, :real], atol=2e-5)
+
+
+def test_int8_is_off_by_half_a_scale_at_most_and_keeps_zeros():
+    x = normal(0, 50, D) * jnp.exp(3 * normal(1, 50, 1))
+    x = x.at[7].set(0.0)
+    numbers, scale = quantise(x)
+    error = np.abs(np.asarray(numbers, np.float32) * scale[:, None] - x)
+    assert (error <= np.asarray(scale)[:, None] * 0.5001).all()
+    np.testing.assert_allclose(scale, np.abs(x).max(-1) / 127, rtol=1e-6)
+    assert not numbers[7].any()
+    assert np.abs(numbers).max() == 127
+
+
+def test_a_quarter_of_a_million_tokens():
+    """The longest text there is: positions, blocks and the last slot."""
+    length = 262_144
+    memory = {name: x[:1] for name, x in memory_of(length, jnp.int8, rows=1).items()}
+    place = Place(0, jnp.asarray([length - 3]), jnp.asarray([3]))
+    q, k, v = new_tokens(1, 3)
+    got, _ = jax.jit(cached_attention)(q, k, v, memory, place)
+    want, _ = cached_attention_reference(q, k, v, memory, place)
+    np.testing.assert_allclose(got, want, atol=2e-5)

@@ -1,0 +1,164 @@
+"""A run from start to end: killed in the middle of a step it goes on to the same losses, and no judge is paid twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from servers import MODEL, Proxy, completion
+
+from polaris_jax.errors import InputError
+from polaris_jax.rewards.dimensions import DIMENSIONS
+from polaris_jax.rl import post_train
+from polaris_jax.rl.journal import read_journals
+from polaris_jax.training import load_weights, read_metrics
+
+NOVEL = str(files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt")
+SHEET = json.dumps({d.id: 0 if d.id in ("BONUS", "PENALTY") else 6 if d.sign > 0 else 2 for d in DIMENSIONS})
+
+
+@pytest.fixture
+def config(make_config):
+    """Passages of the bundled novel, a judge behind HTTP, three steps."""
+    config = make_config()
+    config.data.update({"kind": "passages", "train": NOVEL, "words": (4, 12), "max_prompt_tokens": 200, "limit": 6})
+    config.rollout.max_tokens = 48
+    config.rl.window = 256
+    config.rewards.length.min_words = 1
+    config.judge.update({"kind": "llm", "provider": "openai", "model": MODEL, "rubric": "brief", "concurrency": 4})
+    return config
+
+
+@pytest.fixture
+def judge():
+    with Proxy("http://127.0.0.1:1") as proxy:
+        proxy.always = {"STORY": completion(SHEET)}
+        yield proxy
+
+
+def start(config, workdir: Path, folder: Path) -> subprocess.Popen:
+    file = folder / "config.json"
+    file.write_text(config.to_json())
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    return subprocess.Popen([sys.executable, str(Path(__file__).parent / "post_train_process.py"), str(file),
+                             str(workdir)], env=environment)
+
+
+def losses(workdir):
+    return [(line["step"], line["loss"], line["grad_norm"]) for line in read_metrics(workdir)]
+
+
+@pytest.mark.slow
+def test_a_killed_step_goes_on_to_the_same_losses_and_pays_no_judge_twice(config, judge, tmp_path):
+    config.judge.base_url = judge.base_url
+    config.train.checkpoint_every = 3  # nothing but the journal remembers the first two steps
+    whole = start(config, tmp_path / "whole", tmp_path)
+    assert whole.wait() == 0
+    paid = judge.calls
+    asked = [json.dumps(call["messages"]) for call in judge.requests]
+    assert len(set(asked)) == paid
+    judge.delay = 0.2
+    process, second = start(config, tmp_path / "killed", tmp_path), tmp_path / "killed" / "steps" / "000002.jsonl"
+    while not second.exists() or second.read_text().count('"kind": "reward"') < 2:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    judge.delay = 0.0
+    assert not (tmp_path / "killed" / "checkpoints" / "3").exists()
+    assert start(config, tmp_path / "killed", tmp_path).wait() == 0
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    # Those in flight when the kill came were asked but their answers were lost; all others were asked once.
+    assert judge.calls - paid <= paid + config.judge.concurrency
+    resumed = read_metrics(tmp_path / "killed")
+    assert resumed[0]["rollout/resumed"] == 7 or resumed[0]["rollout/resumed"] == 6
+    assert resumed[2]["rollout/resumed"] == 0
+
+
+def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_path):
+    config.judge.base_url = judge.base_url
+    judge.always = {"lantern": "500", **judge.always}
+    config.judge.attempts = 1
+    config.data.update({"validation": NOVEL, "validation_limit": 3})
+    config.validation.update({"every": 2, "distributions": True})
+    config.rl.auto_weights.update({"components": ("self_rep", "length_pen"), "update_every": 1, "min_points": 2,
+                                   "penalty_keys": ("self_rep", "length_pen")})
+    facts, records = [], []
+    result = post_train(config, tmp_path, on_start=facts.append, on_step=records.append, devices=jax.devices()[:1])
+    assert result.finished
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
+    for record in records:
+        assert np.isfinite(record["loss"])
+        assert record["sampler/gap"] < 1e-3  # nothing is truncated or penalised: only rounding is between them
+        assert 0 <= record["time/idle_fraction"] <= 1
+        assert record["reference/weight"] == 0.4
+    assert {"weight/self_rep", "weight/length_pen"} <= records[1].keys()
+    journals = dict(read_journals(tmp_path))
+    assert sorted(journals) == [1, 2, 3]
+    rewards = [line for line in journals[1] if line["kind"] == "reward"]
+    assert len(rewards) == 8
+    assert sum(line["member"] == -1 for line in rewards) == 2
+    assert all(line["judgement"]["raw"] for line in rewards if line["reward"]["failed"] is None)
+    held_out = json.loads((tmp_path / "validation" / "000002.json").read_text())
+    assert held_out["distributions"]["reward"]["n"] == 3 - held_out["failed"]
+    assert (tmp_path / "ledger.json").exists()
+    load_weights(tmp_path)
+    config.rl.group_size = 3
+    with pytest.raises(InputError, match="holds another run"):
+        post_train(config, tmp_path, devices=jax.devices()[:1])
+
+
+def test_several_passes_and_a_reference_policy(config, tmp_path):
+    config.judge.kind = "none"
+    config.rl.update({"epochs": 2, "minibatches": 2, "kl_coef": 0.05})
+    config.train.steps = 2
+    records = []
+    post_train(config, tmp_path, on_step=records.append, devices=jax.devices()[:1])
+    assert records[0]["loss/divergence"] >= 0
+    assert records[1]["policy/kl_old"] != 0.0  # the second pass no longer sees the policy that wrote
+    assert records[1]["loss/divergence"] > 0
+
+
+def test_orpo_prefers_the_human_text(config, tmp_path):
+    config.rl.objective = "orpo"
+    config.train.steps = 6
+    config.data.limit = 2
+    records = []
+    post_train(config, tmp_path, on_step=records.append, devices=jax.devices()[:1])
+    assert records[-1]["orpo/log_odds_ratio"] > records[0]["orpo/log_odds_ratio"]
+    assert records[-1]["orpo/likelihood"] < records[0]["orpo/likelihood"]
+
+
+@pytest.mark.parametrize(("field", "value", "match"), [
+    ("rl.group_size", 1, "at least 2"), ("rl.window", 8, "a row may have"), ("rl.aggregation", "mean", "choose one"),
+    ("rl.think_prefix", 4, "free rollout"), ("data.train", "", "must name"), ("rewards.length.lower", 3, "group"),
+], ids=str)
+def test_impossible_configs_are_refused_before_anything_is_loaded(config, tmp_path, field, value, match):
+    *parents, name = field.split(".")
+    part = config
+    for parent in parents:
+        part = part[parent]
+    with part.ignore_type():
+        part[name] = value
+    with pytest.raises(InputError, match=match):
+        post_train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_on_a_mesh_is_the_step_on_one_device(config, tmp_path):
+    config.judge.kind = "none"
+    config.train.steps = 1
+    lines = {}
+    for devices, mesh in ((1, {"fsdp": 1, "context": 1}), (4, {"fsdp": 2, "context": 2})):
+        config.mesh.update(mesh)
+        post_train(config, tmp_path / str(devices), on_step=lambda record, n=devices: lines.update({n: record}),
+                   devices=jax.devices()[:devices])
+    for name in ("loss", "grad_norm", "reward/policy", "rollout/tokens"):
+        assert lines[4][name] == pytest.approx(lines[1][name], rel=1e-3, abs=1e-5), name
