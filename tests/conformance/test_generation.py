@@ -98,3 +98,23 @@ def test_64_greedy_tokens_equal_those_of_transformers(family, way, tokenizer):
     )
     assert [completion.tokens for completion in got] == theirs(family)
     assert engine.counts.prefilled + engine.counts.reused == sum(map(len, prompts(family)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [None, {"context": 4, "tensor": 1, "data": 2}], ids=["one-device", "sharded"])
+def test_smollm2_writes_what_transformers_writes(smollm2_folder, where):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    own, model = load_tokenizer(str(smollm2_folder)), from_pretrained(smollm2_folder, dtype=jnp.float32)
+    texts = ("Once upon a time", "The capital of France is", "def fibonacci(n):", "In 1815, the")
+    wanted = [own.encode(text).tolist() for text in texts]
+    reference = transformers.AutoModelForCausalLM.from_pretrained(smollm2_folder, dtype=torch.float32).eval()
+    expected = [
+        tuple(reference.generate(torch.tensor([ids]), max_new_tokens=TOKENS, do_sample=False, eos_token_id=None)
+              [0, len(ids) :].tolist())
+        for ids in wanted
+    ]  # fmt: skip
+    mesh = make_mesh(where) if where else None
+    engine = Engine(Sampler(model.params, model.config, own, max_length=2048, prefill_chunk=64, mesh=mesh), 2)
+    requests = [GenerationRequest(ids, SamplingOptions(0.0), max_tokens=TOKENS, ignore_eos=True) for ids in wanted]
+    assert [completion.tokens for completion in engine.generate(requests)] == expected

@@ -36,13 +36,14 @@ def learn(make_config, policy, monkeypatch):
         config = make_config()
         config.data.train = "toy"
         config.rollout.max_tokens = LENGTH
+        config.rl.group_size = 8
         config.rl.as_released = as_released
         task = Task("toy", prompt, "toy", tokenizer.eot_id, reference=np.full(LENGTH, wished + shift, np.int32))
         monkeypatch.setattr("polaris_jax.rl.opening._tasks", lambda *_: ([task], {}))
         run = open_run(config, jax.devices()[:1])
         state = initial_state(from_pretrained(config.model.path, mesh=run.learner.mesh).params, run.optimizer,
                               run.abstract)
-        engine = Engine(Sampler(state.params, run.learner.model, run.tokenizer, max_length=64), slots=8)
+        engine = Engine(Sampler(state.params, run.learner.model, run.tokenizer, max_length=64), slots=16)
         objective, curve = grpo(grpo_options(config)), []
         for step in range(steps):
             rollouts, human = wanted_rows([task] * config.rl.prompts_per_step, config, references)
