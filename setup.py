@@ -32,7 +32,7 @@ REQUIRES = [
 LLM = ["openai>=3.54", "google-genai>=2.34", "tenacity>=9.1", "jsonschema>=4.26"]
 # The library build on a cluster; on one machine it runs without.
 BEAM = ["apache-beam[gcp]>=2.77"]
-SERVE = ["starlette>=1.10", "uvicorn>=0.54"]
+SERVE = ["starlette>=1.10", "uvicorn>=0.54", "jsonschema>=4.26"]
 # Judge agreement, and the classifier of the style study.
 EVALS = [*LLM, "scipy>=1.17", "scikit-learn>=1.9"]
 PARQUET = ["pyarrow>=25"]

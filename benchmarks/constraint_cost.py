@@ -4,8 +4,8 @@
 
 Three numbers from one engine and one text at a time, in alternating rounds: the plan stage without its grammar; with
 the grammar, every token drawn (only its masks differ: the ratio is what the constraint costs); and with
-the grammar as it is used, forced tokens read without being drawn. Best round of each; compilation is not counted. Prints
-one JSON object.
+the grammar as it is used, forced tokens read without being drawn. Best round of each; compilation is not counted.
+Prints one JSON object.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
     nice -n 10 python benchmarks/optimizer_study.py --out docs/optimizer_study.jsonl     # resumable, a line per run
     python benchmarks/optimizer_study.py --sweep --out /tmp/sweep.jsonl                  # how the rates were chosen
+    python benchmarks/optimizer_study.py --time --out docs/optimizer_study_time.jsonl    # step times, turn by turn
 
 Small Llama models read bytes of novels; authors of the held-out novels are not trained on. Within a seed all variants
 start from the same weights and see the same batches in the same order. Arithmetic is float32 throughout: only what is
@@ -51,6 +52,7 @@ VARIANTS = {
 }
 SIZES = {"0.1M": (48, 144, 4), "0.5M": (96, 288, 4)}  # width, MLP width, layers
 RATES = {"adamw": 3e-3, "muon": 1e-2}  # from --sweep
+LOW_RATE, LOW_VARIANTS = 1e-3, ("Muon fp32", "Muon bf16 nearest", "Muon bf16_stochastic")  # as in fine-tuning
 SEEDS = (0, 1, 2)
 STEPS, WARMUP, ROWS, WINDOW, AT_ONCE = 300, 25, 8, 128, 50
 HEADS, HELD_OUT_ROWS = 2, 128
@@ -153,6 +155,30 @@ def run(size: str, name: str, seed: int, train: np.ndarray, held: np.ndarray, ra
             "step_s": round(float(np.median(seconds[1:])), 5), "curve": curve}
 
 
+def time_steps(size: str, rows: np.ndarray, turns: int = 5) -> dict:
+    """Processor time per step of every variant over that of Muon in float32, median of alternating turns.
+
+    Args:
+      rows: ``[K, B, S + 1] int32``, the steps of one turn.
+    """
+    held, seconds = {}, {name: [] for name in VARIANTS}
+    for turn in range(turns + 1):
+        for name in VARIANTS:
+            if turn == 0:
+                _, params, state, steps = prepare(size, name, seed=0)
+                held[name] = [steps, params, state]
+            steps, params, state = held[name]
+            clock = time.process_time()
+            params, state, losses = steps(params, state, jax.random.key(0), jnp.int32(0), rows)
+            losses.block_until_ready()
+            seconds[name].append((time.process_time() - clock) / len(rows))
+            held[name][1:] = params, state
+    ratios = {name: sorted(x / y for x, y in zip(values[1:], seconds["Muon fp32"][1:], strict=True))
+              for name, values in seconds.items()}
+    return {"size": size, "muon_fp32_s": round(float(np.median(seconds["Muon fp32"][1:])), 4),
+            "ratios": {name: [round(ratio, 3) for ratio in values] for name, values in ratios.items()}}
+
+
 def state_bytes(params, state) -> dict[str, float]:
     """Bytes per parameter of the live arrays."""
     count = sum(p.size for p in jax.tree.leaves(params))
@@ -165,17 +191,24 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; runs that it holds are not repeated")
     parser.add_argument("--shared", type=Path, default=os.environ.get("POLARIS_SHARED", "../shared"))
     parser.add_argument("--sweep", action="store_true", help="learning rates of AdamW and Muon at the smaller size")
+    parser.add_argument("--time", action="store_true", help="processor time per step of all variants")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     a = parser.parse_args()
     train, held = read_corpus(Path(a.shared) / "corpus")
-    lines = a.out.read_text().splitlines() if a.out.exists() else []
-    done = {(r["size"], r["variant"], r["seed"], r["rate"]) for r in map(json.loads, lines)}
+    if a.time:
+        window = train[np.arange(10 * ROWS)[:, None] * 1000 + np.arange(WINDOW + 1)]
+        lines = [json.dumps(time_steps(size, window.reshape(10, ROWS, -1).astype(np.int32))) for size in a.sizes]
+        a.out.write_text("".join(line + "\n" for line in lines))
+        return
     if a.sweep:
         todo = [("0.1M", name, 7, rate) for name in ("AdamW fp32", "Muon fp32")
                 for rate in (3e-3, 1e-2, 3e-2)]
     else:
         todo = [(size, name, seed, RATES[VARIANTS[name].optimizer])
                 for seed in SEEDS for size in a.sizes for name in VARIANTS]
+        todo += [(size, name, seed, LOW_RATE) for seed in SEEDS for size in a.sizes for name in LOW_VARIANTS]
+    lines = a.out.read_text().splitlines() if a.out.exists() else []
+    done = {(r["size"], r["variant"], r["seed"], r["rate"]) for r in map(json.loads, lines)}
     for case in todo:
         if case not in done:
             line = json.dumps(run(*case[:3], train, held, case[3]))

@@ -222,7 +222,7 @@ async def run(arguments, url: str, process: int | None) -> dict:
             seconds.append(time.perf_counter() - started)
             statuses[status] += 1
             if wrong and len(found) < 20:
-                found.append([name, wrong, raw[:300].decode("latin-1"), body[:200].decode("latin-1")])
+                found.append([f"{number}: {name}", wrong, raw[:300].decode("latin-1"), body[:200].decode("latin-1")])
 
     await asyncio.gather(*(work() for _ in range(arguments.parallel)))
     status, body = await send(address.hostname, address.port,
@@ -268,7 +268,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--parallel", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--growth", type=float, default=64.0, metavar="MIB")
+    parser.add_argument("--growth", type=float, default=128.0, metavar="MIB")
     arguments = parser.parse_args()
     if arguments.url:
         result = asyncio.run(run(arguments, arguments.url, None))

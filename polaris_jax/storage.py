@@ -12,6 +12,11 @@ import tensorstore as ts
 
 from polaris_jax.errors import InputError
 
+# A call to a bucket that stands still is given up and made again; TensorStore would wait for ever. It reads these
+# variables when it makes its first call.
+os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "30")
+os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+
 
 def join(folder: str, *names: str) -> str:
     """The address of something inside a folder."""

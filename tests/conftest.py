@@ -71,16 +71,16 @@ def bucket():
 
 @pytest.fixture
 def bucket_client(bucket, request):
-    """``bucket_client(program, *arguments, timeout=180)``: runs a Python program that sees the bucket; its last word.
+    """``bucket_client(program, *arguments, address=bucket)``: runs a Python program that sees a bucket; its last word.
 
     TensorStore reads the server's address once per process, so every client is a process of its own.
     """
 
     from buckets import environment as bucket_environment
 
-    def run(program, *arguments, timeout=180):
+    def run(program, *arguments, address=bucket, timeout=180):
         environment = {
-            **bucket_environment(bucket), "JAX_PLATFORMS": "cpu",
+            **bucket_environment(address), "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": f"{request.path.parent}:{request.config.rootpath}", "PATH": "/usr/bin:/bin",
         }  # fmt: skip
         command = [sys.executable, "-c", program, *map(str, arguments)]

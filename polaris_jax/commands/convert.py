@@ -12,6 +12,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: as stored (GGUF: float32)")
     parser.add_argument("--stage-tokens", action="store_true",
                          help="add the stage tokens, each a new row at the mean embedding (GGUF: always)")
+    parser.add_argument("--step", metavar="N|best", help="of a training run: default the newest; best: the smallest "
+                        "loss on held-out authors")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,6 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     a = arguments
     from polaris_jax.converting import convert
 
-    convert(a.src, a.dst, to=a.to, dtype=a.dtype, stage_tokens=a.stage_tokens)
+    step = int(a.step) if a.step and a.step.isdigit() else a.step
+    convert(a.src, a.dst, to=a.to, dtype=a.dtype, stage_tokens=a.stage_tokens, step=step)
     print(a.dst)
     return 0

@@ -26,7 +26,7 @@ from polaris_jax.data import layout
 from polaris_jax.data.record import Runs, Trajectory
 from polaris_jax.data.tokenizer import Tokenizer
 from polaris_jax.errors import InputError
-from polaris_jax.storage import kvstore
+from polaris_jax.storage import brief, kvstore
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,11 @@ class TokenStore:
         return self.read_many([(index, start, self.entries[index].n_tokens if stop is None else stop)])[0]
 
     def read_many(self, ranges: Sequence[tuple[int, int, int]]) -> list[Trajectory]:
-        """``read`` of several ``(index, start, stop)`` at once; all fetches are in flight together."""
+        """``read`` of several ``(index, start, stop)`` at once; all fetches are in flight together.
+
+        Raises:
+          InputError: a piece is missing or its checksum is wrong, or the bucket stays out of reach.
+        """
         pending = []
         for index, start, stop in ranges:
             if not (0 <= index < len(self) and 0 <= start <= stop <= self.entries[index].n_tokens):
@@ -135,8 +139,11 @@ class TokenStore:
                 self._arrays["run_weights"][runs].translate_to[0].read(),
                 start,
             ))  # fmt: skip
-        return [Runs(runs.result(), weights.result()).expand(tokens.result(), start)
-                for tokens, runs, weights, start in pending]  # fmt: skip
+        try:
+            return [Runs(runs.result(), weights.result()).expand(tokens.result(), start)
+                    for tokens, runs, weights, start in pending]  # fmt: skip
+        except ValueError as error:  # how TensorStore reports all of these
+            raise InputError("store", self.path, f"is damaged or out of reach ({brief(error)})") from error
 
     def verify(self) -> list[str]:
         """Reads everything anew, past any cache, and compares it with the manifest.
@@ -158,7 +165,7 @@ class TokenStore:
                 trajectory = fresh.read(index)
                 if _sha256(trajectory.tokens, Runs.of(trajectory)) != entry.sha256:
                     damage.append(f"trajectory {index}: content differs from its sha256")
-            except ValueError as error:  # how TensorStore reports a failed checksum or a missing chunk
+            except InputError as error:
                 damage.append(f"trajectory {index}: {error}")
         return damage
 

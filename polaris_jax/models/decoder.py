@@ -100,8 +100,8 @@ def hidden(
 
 
 def head_kernel(params: Params, config: ModelConfig) -> jax.Array:
-    """The output projection ``[D, V]``: the transposed embedding when tied; padding columns are cut off."""
-    kernel = params["embed"]["embedding"].T if config.tie_embeddings else params["head"]["kernel"]
+    """The output projection ``[D, V]``: the transposed embedding unless there is a head; padding columns are cut off."""
+    kernel = params["head"]["kernel"] if "head" in params else params["embed"]["embedding"].T
     return kernel[:, : config.vocab_size]
 
 

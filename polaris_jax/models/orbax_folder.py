@@ -26,7 +26,7 @@ from polaris_jax.models.saving import appearing_whole, write_config, write_json
 from polaris_jax.models.tensors import HFTensor, contiguous, read_ahead, row_runs
 from polaris_jax.models.weights import Path as TreePath
 from polaris_jax.models.weights import Weight, weight_table
-from polaris_jax.storage import is_remote
+from polaris_jax.storage import is_remote, kvstore
 
 PARAMS = "params"
 _METADATA, _COMPLETE = "_METADATA", "_CHECKPOINT_METADATA"
@@ -38,11 +38,11 @@ def is_orbax(folder: LocalFolder | BucketFolder) -> bool:
     return isinstance(folder, LocalFolder) and (folder.path / PARAMS / _METADATA).is_file()
 
 
-def read_orbax(checkpoint: Path, config: ModelConfig) -> dict[str, HFTensor]:
+def read_orbax(checkpoint: Path | str, config: ModelConfig) -> dict[str, HFTensor]:
     """The arrays of an Orbax checkpoint of ``config``'s parameter tree as Hugging Face tensors, no values read yet.
 
     Args:
-      checkpoint: the folder of the arrays: ``params`` of a converted folder, or of a step of a training run.
+      checkpoint: the folder of the arrays, local or gs://: ``params`` of a converted folder, or of a step of a run.
 
     Raises:
       InputError: no such checkpoint, or arrays that do not fit the config.
@@ -100,9 +100,8 @@ def write_orbax(
         write_config(folder, config, tensors["model.embed_tokens.weight"].dtype, tokenizer_from)
 
 
-def _spec(checkpoint: Path, name: str) -> dict[str, Any]:
-    base = f"file://{Path(checkpoint).resolve()}/"
-    return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}
+def _spec(checkpoint: Path | str, name: str) -> dict[str, Any]:
+    return {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": kvstore(checkpoint), "path": f"{name}/"}}
 
 
 def _write_array(

@@ -66,7 +66,7 @@ def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None, splits=()
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     leaves = [leaf.astype(dtype or leaf.dtype) for _, leaf in paths]
     cuts = [find_split(path_name(path), splits) for path, _ in paths]
-    if shardings is None:
+    if shardings is None or not leaves:  # without a matrix there is no mesh to deal over
         return jax.tree.unflatten(structure, _orthogonalize_local(leaves, cuts, steps, None, [None] * len(leaves)))
     shardings = structure.flatten_up_to(shardings)
     mesh, specs = shardings[0].mesh, tuple(sharding.spec for sharding in shardings)

@@ -98,7 +98,7 @@ def check_rl_config(config: ConfigDict) -> ConfigDict:
         if not name.startswith("rewards."):  # ``RewardSpec.of`` knows them, the optional ones included
             _known_field(name, known)
     for name in known:
-        if name not in rows:
+        if name not in rows and not name.startswith("rewards."):
             raise InputError(f"config.{name}", None, "is missing; start from rl.default_rl_config()")
     choices = {name: values for name, values in CHOICES.items() if name in known} | {
         "data.kind": ("prompts", "chapters", "passages"), "rl.objective": ("grpo", "orpo"), "rl.aggregation": MODES,

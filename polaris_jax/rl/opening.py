@@ -56,6 +56,8 @@ def open_run(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     Raises:
       InputError: unreadable data or model, or a reasoning model's config without reasoning.
     """
+    if jax.process_count() > 1:
+        raise InputError("processes", jax.process_count(), "post-training runs in one process; use one host's devices")
     file = Path(config.model.path) / "config.json"
     if not file.exists():
         raise InputError("config.model.path", config.model.path, "holds no config.json; give a Hugging Face folder")

@@ -216,10 +216,15 @@ def _identity(sampler: Sampler, prompt: str, profile: Profile, seed: int, settin
 
 
 def _fingerprint(params) -> str:
-    """Tells one training step's weights from another's by a few numbers from the middle of every array."""
+    """Tells one training step's weights from another's by a few numbers of every array, blocks stacked or not."""
+    blocks = params["blocks"]
+    stacked = not isinstance(blocks, tuple)
+    middle = len(jax.tree.leaves(blocks)[0] if stacked else blocks) // 2
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        middle = leaf[tuple(size // 2 for size in leaf.shape[:-1])][:64]
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        digest.update(np.asarray(middle.astype("float32")).tobytes())
+    for tree, at in ((params | {"blocks": ()}, ()), (blocks if stacked else blocks[middle], (middle,) * stacked)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            shape = leaf.shape[len(at) :]
+            numbers = leaf[at + tuple(size // 2 for size in shape[:-1])][:64]
+            digest.update(f"{jax.tree_util.keystr(path)} {shape} {leaf.dtype}".encode())
+            digest.update(np.asarray(numbers.astype("float32")).tobytes())
     return digest.hexdigest()

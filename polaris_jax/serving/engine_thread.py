@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from polaris_jax.sampling import Engine, GenerationRequest, TokenEvent
+from polaris_jax.sampling import Engine, GenerationRequest, SamplingOptions, TokenEvent
 from polaris_jax.serving.failures import ApiError, queue_full, stopping
 
 logger = logging.getLogger(__name__)
@@ -56,13 +56,14 @@ class EngineThread:
     """Owns an engine; everything but ``_work`` is called from the event loop.
 
     Args:
-      make_engine: makes the engine, and makes it anew should it ever break.
+      make_engine: makes the engine, and makes it anew should it ever break. It is warmed up at once.
       limit: texts that may wait or run at once.
     """
 
     def __init__(self, make_engine: Callable[[], Engine], limit: int):
         self._make_engine = make_engine
         self.engine = make_engine()
+        warm_up(self.engine)
         self.vocabulary = self.engine.vocabulary  # takes seconds for large ones: before the first request
         self._limit = limit
         self._inbox: queue.SimpleQueue[tuple[str, Ticket | None]] = queue.SimpleQueue()
@@ -179,3 +180,19 @@ class EngineThread:
     def _deliver(self, told: list[tuple[Ticket, TokenEvent | ApiError]]) -> None:
         for ticket, event in told:
             self._tell(ticket, event)
+
+
+def warm_up(engine: Engine) -> None:
+    """Has the engine compile its programs: a prompt of every chunk size, a draw with every combination of options.
+
+    Otherwise the first callers would wait for the compiler, and all who come meanwhile with them.
+    """
+    token = engine.sampler.tokenizer.eot_id
+    room = engine.sampler.max_length - 2
+    for size in engine.sampler.chunk_sizes:
+        engine.generate([GenerationRequest([token] * max(min(size, room), 1), max_tokens=1, ignore_eos=True)])
+    for top_k in (0, 2):
+        for top_logprobs in (0, 1):
+            options = SamplingOptions(top_k=top_k)
+            engine.generate([GenerationRequest([token], options, max_tokens=2, ignore_eos=True,
+                                               top_logprobs=top_logprobs)])  # fmt: skip

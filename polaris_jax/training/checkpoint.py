@@ -8,6 +8,7 @@ found out wherever it is restored, and the one before it is taken instead.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 
@@ -41,11 +42,11 @@ class Checkpoints:
     """
 
     def __init__(self, workdir, *, keep: int = 2, asynchronous: bool = True, read_only: bool = False):
-        best = checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1,
-                                         keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(keep), best]),
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                [checkpoint_managers.LatestN(keep), _Best(self._held_out_loss)]),
             enable_async_checkpointing=asynchronous, cleanup_tmp_directories=not read_only, read_only=read_only)
+        self._losses: dict[int, float] = {}
         self.folder = epath.Path(workdir) / CHECKPOINTS if is_remote(workdir) else (
             epath.Path(workdir).resolve() / CHECKPOINTS)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -63,8 +64,33 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """The step with the smallest held-out loss, or None where nothing was evaluated."""
-        losses = {step: metrics["loss"] for step in self.steps if (metrics := self._manager.metrics(step))}
-        return min(losses, key=losses.get) if losses else None
+        best = min(self.steps, key=self._held_out_loss, default=None)
+        return None if best is None or math.isinf(self._held_out_loss(best)) else best
+
+    def choose(self, wanted: int | str | None) -> int:
+        """The step that somebody asked for: a number, ``best``, or None for the newest.
+
+        Raises:
+          InputError: there is none, or not this one.
+        """
+        if not self.steps:
+            raise InputError("--checkpoint", str(self.folder), "this run has no finished checkpoint yet")
+        if wanted == "best" and self.best is None:
+            raise InputError("--step", wanted, f"no step of {self.folder} was evaluated; set config.eval.every")
+        chosen = {None: self.latest, "best": self.best}.get(wanted, wanted)
+        if chosen not in self.steps:
+            raise InputError("--step", wanted, f"{self.folder} has {', '.join(map(str, self.steps))}")
+        return chosen
+
+    def _held_out_loss(self, step: int) -> float:
+        """Infinite where a step was not evaluated, or cannot be read."""
+        if step not in self._losses:
+            try:
+                loss = json.loads((self.folder / str(step) / "data" / "metadata").read_text())["held_out_loss"]
+            except (OSError, ValueError, LookupError, TypeError):
+                loss = None
+            self._losses[step] = loss if isinstance(loss, float) else math.inf
+        return self._losses[step]
 
     def save(self, step: int, state: TrainState, data: dict, *, held_out_loss: float | None = None) -> None:
         """Writes a step, unless it is there already. ``data`` is the JSON state of the input pipeline.
@@ -75,9 +101,10 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         moments = {"step": state.step, "state": state.optimizer}
-        about = {"data": data, "fingerprints": {"params": fingerprint(state.params), "optimizer": fingerprint(moments)}}
-        metrics = None if held_out_loss is None else {"loss": held_out_loss}
-        self._guarded(f"step {step}", lambda: self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
+        about = {"data": data, "held_out_loss": held_out_loss,
+                 "fingerprints": {"params": fingerprint(state.params), "optimizer": fingerprint(moments)}}
+        self._losses[step] = math.inf if held_out_loss is None else held_out_loss
+        self._guarded(f"step {step}", lambda: self._manager.save(step, args=ocp.args.Composite(
             params=ocp.args.StandardSave(state.params), optimizer=ocp.args.StandardSave(moments),
             data=ocp.args.JsonSave(about))))
 
@@ -88,21 +115,37 @@ class Checkpoints:
           RunError: what is stored is incomplete, or not what was saved.
         """
         moments = {"step": abstract.step, "state": abstract.optimizer}
+        found, problem = None, None
         try:
-            stored = self._manager.item_metadata(step)
-            as_stored = [jax.tree.map(_in_dtype_of, wanted, _tree(found)) for wanted, found in (
-                (abstract.params, stored["params"]), (moments, stored["optimizer"]))]
-            found = self._manager.restore(step, args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(as_stored[0]), optimizer=ocp.args.StandardRestore(as_stored[1]),
-                data=ocp.args.JsonRestore()))
-            fits = all(fingerprint(found[part]) == numbers for part, numbers in found["data"]["fingerprints"].items())
+            found = self._read(step, {"params": abstract.params, "optimizer": moments})
         except Exception as error:
-            raise RunError(f"checkpoint {step} of {self.folder} cannot be read ({_brief(error)})") from error
-        if not fits:
+            problem = RunError(f"checkpoint {step} of {self.folder} cannot be read ({_brief(error)})")
+            problem.__cause__ = error
+        if cluster.agreed(int(found is None)):  # what follows takes all processes
+            raise problem or RunError(f"checkpoint {step} of {self.folder} cannot be read by another process")
+        if not _whole(found):
             raise RunError(f"checkpoint {step} of {self.folder} is damaged: its numbers are not those that were saved")
-        cast = jax.tree.map(lambda x, like: x.astype(like.dtype), (found["params"], found["optimizer"]),
-                            (abstract.params, moments))
-        return TrainState(cast[1]["step"], cast[0], cast[1]["state"]), found["data"]["data"]
+        params, moments = jax.tree.map(lambda x, like: x.astype(like.dtype), (found["params"], found["optimizer"]),
+                                       (abstract.params, moments))
+        return TrainState(moments["step"], params, moments["state"]), found["data"]["data"]
+
+    def _read(self, step: int, wanted: dict[str, object]) -> ocp.args.Composite:
+        """The items of a step in the dtypes in which they are stored, and ``data``.
+
+        Every process reads for itself, without meeting the others: one of them may find what the others do not read.
+        """
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()},
+            barrier_sync_key_prefix=str(jax.process_index()))
+        handlers = {name: ocp.StandardCheckpointHandler(multiprocessing_options=alone) for name in wanted}
+        handlers["data"] = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
+        composite = ocp.CompositeCheckpointHandler(
+            composite_options=ocp.CompositeOptions(multiprocessing_options=alone), **handlers)
+        with ocp.Checkpointer(composite, multiprocessing_options=alone) as reader:
+            stored = reader.metadata(self.folder / str(step)).item_metadata
+            items = {name: _as_stored(tree, stored[name]) for name, tree in wanted.items()}
+            return reader.restore(self.folder / str(step), ocp.args.Composite(
+                data=ocp.args.JsonRestore(), **{name: ocp.args.StandardRestore(tree) for name, tree in items.items()}))
 
     def restore_newest(self, abstract: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict] | None:
         """The newest step that is whole; damaged ones after it are reported and deleted. None: there is no step.
@@ -110,24 +153,36 @@ class Checkpoints:
         Raises:
           RunError: there are steps, and all of them are damaged.
         """
-        problem = None
+        damaged, problem = [], None
         for step in reversed(self.steps):
             try:
                 found = self.restore(step, abstract)
             except RunError as error:
-                found, problem = None, error
-            if not cluster.agreed(int(found is None)):
-                return found
-            say(f"{problem or 'damaged on another host'}; going back to the one before")
-            if step != self.steps[0]:
-                self._manager.delete(step)
+                problem = error
+                damaged.append(step)
+                continue
+            for later in damaged:  # only now, when it is certain that the run does without them
+                self._manager.delete(later)
+            if damaged:
+                say(f"{problem}; going back to step {step}")
+            return found
         if problem:
             raise RunError(f"no checkpoint of {self.folder} can be used; the last problem: {problem}")
         return None
 
     def restore_params(self, step: int, abstract):
-        """Only the parameters of ``step``."""
-        return self._manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract)))["params"]
+        """Only the parameters of ``step``, on the shardings and in the dtypes of ``abstract``.
+
+        Raises:
+          RunError: what is stored is incomplete, or not what was saved.
+        """
+        try:
+            found = self._read(step, {"params": abstract})
+        except Exception as error:
+            raise RunError(f"checkpoint {step} of {self.folder} cannot be read ({_brief(error)})") from error
+        if not _whole(found):
+            raise RunError(f"checkpoint {step} of {self.folder} is damaged: its numbers are not those that were saved")
+        return jax.tree.map(lambda x, like: x.astype(like.dtype), found["params"], abstract)
 
     def wait(self) -> None:
         """Returns when everything saved is on disk.
@@ -151,13 +206,34 @@ class Checkpoints:
                            "room and run the same command again") from error
 
 
-def _tree(metadata):
-    """The tree of arrays' metadata of one stored item."""
-    return getattr(metadata, "tree", metadata)
+class _Best(checkpoint_managers.PreservationPolicy):
+    """Keeps the step with the smallest held-out loss."""
+
+    def __init__(self, loss: Callable[[int], float]):
+        self._loss = loss
+
+    def should_preserve(self, checkpoints, *, context):
+        losses = [self._loss(checkpoint.step) for checkpoint in checkpoints]
+        return [math.isfinite(loss) and loss == min(losses) for loss in losses]
 
 
-def _in_dtype_of(wanted, found):
-    return jax.ShapeDtypeStruct(wanted.shape, found.dtype, sharding=wanted.sharding)
+def _whole(found) -> bool:
+    """Whether the numbers that were read are those that were saved."""
+    saved = found["data"]["fingerprints"]
+    return all(fingerprint(found[part]) == saved[part] for part in saved if part in found.keys())  # noqa: SIM118 (a Composite iterates over pairs)
+
+
+def _as_stored(wanted, metadata):
+    """The tree ``wanted`` with the dtypes in which its arrays are stored; tuples are stored as dicts or lists."""
+
+    def leaf(path, array):
+        found = getattr(metadata, "tree", metadata)
+        for entry in path:
+            name = next(getattr(entry, kind) for kind in ("key", "name", "idx") if hasattr(entry, kind))
+            found = found[str(name) if isinstance(found, dict) else name]
+        return jax.ShapeDtypeStruct(array.shape, found.dtype, sharding=array.sharding)
+
+    return jax.tree_util.tree_map_with_path(leaf, wanted)
 
 
 def _brief(error: Exception) -> str:
@@ -188,11 +264,7 @@ def load_weights(
         raise InputError("--checkpoint", str(path), "is neither a training run nor a Hugging Face model folder")
     checkpoints = Checkpoints(folder, read_only=True)
     try:
-        chosen = checkpoints.latest if step is None else checkpoints.best if step == "best" else step
-        if chosen not in checkpoints.steps:
-            known = ", ".join(map(str, checkpoints.steps))
-            raise InputError("--checkpoint", str(path), f"has no checkpoint {chosen}; there is {known}" if known else
-                             "this run has no finished checkpoint yet")
+        chosen = checkpoints.choose(step)
         config = ModelConfig.from_hf(json.loads((folder / MODEL / "config.json").read_text()))
         stored = json.loads((folder / "run.json").read_text())["stored_dtype"]
         mesh = mesh or make_mesh(devices=jax.devices()[:1])

@@ -1,6 +1,7 @@
 """Loss on the authors that were held out, per stage role: the same rows every time."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,20 +15,26 @@ class Evaluation:
     Args:
       evaluate: ``step.make_evaluation``.
       batches: of the held-out trajectories, without a curriculum.
-      rows: how many, at most; at least one batch is read.
+      rows: how many windows, at most.
     """
 
     def __init__(self, evaluate, batches, mesh: Mesh, *, rows: int, threads: int):
-        size = batches.shape(0)[0]
-        self._steps = max(1, min(rows, len(batches.plan)) // size)
+        self._rows, self._size = min(rows, len(batches.plan)), batches.shape(0)[0]
         self._evaluate, self._batches, self._mesh, self._threads = evaluate, batches, mesh, threads
 
     def __call__(self, params) -> dict[str, float]:
         """``{"eval/loss", "eval/loss/prose", "eval/loss/role/...", "eval/tokens"}``, nats per supervised token."""
-        total = None
-        for _, batch in iterate_placed(self._batches, self._mesh, 0, self._steps, threads=self._threads):
+        total, steps = None, -(-self._rows // self._size)
+        for step, batch in iterate_placed(self._batches, self._mesh, 0, steps, threads=self._threads):
+            batch = batch | {"weights": _only(batch["weights"], self._rows - step * self._size)}
             sums = jax.device_get(self._evaluate(params, batch))
             total = sums if total is None else jax.tree.map(np.add, total, sums)
         loss, weight = total["roles"].sum(axis=1)
         means = {"loss": float(loss / max(weight, 1e-9)), **loss_means(total), "tokens": int(weight)}
         return {f"eval/{name}": value for name, value in means.items()}
+
+
+@jax.jit
+def _only(weights: jax.Array, rows: int) -> jax.Array:
+    """The loss weights ``[B, S]`` of the first ``rows`` rows, zero in the others, which would count a second time."""
+    return jnp.where(jnp.arange(weights.shape[0])[:, None] < rows, weights, 0.0)

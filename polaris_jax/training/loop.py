@@ -155,7 +155,7 @@ class _Run:
                     record |= self.evaluation(state.params)
             if first:
                 if due:
-                    record |= {"goodput": share for share in [goodput(self.events.all).get("goodput")] if share}
+                    record |= {"goodput": goodput(self.events.all).get("goodput", 0.0)}
                 file.write(record)
                 loggers.write(record)
                 if due:  # before the checkpoint: a run that is killed here repeats the step, and loses no line

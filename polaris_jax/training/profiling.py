@@ -1,5 +1,6 @@
 """Traces of a few steps for xprof, on demand: a range of steps from the config, or SIGUSR1 to a running process."""
 
+import contextlib
 import signal
 from pathlib import Path
 
@@ -21,10 +22,8 @@ class Profiler:
         self._folder = f"{workdir.rstrip('/')}/{FOLDER}" if "://" in workdir else str(Path(workdir) / FOLDER)
         self._first, self._last = first, first + count - 1
         self._asked = self._running = False
-        try:
+        with contextlib.suppress(ValueError, AttributeError):  # not the main thread; a system without that signal
             signal.signal(signal.SIGUSR1, self._ask)
-        except (ValueError, AttributeError):  # not the main thread, or a system without that signal
-            pass
 
     def _ask(self, number, frame):
         self._asked = True

@@ -8,7 +8,7 @@ from toys import groups, reward
 
 from polaris_jax.rl import default_rl_config, group_advantages
 from polaris_jax.rl.aggregation import MODES, aggregation_weights
-from polaris_jax.rl.groups import group_metrics, make_batch, member_advantages
+from polaris_jax.rl.groups import group_metrics, make_batch, member_advantages, wanted_rows
 
 
 @pytest.fixture
@@ -97,3 +97,14 @@ def test_rows_without_a_signal_are_left_out_but_counted(config):
     assert len(batch.rows) < len(members)
     total = sum(len(member.rollout.tokens) for member in members)
     np.testing.assert_allclose(np.concatenate(batch.fields["weights"]), 1 / total, rtol=1e-6)
+
+
+def test_the_last_rollouts_may_start_from_the_reference_s_reasoning(config):
+    config.rl.think_prefix = 2
+    thoughts = np.array([7, 8, 9], np.int32)
+    task = replace(groups([[0.1]])[0].wanted.task, thoughts=thoughts)
+    rollouts, human = wanted_rows([task, replace(task, reference=None)], config, references=True)
+    assert [item.prefixed for item in rollouts] == [False] * 3 + [True] * 2 + [False] * 4 + [True] * 2
+    assert [item.group for item in human] == ["0/t0"]  # a task without a human text has one rollout more
+    np.testing.assert_array_equal(rollouts[4].prompt, np.concatenate([task.prompt, thoughts]))
+    np.testing.assert_array_equal(rollouts[0].prompt, task.prompt)

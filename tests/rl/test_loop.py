@@ -84,8 +84,9 @@ def test_a_killed_step_goes_on_to_the_same_losses_and_pays_no_judge_twice(config
 
 def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_path):
     config.judge.base_url = judge.base_url
-    judge.always = {"lantern": "500", **judge.always}
-    config.judge.attempts = 1
+    good = completion(SHEET)
+    judge.always, judge.faults = {}, [*[good] * 4, "500", "empty", "garbage", *[good] * 100]
+    config.judge.update({"attempts": 1, "concurrency": 1})
     config.data.update({"validation": NOVEL, "validation_limit": 3})
     config.validation.update({"every": 2, "distributions": True})
     config.rl.auto_weights.update({"components": ("self_rep", "length_pen"), "update_every": 1, "min_points": 2,
@@ -99,12 +100,15 @@ def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_
         assert record["sampler/gap"] < 1e-3  # nothing is truncated or penalised: only rounding is between them
         assert 0 <= record["time/idle_fraction"] <= 1
         assert record["reference/weight"] == 0.4
+    assert [record["reward/failed"] for record in records] == [3, 0, 0]  # lost judgements, no invented scores
     assert {"weight/self_rep", "weight/length_pen"} <= records[1].keys()
     journals = dict(read_journals(tmp_path))
     assert sorted(journals) == [1, 2, 3]
     rewards = [line for line in journals[1] if line["kind"] == "reward"]
     assert len(rewards) == 8
     assert any(line["member"] == -1 for line in rewards)  # a passage too long for this vocabulary is no reference
+    assert sorted(line["reward"]["failed"] or "" for line in rewards)[-3:] == ["empty", "invalid_json", "server"]
+    assert all((line["reward"]["scalar"] is None) == (line["reward"]["failed"] is not None) for line in rewards)
     assert all(line["judgement"]["raw"] for line in rewards if line["reward"]["failed"] is None)
     held_out = json.loads((tmp_path / "validation" / "000002.json").read_text())
     assert held_out["distributions"]["reward"]["n"] == 3 - held_out["failed"]

@@ -1,5 +1,9 @@
 """Many requests at once are answered as each would be alone, and no prompt is read twice."""
 
+import json
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,13 +39,13 @@ REQUESTS = [
 
 def test_neighbours_slots_and_order_change_nothing(sampler):
     alone = [Engine(sampler, 1).generate([request])[0] for request in REQUESTS]
-    for slots, order in ((2, range(6)), (3, (5, 2, 0, 4, 3, 1))):
-        together = Engine(sampler, slots).generate([REQUESTS[i] for i in order])
-        for i, completion in zip(order, together, strict=True):
-            assert completion.tokens == alone[i].tokens
-            assert completion.finish_reason == "length"
-            np.testing.assert_allclose(completion.logprobs, alone[i].logprobs, atol=1e-4)
-            np.testing.assert_allclose(completion.model_logprobs, alone[i].model_logprobs, atol=1e-4)
+    order = (5, 2, 0, 4, 3, 1)
+    together = Engine(sampler, 3).generate([REQUESTS[i] for i in order])
+    for i, completion in zip(order, together, strict=True):
+        assert completion.tokens == alone[i].tokens
+        assert completion.finish_reason == "length"
+        np.testing.assert_allclose(completion.logprobs, alone[i].logprobs, atol=1e-4)
+        np.testing.assert_allclose(completion.model_logprobs, alone[i].model_logprobs, atol=1e-4)
 
 
 def test_samples_of_one_prompt_read_it_once(sampler):
@@ -115,8 +119,6 @@ def test_a_stop_string_across_tokens_is_cut_out(model, tokenizer):
     request = GenerationRequest(ids(5), SamplingOptions(1.0), seed=4, max_tokens=40, ignore_eos=True)
     text = engine.generate([request])[0].text
     stop = text[11:15]
-    from dataclasses import replace
-
     cut = engine.generate([replace(request, stop=("never to be seen", stop))])[0]
     assert cut.text == text[: text.index(stop)]
     assert cut.finish_reason == "stop"
@@ -155,9 +157,6 @@ def test_constraints_hold_beside_free_requests(sampler, tokenizer):
     ]
     engine = Engine(sampler, 3)
     made, sentence, free = engine.generate(wanted)
-    import json
-    import re
-
     assert set(json.loads(made.text)) == {"name", "age"}
     assert re.fullmatch(r"The [a-z]{3,6} sleeps\.", sentence.text)
     assert sentence.forced.any()
