@@ -100,7 +100,7 @@ class Soak:
         """All processes of the run, which are started again when one is killed."""
         return subprocess.Popen(
             [ROOT / "launch" / "local_multiprocess.sh", f"--processes={self.a.processes}",
-             f"--devices={self.a.devices}", f"--logs={self.out / 'processes'}", f"--restarts={restarts}", "--grace=30",
+             f"--devices={self.a.devices}", f"--logs={self.out / 'processes'}", f"--restarts={restarts}", "--grace=10",
              "--", sys.executable, "-m", "polaris_jax.cli", "train", f"--config={self.config}", f"--workdir={workdir}",
              f"--config.data.store={store}"],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

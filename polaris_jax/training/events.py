@@ -1,8 +1,8 @@
 """What a run spent its time on: ``events.jsonl``, and the goodput that follows from it.
 
 Goodput is the share of the time since the first start in which steps were done that count: not the start of a
-process, not compilation, waiting for data, evaluation or checkpoints, not steps done again after a failure, not the
-time in which nothing ran.
+process, not compilation, waiting for data, evaluation, checkpoints or traces, not steps done again after a failure,
+not the time in which nothing ran.
 """
 
 import time
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from polaris_jax import storage
 
 FILE = "events.jsonl"
-LOSSES = ("startup", "compile", "data", "evaluation", "checkpoint", "repeated", "down")
+LOSSES = ("startup", "compile", "data", "evaluation", "checkpoint", "profile", "repeated", "down")
 
 
 class Events:

@@ -107,31 +107,35 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
     step_fn = make_train_step(config, model, mesh, optimizer, schedule, labels)
     evaluation = held_out and Evaluation(make_evaluation(config, model, mesh), held_out, mesh, rows=config.eval.rows,
                                          threads=config.data.threads)
-    events = Events(workdir, active=first)
-    events.note("start", start, time.perf_counter() - begun)
-    run = _Run(config, workdir, mesh, model, data, checkpoints, evaluation, events, on_step)
+    run = _Run(config, workdir, mesh, model, data, checkpoints, evaluation, on_step)
     with stop_on_signal() as stop:
-        done = run.go(state, step_fn, start, stop)
+        done = run.go(state, step_fn, start, stop, begun)
     return TrainResult(done, done == config.train.steps, groups, stop.number)
 
 
 class _Run:
     """The steps between a restored state and the end."""
 
-    def __init__(self, config, workdir, mesh, model, data, checkpoints, evaluation, events, on_step):
+    def __init__(self, config, workdir, mesh, model, data, checkpoints, evaluation, on_step):
         self.config, self.workdir, self.mesh, self.model, self.data = config, workdir, mesh, model, data
-        self.checkpoints, self.evaluation, self.events, self.on_step = checkpoints, evaluation, events, on_step
+        self.checkpoints, self.evaluation, self.on_step = checkpoints, evaluation, on_step
+        self.events = Events(workdir, active=cluster.is_first())
         chip = chip_of(mesh.devices.flat[0].device_kind)
         self.peak = chip.flops if chip else 0.0
 
-    def go(self, state: TrainState, step_fn: Callable, start: int, stop) -> int:
-        """Trains to the last step or until asked to stop; returns the number of steps done."""
+    def go(self, state: TrainState, step_fn: Callable, start: int, stop, begun: float) -> int:
+        """Trains to the last step or until asked to stop; returns the number of steps done.
+
+        Args:
+          begun: when the process began with this run, by ``time.perf_counter``.
+        """
         config, first = self.config, cluster.is_first()
         file = MetricsFile(self.workdir, start) if first else None
         loggers = Loggers(self.workdir, tensorboard=config.train.tensorboard and first,
                           wandb=config.train.wandb if first else "", config=flatten(config))
         profiler = Profiler(self.workdir, config.train.profile_first, config.train.profile_steps)
         done, compiled = start, set()
+        self.events.note("start", start, time.perf_counter() - begun)
         feed = iterate_placed(self.data, self.mesh, start, config.train.steps, threads=config.data.threads)
         while done < config.train.steps:
             clock = time.perf_counter()
@@ -142,10 +146,12 @@ class _Run:
             state, metrics = step_fn(state, batch)
             metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
             seconds, done = time.perf_counter() - clock, step + 1
-            profiler.after(done)
             shape = self.data.shape(step)
             self.events.note("step" if shape in compiled else "compile", done, seconds)
             compiled.add(shape)
+            if profiler.ends(done):
+                with self.events.timing("profile", done):
+                    profiler.close()
             record = self._record(done, metrics, seconds, shape)
             self._refuse_endless_skipping(record, step)
             finished, asked = done == config.train.steps, bool(stop.agreed())
@@ -185,8 +191,7 @@ class _Run:
 
     def _refuse_endless_skipping(self, record: dict, step: int) -> None:
         """Stops a run whose gradients stay without finite numbers, leaving what is needed to look into it."""
-        if record["skipped_in_a_row"] < self.config.train.max_skipped and (
-                math.isfinite(record["loss"]) or record["skipped_in_a_row"]):
+        if record["skipped_in_a_row"] < self.config.train.max_skipped:
             return
         name = f"failure-{step + 1}.json"
         if cluster.is_first():

@@ -36,13 +36,12 @@ class Profiler:
             jax.profiler.start_trace(self._folder)
             self._running = True
 
-    def after(self, step: int) -> None:
-        """To be called when ``step`` is done."""
-        if self._running and step >= self._last:
-            self.close()
+    def ends(self, step: int) -> bool:
+        """Whether a trace is running whose last step is done."""
+        return self._running and step >= self._last
 
     def close(self) -> None:
-        """Ends a trace that is still running."""
+        """Ends a trace that is still running; writing it takes seconds."""
         if self._running:
             jax.profiler.stop_trace()
             self._running = False

@@ -152,6 +152,7 @@ def make_train_step(
         total = jnp.maximum(batch["weights"].sum(), 1e-9)  # of few-bit numbers: exact in any order
         (loss, sums), gradients = accumulate(params, batch, total)
         largest = sums.pop(MAX_LOGITS, None)
+        gradients = _poisoned(gradients, labels, jnp.isfinite(loss))
         # Nothing of the optimizer begins before the backward pass ends: the compiler would make room for it early.
         gradients, stored, moments = jax.lax.optimization_barrier((gradients, state.params, state.optimizer))
         updates, moments = optimizer.update(gradients, moments, stored)
@@ -173,6 +174,20 @@ def make_train_step(
         return TrainState(state.step + 1, written, moments), metrics
 
     return jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options(mesh, config.model.overlap))
+
+
+def _poisoned(gradients, labels, fine: jax.Array):
+    """The gradients; of a loss that is no finite number they have none either, so that the optimizer skips the step.
+
+    One array that learns is enough, and the smallest costs nothing.
+    """
+    leaves, structure = jax.tree.flatten(gradients)
+    groups = ["adamw"] * len(leaves) if labels is None else jax.tree.leaves(labels)
+    moving = [number for number, group in enumerate(groups) if group != "frozen"]
+    if moving:
+        smallest = min(moving, key=lambda number: leaves[number].size)
+        leaves[smallest] = jnp.where(fine, leaves[smallest], jnp.nan)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _changed(before, after) -> jax.Array:

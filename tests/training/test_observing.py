@@ -166,8 +166,8 @@ def test_qk_clip_holds_the_largest_logit_down(make_config, tmp_path):
 
 def test_a_curriculum_resumes_in_the_middle_of_its_second_stage(make_config, tmp_path):
     config = make_config()
-    config.data.curriculum = ((2, 1024, 4),)
-    config.data.update({"window": 2048, "batch_size": 2})
+    config.data.curriculum = ((2, 2048, 4),)
+    config.data.update({"window": 4096, "batch_size": 2})
     config.train.update({"steps": 5, "checkpoint_every": 1})
     train(config, tmp_path / "whole")
 
