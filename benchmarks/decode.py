@@ -87,7 +87,8 @@ class Theirs:
         self.cache, self.logits, self.length = out.past_key_values, out.logits, len(tokens)
 
     def write(self, count: int) -> None:
-        self.cache.crop(self.length)
+        if more := self.cache.get_seq_length() - self.length:
+            self.cache.crop(-more)
         logits = self.logits
         with self.torch.no_grad():
             for _ in range(count):

@@ -47,10 +47,14 @@ def run_bucket(folder=None):
 
 
 def environment(address: str) -> dict[str, str]:
-    """What makes TensorStore, gcsfs and google-cloud-storage speak to ``address`` instead of to Google."""
+    """What makes TensorStore, gcsfs and google-cloud-storage speak to ``address`` instead of to Google.
+
+    A call that stands still is given up after 3 seconds instead of the 30 of ``storage``.
+    """
     return {
         "TENSORSTORE_GCS_HTTP_URL": address, "STORAGE_EMULATOR_HOST": address,
-        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "3", "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any",
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }  # fmt: skip
 
 

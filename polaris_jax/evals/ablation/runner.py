@@ -85,8 +85,9 @@ def run_ablation(
         if found is None or found["identity"] != identity:
             stores = {name: write_variant(base, name, tokenizer, os.path.join(os.fspath(out), "stores", name))
                       for name in dict.fromkeys(("trajectory", arm.variant, PLAIN))}  # fmt: skip
-            found = {"identity": identity, **_run(config, arm, spec, stores, tokenizer, place, on_step)}
-            storage.write_json(os.path.join(place, RESULT), found)
+            storage.write_json(os.path.join(place, RESULT), {
+                "identity": identity, **_run(config, arm, spec, stores, tokenizer, place, on_step)})
+            found = storage.read_json(os.path.join(place, RESULT))
         on_arm(arm, found)
         results.append(found)
     return results
