@@ -41,14 +41,14 @@ def synthetic_store(path: str, books: int, seed: int = 0) -> TokenStore:
     return writer.commit()
 
 
-def mini_library(corpus: str, path: str, window: int) -> TokenStore:
-    """The novels of a folder as mini volumes that fit ``window``, with SmolLM2's tokenizer."""
+def mini_library(corpus: list[str], path: str, window: int) -> TokenStore:
+    """Novels as mini volumes that fit ``window``, with SmolLM2's tokenizer."""
     from library_build import packaged_tokenizer
 
     from polaris_jax.corpus import BuildOptions, build_library, find_novels
 
     with tempfile.TemporaryDirectory() as scratch:
-        build_library(find_novels([corpus]), Path(path), packaged_tokenizer(scratch), BuildOptions(window=window))
+        build_library(find_novels(corpus), Path(path), packaged_tokenizer(scratch), BuildOptions(window=window))
     return TokenStore.open(path)
 
 
@@ -119,7 +119,7 @@ def draw(path: str, found: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", help="an existing store, or where to build --corpus; default: a synthetic one")
-    parser.add_argument("--corpus", help="novels to build a library of mini volumes from")
+    parser.add_argument("--corpus", nargs="+", help="novels, or folders of them, to build mini volumes from")
     parser.add_argument("--books", type=int, default=600, help="size of the synthetic store")
     parser.add_argument("--window", type=int, default=262_144)
     parser.add_argument("--batch_size", type=int, default=1)

@@ -100,7 +100,7 @@ def hidden(
 
 
 def head_kernel(params: Params, config: ModelConfig) -> jax.Array:
-    """The output projection ``[D, V]``: the transposed embedding where there is no head; padding columns are cut off."""
+    """The output projection ``[D, V]``: the transposed embedding where there is no head; no padding columns."""
     kernel = params["head"]["kernel"] if "head" in params else params["embed"]["embedding"].T
     return kernel[:, : config.vocab_size]
 

@@ -42,24 +42,26 @@ class Checkpoints:
     """
 
     def __init__(self, workdir, *, keep: int = 2, asynchronous: bool = True, read_only: bool = False):
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                [checkpoint_managers.LatestN(keep), _Best(self._held_out_loss)]),
-            enable_async_checkpointing=asynchronous, cleanup_tmp_directories=not read_only, read_only=read_only)
         self._losses: dict[int, float] = {}
         self.folder = epath.Path(workdir) / CHECKPOINTS if is_remote(workdir) else (
             epath.Path(workdir).resolve() / CHECKPOINTS)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._manager = None if read_only else ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                [checkpoint_managers.LatestN(keep), _Best(self._held_out_loss)]),
+            enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True))
 
     @property
     def steps(self) -> list[int]:
         """All complete steps, ascending."""
-        return sorted(self._manager.all_steps())
+        if self._manager is not None:
+            return sorted(self._manager.all_steps())
+        found = ocp.path.step.standard_name_format().find_all(self.folder) if self.folder.exists() else ()
+        return sorted(step.step for step in found)
 
     @property
     def latest(self) -> int | None:
         """The newest complete step, or None."""
-        return self._manager.latest_step()
+        return max(self.steps, default=None)
 
     @property
     def best(self) -> int | None:
@@ -193,7 +195,9 @@ class Checkpoints:
         self._guarded("the last one", self._manager.wait_until_finished)
 
     def close(self) -> None:
-        self._manager.close()
+        """Ends what was opened; to be called after ``wait``."""
+        if self._manager is not None:
+            self._manager.close()
 
     def _guarded(self, which: str, write: Callable[[], object]) -> None:
         try:
