@@ -100,8 +100,13 @@ def hidden(
 
 
 def head_kernel(params: Params, config: ModelConfig) -> jax.Array:
-    """The output projection ``[D, V]``: the transposed embedding where there is no head; no padding columns."""
-    kernel = params["head"]["kernel"] if "head" in params else params["embed"]["embedding"].T
+    """The output projection ``[D, V]``: the transposed embedding when tied; padding columns are cut off."""
+    if not config.tie_embeddings:
+        kernel = params["head"]["kernel"]
+    elif "tied_head" in params:  # ``cache.unstack`` made it
+        kernel = params["tied_head"]
+    else:
+        kernel = params["embed"]["embedding"].T
     return kernel[:, : config.vocab_size]
 
 

@@ -221,7 +221,8 @@ def _fingerprint(params) -> str:
     stacked = not isinstance(blocks, tuple)
     middle = len(jax.tree.leaves(blocks)[0] if stacked else blocks) // 2
     digest = hashlib.sha256()
-    for tree, at in ((params | {"blocks": ()}, ()), (blocks if stacked else blocks[middle], (middle,) * stacked)):
+    rest = {name: part for name, part in params.items() if name not in ("blocks", "tied_head")}
+    for tree, at in ((rest, ()), (blocks if stacked else blocks[middle], (middle,) * stacked)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             shape = leaf.shape[len(at) :]
             numbers = leaf[at + tuple(size // 2 for size in shape[:-1])][:64]

@@ -134,21 +134,24 @@ class _Run:
         loggers = Loggers(self.workdir, tensorboard=config.train.tensorboard and first,
                           wandb=config.train.wandb if first else "", config=flatten(config))
         profiler = Profiler(self.workdir, config.train.profile_first, config.train.profile_steps)
-        done, compiled = start, set()
+        done, compiled = start, {}
         self.events.note("start", start, time.perf_counter() - begun)
         feed = iterate_placed(self.data, self.mesh, start, config.train.steps, threads=config.data.threads)
         while done < config.train.steps:
             clock = time.perf_counter()
             step, batch = next(feed)
             self.events.note("data", step, time.perf_counter() - clock)
+            shape = self.data.shape(step)
+            if shape not in compiled:
+                with self.events.timing("compile", step + 1):
+                    compiled[shape] = step_fn.lower(state, batch).compile()
+                    cluster.barrier(f"compiled for {shape}")  # the first collectives do not wait long for the others
             profiler.before(step + 1)
             clock = time.perf_counter()
-            state, metrics = step_fn(state, batch)
+            state, metrics = compiled[shape](state, batch)
             metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
             seconds, done = time.perf_counter() - clock, step + 1
-            shape = self.data.shape(step)
-            self.events.note("step" if shape in compiled else "compile", done, seconds)
-            compiled.add(shape)
+            self.events.note("step", done, seconds)
             if profiler.ends(done):
                 with self.events.timing("profile", done):
                     profiler.close()
