@@ -20,6 +20,7 @@ REQUIRES = [
     "ml-collections>=1.1.0",
     "google-cloud-storage>=3.17",
     "etils[epath]>=1.15",
+    "gcsfs>=2026.10",
     "llguidance>=1.9.1",
     "charset-normalizer>=3.5",
     "rich>=15.0",

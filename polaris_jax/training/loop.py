@@ -171,7 +171,8 @@ class _Run:
                     file.flush()
                     self.events.flush()
                 self.on_step(record)
-            if due:
+            asked = bool(stop.agreed())  # perhaps only now
+            if due or asked:
                 with self.events.timing("checkpoint", done):
                     self.checkpoints.save(done, state, self.data.state(done), held_out_loss=record.get("eval/loss"))
             if asked:

@@ -94,6 +94,7 @@ def test_a_failing_read_is_told_to_the_consumer():
 MEASURE = """
 import json, os, sys, threading
 import jax, numpy as np
+import polaris_jax.training  # what converting imports on the way is no part of a model
 from polaris_jax.converting import convert
 from polaris_jax.models import from_pretrained, save_pretrained, tensors
 tensors.PIECE_BYTES = 4 << 20
