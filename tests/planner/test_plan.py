@@ -139,7 +139,7 @@ def test_the_shipped_configs_fit_where_they_say(name, topology, overrides):
 
 
 @needs_libtpu
-@pytest.mark.xfail(reason="12 % apart since Newton-Schulz sends all shapes in one exchange; the estimate lacks its buffer")
+@pytest.mark.xfail(reason="12 % apart since Newton-Schulz sends all shapes at once; the estimate lacks that buffer")
 def test_the_compiler_and_arithmetic_agree_on_a_small_model(small, tmp_path):
     folder = tmp_path / "dump"
     compiled, estimated = plan(small(), "v5p-8", keep=str(folder)), plan(small(), "v5p-8", estimate=True)
