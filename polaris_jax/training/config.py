@@ -137,7 +137,9 @@ def check_config(config: ConfigDict) -> ConfigDict:
         if name not in rows:
             raise InputError(f"config.{name}", None, "is missing; start from training.default_config()")
     for name, value in rows.items():
-        if type(value) is not type(known[name]) and not (isinstance(known[name], float) and type(value) is int):
+        alike = (tuple, list) if isinstance(known[name], tuple) else (float, int) if isinstance(known[name], float) else (
+            type(known[name]),)  # a config that went through JSON has lists
+        if type(value) not in alike:
             raise InputError(f"config.{name}", value, f"must be {type(known[name]).__name__}, like {known[name]!r}")
     for name, choices in CHOICES.items():
         if rows[name] not in choices:

@@ -58,7 +58,7 @@ def test_killed_at_a_random_moment_it_resumes_to_the_same_losses_and_weights(fin
             time.sleep(0.05)
         time.sleep(seconds.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL, process.stderr.read()[-1500:]
     subprocess.run(command, env=environment, check=True)
     assert losses(tmp_path / "run") == losses(whole)
     for ours, theirs in zip(*(np_leaves(folder) for folder in (tmp_path / "run", whole)), strict=True):
