@@ -137,8 +137,8 @@ def check_config(config: ConfigDict) -> ConfigDict:
         if name not in rows:
             raise InputError(f"config.{name}", None, "is missing; start from training.default_config()")
     for name, value in rows.items():
-        alike = (tuple, list) if isinstance(known[name], tuple) else (float, int) if isinstance(known[name], float) else (
-            type(known[name]),)  # a config that went through JSON has lists
+        # A config that went through JSON has lists in the place of tuples.
+        alike = {tuple: (tuple, list), float: (float, int)}.get(type(known[name]), (type(known[name]),))
         if type(value) not in alike:
             raise InputError(f"config.{name}", value, f"must be {type(known[name]).__name__}, like {known[name]!r}")
     for name, choices in CHOICES.items():
