@@ -35,3 +35,14 @@ note() {
     printf '# %s\n' "$*" >&2
   fi
 }
+
+# Sets SCRATCH to a folder that goes away with the script; a dry run writes nothing and shows paths relative to ROOT.
+# shellcheck disable=SC2034 # read by the scripts
+make_scratch() {
+  if [[ $DRY_RUN == 1 ]]; then
+    SCRATCH=/tmp ROOT=.
+  else
+    SCRATCH=$(mktemp -d)
+    trap 'rm -rf "$SCRATCH"' EXIT
+  fi
+}

@@ -189,12 +189,7 @@ delete() {
 }
 
 read_arguments "$@"
-if [[ $DRY_RUN == 1 ]]; then
-  SCRATCH=/tmp ROOT=.
-else
-  SCRATCH=$(mktemp -d)
-  trap 'rm -rf "$SCRATCH"' EXIT
-fi
+make_scratch
 case $VERB in
   run) whole_run ;;
   wait) wait_active ;;

@@ -140,12 +140,7 @@ xpk_create() {
 }
 
 read_arguments "$@"
-if [[ $DRY_RUN == 1 ]]; then
-  SCRATCH=/tmp ROOT=.
-else
-  SCRATCH=$(mktemp -d)
-  trap 'rm -rf "$SCRATCH"' EXIT
-fi
+make_scratch
 case $VERB in
   render) (cd "$(dirname "${BASH_SOURCE[0]}")/../.." && ROOT=. render) ;;
   delete) kube delete jobset "$NAME" --ignore-not-found --wait ;;

@@ -86,14 +86,19 @@ class ChatTemplate:
         return np.array(ids, np.int32)
 
 
-def load_chat_template(folder: str | os.PathLike, tokenizer: Tokenizer) -> ChatTemplate:
+def load_chat_template(
+    folder: str | os.PathLike, tokenizer: Tokenizer, file: str | os.PathLike | None = None
+) -> ChatTemplate:
     """The template of a model folder: ``chat_template.jinja``, or the one in ``tokenizer_config.json``.
+
+    Args:
+      file: a template in the place of the folder's own.
 
     Raises:
       InputError: the folder has none (a base model).
     """
     folder = Path(folder)
-    file, config = folder / "chat_template.jinja", {}
+    file, config = Path(file or folder / "chat_template.jinja"), {}
     if (folder / "tokenizer_config.json").is_file():
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     source = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")

@@ -10,7 +10,7 @@ from polaris_jax.rewards import JudgeSpec, RewardSpec
 from polaris_jax.rl.aggregation import MODES
 from polaris_jax.rl.schedules import SHAPES
 from polaris_jax.training import default_config
-from polaris_jax.training.config import CHOICES, EXECUTION_FIELDS, _known_field, flatten
+from polaris_jax.training.config import CHOICES, EXECUTION_FIELDS, flatten, known_field
 
 # How the names of those fields begin that a resumed run may have changed: how it is carried out, and where things lie.
 EXECUTION = (*EXECUTION_FIELDS, "data.train", "data.validation", "rl.micro_windows", "rl.window", "rollout.slots",
@@ -96,7 +96,7 @@ def check_rl_config(config: ConfigDict) -> ConfigDict:
     rows, known = flatten(config), flatten(default_rl_config())
     for name in rows:
         if not name.startswith("rewards."):  # ``RewardSpec.of`` knows them, the optional ones included
-            _known_field(name, known)
+            known_field(name, known)
     for name in known:
         if name not in rows and not name.startswith("rewards."):
             raise InputError(f"config.{name}", None, "is missing; start from rl.default_rl_config()")

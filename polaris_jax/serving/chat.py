@@ -72,11 +72,6 @@ def read_prompts(folder: Path, tokenizer: Tokenizer, template_file: Path | None 
     config = folder / "tokenizer_config.json"
     said = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     bos = said.get("add_bos_token") is not False
-    if template_file is not None:
-        names = {name: value["content"] if isinstance(value, dict) else value
-                 for name, value in said.items() if name in ("bos_token", "eos_token") and value}  # fmt: skip
-        source = template_file.read_text(encoding="utf-8")
-        return Prompts(tokenizer, ChatTemplate(source, tokenizer, names), False, bos)
-    if said.get("chat_template") or (folder / "chat_template.jinja").exists():
-        return Prompts(tokenizer, load_chat_template(folder, tokenizer), False, bos)
+    if template_file is not None or said.get("chat_template") or (folder / "chat_template.jinja").exists():
+        return Prompts(tokenizer, load_chat_template(folder, tokenizer, template_file), False, bos)
     return Prompts(tokenizer, ChatTemplate(PLAIN, tokenizer), True, bos)

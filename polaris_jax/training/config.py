@@ -132,7 +132,7 @@ def check_config(config: ConfigDict) -> ConfigDict:
     """
     rows, known = flatten(config), flatten(default_config())
     for name in rows:
-        _known_field(name, known)
+        known_field(name, known)
     for name in known:
         if name not in rows:
             raise InputError(f"config.{name}", None, "is missing; start from training.default_config()")
@@ -171,7 +171,12 @@ def check_config(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _known_field(name: str, known: Iterable[str]) -> None:
+def known_field(name: str, known: Iterable[str]) -> None:
+    """Refuses a name that is not in ``known``.
+
+    Raises:
+      InputError: names the nearest field.
+    """
     if name not in known:
         near = _nearest(name, known)
         hint = f"did you mean config.{near}?" if near else f"the fields are {', '.join(known)}"
@@ -203,7 +208,7 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
         if not separator:
             raise InputError("config", override, "an override reads --config.field=value")
         rows = flatten(config)
-        _known_field(name, rows)
+        known_field(name, rows)
         current = rows[name]
         try:
             value = ast.literal_eval(text)
