@@ -5,7 +5,6 @@ Only the template may write control tokens: a control string inside a message st
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,10 +45,8 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise InputError("chat_template", source[:60], f"is not a readable template ({error})") from error
         self.tokenizer, self._variables = tokenizer, dict(variables or {})
-        names = sorted(tokenizer.control_tokens, key=len, reverse=True)
-        self._control = re.compile("(" + "|".join(map(re.escape, names)) + ")")
         said = self.text([{"role": "user", "content": "x"}, {"role": "assistant", "content": _PROBE}])
-        after = self._control.search(said, said.find(_PROBE) + len(_PROBE))
+        after = self.tokenizer.control_pattern.search(said, said.find(_PROBE) + len(_PROBE))
         self.end_id = tokenizer.control_tokens[after[0]] if after else None
 
     def text(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, **variables) -> str:
@@ -73,11 +70,12 @@ class ChatTemplate:
 
     def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables) -> np.ndarray:
         """``text`` as token ids, int32 [n]."""
-        safe = [dict(message) | {"content": self._control.sub(lambda m: m[0][0] + _MARK + m[0][1:],
-                                                              message["content"])} for message in messages]
+        control = self.tokenizer.control_pattern
+        safe = [dict(message) | {"content": control.sub(lambda m: m[0][0] + _MARK + m[0][1:], message["content"])}
+                for message in messages]
         ids: list[int] = []
-        for place, part in enumerate(self._control.split(
-                self.text(safe, add_generation_prompt=add_generation_prompt, **variables))):
+        text = self.text(safe, add_generation_prompt=add_generation_prompt, **variables)
+        for place, part in enumerate(control.split(text)):
             if place % 2:
                 ids.append(self.tokenizer.control_tokens[part])
             else:

@@ -45,6 +45,7 @@ class Tokenizer:
       start_header_id, stop_header_id, eot_id: the stage tokens.
       special_ids: sorted ids that are not text: the stage tokens, BOS and every id without bytes.
       control_tokens: the names of those of them that have one, with their ids.
+      control_pattern: matches any of these names, as its one group.
       fingerprint: sha256 (hex) of the vocabulary file and the choice of BOS.
     """
 
@@ -70,6 +71,8 @@ class Tokenizer:
         self.special_ids = tuple(sorted({*self._stage_ids.values(), *np.flatnonzero(self._lengths == 0).tolist()}))
         special = set(self.special_ids)
         self.control_tokens = {name: i for name, i in backend.names.items() if i in special}
+        names = sorted(self.control_tokens, key=len, reverse=True)
+        self.control_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
         vocabulary = next(iter(backend.files.values()))
         self.fingerprint = hashlib.sha256(vocabulary + b"\0bos=" + str(backend.bos).encode()).hexdigest()
 
@@ -95,6 +98,17 @@ class Tokenizer:
         if int(self._lengths[tokens].sum()) != size:
             raise InputError("text", text, "cannot be spelt exactly by this tokenizer (it normalises or drops text)")
         return tokens
+
+    def encode_control(self, text: str) -> list[int]:
+        """Token ids of ``text`` in which the name of a control token stands for the token itself.
+
+        Raises:
+          InputError: as ``encode``.
+        """
+        ids: list[int] = []
+        for place, part in enumerate(self.control_pattern.split(text)):
+            ids += [self.control_tokens[part]] if place % 2 else self.encode(part).tolist()
+        return ids
 
     def encode_spans(self, text: str, boundaries: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """``encode`` plus, for each token, the span in which its first byte lies.

@@ -1,7 +1,6 @@
 """From what callers send to tokens: chats by the checkpoint's own template or a plain one, texts as they stand."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +50,7 @@ class Prompts:
         Raises:
           InputError: the vocabulary cannot spell the text.
         """
-        names = sorted(self.tokenizer.control_tokens, key=len, reverse=True)
-        tokens: list[int] = []
-        for place, part in enumerate(re.split("(" + "|".join(map(re.escape, names)) + ")", text)):
-            tokens += [self.tokenizer.control_tokens[part]] if place % 2 else self.tokenizer.encode(part).tolist()
+        tokens = self.tokenizer.encode_control(text)
         wanted = self.bos or text.startswith(START) if bos is None else bos
         first = self.tokenizer.bos_id
         return [first, *tokens] if wanted and first is not None and tokens[:1] != [first] else tokens

@@ -1,6 +1,7 @@
 """The memorisation audit: overlaps are those of a quadratic search; a model that knows a text by heart is caught."""
 
 import random
+import re
 from difflib import SequenceMatcher
 
 import pytest
@@ -24,10 +25,14 @@ class Words:
 
     def __init__(self):
         self.bos_id = None
-        self.control_tokens = {"<|user|>": 1, "<|assistant|>": 2}
 
     def encode(self, text):
         return [ord(character) + 10 for character in text]
+
+    def encode_control(self, text):
+        control = {"<|user|>": [1], "<|assistant|>": [2]}
+        parts = re.split("(" + "|".join(map(re.escape, control)) + ")", text)
+        return [token for part in parts for token in control.get(part, self.encode(part))]
 
     def decode(self, ids):
         return "".join(chr(token - 10) for token in ids)

@@ -3,8 +3,7 @@
 import hashlib
 import os
 import random
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -49,9 +48,10 @@ class Spelling(Protocol):
     """What is needed of a tokenizer (``data.Tokenizer`` has it)."""
 
     bos_id: int | None
-    control_tokens: Mapping[str, int]
 
     def encode(self, text: str) -> Sequence[int]: ...
+
+    def encode_control(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Iterable[int]) -> str: ...
 
@@ -169,14 +169,7 @@ def run_audit(
 
 def spell(tokenizer: Spelling, text: str) -> list[int]:
     """Token ids of a rendered prompt: control strings are their tokens, and BOS comes first where there is one."""
-    names = sorted(tokenizer.control_tokens, key=len, reverse=True)
-    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", text) if names else [text]
-    ids: list[int] = []
-    for place, part in enumerate(parts):
-        if place % 2:
-            ids.append(tokenizer.control_tokens[part])
-        elif part:
-            ids.extend(map(int, tokenizer.encode(part)))
+    ids = tokenizer.encode_control(text)
     return ids if tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id] else [tokenizer.bos_id, *ids]
 
 

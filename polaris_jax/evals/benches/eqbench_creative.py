@@ -1,10 +1,9 @@
 """EQ-Bench Creative Writing: twenty-two criteria of 0-20 in one answer, faults inverted, all equal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from polaris_jax.evals.benches.bench import Ask, Unusable, key_of, mean_readings
-from polaris_jax.evals.benches.score_lines import answer_form, describe, inverted, read_score_lines
-from polaris_jax.evals.generations import Generation
+from polaris_jax.evals.benches.one_answer import OneAnswer
+from polaris_jax.evals.benches.score_lines import inverted, read_score_lines
 
 VIRTUES = {
     "Adherence to Instructions": "everything the prompt asks for is done, and done with sense",
@@ -58,33 +57,20 @@ form, with plain text and no other marks:
 {form}"""
 
 
-class EqBenchCreative:
+class EqBenchCreative(OneAnswer):
     """See the module."""
 
     name, title, version = "eqbench-creative", "EQ-Bench Creative Writing", "1"
     headline, scale = "score", (0.0, 100.0)
+    task, virtues, faults = _TASK, VIRTUES, FAULTS
 
-    def asks(self, generation: Generation) -> list[Ask]:
-        """See ``Bench.asks``."""
-        text = _TASK.format(
-            prompt=generation.prompt, story=generation.story, virtues=describe(VIRTUES), faults=describe(FAULTS),
-            form=answer_form(list(CRITERIA)),
-        )  # fmt: skip
-        return [Ask("story", (("user", text),))]
+    def adjusted(self, text: str) -> dict[str, float]:
+        """See ``OneAnswer.adjusted``."""
+        return adjusted(text)
 
-    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
-        """See ``Bench.read``."""
-        scores = adjusted(text)
-        if not scores:
-            raise Unusable("no line of scores")
-        return {
-            "score": total_score(scores), "rubric": rubric_score(scores), "rated": len(scores),
-            **{key_of(name): score for name, score in scores.items()},
-        }  # fmt: skip
-
-    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """See ``Bench.story``."""
-        return mean_readings(readings)
+    def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
+        """See ``OneAnswer.totals``."""
+        return {"score": total_score(scores), "rubric": rubric_score(scores)}
 
 
 def adjusted(text: str) -> dict[str, float]:

@@ -1,10 +1,9 @@
 """EQ-Bench LongForm: twelve criteria of 0-20 in one answer; faults are inverted, forced poetry weighs five times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from polaris_jax.evals.benches.bench import Ask, Unusable, key_of, mean_readings
-from polaris_jax.evals.benches.score_lines import answer_form, describe, inverted, read_score_lines
-from polaris_jax.evals.generations import Generation
+from polaris_jax.evals.benches.one_answer import OneAnswer
+from polaris_jax.evals.benches.score_lines import inverted, read_score_lines
 
 VIRTUES = {
     "Nuanced Characters": "people with contradictions, wants of their own and more than one side",
@@ -43,40 +42,27 @@ Score each criterion with a whole number from 0 to 20. For the first group a hig
 For the second group a high number means that the fault is severe, 0 that it is absent:
 {faults}
 
-Weights in the total: {forced} counts five times, every other criterion once. Use the whole scale: 10 is ordinary
-competent work, 16 and more is rare. Length as such earns nothing. Think first, then score. Answer in exactly this
-form, with plain text and no other marks:
+Weights in the total: Forced Poetry or Metaphor counts five times, every other criterion once. Use the whole scale: 10
+is ordinary competent work, 16 and more is rare. Length as such earns nothing. Think first, then score. Answer in
+exactly this form, with plain text and no other marks:
 
 {form}"""
 
 
-class EqBenchLongform:
+class EqBenchLongform(OneAnswer):
     """See the module."""
 
     name, title, version = "eqbench-longform", "EQ-Bench LongForm", "1"
     headline, scale = "weighted", (0.0, 100.0)
+    task, virtues, faults = _TASK, VIRTUES, FAULTS
 
-    def asks(self, generation: Generation) -> list[Ask]:
-        """See ``Bench.asks``."""
-        text = _TASK.format(
-            prompt=generation.prompt, story=generation.story, virtues=describe(VIRTUES), faults=describe(FAULTS),
-            forced=FORCED, form=answer_form(list(CRITERIA)),
-        )  # fmt: skip
-        return [Ask("story", (("user", text),))]
+    def adjusted(self, text: str) -> dict[str, float]:
+        """See ``OneAnswer.adjusted``."""
+        return adjusted(text)
 
-    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
-        """See ``Bench.read``."""
-        scores = adjusted(text)
-        if not scores:
-            raise Unusable("no line of scores")
-        return {
-            "weighted": weighted_score(scores), "uniform": uniform_score(scores), "rated": len(scores),
-            **{key_of(name): score for name, score in scores.items()},
-        }  # fmt: skip
-
-    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """See ``Bench.story``."""
-        return mean_readings(readings)
+    def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
+        """See ``OneAnswer.totals``."""
+        return {"weighted": weighted_score(scores), "uniform": uniform_score(scores)}
 
 
 def adjusted(text: str) -> dict[str, float]:
