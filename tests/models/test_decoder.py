@@ -86,6 +86,19 @@ def test_recomputation_changes_no_gradient(remat):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_dots_multiplies_nothing_twice():
+    """The compiled backward pass holds no product of weights that the forward pass had made."""
+    config = tiny("llama")
+    params, tokens = weights(config), rows(config)
+
+    def again(remat):
+        compiled = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(hidden(params, config, tokens, remat=remat)))))
+        return compiled.lower(params).compile().as_text().count("rematted_computation/dot_general")
+
+    assert again("dots") == 0
+    assert again("attention") > 0  # what is counted is what is meant
+
+
 def test_unknown_remat_names_the_choices():
     config = tiny("llama")
     with pytest.raises(InputError, match="none, full, attention, dots"):
