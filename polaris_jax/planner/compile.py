@@ -74,14 +74,16 @@ def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False,
         "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}
     start = time.monotonic()
     with log.open("w") as words:
-        process = subprocess.Popen([sys.executable, "-m", "polaris_jax.planner.compiler_process", str(request)],
-                                   stdout=words, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "polaris_jax.planner.compiler_process", str(request)], stdin=subprocess.PIPE,
+            stdout=words, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
         try:
             _wait(process, folder, full, start + limit)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            process.stdin.close()
     seconds = time.monotonic() - start
     if not result.exists():
         if _complete(folder):

@@ -1,11 +1,14 @@
 """What ``compile_step`` runs: ``python -m polaris_jax.planner.compiler_process REQUEST.json``.
 
 Lowers the step for the asked topology, compiles it with a dump folder beside the request, and writes ``result.json``
-there if it lives that long.
+there if it lives that long. It ends with whoever started it: its standard input is a pipe that nobody writes to, and
+that closes when the other end is gone, even killed.
 """
 
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 from jax.errors import JaxRuntimeError
@@ -33,5 +36,11 @@ def main(path: str) -> None:
     temporary.replace(folder / "result.json")
 
 
+def _end_with_the_pipe() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_pipe, daemon=True).start()
     main(sys.argv[1])

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +12,7 @@ from polaris_jax.cli import main
 from polaris_jax.errors import InputError
 from polaris_jax.planner import Verdict, largest_context, plan, with_suggestion
 from polaris_jax.planner import plan as planning
+from polaris_jax.planner.abstract import to_rows
 from polaris_jax.planner.picture import page, write_picture
 from tests.planner.conftest import ROOT, needs_libtpu
 
@@ -138,8 +142,21 @@ def test_the_shipped_configs_fit_where_they_say(name, topology, overrides):
     assert main(["plan", f"--config={file}", f"--topology={topology}", "--estimate", "--json", *overrides]) == 0
 
 
+def test_the_compiler_ends_with_whoever_started_it(small, tmp_path):
+    """A planner that was killed leaves no process behind that compiles for minutes."""
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps({"config": to_rows(small()), "topology": "v5:2x2x1", "options": {}}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polaris_jax.planner.compiler_process", str(request)],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    process.stdin.close()
+    words = process.stderr.read().decode()
+    assert process.wait() == 1, words
+    assert not (tmp_path / "result.json").exists()
+
+
 @needs_libtpu
-@pytest.mark.xfail(reason="12 % apart since Newton-Schulz sends all shapes at once; the estimate lacks that buffer")
+@pytest.mark.xfail(reason="12 % apart: 713 MiB in the compiler's heap, 514 of them alive at once; estimate 625")
 def test_the_compiler_and_arithmetic_agree_on_a_small_model(small, tmp_path):
     folder = tmp_path / "dump"
     compiled, estimated = plan(small(), "v5p-8", keep=str(folder)), plan(small(), "v5p-8", estimate=True)
