@@ -16,7 +16,6 @@ import contextlib
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import jax
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "serving"))
 
 PATHS = ("/v1/completions", "/v1/chat/completions")
 SLOW = 60.0  # seconds after which an answer counts as missing
@@ -243,24 +242,6 @@ async def run(arguments, url: str, process: int | None) -> dict:
     }  # fmt: skip
 
 
-def random_checkpoint(folder: Path) -> Path:
-    """A Llama of some thousand parameters."""
-    from polaris_jax.data import train_sentencepiece
-    from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
-
-    text = "The fog lay over the harbour, and nobody in the house could see the boats."
-    tokenizer = train_sentencepiece([text] * 9, 290)
-    config = ModelConfig.from_hf({
-        "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": tokenizer.vocab_size,
-        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
-        "eos_token_id": tokenizer.eot_id, "bos_token_id": tokenizer.bos_id,
-    })  # fmt: skip
-    save_pretrained(Decoder(config, init_params(config, jax.random.key(0))), str(folder))
-    tokenizer.save(folder)
-    return folder
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", nargs="?")
@@ -270,21 +251,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--growth", type=float, default=128.0, metavar="MIB")
     arguments = parser.parse_args()
+    from serving_process import running, small_checkpoint
+
     if arguments.url:
         result = asyncio.run(run(arguments, arguments.url, None))
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            checkpoint = arguments.checkpoint or random_checkpoint(Path(scratch) / "model")
-            command = [sys.executable, "-m", "polaris_jax.cli", "serve", "--checkpoint", str(checkpoint), "--port", "0",
-                       "--window", "1024", "--max-tokens", "64"]  # fmt: skip
-            server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            try:
-                url = next(word for line in server.stdout for word in line.split() if word.startswith("http"))
-                result = asyncio.run(run(arguments, url, server.pid))
-            finally:
-                alive = server.poll() is None
-                server.terminate()
-                ended = server.wait(60)
+            checkpoint = arguments.checkpoint or small_checkpoint(Path(scratch) / "model")
+            with running(checkpoint, "--window", "1024", "--max-tokens", "64") as server:
+                result = asyncio.run(run(arguments, server.url, server.process.pid))
+                alive = server.process.poll() is None
+                server.process.terminate()
+                ended = server.process.wait(60)
         result |= {"alive": alive, "exit_code": ended}
     print(json.dumps(result, indent=1))
     return 1 if result["wrong"] or not result.get("alive", True) else 0

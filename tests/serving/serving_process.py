@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ def running(checkpoint: Path, *flags: str, **environment: str) -> Iterator[Serve
     """``polaris serve`` at a free port."""
     command = [sys.executable, "-m", "polaris_jax.cli", "serve", "--checkpoint", str(checkpoint), "--port", "0", *flags]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would fill up
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, env=environment)
     try:
         said = []
         for line in process.stdout:
@@ -56,7 +58,9 @@ def running(checkpoint: Path, *flags: str, **environment: str) -> Iterator[Serve
                 yield Server(line.split(" at ")[1].split("/v1")[0], process)
                 break
         else:
-            raise AssertionError(f"it did not start: {''.join(said)} {process.stderr.read()[-2000:]}")
+            words.seek(0)
+            raise AssertionError(f"it did not start: {''.join(said)} {words.read()[-2000:]}")
     finally:
         process.kill()
         process.wait()
+        words.close()
