@@ -40,6 +40,23 @@ def get_config():
     config.train.update({{"steps": {steps}, "checkpoint_every": 2}})
     return config
 """
+# JAX keeps only what the first process compiled, and on CPU every process compiles a program of its own: without this
+# most of a soak would be compilation, and most kills would fall into it.
+SITE = """
+from jax._src import compiler, distributed
+
+write = compiler._cache_write
+
+def write_as_the_first(*arguments):
+    state = distributed.global_state
+    own, state.process_id = state.process_id, 0
+    try:
+        write(*arguments)
+    finally:
+        state.process_id = own
+
+compiler._cache_write = write_as_the_first
+"""
 COPY = """
 import sys
 from polaris_jax.data import TokenStore, load_tokenizer
@@ -67,10 +84,12 @@ class Soak:
         self.a, self.out, self.bucket = arguments, out, bucket
         self.log = out / "kills.jsonl"
         self.environment = os.environ | environment(bucket.address) | {
-            "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{out / 'site'}:{ROOT}",
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(out / "compiled")),
         }
         self.config = out / "config.py"
+        (out / "site").mkdir(exist_ok=True)
+        (out / "site" / "sitecustomize.py").write_text(SITE)
 
     def python(self, program: str, *arguments: str) -> str:
         """What a program prints that sees the bucket without faults."""
