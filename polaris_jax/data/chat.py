@@ -93,8 +93,10 @@ def load_chat_template(
       file: a template in the place of the folder's own.
 
     Raises:
-      InputError: the folder has none (a base model).
+      InputError: the folder has none (a base model), or ``file`` does not exist.
     """
+    if file is not None and not Path(file).is_file():
+        raise InputError("chat_template", str(file), "cannot be read: no such file")
     folder = Path(folder)
     file, config = Path(file or folder / "chat_template.jinja"), {}
     if (folder / "tokenizer_config.json").is_file():
