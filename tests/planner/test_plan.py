@@ -152,6 +152,7 @@ def test_the_compiler_ends_with_whoever_started_it(small, tmp_path):
     process.stdin.close()
     words = process.stderr.read().decode()
     assert process.wait() == 1, words
+    assert "Traceback" not in words  # it ended, it did not fail
     assert not (tmp_path / "result.json").exists()
 
 

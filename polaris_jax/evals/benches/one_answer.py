@@ -1,5 +1,6 @@
 """Benchmarks whose judge scores every criterion of a story in one plain-text answer."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from polaris_jax.evals.benches.bench import Ask, Unusable, key_of, mean_readings
@@ -7,7 +8,7 @@ from polaris_jax.evals.benches.score_lines import answer_form, describe
 from polaris_jax.evals.generations import Generation
 
 
-class OneAnswer:
+class OneAnswer(ABC):
     """The part of a ``Bench`` that such benchmarks share.
 
     Attributes:
@@ -19,13 +20,13 @@ class OneAnswer:
     virtues: Mapping[str, str]
     faults: Mapping[str, str]
 
+    @abstractmethod
     def adjusted(self, text: str) -> dict[str, float]:
         """The answer's scores by criterion, 0-20, more is better; {} without any."""
-        raise NotImplementedError
 
+    @abstractmethod
     def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """The story's totals from at least one adjusted score."""
-        raise NotImplementedError
 
     def asks(self, generation: Generation) -> list[Ask]:
         """See ``Bench.asks``."""
