@@ -23,8 +23,8 @@ from polaris_jax.training import load_config
 
 CONFIG = Path(__file__).parents[1] / "configs" / "ministral3_14b_books_1m.py"
 K, M = 1 << 10, 1 << 20
-SAVE = ("model.remat=attention", "model.overlap=all", "model.context_method=two_level")  # the fastest
-AGAIN = ("model.remat=full", "model.overlap=reductions", "model.context_method=ring")  # the smallest
+SAVE = ("model.remat=attention", "model.context_method=two_level")  # the fastest
+AGAIN = ("model.remat=full", "model.context_method=ring")  # the smallest
 
 
 @dataclass(frozen=True)

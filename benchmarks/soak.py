@@ -117,21 +117,39 @@ class Soak:
 
     def launch(self, workdir: str, store: str, restarts: int = 1_000_000) -> subprocess.Popen:
         """All processes of the run, which are started again when one is killed."""
-        return subprocess.Popen(
-            [ROOT / "launch" / "local_multiprocess.sh", f"--processes={self.a.processes}",
-             f"--devices={self.a.devices}", f"--logs={self.out / 'processes'}", f"--restarts={restarts}", "--grace=10",
-             "--", sys.executable, "-m", "polaris_jax.cli", "train", f"--config={self.config}", f"--workdir={workdir}",
-             f"--config.data.store={store}"],
-            env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [
+            ROOT / "launch" / "local_multiprocess.sh", f"--processes={self.a.processes}",
+            f"--devices={self.a.devices}", f"--logs={self.out / 'processes'}", f"--restarts={restarts}", "--grace=10",
+            "--", sys.executable, "-m", "polaris_jax.cli", "train", f"--config={self.config}", f"--workdir={workdir}",
+            f"--config.data.store={store}"]  # fmt: skip
+        with open(self.out / "launcher.log", "a", encoding="utf-8") as said:
+            return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=said)
 
     def round(self, number: int, kills: list[dict], until: float) -> None:
-        """One run with kills, to its last step."""
-        workdir = f"gs://library/runs/{number}"
-        running, draws = self.launch(workdir, "gs://library/store"), random.Random(f"{self.a.seed} {len(kills)}")
-        while running.poll() is None:
-            if len(kills) >= self.a.kills or time.time() > until:
+        """One run with kills, to its last step. The launcher that gives up is started again, as somebody would.
+
+        Raises:
+          RuntimeError: the launcher refuses to start.
+        """
+        while code := self.attempt(number, kills, until):
+            if code == 2:
+                raise RuntimeError(f"the launcher refuses; see {self.out / 'launcher.log'}")
+
+    def attempt(self, number: int, kills: list[dict], until: float) -> int:
+        """One launch with kills; the launcher's exit code. Its processes end with this one."""
+        running = self.launch(f"gs://library/runs/{number}", "gs://library/store")
+        try:
+            self.kill_at_random(running, number, kills, until)
+            return running.wait()
+        finally:
+            if running.poll() is None:
+                running.terminate()  # it ends its processes, by force after the grace
                 running.wait()
-                break
+
+    def kill_at_random(self, running: subprocess.Popen, number: int, kills: list[dict], until: float) -> None:
+        """Until there were enough kills, or the time is over, or the run has ended."""
+        draws = random.Random(f"{self.a.seed} {len(kills)}")
+        while running.poll() is None and len(kills) < self.a.kills and time.time() < until:
             victims = _children(running.pid)
             if len(victims) < self.a.processes:  # those that are left are still ending, or all are being started
                 time.sleep(0.05)
@@ -153,8 +171,6 @@ class Soak:
                           "others_ended_after_s": round(time.time() - killed, 2)})
             with open(self.log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(kills[-1]) + "\n")
-        if running.wait():
-            self.round(number, kills, until)  # the launcher gave up: somebody else would start it again
 
     def differences(self, number: int) -> list[str]:
         """What is not as in the undisturbed run."""
@@ -214,6 +230,7 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=0.02, help="share of the bucket's calls that meet a fault")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
     from buckets import FaultyBucket, run_bucket
 
     out = arguments.out.resolve()

@@ -7,7 +7,7 @@ Hardware: one v5p-128 slice (64 chips), one row over all of them (context 64). `
 The smallest slice that holds such a row is v5p-16 (8 chips), with attention run a second time in the backward pass:
 
     polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-16 --config.model.remat=full \
-        --config.model.context_method=ring --config.model.overlap=reductions
+        --config.model.context_method=ring
 
 Time and memory: benchmarks/RESULTS.md ("Plans"). Expected result: as for configs/ministral3_14b_books_262k.py,
 continued from its checkpoint; no run of this size has been made with this repository.
@@ -37,5 +37,5 @@ def get_config():
     config.optim.precision = "bf16_stochastic"
     config.optim.state_dtype = "bfloat16"
     config.optim.learning_rate = 1e-5
-    config.train.steps = 200
+    config.train.update({"steps": 200, "checkpoint_every": 10})  # a step takes more than a minute
     return config

@@ -22,4 +22,5 @@ def get_config():
     """The v6e run on an eight-fold context axis."""
     config = load_config(Path(__file__).with_name("ministral3_14b_books_262k.py"))
     config.mesh.update({"fsdp": 8, "context": 8})
+    config.train.checkpoint_every = 5  # a step takes minutes: no more than five are done again after a preemption
     return config

@@ -12,7 +12,7 @@ Differences from the release: sampler/learner importance weights (limit 2; set 0
 and a limit on references' advantages, failed judgements leave their group. ``--config.rl.as_released=True`` is the
 released trainer's behaviour instead, its inert references included.
 
-    polaris rl --config=configs/qwen3_5_9b_polaris.py --workdir=gs://bucket/runs/polaris \
+    polaris rl --config=configs/qwen3_5_9b_polaris.py --workdir=runs/polaris \
         --config.model.path=/path/to/Qwen3.5-9B --config.data.train=train.jsonl --config.data.validation=test.jsonl
 
 Rows: the published schema with a story (and ``ground_truth_reasoning``, since thinking is on); the key of the judge is

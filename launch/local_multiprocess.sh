@@ -7,7 +7,7 @@
 #
 # --logs=DIR      output of every process (default: runs/processes); the first one's also appears here
 # --restarts=0    start all again when a process was killed or asked for it (exit code 75)
-# --grace=60      seconds that the others have to end by themselves once one has failed
+# --grace=60      seconds to end by themselves that the others have once one has failed, or all once told to stop
 # --port=N        of the coordinator (default: a free one)         --dry-run    prints the commands only
 #
 # Every process sees JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. SIGTERM and SIGINT go to all of
@@ -92,8 +92,8 @@ wait_all() {
       if ((ended && !CODE)); then CODE=$ended; fi
     done
     RUNNING=("${kept[@]}")
-    if ((CODE && ${#RUNNING[@]})) && [[ -z $watchdog ]]; then
-      note "a process ended with $CODE; the others have $GRACE s"
+    if ((${#RUNNING[@]})) && [[ -z $watchdog && $CODE$STOPPED != 0 ]]; then
+      note "${STOPPED:-a process ended with $CODE}; the others have $GRACE s"
       end_after_grace 9>&- &
       watchdog=$!
     fi
@@ -123,7 +123,7 @@ mkdir -p "$LOGS"
 exec 9>"$LOGS/lock"
 flock -n 9 || refuse "--logs=$LOGS: another run is writing there"
 STOPPED=""
-trap 'STOPPED=1; signal_all TERM' TERM INT
+trap 'STOPPED="told to stop"; signal_all TERM' TERM INT
 for ((attempt = 0; ; attempt++)); do
   CHOSEN=$PORT
   PORT=${PORT:-$(free_port)}

@@ -12,4 +12,5 @@ export JAX_PLATFORMS=cpu HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 .venv/bin/ruff check .
 selection=(-m "not slow")
 if [[ ${POLARIS_SLOW:-0} == 1 ]]; then selection=(); fi
-exec .venv/bin/python -m pytest -q -n 2 --dist loadfile "${selection[@]}" "$@"
+# A worker that dies ends the run: pytest-xdist hands a new one the files its forerunner has finished, and waits forever.
+exec .venv/bin/python -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 "${selection[@]}" "$@"

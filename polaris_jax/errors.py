@@ -5,6 +5,8 @@
 is no number any more): exit code 1. Every other exception is a defect of ours and keeps its traceback.
 """
 
+RESUMABLE = 75  # exit code (EX_TEMPFAIL of sysexits.h) of a stopped run; launchers take it as "start me again"
+
 
 class InputError(ValueError):
     """A caller's mistake: names the field, the offending value and what to do about it.

@@ -17,6 +17,11 @@ from polaris_jax.errors import InputError, RunError
 os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "30")
 os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
 
+# A run that has begun waits out a bucket's bad quarter of an hour (TensorStore's own retries). A command that has not
+# reached its bucket once says so in a quarter of a minute.
+_FIRST_CALL = {"gcs_request_retries": {"max_retries": 5, "initial_delay": "1s", "max_delay": "4s"}}
+_reached: set[str] = set()
+
 
 def join(folder: str, *names: str) -> str:
     """The address of something inside a folder."""
@@ -50,6 +55,17 @@ def check(address: str) -> str:
     return address
 
 
+def local(field: str, address: str) -> str:
+    """The address itself, of something that lives on a disk only.
+
+    Raises:
+      InputError: it lies in a bucket; ``field`` is what the caller calls it.
+    """
+    if is_remote(address):
+        raise InputError(field, address, "is written to a local folder only; copy it to the bucket afterwards")
+    return address
+
+
 def name_of(address: str) -> str:
     """The last part of an address."""
     return address.rstrip("/").rsplit("/", 1)[-1]
@@ -62,8 +78,9 @@ def read(address: str) -> bytes | None:
       InputError: the address cannot be reached.
     """
     folder, name = _split(address)
+    opened = _open(folder)
     try:
-        found = _open(folder).read(name).result()
+        found = opened.read(name).result()
     except ValueError as error:
         raise InputError("address", address, f"cannot be read ({brief(error)})") from error
     return found.value if found.state == "value" else None
@@ -76,8 +93,9 @@ def write(address: str, content: bytes) -> None:
       InputError: the address cannot be written.
     """
     folder, name = _split(address)
+    opened = _open(folder)
     try:
-        _open(folder).write(name, content).result()
+        opened.write(name, content).result()
     except ValueError as error:
         raise InputError("address", address, f"cannot be written ({brief(error)})") from error
 
@@ -88,8 +106,9 @@ def names(folder: str) -> set[str]:
     Raises:
       InputError: the address cannot be reached.
     """
+    opened = _open(folder)
     try:
-        keys = _open(folder).list().result()
+        keys = opened.list().result()
     except ValueError as error:
         raise InputError("address", folder, f"cannot be listed ({brief(error)})") from error
     return {key.decode() for key in keys if not key.endswith(b".__lock")}
@@ -189,6 +208,27 @@ def _split(address: str) -> tuple[str, str]:
 
 def _open(folder: str) -> ts.KvStore:
     try:
-        return ts.KvStore.open(kvstore(check(folder))).result()
+        opened = ts.KvStore.open(kvstore(check(folder))).result()
     except ValueError as error:
         raise InputError("address", folder, f"cannot be reached ({brief(error)})") from error
+    if is_remote(folder):
+        _reach(folder)
+    return opened
+
+
+def _reach(folder: str) -> None:
+    """Calls the folder's bucket once, with few retries; what the bucket answers is left to the call that follows.
+
+    Raises:
+      InputError: there is no answer.
+    """
+    bucket = "/".join(folder.split("/")[:3])
+    if bucket in _reached:
+        return
+    try:
+        ts.KvStore.open(f"{bucket}/", context=ts.Context(_FIRST_CALL)).result().read("polaris_reach").result()
+    except ValueError as error:
+        if "retry attempts failed" in str(error):
+            raise InputError("address", folder, f"cannot be reached ({brief(error)}); see to the network, or to the "
+                                                "address of the emulator") from error
+    _reached.add(bucket)

@@ -1,5 +1,6 @@
 """Every test runs on eight host devices in float32; compiled programs are cached across runs."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -17,6 +18,20 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR")
                   or str(Path(tempfile.gettempdir()) / "polaris_jax_test_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Lets go of compiled programs after a file when there are many.
+
+    Each program for the CPU holds several mappings of memory; the thousands of a whole run would pass the limit of the
+    kernel (``vm.max_map_count``, 65,530), and the next program would end the process with a segmentation fault.
+    """
+    yield
+    mappings = Path("/proc/self/maps")
+    if not mappings.exists() or mappings.read_bytes().count(b"\n") > 15_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

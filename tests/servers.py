@@ -159,15 +159,26 @@ class Proxy(Server):
 
 
 class _ProxyHandler(Handler):
+    counted = False  # among the calls in flight
+
     def do_POST(self):
         with self.server.lock:
+            self.counted = True
             self.server.in_flight += 1
             self.server.most = max(self.server.most, self.server.in_flight)
         try:
             self.pass_on()
         finally:
-            with self.server.lock:
-                self.server.in_flight -= 1
+            self.ended()
+
+    def ended(self):
+        with self.server.lock:
+            self.server.in_flight -= self.counted
+            self.counted = False
+
+    def answer(self, *arguments, **options):
+        self.ended()  # before the client can know, whose next call may be here before this thread goes on
+        super().answer(*arguments, **options)
 
     def pass_on(self):
         body = self.body()

@@ -122,3 +122,17 @@ def test_unknown_flags_are_refused(capsys):
         main(["segment", str(NOVEL), "--jsn"])
     assert stopped.value.code == 2
     assert "--jsn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [
+    ("rl", "--config=configs/smollm2_polaris_demo.py", "--workdir=gs://library/run"),
+    ("write", "--checkpoint=model", "--prompt=A sea story.", "--out=gs://library/run"),
+    ("demo", "--workdir=gs://library/run"),
+    ("evaluate", "ablation", "--config=configs/smollm2_135m_books.py", "--out=gs://library/run"),
+], ids=lambda arguments: arguments[0])
+def test_what_lives_on_a_disk_takes_no_bucket(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    said = mistake(capsys, *arguments)
+    assert "gs://library/run" in said
+    assert "local" in said
+    assert list(tmp_path.iterdir()) == []  # no folder called "gs:"

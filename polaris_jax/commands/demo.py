@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 
+from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache, host_devices
 
 
@@ -23,6 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     a = arguments
+    workdir = storage.local("--workdir", a.workdir)
     host_devices(a.devices)
     compilation_cache()
     from polaris_jax.demo import DemoSettings, run_demo, tiny_settings
@@ -31,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
     if a.tiny:
         settings = tiny_settings(settings)
     given = {name: getattr(a, name) for name in ("steps", "window", "precision", "prompt") if getattr(a, name)}
-    run_demo(dataclasses.replace(settings, **given), a.workdir)
+    run_demo(dataclasses.replace(settings, **given), workdir)
     return 0

@@ -2,21 +2,25 @@
 
 import argparse
 
+from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache, host_devices
+from polaris_jax.commands.ending import exit_code, resumable
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("--config", required=True, metavar="FILE",
                         help="a configs/*_polaris*.py; --config.a.b=c overrides")
-    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--workdir", required=True, help="of the run, a local folder; the same again resumes it")
     parser.add_argument("--devices", type=int, help="host devices, when running on CPU")
     parser.set_defaults(takes_config=True)
 
 
+@resumable()
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the verb; returns the exit code."""
+    """Runs the verb; returns 0, or 75 when SIGTERM ended the run with a checkpoint."""
     a = arguments
+    workdir = storage.local("--workdir", a.workdir)
     host_devices(a.devices)
     compilation_cache()
     from rich.console import Console
@@ -39,9 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{label} {record[name]:.3f}" for label, name in shown.items() if name in record), highlight=False)
 
     try:
-        result = post_train(load_config(a.config, a.overrides), a.workdir, on_step=on_step, on_start=on_start)
+        result = post_train(load_config(a.config, a.overrides), workdir, on_step=on_step, on_start=on_start)
     except BudgetSpent as spent:
         raise InputError("config.judge.budget", str(spent), "raise it; the run then goes on where it stopped") from None
-    if not result.finished:
-        raise KeyboardInterrupt
-    return 0
+    return exit_code(result)

@@ -4,9 +4,9 @@ In a run of several processes (a pod, or ``launch/local_multiprocess.sh``) every
 """
 
 import argparse
-import signal
 
 from polaris_jax.commands.devices import compilation_cache, host_devices
+from polaris_jax.commands.ending import exit_code, resumable
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -17,20 +17,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(takes_config=True)
 
 
+@resumable()
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; returns 0, or 75 when SIGTERM ended the run with a checkpoint."""
     a = arguments
     host_devices(a.devices)
     compilation_cache()
+    import jax
     from rich.console import Console
 
     from polaris_jax.demo import facts_table
-    from polaris_jax.training import cluster, load_config, train
-    from polaris_jax.training.stopping import RESUMABLE
+    from polaris_jax.planner import choose_context_method
+    from polaris_jax.training import check_config, cluster, load_config, train
 
-    config = load_config(a.config, a.overrides)
+    config = check_config(load_config(a.config, a.overrides))
     cluster.join()
     console = Console(stderr=True)
+    devices = jax.devices()
+    if choice := choose_context_method(config, devices[0].device_kind, len(devices)):
+        console.print(choice, highlight=False)
 
     def on_step(record):
         losses = "  ".join(f"{name} {record[key]:.4f}" for name, key in (
@@ -41,9 +46,4 @@ def run(arguments: argparse.Namespace) -> int:
 
     result = train(config, a.workdir, on_step=on_step, on_start=lambda facts: console.print(facts_table(facts)),
                    say=lambda line: console.print(line, style="yellow", highlight=False))
-    if result.finished:
-        return 0
-    if result.stopped_by == signal.SIGTERM:
-        console.print(f"stopped after step {result.steps} with a checkpoint; run the same command again to go on")
-        return RESUMABLE
-    raise KeyboardInterrupt
+    return exit_code(result)

@@ -6,7 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache
+from polaris_jax.commands.sampler_flags import add_sampler_flags, sampler_options
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                        help="stop at the plan, open it, go on with what it says then")
     which.add_argument("--edit", metavar="STAGE", help="the same for any stage, for example chapter_text:2")
 
+    add_sampler_flags(parser)
     parser.add_argument("--stream", action="store_true", help="print the text as it is written")
     parser.add_argument("--json", action="store_true", help="print a summary that a program can read")
 
@@ -56,33 +59,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     a = arguments
+    out = storage.local("--out", a.out)
+    placement = sampler_options(a)
     compilation_cache()
     from polaris_jax import flow
     from polaris_jax.commands.editor import edit_by_hand
-    from polaris_jax.errors import InputError
     from polaris_jax.sampling import LiveProgress, StreamProgress, WriterSettings, WritingError, write_book
 
     settings = WriterSettings(
         temperature=a.temperature, top_k=a.top_k, top_p=a.top_p, min_p=a.min_p,
         repetition_penalty=a.repetition_penalty, attempts=a.attempts, extend_short=a.extend_short)
     prompt, profile = _prompt(a), _profile(a)
-    sampler = flow.open_sampler(a.checkpoint, profile.window)
-    if profile.window > sampler.config.max_positions:
-        raise InputError("--window", profile.window, f"the model knows {sampler.config.max_positions} positions")
+    sampler = flow.open_sampler(a.checkpoint, profile.window, within_positions=True, **placement)
     if a.start_from:
-        _start_from(a.start_from, Path(a.out))
+        _start_from(a.start_from, Path(out))
 
     def write(until):
         with StreamProgress() if a.stream else LiveProgress() as display:
-            return write_book(sampler, prompt, profile, seed=a.seed, out_dir=a.out, settings=settings,
+            return write_book(sampler, prompt, profile, seed=a.seed, out_dir=out, settings=settings,
                               progress=display, until=until, later_chapters=a.later_chapters)
 
     try:
         if a.edit:
-            edit_by_hand(Path(a.out), a.edit, write_it_first=write)
+            edit_by_hand(Path(out), a.edit, write_it_first=write)
         book = write(a.until)
     except WritingError as error:
-        print(f"polaris write: {error}; what is written so far is in {a.out}", file=sys.stderr)
+        print(f"polaris write: {error}; what is written so far is in {out}", file=sys.stderr)
         return 1
     _tell(book, a.json)
     fine = book.verdict.ok or (book.end == "until" and all(stage.ok for stage in book.verdict.stages))

@@ -6,13 +6,13 @@ Only the template may write control tokens: a control string inside a message st
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jinja2
 import numpy as np
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from polaris_jax import storage
 from polaris_jax.data.tokenizer import Tokenizer
 from polaris_jax.errors import InputError
 
@@ -90,22 +90,22 @@ def load_chat_template(
     """The template of a model folder: ``chat_template.jinja``, or the one in ``tokenizer_config.json``.
 
     Args:
+      folder: local or gs://.
       file: a template in the place of the folder's own.
 
     Raises:
       InputError: the folder has none (a base model), or ``file`` does not exist.
     """
-    if file is not None and not Path(file).is_file():
+    folder = os.fspath(folder)
+    config = json.loads(storage.read(storage.join(folder, "tokenizer_config.json")) or "{}")
+    content = storage.read(os.fspath(file or storage.join(folder, "chat_template.jinja")))
+    if file is not None and content is None:
         raise InputError("chat_template", str(file), "cannot be read: no such file")
-    folder = Path(folder)
-    file, config = Path(file or folder / "chat_template.jinja"), {}
-    if (folder / "tokenizer_config.json").is_file():
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    source = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
+    source = config.get("chat_template") if content is None else content.decode("utf-8")
     if isinstance(source, list):  # several, by name
         source = next((entry["template"] for entry in source if entry["name"] == "default"), None)
     if not source:
-        raise InputError("model", str(folder), "has no chat template; use an instruction-tuned model")
+        raise InputError("model", folder, "has no chat template; use an instruction-tuned model")
     said = {name: config.get(name) for name in ("bos_token", "eos_token")}
     return ChatTemplate(source, tokenizer, {
         name: value["content"] if isinstance(value, dict) else value for name, value in said.items() if value})

@@ -75,11 +75,6 @@ class Batches:
         """``(rows, tokens per row)`` of the global batch."""
         return self.batch_size, self.plan.window
 
-    @property
-    def steps_per_epoch(self) -> float:
-        """Steps in which every bin is seen once; rows of the last one may already belong to the next epoch."""
-        return len(self.plan) / self.batch_size
-
     def epoch(self, step: int) -> int:
         """The epoch of the first row of ``step``."""
         return step * self.batch_size // len(self.plan)

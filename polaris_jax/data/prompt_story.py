@@ -128,7 +128,7 @@ def read_json_lines(content: bytes, name: str) -> Iterable[tuple[int, dict]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{name} line {number}", line, f"is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise InputError(f"{name} line {number}", line, "is not a JSON object")
@@ -182,7 +182,8 @@ def _target(row: Mapping, where: str) -> int | None:
         value = row.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 1:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or value < 1:
             raise InputError(f"{where}: {name}", value, "must be a whole number of words, 1 or more")
         return int(value)
     return None

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
+from polaris_jax import storage
 from polaris_jax.data.backends import Backend, read_huggingface, read_sentencepiece
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory import EOT, SPECIALS
@@ -175,20 +176,30 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
     The BOS token is the one named in ``tokenizer_config.json`` beside ``tokenizer.json``; without that file,
     ``<|begin_of_text|>`` or ``<s>`` if the vocabulary has it.
 
+    Args:
+      path: local or gs://.
+
     Raises:
       InputError: no such file, an unreadable one, or a vocabulary without the stage tokens.
     """
-    path = Path(path)
-    if path.is_dir():
-        candidates = [path / "tokenizer.json", path / "tokenizer.model", *sorted(path.glob("*.model"))]
-        path = next((file for file in candidates if file.is_file()), path / "tokenizer.json")
-    if not path.is_file():
-        raise InputError("tokenizer", str(path), "no such file; give a tokenizer.json, a .model, or their folder")
-    if path.suffix == ".model":
-        return Tokenizer(read_sentencepiece(path.read_bytes(), str(path)), str(path))
-    config = path.with_name("tokenizer_config.json")
-    backend = read_huggingface(path.read_bytes(), config.read_bytes() if config.is_file() else None, str(path))
-    return Tokenizer(backend, str(path))
+    file, content = _vocabulary_file(os.fspath(path))
+    if file.endswith(".model"):
+        return Tokenizer(read_sentencepiece(content, file), file)
+    config = storage.read(storage.join(os.path.dirname(file) or ".", "tokenizer_config.json"))
+    return Tokenizer(read_huggingface(content, config, file), file)
+
+
+def _vocabulary_file(path: str) -> tuple[str, bytes]:
+    """The file meant by a file or folder, and its bytes."""
+    if not os.path.isdir(path) and (content := storage.read(path)) is not None:
+        return path, content
+    for name in ("tokenizer.json", "tokenizer.model"):
+        if (content := storage.read(storage.join(path, name))) is not None:
+            return storage.join(path, name), content
+    for name in sorted(storage.names(path)):
+        if name.endswith(".model") and "/" not in name:
+            return storage.join(path, name), storage.read(storage.join(path, name))
+    raise InputError("tokenizer", path, "no such file; give a tokenizer.json, a .model, or their folder")
 
 
 def train_sentencepiece(

@@ -43,7 +43,7 @@ def parse(text: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):  # the latter from brackets nested without end
                 yield number, line
 
 

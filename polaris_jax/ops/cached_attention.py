@@ -24,6 +24,8 @@ from polaris_jax.ops.attention import MASKED, attention
 from polaris_jax.ops.tile_state import NOTHING, State
 
 BLOCK = 512
+# Slots that are changed at least: a single one would again have the TPU compiler choose another layout for the cache.
+STRETCH = 8
 ROWS, CONTEXT, HEADS = ("data", "fsdp"), "context", "tensor"
 
 Memory = dict[str, jax.Array]
@@ -60,23 +62,50 @@ def quantise(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def store(memory: Memory, place: Place, k: jax.Array, v: jax.Array, shard: Shard = Shard()) -> Memory:
-    """Writes ``k, v [n, T, G, d]``; padding, and what the cache has no room for, is dropped."""
-    n, T = k.shape[:2]
-    index = jnp.arange(T, dtype=jnp.int32)
-    positions = place.start[:, None] + index
-    turn, mine = jnp.divmod(positions // BLOCK, shard.count)
-    slots = turn * BLOCK + positions % BLOCK
-    stored = (index < place.valid[:, None]) & (mine == shard.index)
-    slots = jnp.where(stored, slots, memory["k"].shape[3])
-    rows = (jnp.arange(n, dtype=jnp.int32) if place.rows is None else place.rows)[:, None]
+    """Writes ``k, v [n, T, G, d]``; padding, and what the cache has no room for, is dropped.
+
+    A text's new tokens fill one stretch of the slots, also on a shard that has every third block. So each text is one
+    slice read, changed and put back where it was: a scatter would have the TPU compiler turn the whole cache over to
+    another layout and back, at every token.
+    """
     new = {"k": k, "v": v}
     if "k_scale" in memory:
         (k, k_scale), (v, v_scale) = quantise(k), quantise(v)
         new = {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
-    return {
-        name: memory[name].at[place.layer, rows, :, slots].set(part.astype(memory[name].dtype), mode="drop")
-        for name, part in new.items()
-    }
+    new = {name: part.astype(memory[name].dtype) for name, part in new.items()}
+    n, T = k.shape[:2]
+
+    def put(i: jax.Array | int, memory: Memory) -> Memory:
+        row = i if place.rows is None else place.rows[i]
+        first, token = _stretch(place.start[i], T, memory["k"].shape[3], shard)
+        real = (token >= 0) & (token < place.valid[i])
+        token = jnp.clip(token, 0, T - 1)
+        changed = {}
+        for name, whole in memory.items():
+            at = (place.layer, row, 0, first, *(0,) * (whole.ndim - 4))
+            old = jax.lax.dynamic_slice(whole, at, (1, 1, whole.shape[2], len(token), *whole.shape[4:]))
+            part = jnp.swapaxes(new[name][i][token], 0, 1)  # [G, slots, ...]
+            mask = real.reshape((1, -1) + (1,) * (part.ndim - 2))
+            changed[name] = jax.lax.dynamic_update_slice(whole, jnp.where(mask, part, old[0, 0])[None, None], at)
+        return changed
+
+    return put(0, memory) if n == 1 else jax.lax.fori_loop(0, n, put, memory)
+
+
+def _stretch(start: jax.Array, tokens: int, room: int, shard: Shard) -> tuple[jax.Array, jax.Array]:
+    """The slots of a shard with ``room`` that ``tokens`` new ones from position ``start`` on may fill.
+
+    Returns:
+      ``(first slot, token [slots])``: which of the new tokens each slot would hold; none of them where that is negative
+      or not below ``tokens``. There are as many slots as tokens, or ``STRETCH`` if that is more.
+    """
+    block, inside = start // BLOCK, start % BLOCK
+    before = jnp.maximum(block - shard.index + shard.count - 1, 0) // shard.count  # this shard's blocks before
+    first = before * BLOCK + jnp.where(block % shard.count == shard.index, inside, 0)
+    length = min(max(tokens, STRETCH), room)
+    first = jnp.minimum(first, room - length)
+    slots = first + jnp.arange(length, dtype=jnp.int32)
+    return first, (slots // BLOCK * shard.count + shard.index) * BLOCK + slots % BLOCK - start
 
 
 def partial_attention(
@@ -182,9 +211,28 @@ def head_axis(mesh: Mesh, heads: int) -> str | None:
     return HEADS if heads % mesh.shape[HEADS] == 0 else None
 
 
+def store_reference(memory: Memory, place: Place, k: jax.Array, v: jax.Array, shard: Shard = Shard()) -> Memory:
+    """``store`` slot by slot: what it is tested against."""
+    n, T = k.shape[:2]
+    index = jnp.arange(T, dtype=jnp.int32)
+    positions = place.start[:, None] + index
+    turn, mine = jnp.divmod(positions // BLOCK, shard.count)
+    stored = (index < place.valid[:, None]) & (mine == shard.index)
+    slots = jnp.where(stored, turn * BLOCK + positions % BLOCK, memory["k"].shape[3])
+    rows = (jnp.arange(n, dtype=jnp.int32) if place.rows is None else place.rows)[:, None]
+    new = {"k": k, "v": v}
+    if "k_scale" in memory:
+        (k, k_scale), (v, v_scale) = quantise(k), quantise(v)
+        new = {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
+    return {
+        name: memory[name].at[place.layer, rows, :, slots].set(part.astype(memory[name].dtype), mode="drop")
+        for name, part in new.items()
+    }
+
+
 def cached_attention_reference(q, k, v, memory: Memory, place: Place, *, window: int | None = None):
     """``cached_attention`` by the plain attention over the whole room: what the others are tested against."""
-    memory = store(memory, place, k, v)
+    memory = store_reference(memory, place, k, v)
     whole = {name: part[place.layer] for name, part in memory.items()}
     if place.rows is not None:
         whole = {name: part[place.rows] for name, part in whole.items()}

@@ -10,7 +10,7 @@ shard ``i`` holds chunks ``i`` and ``2N-1-i``; the data pipeline permutes so) ev
 """
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 from jax.sharding import Mesh
@@ -22,6 +22,7 @@ from polaris_jax.ops.ring import AXIS
 from polaris_jax.ops.shard_attention import ShardAttention
 
 Method = Literal["ring", "two_level", "all_gather"]
+METHODS: tuple[str, ...] = get_args(Method)
 Implementation = Literal["auto", "xla", "pallas", "pallas_interpret"]
 
 
@@ -103,13 +104,18 @@ def shard_attention(
     """
     executor, options = _executor(implementation, mesh)
     shards = mesh.shape[AXIS]
-    return ShardAttention(shards, _group(method, group, shards, kv_heads), method == "all_gather", executor,
+    return ShardAttention(shards, head_group(method, group, shards, kv_heads), method == "all_gather", executor,
                           block or executor.BLOCK, scale, options)
 
 
-def _group(method: str, group: int | None, shards: int, kv_heads: int) -> int:
-    if method not in ("ring", "two_level", "all_gather"):
-        raise InputError("method", method, "choose ring, two_level or all_gather")
+def head_group(method: str, group: int | None, shards: int, kv_heads: int) -> int:
+    """Neighbouring shards that exchange heads: 1 but for ``two_level``; None: as many as divide shards and heads.
+
+    Raises:
+      InputError: an unknown method, a group that does not divide.
+    """
+    if method not in METHODS:
+        raise InputError("method", method, f"choose one of {', '.join(METHODS)}")
     if method != "two_level":
         return 1
     if group is None:

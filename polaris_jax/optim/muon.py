@@ -101,20 +101,32 @@ def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
 def _orthogonalize_group(stacks, steps, mesh, layout, idle):
     """Stacks of matrices of one shape and place; also which device is the first without work after that."""
     if layout is None:
-        return [jax.lax.map(lambda x: newton_schulz(x, steps), stack) for stack in stacks], idle
+        return [_each(lambda x, _: newton_schulz(x, steps), stack) for stack in stacks], idle
     counts, devices = [stack.shape[0] for stack in stacks], layout.devices(mesh)
     count, first = sum(counts), idle % devices
     batch, index = deal(arrange(stacks, devices, first), places(count, devices, first), layout, mesh)
 
-    def one(inputs):  # one at a time: no slot that is empty costs anything, and bits do not depend on neighbours
-        matrix, number = inputs
-        return jax.lax.cond(number >= 0, lambda x: newton_schulz(x, steps), jnp.zeros_like, matrix)
-
     if count % devices:
-        batch = jax.lax.map(one, (batch, index))
+        def one(x, i):  # a slot that is empty costs nothing
+            return jax.lax.cond(index[i] >= 0, lambda x: newton_schulz(x, steps), jnp.zeros_like, x)
     else:
-        batch = jax.lax.map(lambda x: newton_schulz(x, steps), batch)
+        def one(x, _):
+            return newton_schulz(x, steps)
+    batch = _each(one, batch)
     return restore(undeal(batch, layout, mesh), counts, devices, first), (first + count) % devices
+
+
+def _each(run, stack):
+    """``run(matrix, number)`` of every matrix of ``stack [n, rows, cols]``, its result in the matrix's own place.
+
+    One at a time, so that bits do not depend on neighbours. In place, since for a second stack (``lax.map`` writes one)
+    the TPU compiler sets memory aside at the very beginning of the step when all its collectives are asynchronous.
+    """
+    def replace(i, stack):
+        matrix = jax.lax.dynamic_index_in_dim(stack, i, keepdims=False)
+        return jax.lax.dynamic_update_index_in_dim(stack, run(matrix, i), i, 0)
+
+    return jax.lax.fori_loop(0, stack.shape[0], replace, stack)
 
 
 def _as_stack(leaf, cut, layout, mesh):

@@ -5,8 +5,9 @@ files: memory by part, every collective and what hides it. ``roofline`` turns th
 libtpu, ``analytic`` answers instead, and says so. ``with_suggestion`` and ``largest_context`` search.
 """
 
+from polaris_jax.planner.choose import choose_context_method
 from polaris_jax.planner.plan import plan
 from polaris_jax.planner.suggest import largest_context, with_suggestion
 from polaris_jax.planner.verdict import Verdict
 
-__all__ = ["Verdict", "largest_context", "plan", "with_suggestion"]
+__all__ = ["Verdict", "choose_context_method", "largest_context", "plan", "with_suggestion"]

@@ -1,7 +1,6 @@
 """The real train step over devices that need not exist: model, state and batch as shapes with shardings."""
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +8,6 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from polaris_jax.errors import InputError
-from polaris_jax.models.config import ModelConfig
 from polaris_jax.optim import make_schedule, stored_dtype
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training import loop
@@ -22,22 +19,9 @@ BATCH = {"tokens": jnp.int32, "targets": jnp.int32, "weights": jnp.float32, "rol
          "segment_ids": jnp.int32, "positions": jnp.int32}
 
 
-def read_model(path: str) -> ModelConfig:
-    """The shape of the model at ``path``: a folder with a ``config.json`` (weights are not looked at) or such a file.
-
-    Raises:
-      InputError: no such file, or a model that the code does not compute.
-    """
-    file = Path(path)
-    file = file if file.suffix == ".json" else file / "config.json"
-    if not path or not file.is_file():
-        raise InputError("config.model.path", path, "holds no config.json; give a model folder or a config.json")
-    return ModelConfig.from_hf(json.loads(file.read_text(encoding="utf-8")))
-
-
 def lower_step(config: ConfigDict, devices) -> jax.stages.Lowered:
     """``training.make_train_step`` of ``config`` lowered for ``devices`` (attached, or described by a topology)."""
-    model = read_model(config.model.path)
+    model = loop.read_model(config.model.path, shape_only=True)
     mesh = make_mesh(config.mesh, devices=devices)
     dtype = stored_dtype(config.optim.precision)
     schedule = make_schedule(config.optim.schedule, config.optim.learning_rate, config.train.steps,

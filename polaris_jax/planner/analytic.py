@@ -14,12 +14,14 @@ from ml_collections import ConfigDict
 
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import abstract_params, weight_table
+from polaris_jax.ops.context import head_group
 from polaris_jax.optim import GroupRule, label_params, stored_dtype
 from polaris_jax.optim.groups import DEFAULT_RULES
 from polaris_jax.sharding import weight_spec
+from polaris_jax.training.config import context_method
+from polaris_jax.training.device_program import layer_schedule
 
 _HEAP = 1.02  # the compiler's heap over the sum of what is alive: holes between buffers
-_EARLY = 1.15  # of the layers' gradients: what overlapping everything holds ahead of its time
 PARTS = ("parameters", "optimizer", "gradients", "saved_activations", "workspace")
 
 
@@ -101,14 +103,13 @@ def memory(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> Mem
     tokens = microrows * (config.data.window // sizes["context"])
     batch = 7 * 4 * rows * (config.data.window // sizes["context"])
     save = _saved_per_layer(config, model, sizes, tokens)
-    runs = max(1, min(config.model.segments, model.num_layers)) if config.model.remat in ("full", "attention") else 1
+    by_device = config.model.remat in ("full", "attention")  # the others save the activations of all layers as one
+    runs = min(layer_schedule(config).segments, model.num_layers) if by_device else 1
     on_device = model.num_layers * (save.device + save.offloadable * (not config.model.offload))
     host = model.num_layers * save.offloadable if config.model.offload else 0
-    staged = 3 * save.offloadable if config.model.offload else 0
+    staged = 2 * save.offloadable if config.model.offload else 0
     parts_sum = state.gradients * 2 if config.train.microbatches > 1 else 0  # float32 sums of bfloat16 gradients
-    # With every collective beside computation, the compiler sets the results of Newton-Schulz aside from the start.
-    early = _EARLY * state.layers if config.model.overlap == "all" else 0
-    fixed = state.working_copy + batch + parts_sum + staged + early
+    fixed = state.working_copy + batch + parts_sum + staged
     head = _head(model, sizes)
     layer = _layer_backward(config, model, sizes, tokens)
     phases = {  # (gradients alive, saved activations alive, workspace)
@@ -116,7 +117,7 @@ def memory(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> Mem
                  + 3 * min(config.loss.chunk, tokens) * head.columns * 4),
         "backward of the last layers": (state.layers / runs + head.shard, on_device, layer),
         "backward of the first layers": (state.gradients, on_device / runs, layer),
-        "optimizer": (0.75 * state.gradients, 0, 2 * state.largest - early),
+        "optimizer": (0.75 * state.gradients, 0, 2 * state.largest),
     }
     phase, (gradients, saved, workspace) = max(phases.items(), key=lambda item: sum(item[1]))
     temporary = (gradients + saved + workspace + fixed) * _HEAP
@@ -161,6 +162,12 @@ def _head(model, sizes) -> _Head:
     return _Head(columns, numbers * 2, numbers * 4, numbers * 2 // (sizes["fsdp"] * sizes["context"]))
 
 
+def context_group(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> int:
+    """Neighbouring shards that exchange heads: 1 but for ``two_level``."""
+    return head_group(context_method(config), config.model.context_group or None, sizes["context"],
+                      model.num_kv_heads // sizes["tensor"])
+
+
 def _layer_backward(config, model, sizes, tokens) -> float:
     """Workspace of one layer's backward pass: the larger of its attention half and its feed-forward half."""
     tensor = sizes["tensor"]
@@ -172,8 +179,10 @@ def _layer_backward(config, model, sizes, tokens) -> float:
     residual = tokens * width * 2  # the gradient that travels down
     held = tokens * (2 * heads + 2 * keys) * 2  # queries, the attention output's gradient, keys and values
     pairs = 2 * tokens * keys  # keys and values of one shard
-    if config.model.context_method == "all_gather":
+    if context_method(config) == "all_gather":
         travelling = sizes["context"] * pairs * (2 + 4)
+    elif sizes["context"] == context_group(config, model, sizes):  # exchanged once, and no ring
+        travelling = pairs * (2 + 4)
     else:  # keys here and coming; their float32 gradients added up, made now, and on their way
         travelling = pairs * (2 * 2 + 3 * 4)
     mixing = tokens * heads * 4 + travelling

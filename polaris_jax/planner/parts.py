@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.planner.analytic import local_shapes
+from polaris_jax.planner.analytic import context_group, local_shapes
 from polaris_jax.planner.dump import Buffer, alive, peak_moment
-from polaris_jax.planner.traffic import context_group
 
 _SAMPLES = 240
 

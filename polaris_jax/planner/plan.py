@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -10,13 +11,15 @@ from ml_collections import ConfigDict
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.planner import analytic, dump, hlo, roofline
-from polaris_jax.planner.abstract import from_rows, read_model, to_rows
+from polaris_jax.planner.abstract import from_rows, to_rows
+from polaris_jax.planner.choose import resolve_context_method
 from polaris_jax.planner.compile import Compiled, compile_step, compiler_version
 from polaris_jax.planner.parts import Shapes, peak_parts, timeline
 from polaris_jax.planner.topology import Slice, find_slice, mesh_sizes
 from polaris_jax.planner.traffic import expected_collectives
 from polaris_jax.planner.verdict import GIB, Verdict, cache_key, read_cached, write_cached
 from polaris_jax.training.config import check_config
+from polaris_jax.training.loop import read_model
 
 
 def plan(config: ConfigDict, topology: str, *, full: bool = False, estimate: bool = False, cached: bool = True,
@@ -38,14 +41,15 @@ def plan(config: ConfigDict, topology: str, *, full: bool = False, estimate: boo
     config = from_rows(to_rows(config))
     config.data.store = config.data.store or "unread"
     check_config(config)
-    model = read_model(config.model.path)
+    model = read_model(config.model.path, shape_only=True)
     config.mesh.update(mesh_sizes(config, slice_, model))
+    choice = resolve_context_method(config, model, slice_)
     version = None if estimate else compiler_version()
     source = "analytic" if version is None else "compiler-full" if full else "compiler"
     told = (options or {}) | {"LIBTPU_INIT_ARGS": os.environ.get("LIBTPU_INIT_ARGS", "")}  # the compiler reads both
     key = cache_key(to_rows(config), repr(model), slice_.name, source, version, told)
     if cached and keep is None and (known := read_cached(key)):
-        return known
+        return replace(known, choice=choice)
     if version is None:
         verdict = _by_arithmetic(config, model, slice_)
     else:
@@ -57,7 +61,7 @@ def plan(config: ConfigDict, topology: str, *, full: bool = False, estimate: boo
             if keep is None:
                 shutil.rmtree(folder, ignore_errors=True)
     write_cached(key, verdict)
-    return verdict
+    return replace(verdict, choice=choice)
 
 
 def _by_arithmetic(config: ConfigDict, model: ModelConfig, slice_: Slice) -> Verdict:
@@ -107,7 +111,7 @@ def _verdict(config, model, slice_, source, total, host, parts, collectives, *, 
         "usd_per_million_tokens": price * slice_.chips * time.seconds / 3600 / tokens * 1e6}
     return Verdict(
         topology=slice_.name, layout=slice_.layout, chips=slice_.chips, mesh=sizes, window=config.data.window,
-        batch_size=config.data.batch_size, source=source,
+        batch_size=config.data.batch_size, context_method=config.model.context_method, source=source,
         fits=error is None and total <= chip.hbm_limit and host <= chip.host_bytes,
         hbm_gib_per_chip=total * per_chip, hbm_limit_gib=chip.hbm_limit * per_chip, host_gib_per_chip=host * per_chip,
         parts={name: size * per_chip for name, size in parts.items()} | {"offloaded": host * per_chip},

@@ -12,11 +12,13 @@ from ml_collections import ConfigDict
 
 from polaris_jax.errors import InputError
 from polaris_jax.planner import analytic
-from polaris_jax.planner.abstract import from_rows, read_model, to_rows
+from polaris_jax.planner.abstract import from_rows, to_rows
+from polaris_jax.planner.choose import resolve_context_method
 from polaris_jax.planner.plan import plan
 from polaris_jax.planner.topology import axis_sizes, find_slice, larger_slices, mesh_sizes
 from polaris_jax.planner.verdict import GIB, Verdict
 from polaris_jax.training.config import apply_overrides
+from polaris_jax.training.loop import read_model
 
 _TRIES = 3  # candidates planned for certain before giving up
 _STEP = 16384  # tokens: contexts are searched in multiples of it,
@@ -87,7 +89,9 @@ def _changed(config: ConfigDict, overrides: list[str]) -> ConfigDict:
 
 
 def _needs(config: ConfigDict, topology: str) -> analytic.Memory:
-    slice_, model = find_slice(topology), read_model(config.model.path)
+    slice_, model = find_slice(topology), read_model(config.model.path, shape_only=True)
+    config = _changed(config, [])  # the caller's stays "auto"
+    resolve_context_method(config, model, slice_)
     return analytic.memory(config, model, mesh_sizes(config, slice_, model))
 
 
@@ -107,8 +111,7 @@ def _candidates(config: ConfigDict, verdict: Verdict) -> Iterator[tuple[list[str
     here = verdict.topology
     free = [text for text, open_ in (("model.mlp_chunk=2048", config.model.mlp_chunk == 0),
                                      ("model.segments=8", config.model.segments < 8)) if open_]
-    slower = [text for text, open_ in (("model.overlap=reductions", config.model.overlap == "all"),
-                                       ("model.remat=full", config.model.remat != "full"),
+    slower = [text for text, open_ in (("model.remat=full", config.model.remat != "full"),
                                        ("model.offload=True", not config.model.offload)) if open_]
     coarser = [text for text, open_ in (("optim.state_dtype=bfloat16", config.optim.state_dtype != "bfloat16"),
                                         ("optim.precision=bf16_stochastic", config.optim.precision == "fp32_master"))

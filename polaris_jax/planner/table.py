@@ -22,6 +22,8 @@ def _headline(v: Verdict) -> Text:
     text = Text(f"{v.topology} ({v.layout}, {v.chips} chips), {mesh}: {v.batch_size} × {v.window:,} tokens\n")
     text.append("fits" if v.fits else "does not fit", style="bold green" if v.fits else "bold red")
     text.append(f", according to {_SOURCES[v.source]}")
+    if v.choice:
+        text.append(f"\n{v.choice}")
     if v.error:
         text.append(f"\nthe compiler refused it: {v.error[:300]}", style="red")
     if v.suggestion:

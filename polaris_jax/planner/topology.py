@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.sharding import MESH_AXES
-from polaris_jax.sharding.chips import CHIPS, Chip
+from polaris_jax.sharding.chips import CHIPS, Chip, chip_of
 
 _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 _SMALL = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4"}
@@ -61,6 +61,12 @@ def find_slice(name: str) -> Slice:
             return slice_
     nearest = min(_slices(chip), key=lambda s: (abs(int(s.name.split("-")[1]) - size), s.chips))
     raise InputError("--topology", name, f"no such slice; the nearest is {nearest.name} ({nearest.layout})")
+
+
+def slice_of(device_kind: str, devices: int) -> Slice | None:
+    """The slice with so many JAX devices of this kind; None for what is no TPU of the table or is not sold."""
+    chip = chip_of(device_kind)
+    return next((slice_ for slice_ in _slices(chip) if slice_.devices == devices), None) if chip else None
 
 
 def larger_slices(slice_: Slice) -> list[Slice]:

@@ -7,22 +7,15 @@ behind attention, what ``config.model.overlap`` names behind matrix products, an
 from ml_collections import ConfigDict
 
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.planner.analytic import state_bytes
+from polaris_jax.planner.analytic import context_group, state_bytes
 from polaris_jax.planner.hlo import Collective
+from polaris_jax.training.config import context_method
 
 
 def expected_collectives(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> list[Collective]:
     """Per device and step, most bytes first."""
     rows = [*_context(config, model, sizes), *_weights(config, model, sizes)]
     return sorted((row for row in rows if row.bytes), key=lambda row: -row.bytes)
-
-
-def context_group(config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> int:
-    """Neighbouring shards that exchange heads: 1 but for ``two_level``."""
-    if config.model.context_method != "two_level":
-        return 1
-    heads, context = model.num_kv_heads // sizes["tensor"], sizes["context"]
-    return config.model.context_group or max(n for n in range(1, heads + 1) if heads % n == 0 and context % n == 0)
 
 
 def _context(config, model, sizes) -> list[Collective]:
@@ -39,7 +32,7 @@ def _context(config, model, sizes) -> list[Collective]:
     def row(kind, where, times, size, cover):
         return Collective(kind, f"{where}, in a loop", layers * times, layers * size, cover != "nothing", cover)
 
-    if config.model.context_method == "all_gather":
+    if context_method(config) == "all_gather":
         return [row("all-gather", "forward", 1, context * keys, "matmul"),
                 row("all-gather", "backward", 1 + again, (1 + again) * context * keys, "matmul"),
                 row("reduce-scatter", "backward", 1, 2 * context * keys, "matmul")]
@@ -59,7 +52,7 @@ def _weights(config, model, sizes) -> list[Collective]:
     """Whole weights for every layer and pass, gradients back to their shards, matrices to their owners in Muon."""
     state, spread = state_bytes(config, model, sizes), sizes["fsdp"] * sizes["context"]
     parts = config.train.microbatches
-    every, reductions = config.model.overlap == "all", config.model.overlap != "none"
+    beside = config.model.overlap == "all"
 
     def row(kind, where, times, size, hidden):
         return Collective(kind, where, times, size, hidden, "matmul" if hidden else "nothing")
@@ -67,9 +60,9 @@ def _weights(config, model, sizes) -> list[Collective]:
     rows = []
     if spread > 1:
         whole, times = state.layers * spread * parts, 7 * model.num_layers * parts
-        rows += [row("all-gather", "forward, in a loop", times, whole, every),
-                 row("all-gather", "backward, in a loop", times, whole, every),
-                 row("reduce-scatter", "backward, in a loop", times, whole, reductions),
+        rows += [row("all-gather", "forward, in a loop", times, whole, beside),
+                 row("all-gather", "backward, in a loop", times, whole, beside),
+                 row("reduce-scatter", "backward, in a loop", times, whole, beside),
                  row("all-to-all", "optimizer, once", 6, 2 * state.layers, False)]
     if sizes["data"] > 1:
         rows.append(row("all-reduce", "backward, once", 7, state.gradients, False))

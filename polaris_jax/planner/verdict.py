@@ -21,6 +21,7 @@ class Verdict:
     """One step of one config on one slice.
 
     Attributes:
+      context_method: how keys reach queries over the context axis.
       fits: into the HBM of every chip (and, where layers are offloaded, into host memory).
       source: "compiler" (to buffer assignment), "compiler-full" (to machine code: kernels' own limits hold too), or
         "analytic" (arithmetic; libtpu is not installed).
@@ -29,6 +30,7 @@ class Verdict:
       collectives: per device and step.
       attention_forward_runs: how often attention's forward kernel runs for each time it must; None if not compiled.
       timeline: ``(moment in the schedule, GiB by part)`` samples of the temporaries, for the picture.
+      choice: why ``context_method`` was chosen, where the config says ``auto``.
       suggestion: overrides that make it fit, the smallest change found; None when it fits.
     """
 
@@ -38,6 +40,7 @@ class Verdict:
     mesh: dict[str, int]
     window: int
     batch_size: int
+    context_method: str
     source: str
     fits: bool
     hbm_gib_per_chip: float
@@ -54,6 +57,7 @@ class Verdict:
     attention_forward_runs: float | None = None
     compile_s: float | None = None
     error: str | None = None
+    choice: str | None = None
     suggestion: str | None = None
     timeline: tuple[tuple[int, dict[str, float]], ...] = ()
 

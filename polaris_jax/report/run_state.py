@@ -16,6 +16,7 @@ from polaris_jax.training.checkpoint import CHECKPOINTS
 from polaris_jax.training.events import FILE as EVENTS
 from polaris_jax.training.events import goodput, read_events
 from polaris_jax.training.metrics import FILE as METRICS
+from polaris_jax.training.metrics import read_metrics
 
 RECENT = 50  # steps whose median is "now"
 # A run that has not moved for this long is said to be stale: so many of its own steps, and never less than a minute.
@@ -92,7 +93,7 @@ def read_state(path: str | os.PathLike, now: float | None = None) -> RunState:
       InputError: there is no run.
     """
     workdir, now = run_folder(path), time.time() if now is None else now
-    records = [line for line in storage.read_lines(storage.join(workdir, METRICS)) if is_number(line.get("step"))]
+    records = [line for line in read_metrics(workdir) if is_number(line.get("step"))]
     events = read_events(workdir)
     config = (storage.read_json(storage.join(workdir, "run.json")) or {}).get("config") or {}
     step = int(records[-1]["step"]) if records else 0

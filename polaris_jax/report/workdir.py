@@ -50,7 +50,7 @@ def read_run(workdir: str | Path) -> DemoRun:
         books=_json(path / "books.json"),
         training=_json(path / "training.json"),
         writing=_json(path / "book" / "run.json"),
-        metrics=[record for record in read_metrics(path / "run") if isinstance(record, dict)],
+        metrics=read_metrics(path / "run"),
         artifact=_text(path, ARTIFACT),
     )
 

@@ -13,6 +13,11 @@ from polaris_jax.rl.rewarding import Rewarder
 from polaris_jax.rl.rollouts import Wanted, Writing, seed_of, write_rollouts
 from polaris_jax.rl.tasks import Task, count_thoughts, decode_response
 from polaris_jax.sampling import Engine, SamplingOptions
+from polaris_jax.training.stopping import Stop
+
+
+class Stopped(Exception):
+    """The run was asked to stop while a step was being collected; what was written is on disk."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ def sampling_options(config: ConfigDict, prefix: str = "") -> SamplingOptions:
 def collect(
     config: ConfigDict, step: int, tasks: Sequence[Task], journal: Journal, engine: Engine,
     rewarder: Rewarder | None, spec: RewardSpec, *, references: bool, options: SamplingOptions | None = None,
+    stop: Stop | None = None,
 ) -> Collected:
     """Writes and scores what ``journal`` does not hold yet.
 
@@ -51,8 +57,10 @@ def collect(
       rewarder: None: nothing is scored (ORPO needs no rewards).
       references: the human texts join their groups.
       options: of sampling; default the training ones.
+      stop: looked at after every rollout.
 
     Raises:
+      Stopped: ``stop`` was asked for.
       BudgetSpent, InputError: from the judge; what is done is on disk.
     """
     rollouts, human = wanted_rows(tasks, config, references)
@@ -73,6 +81,8 @@ def collect(
 
     def written(item: Wanted, rollout: Rollout) -> None:
         journal.add(rollout)
+        if stop is not None and stop.number:
+            raise Stopped
         scored(item, rollout)
 
     for item in human:

@@ -10,7 +10,7 @@ from polaris_jax.rewards import JudgeSpec, RewardSpec
 from polaris_jax.rl.aggregation import MODES
 from polaris_jax.rl.schedules import SHAPES
 from polaris_jax.training import default_config
-from polaris_jax.training.config import CHOICES, EXECUTION_FIELDS, flatten, known_field
+from polaris_jax.training.config import CHOICES, EXECUTION_FIELDS, check_numbers, flatten, known_field
 
 # How the names of those fields begin that a resumed run may have changed: how it is carried out, and where things lie.
 EXECUTION = (*EXECUTION_FIELDS, "data.train", "data.validation", "rl.micro_windows", "rl.window", "rollout.slots",
@@ -106,9 +106,9 @@ def check_rl_config(config: ConfigDict) -> ConfigDict:
     for name, values in choices.items():
         if rows[name] not in values:
             raise InputError(f"config.{name}", rows[name], f"choose one of {', '.join(values)}")
+    check_numbers(rows, {name: default for name, default in flatten(default_config()).items() if name in known})
     for name in ("rl.prompts_per_step", "rl.group_size", "rl.window", "rl.micro_windows", "rl.epochs",
-                 "rl.minibatches", "rollout.max_tokens", "rollout.slots", "train.steps", "train.checkpoint_every",
-                 "data.max_prompt_tokens", "optim.learning_rate"):
+                 "rl.minibatches", "rollout.max_tokens", "rollout.slots", "data.max_prompt_tokens"):
         if not rows[name] > 0:
             raise InputError(f"config.{name}", rows[name], "must be positive")
     for name in ("model.path", "data.train"):

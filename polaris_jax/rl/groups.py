@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from polaris_jax.rl.advantages import group_advantages
 from polaris_jax.rl.aggregation import aggregation_weights, micro_batch_weights
 from polaris_jax.rl.journal import Reward, Rollout
+from polaris_jax.rl.objective import FIELDS
 from polaris_jax.rl.rollouts import Wanted
 from polaris_jax.rl.rows import Row
 
@@ -107,19 +108,22 @@ def make_batch(
     keep = [index for index in range(len(members))
             if (not np.all(shares[index] == 0) and (advantages[index] != 0 or config.rl.kl_coef or released))
             or cloned[index].any()] or [0]
-    fields: dict[str, list[np.ndarray]] = {name: [] for name in (
-        "weights", "advantages", "old", "drawn", "behaviour", "cloning", "anchor")}
-    for index in keep:
+
+    def row_fields(index: int) -> dict[str, np.ndarray]:
         length, rollout = lengths[index], members[index].rollout
         zeros = np.zeros(length, np.float32)
-        fields["weights"].append(shares[index, :length])
-        fields["advantages"].append(np.full(length, advantages[index], np.float32))
-        fields["drawn"].append(zeros if rollout is None else zeros + 1)
-        fields["behaviour"].append(zeros if rollout is None else rollout.logprobs)
-        fields["cloning"].append(cloned[index, :length])
-        fields["old"].append(zeros if old is None else old[index])
-        fields["anchor"].append(zeros if anchor is None else anchor[index])
-    return Batch([members[index].row for index in keep], fields)
+        return {
+            "weights": shares[index, :length],
+            "advantages": np.full(length, advantages[index], np.float32),
+            "old": zeros if old is None else old[index],
+            "drawn": zeros if rollout is None else zeros + 1,
+            "behaviour": zeros if rollout is None else rollout.logprobs,
+            "cloning": cloned[index, :length],
+            "anchor": zeros if anchor is None else anchor[index],
+        }
+
+    rows = [row_fields(index) for index in keep]
+    return Batch([members[index].row for index in keep], {name: [row[name] for row in rows] for name in FIELDS})
 
 
 def group_metrics(members: Sequence[Member], advantages: np.ndarray) -> dict[str, float]:

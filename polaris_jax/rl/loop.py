@@ -16,7 +16,7 @@ from polaris_jax.models import from_pretrained
 from polaris_jax.optim import stored_dtype
 from polaris_jax.rewards import RewardSpec, open_judge
 from polaris_jax.rl.auto_weights import AutoWeightOptions, AutoWeights
-from polaris_jax.rl.collecting import Collected, collect, sampling_options
+from polaris_jax.rl.collecting import Collected, Stopped, collect, sampling_options
 from polaris_jax.rl.config import check_rl_config, judge_spec, reward_spec
 from polaris_jax.rl.journal import Journal
 from polaris_jax.rl.objective import grpo
@@ -41,10 +41,11 @@ _VALIDATING = 2**31  # a step number that no training step has: seeds of validat
 
 @dataclass(frozen=True)
 class RlResult:
-    """``steps`` done in all; ``finished`` is False when a signal stopped the run (it resumes when called again)."""
+    """``steps`` done in all; ``finished`` is False when a signal (its number in ``stopped_by``) ended the run early."""
 
     steps: int
     finished: bool
+    stopped_by: int = 0
 
 
 def post_train(
@@ -92,7 +93,13 @@ def post_train(
               "judge": "none" if judge is None else rewarder.judge.identity})
     file = MetricsFile(workdir, start)
     done = start
-    with stop_on_signal() as stop:
+
+    def save() -> None:
+        checkpoints.save(done, state, data_state(run, done) | {
+            "weights": {field: getattr(spec, field) for field in WEIGHTS.values()},
+            "auto_weights": auto and auto.state()})
+
+    with stop_on_signal(config.train.grace_seconds) as stop:
         try:
             if start == 0 and config.validation.first:
                 _validate(run, workdir, 0, engine, rewarder, spec)
@@ -101,8 +108,13 @@ def post_train(
                 weight, clone = reference(step), 0.0 if config.rl.as_released else cloning(step)
                 tasks = shuffled(run.tasks, step, config.rl.prompts_per_step, config.seed)
                 journal = Journal(workdir, step + 1)
-                collected = collect(config, step, tasks, journal, engine, None if orpo else rewarder, spec,
-                                    references=orpo or weight > 0 or clone > 0)
+                try:
+                    collected = collect(config, step, tasks, journal, engine, None if orpo else rewarder, spec,
+                                        references=orpo or weight > 0 or clone > 0, stop=stop)
+                except Stopped:  # writing a step takes minutes; the journal brings back what there is of it
+                    if done > start:
+                        save()
+                    break  # judgements on their way still go into the open journal
                 journal.close()
                 updating = time.perf_counter()
                 if orpo:
@@ -125,9 +137,7 @@ def post_train(
                 file.write(record)
                 on_step(record)
                 if done % config.train.checkpoint_every == 0 or done == config.train.steps or stop.number:
-                    checkpoints.save(done, state, data_state(run, done) | {
-                        "weights": {field: getattr(spec, field) for field in WEIGHTS.values()},
-                        "auto_weights": auto and auto.state()})
+                    save()
                 _write_ledger(rewarder, workdir)
                 if stop.number:
                     break
@@ -137,7 +147,7 @@ def post_train(
             file.close()
             checkpoints.wait()
             checkpoints.close()
-    return RlResult(done, done == config.train.steps)
+    return RlResult(done, done == config.train.steps, stop.number)
 
 
 def _times(begun: float, updating: float, ended: float, collected: Collected) -> dict[str, float]:

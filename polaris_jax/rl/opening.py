@@ -1,10 +1,8 @@
 """Opening a run: its tasks, its model and optimizer on the mesh, and the folder that is its own."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,6 @@ from polaris_jax.data import Tokenizer, TokenStore, load_chat_template, load_tok
 from polaris_jax.data.prompt_story import read_prompt_stories
 from polaris_jax.errors import InputError
 from polaris_jax.library import read_novel
-from polaris_jax.models.config import ModelConfig
 from polaris_jax.optim import make_schedule, stored_dtype
 from polaris_jax.rl.chapters import chapter_tasks
 from polaris_jax.rl.config import EXECUTION
@@ -23,7 +20,7 @@ from polaris_jax.rl.learner import Learner
 from polaris_jax.rl.passages import passages
 from polaris_jax.rl.tasks import Task, prompt_tasks
 from polaris_jax.sharding import make_mesh
-from polaris_jax.training.loop import optimizer_of
+from polaris_jax.training.loop import optimizer_of, read_model
 from polaris_jax.training.run_folder import claim
 from polaris_jax.training.state import TrainState, abstract_state
 
@@ -58,10 +55,7 @@ def open_run(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     """
     if jax.process_count() > 1:
         raise InputError("processes", jax.process_count(), "post-training runs in one process; use one host's devices")
-    file = Path(config.model.path) / "config.json"
-    if not file.exists():
-        raise InputError("config.model.path", config.model.path, "holds no config.json; give a Hugging Face folder")
-    model = ModelConfig.from_hf(json.loads(file.read_text(encoding="utf-8")))
+    model = read_model(config.model.path)
     mesh = make_mesh(config.mesh, devices=devices)
     if model.recurrent and mesh.shape["context"] > 1:
         raise InputError("config.mesh.context", mesh.shape["context"], "must be 1 for models with recurrent layers")

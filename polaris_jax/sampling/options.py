@@ -126,8 +126,9 @@ def lowest_kept(logits: jax.Array, top_k: jax.Array, top_p: jax.Array, min_p: ja
         decided = ((k <= K) | (k == V)) & (enough | (ranked[:, -1] < least[:, 0]) | (top_p >= 1.0))
         return jnp.where(top_p < 1.0, lowest, least[:, 0]), decided
 
-    # Without the barrier the compiler merges what follows into the selection, and sorts the vocabulary after all.
-    head = jax.lax.optimization_barrier(jax.lax.top_k(logits, min(HEAD, V)))[0]
+    # Without the barrier the compiler merges what follows into the selection, and sorts the vocabulary after all. It
+    # stands behind the values alone: XLA's CPU compiler dies of a whole top_k behind a barrier on several devices.
+    head = jax.lax.optimization_barrier(jax.lax.top_k(logits, min(HEAD, V))[0])
     lowest, decided = from_ranked(head)
     if V <= HEAD:
         return lowest

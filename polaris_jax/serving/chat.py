@@ -1,10 +1,11 @@
 """From what callers send to tokens: chats by the checkpoint's own template or a plain one, texts as they stand."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from polaris_jax import storage
 from polaris_jax.data import ChatTemplate, Tokenizer, load_chat_template
 from polaris_jax.trajectory import START
 
@@ -56,8 +57,10 @@ class Prompts:
         return [first, *tokens] if wanted and first is not None and tokens[:1] != [first] else tokens
 
 
-def read_prompts(folder: Path, tokenizer: Tokenizer, template_file: Path | None = None) -> Prompts:
-    """How the checkpoint in ``folder`` wants to be spoken to.
+def read_prompts(
+    folder: str | os.PathLike, tokenizer: Tokenizer, template_file: str | os.PathLike | None = None
+) -> Prompts:
+    """How the checkpoint in ``folder`` (local or gs://) wants to be spoken to.
 
     Args:
       template_file: a chat template in the place of its own.
@@ -65,9 +68,10 @@ def read_prompts(folder: Path, tokenizer: Tokenizer, template_file: Path | None 
     Raises:
       InputError: a template that cannot be read.
     """
-    config = folder / "tokenizer_config.json"
-    said = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    folder = os.fspath(folder)
+    said = json.loads(storage.read(storage.join(folder, "tokenizer_config.json")) or "{}")
     bos = said.get("add_bos_token") is not False
-    if template_file is not None or said.get("chat_template") or (folder / "chat_template.jinja").exists():
+    own = storage.read(storage.join(folder, "chat_template.jinja")) is not None
+    if template_file is not None or said.get("chat_template") or own:
         return Prompts(tokenizer, load_chat_template(folder, tokenizer, template_file), False, bos)
     return Prompts(tokenizer, ChatTemplate(PLAIN, tokenizer), True, bos)

@@ -18,17 +18,21 @@ from etils import epath
 from jax.sharding import Mesh
 from orbax.checkpoint import checkpoint_managers
 
+from polaris_jax import storage
 from polaris_jax.errors import InputError, RunError
 from polaris_jax.models import from_pretrained
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import abstract_params
 from polaris_jax.sharding import make_mesh
-from polaris_jax.storage import is_remote
 from polaris_jax.training import cluster
 from polaris_jax.training.fingerprint import fingerprint
 from polaris_jax.training.state import TrainState
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
+ITEMS = ("params", "optimizer")
+# Seconds that the processes wait for each other to have written a step: when one of them has lost the bucket, the
+# others end with this delay. (Orbax waits for twenty minutes.)
+SAVE_TIMEOUT = 600
 
 
 class Checkpoints:
@@ -43,12 +47,13 @@ class Checkpoints:
 
     def __init__(self, workdir, *, keep: int = 2, asynchronous: bool = True, read_only: bool = False):
         self._losses: dict[int, float] = {}
-        self.folder = epath.Path(workdir) / CHECKPOINTS if is_remote(workdir) else (
+        self.folder = epath.Path(workdir) / CHECKPOINTS if storage.is_remote(workdir) else (
             epath.Path(workdir).resolve() / CHECKPOINTS)
         self._manager = None if read_only else ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                 [checkpoint_managers.LatestN(keep), _Best(self._held_out_loss)]),
-            enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True))
+            enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True,
+            async_options=ocp.AsyncOptions(timeout_secs=SAVE_TIMEOUT)))
 
     @property
     def steps(self) -> list[int]:
@@ -139,7 +144,8 @@ class Checkpoints:
         alone = ocp.options.MultiprocessingOptions(
             primary_host=jax.process_index(), active_processes={jax.process_index()},
             barrier_sync_key_prefix=str(jax.process_index()))
-        handlers = {name: ocp.StandardCheckpointHandler(multiprocessing_options=alone) for name in wanted}
+        # Of what is not wanted too: Orbax warns of items that nobody handles.
+        handlers = {name: ocp.StandardCheckpointHandler(multiprocessing_options=alone) for name in ITEMS}
         handlers["data"] = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
         composite = ocp.CompositeCheckpointHandler(
             composite_options=ocp.CompositeOptions(multiprocessing_options=alone), **handlers)
@@ -204,7 +210,7 @@ class Checkpoints:
             write()
         except (OSError, ValueError, RuntimeError) as error:
             space = ""
-            if not is_remote(str(self.folder)):
+            if not storage.is_remote(str(self.folder)):
                 space = f"; {shutil.disk_usage(self.folder).free / 1e9:.1f} GB are free there"
             raise RunError(f"checkpoint of {which} cannot be written to {self.folder} ({_brief(error)}){space}; make "
                            "room and run the same command again") from error
@@ -242,6 +248,12 @@ def _as_stored(wanted, metadata):
 
 def _brief(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def model_folder(path: str) -> str:
+    """Where config and tokenizer lie: inside a training run's folder, or a Hugging Face folder itself."""
+    inner = storage.join(path, MODEL)
+    return inner if storage.read(storage.join(inner, "config.json")) is not None else path
 
 
 def load_weights(

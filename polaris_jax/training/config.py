@@ -7,18 +7,22 @@ as ``--config.optim.learning_rate=1e-4``. A field that does not exist is refused
 import ast
 import difflib
 import importlib.util
+import math
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from polaris_jax.errors import InputError
+from polaris_jax.ops.context import METHODS
 from polaris_jax.optim import RECIPES
 from polaris_jax.optim.groups import GROUPS
 from polaris_jax.optim.schedules import SCHEDULES
 from polaris_jax.training.compiler_options import OVERLAP
+
+AUTO = "auto"
 
 
 def default_config() -> ConfigDict:
@@ -30,9 +34,10 @@ def default_config() -> ConfigDict:
         "compute_dtype": "bfloat16",   # of activations and, in fp32_master, of the working copy
         "remat": "attention",          # none | full | attention | dots: what the backward pass finds saved
         "attention_block": 512,        # tile edge of blockwise attention
-        "context_method": "ring",      # ring | two_level | all_gather: how keys reach queries over the context axis
+        "context_method": AUTO,        # ring | two_level | all_gather: how keys reach queries over the context axis;
+                                       # auto: on TPU `polaris plan` and `polaris train` choose by estimate, else ring
         "context_group": 0,            # two_level: neighbouring shards that exchange heads (0: as many as divide)
-        "overlap": "all",              # all | reductions | none: collectives that run beside computation on TPU
+        "overlap": "all",              # all | none: collectives that run beside computation on TPU
         "segments": 1,                 # runs of layers whose saved inputs are freed one run after the other
         "mlp_chunk": 0,                # tokens at a time through the feed-forward half (0: the whole row)
         "offload": False,              # layer inputs wait in host memory between forward and backward
@@ -79,6 +84,7 @@ def default_config() -> ConfigDict:
         "checkpoint_every": 50,        # steps; the last step is always kept
         "keep_checkpoints": 2,
         "async_checkpoints": True,     # write while training goes on (needs a second copy of the state in memory)
+        "grace_seconds": 55.0,         # from SIGTERM to the end at the latest (pods wait 60 to 90)
         "max_skipped": 5,              # steps in a row without finite gradients before the run stops
         "rounding_statistics": False,  # report the share of weights that a step changed
         "tensorboard": False,          # also write TensorBoard files
@@ -93,13 +99,13 @@ def default_config() -> ConfigDict:
 EXECUTION_FIELDS = (
     "mesh", "data.threads", "eval", "model.attention_block", "model.context_group", "model.context_method",
     "model.mlp_chunk", "model.offload", "model.overlap", "model.remat", "model.segments", "optim.precision",
-    "optim.state_dtype", "train.async_checkpoints", "train.checkpoint_every", "train.keep_checkpoints",
-    "train.max_skipped", "train.microbatches", "train.profile_first", "train.profile_steps",
+    "optim.state_dtype", "train.async_checkpoints", "train.checkpoint_every", "train.grace_seconds",
+    "train.keep_checkpoints", "train.max_skipped", "train.microbatches", "train.profile_first", "train.profile_steps",
     "train.rounding_statistics", "train.tensorboard", "train.wandb")
 
 CHOICES = {
     "model.compute_dtype": ("float32", "bfloat16"),
-    "model.context_method": ("ring", "two_level", "all_gather"),
+    "model.context_method": (AUTO, *METHODS),
     "model.overlap": tuple(OVERLAP),
     "model.remat": ("none", "full", "attention", "dots"),
     "data.overlong": ("error", "drop"),
@@ -108,9 +114,10 @@ CHOICES = {
     "optim.newton_schulz_dtype": ("float32", "bfloat16"),
     "optim.state_dtype": ("float32", "bfloat16"),
 }
-POSITIVE = ("model.attention_block", "data.window", "data.batch_size", "data.threads", "loss.chunk",
+POSITIVE = ("model.attention_block", "model.segments", "data.window", "data.batch_size", "data.threads", "loss.chunk",
             "optim.learning_rate", "optim.newton_schulz_steps", "train.steps", "train.microbatches",
-            "train.checkpoint_every", "train.keep_checkpoints", "train.max_skipped", "eval.rows")
+            "train.checkpoint_every", "train.grace_seconds", "train.keep_checkpoints", "train.max_skipped", "eval.rows")
+DECAYS = ("optim.momentum", "optim.b1", "optim.b2")  # share of the average so far that is kept
 
 
 def flatten(config: ConfigDict) -> dict[str, object]:
@@ -144,9 +151,7 @@ def check_config(config: ConfigDict) -> ConfigDict:
     for name, choices in CHOICES.items():
         if rows[name] not in choices:
             raise InputError(f"config.{name}", rows[name], f"choose one of {', '.join(choices)}")
-    for name in POSITIVE:
-        if not rows[name] > 0:
-            raise InputError(f"config.{name}", rows[name], "must be positive")
+    check_numbers(rows, known)
     for name in ("model.path", "data.store"):
         if not rows[name]:
             raise InputError(f"config.{name}", rows[name], "must name a folder")
@@ -164,11 +169,34 @@ def check_config(config: ConfigDict) -> ConfigDict:
         if size % config.train.microbatches:
             raise InputError("config.train.microbatches", config.train.microbatches,
                              f"must divide data.batch_size={size}")
-    if config.optim.qk_clip < 0:
-        raise InputError("config.optim.qk_clip", config.optim.qk_clip, "must be 0 (off) or a positive logit such as 85")
     if config.optim.qk_clip and config.model.remat not in ("full", "attention"):
         raise InputError("config.optim.qk_clip", config.optim.qk_clip, "needs model.remat=full or attention")
     return config
+
+
+def check_numbers(rows: Mapping[str, object], known: Mapping[str, object]) -> None:
+    """Refuses numbers no run can use. Sizes of the mesh are checked against the devices, and a seed may be anything.
+
+    Args:
+      rows: the config. known: the defaults of the fields to look at.
+
+    Raises:
+      InputError: a number that is negative, not finite, 0 where it must not be, or 1 and more where it is a share.
+    """
+    for name, default in known.items():
+        if type(default) not in (int, float) or name == "seed" or name.startswith("mesh."):
+            continue
+        if name in POSITIVE and not 0 < rows[name] < math.inf:
+            raise InputError(f"config.{name}", rows[name], "must be positive")
+        if not 0 <= rows[name] < math.inf:
+            raise InputError(f"config.{name}", rows[name], "must not be negative")
+        if name in DECAYS and rows[name] >= 1:
+            raise InputError(f"config.{name}", rows[name], "must be below 1")
+
+
+def context_method(config: ConfigDict) -> str:
+    """How keys reach queries; what nobody has chosen is a ring, which can be laid out over any mesh."""
+    return "ring" if config.model.context_method == AUTO else config.model.context_method
 
 
 def known_field(name: str, known: Iterable[str]) -> None:

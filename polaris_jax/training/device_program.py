@@ -23,6 +23,7 @@ from polaris_jax.ops.cross_entropy import local_cross_entropy
 from polaris_jax.ops.linear import gradients_together
 from polaris_jax.sharding import activation_spec, spec_axes
 from polaris_jax.sharding.rules import WEIGHT_RULES
+from polaris_jax.training.config import context_method
 from polaris_jax.training.stack import Schedule, run_layers
 
 SHARDS = spec_axes(WEIGHT_RULES["embed"])  # the mesh axes over which weights are spread
@@ -74,15 +75,22 @@ def _everywhere(mesh: Mesh) -> tuple[str, ...]:
     return tuple(axis for axis in ("data", *SHARDS) if mesh.shape[axis] > 1)
 
 
+def layer_schedule(config: ConfigDict) -> Schedule:
+    """How the layers of ``config`` are run."""
+    # What lies on the host has no buffer to free early; several runs only have the compiler fetch it all at once.
+    segments = 1 if config.model.offload else config.model.segments
+    return Schedule(save_attention=config.model.remat == "attention", segments=segments,
+                    mlp_chunk=config.model.mlp_chunk, offload=config.model.offload)
+
+
 def _local_loss(config: ConfigDict, model: ModelConfig, mesh: Mesh, objective: Callable):
     """``(one device's loss, specs of the parameters, the axes that are handled here)``."""
     manual = set(mesh.axis_names) if mesh.shape["tensor"] == 1 else set(mesh.axis_names) - {"tensor"}
     specs = jax.tree.map(lambda s: P(*(_manual(entry, manual) for entry in s.spec)), param_shardings(model, mesh))
-    schedule = Schedule(save_attention=config.model.remat == "attention", segments=config.model.segments,
-                        mlp_chunk=config.model.mlp_chunk, offload=config.model.offload)
+    schedule = layer_schedule(config)
     mixing = shard_attention(
         mesh, model.num_kv_heads // mesh.shape["tensor"], block=config.model.attention_block,
-        scale=model.head_dim**-0.5, method=config.model.context_method, group=config.model.context_group or None)
+        scale=model.head_dim**-0.5, method=context_method(config), group=config.model.context_group or None)
     compute = jnp.dtype(config.model.compute_dtype)
 
     def local_loss(params, batch, total):
@@ -91,7 +99,9 @@ def _local_loss(config: ConfigDict, model: ModelConfig, mesh: Mesh, objective: C
         gather = partial(jax.tree.map, _gather, layer_specs)
         x, largest = run_layers(model, schedule, mixing, gather, params["blocks"], x, batch["positions"],
                                 batch["segment_ids"])
-        x = norm(model, x, params["norm"]["scale"])
+        # Or the scale's gradient is put off, and what it needs is alive beside every layer's backward pass.
+        x, scale = gradients_together(x, params["norm"]["scale"])
+        x = norm(model, x, scale)
         part, name = ("embed", "embedding") if model.tie_embeddings else ("head", "kernel")
         x, shard = gradients_together(x, params[part][name])
         kernel = _gather(specs[part][name], shard)

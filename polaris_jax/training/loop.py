@@ -1,6 +1,5 @@
 """The loop: open or resume a run, feed the step, evaluate, write metrics and checkpoints, stop cleanly when asked."""
 
-import json
 import math
 import os
 import sys
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from etils import epath
 from ml_collections import ConfigDict
 
 from polaris_jax import storage
@@ -76,7 +74,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
     check_config(config)
     workdir = os.fspath(workdir)
     mesh = make_mesh(config.mesh)
-    model = ModelConfig.from_hf(_read_model_config(config.model.path))
+    model = read_model(config.model.path)
     if model.recurrent and mesh.shape["context"] > 1:
         raise InputError("config.mesh.context", mesh.shape["context"], "the delta rule reads a row in storage order, "
                          "which zigzag sharding changes; use context=1 for models with recurrent layers")
@@ -108,7 +106,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, on_step: Callable[[
     evaluation = held_out and Evaluation(make_evaluation(config, model, mesh), held_out, mesh, rows=config.eval.rows,
                                          threads=config.data.threads)
     run = _Run(config, workdir, mesh, model, data, checkpoints, evaluation, on_step)
-    with stop_on_signal() as stop:
+    with stop_on_signal(config.train.grace_seconds) as stop:
         done = run.go(state, step_fn, start, stop, begun)
     return TrainResult(done, done == config.train.steps, groups, stop.number)
 
@@ -146,10 +144,15 @@ class _Run:
                 with self.events.timing("compile", step + 1):
                     compiled[shape] = step_fn.lower(state, batch).compile()
                     cluster.barrier(f"compiled for {shape}")  # the first collectives do not wait long for the others
+                if stop.agreed():  # in the minutes that took; a step more might be a minute too much
+                    if done > start:
+                        self._save(done, state, file)
+                    break
             profiler.before(step + 1)
             clock = time.perf_counter()
-            state, metrics = compiled[shape](state, batch)
-            metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
+            with jax.profiler.StepTraceAnnotation("train", step_num=step + 1):
+                state, metrics = compiled[shape](state, batch)
+                metrics = jax.device_get(metrics)  # waits for the step; the next batches are being made meanwhile
             seconds, done = time.perf_counter() - clock, step + 1
             self.events.note("step", done, seconds)
             if profiler.ends(done):
@@ -167,14 +170,10 @@ class _Run:
                     record |= {"goodput": goodput(self.events.all).get("goodput", 0.0)}
                 file.write(record)
                 loggers.write(record)
-                if due:  # before the checkpoint: a run that is killed here repeats the step, and loses no line
-                    file.flush()
-                    self.events.flush()
                 self.on_step(record)
             asked = bool(stop.agreed())  # perhaps only now
             if due or asked:
-                with self.events.timing("checkpoint", done):
-                    self.checkpoints.save(done, state, self.data.state(done), held_out_loss=record.get("eval/loss"))
+                self._save(done, state, file, held_out_loss=record.get("eval/loss"))
             if asked:
                 break
         profiler.close()
@@ -187,6 +186,14 @@ class _Run:
             self.events.flush()
         cluster.barrier("the end")
         return done
+
+    def _save(self, done: int, state: TrainState, file: MetricsFile | None, held_out_loss: float | None = None) -> None:
+        """A checkpoint, and the lines before it: a run that is killed in between repeats steps, and loses no line."""
+        if file:
+            file.flush()
+            self.events.flush()
+        with self.events.timing("checkpoint", done):
+            self.checkpoints.save(done, state, self.data.state(done), held_out_loss=held_out_loss)
 
     def _record(self, done: int, metrics: dict, seconds: float, shape: tuple[int, int]) -> dict:
         flops = 3 * describe(self.model).flops_per_token(shape[1]).total
@@ -207,11 +214,22 @@ class _Run:
             "lower config.optim.learning_rate, or look at the data")
 
 
-def _read_model_config(path: str) -> dict:
-    file = epath.Path(path) / "config.json"
-    if not file.exists():
-        raise InputError("config.model.path", path, "holds no config.json; give a Hugging Face model folder")
-    return json.loads(file.read_text())
+def read_model(path: str, *, shape_only: bool = False) -> ModelConfig:
+    """The shape of the model in the folder ``path``, local or gs://.
+
+    Args:
+      shape_only: nothing else is needed of it, so a ``config.json`` alone will do.
+
+    Raises:
+      InputError: no such file, or a model that the code does not compute.
+    """
+    alone = path.endswith(".json")
+    if alone and not shape_only:
+        raise InputError("config.model.path", path, "is a shape without weights; give the folder of the model")
+    content = path and storage.read_json(path if alone else storage.join(path, "config.json"))
+    if not content:
+        raise InputError("config.model.path", path, "holds no readable config.json; give the folder of a model")
+    return ModelConfig.from_hf(content)
 
 
 def optimizer_of(config: ConfigDict, model: ModelConfig, mesh, schedule, dtype):

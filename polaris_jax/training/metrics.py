@@ -1,5 +1,6 @@
 """``metrics.jsonl``: one line per optimizer step, losses apart by stage role and by kind of token; other loggers."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def _memory() -> dict[str, float]:
 class MetricsFile:
     """Appends records to ``metrics.jsonl``; on resume, lines beyond the restored step are taken back.
 
+    JSON has no NaN and no infinity: such a number is written as ``null``.
+
     Args:
       workdir: local or gs://. resume_step: lines up to this step stay.
     """
@@ -65,12 +68,20 @@ class MetricsFile:
     def __init__(self, workdir: str | Path, resume_step: int):
         address = storage.join(str(workdir), FILE)
         self._lines = storage.Lines(address, keep=lambda line: line["step"] <= resume_step)
-        self.write, self.flush, self.close = self._lines.append, self._lines.flush, self._lines.close
+        self.flush, self.close = self._lines.flush, self._lines.close
+
+    def write(self, record: dict) -> None:
+        """One more line."""
+        self._lines.append({name: value if math.isfinite(value) else None for name, value in record.items()})
 
 
 def read_metrics(workdir: str | Path) -> list[dict]:
-    """All complete lines of a run's ``metrics.jsonl`` (a line cut off by a kill is ignored), or ``[]``."""
-    return storage.read_lines(storage.join(str(workdir), FILE))
+    """All complete lines of a run's ``metrics.jsonl`` (a line cut off by a kill is ignored), or ``[]``.
+
+    A ``null`` is read as NaN.
+    """
+    return [{name: math.nan if value is None else value for name, value in line.items()}
+            for line in storage.read_lines(storage.join(str(workdir), FILE)) if isinstance(line, dict)]
 
 
 class Loggers:

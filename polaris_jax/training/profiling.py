@@ -10,6 +10,18 @@ FOLDER = "profile"
 STEPS_PER_SIGNAL = 3
 
 
+def _options() -> jax.profiler.ProfileOptions:
+    """Device and host events, without Python's own frames.
+
+    JAX's tracer of Python frames walks over the thread states of the interpreter while the threads of TensorStore,
+    which write checkpoints and read tokens, make and delete theirs: within seconds that is a segmentation fault, and
+    a trace asked of a run would be its end.
+    """
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    return options
+
+
 class Profiler:
     """Starts and ends traces between steps.
 
@@ -33,7 +45,7 @@ class Profiler:
         if self._asked and not self._running:
             self._asked, self._first, self._last = False, step, step + STEPS_PER_SIGNAL - 1
         if step == self._first <= self._last:
-            jax.profiler.start_trace(self._folder)
+            jax.profiler.start_trace(self._folder, profiler_options=_options())
             self._running = True
 
     def ends(self, step: int) -> bool:

@@ -21,6 +21,7 @@ from polaris_jax.ops import context_attention, linear_cross_entropy
 from polaris_jax.optim import apply_updates, global_norm, group_norms, qk_clip, skipped_steps, working_copy
 from polaris_jax.sharding import activation_spec
 from polaris_jax.training.compiler_options import compiler_options
+from polaris_jax.training.config import context_method
 from polaris_jax.training.device_program import MAX_LOGITS, make_loss_program, make_value_and_grad
 from polaris_jax.training.state import TrainState
 from polaris_jax.trajectory import KINDS, ROLES
@@ -47,7 +48,7 @@ def make_loss(config: ConfigDict, model: ModelConfig, mesh: Mesh, objective: Obj
     """``loss(working params, batch, total) -> (loss, sums)`` of ``objective`` (default: ``supervised``)."""
     objective = objective or supervised(config)
     attend = partial(context_attention, mesh=mesh, block=config.model.attention_block,
-                     method=config.model.context_method, group=config.model.context_group or None)
+                     method=context_method(config), group=config.model.context_group or None)
     residual = NamedSharding(mesh, activation_spec(("batch", "sequence", "embed")))
 
     def loss(params, batch, total):

@@ -11,6 +11,7 @@ ROWS = [
     PromptStory("a", "Write. 900 words long.", 900, "Once.", "Plan.", "somebody: something"),
     PromptStory("b", "Write more.", system="Be brief."),
 ]
+ROW = {"prompt": "p", "story": "s", "ground_truth_reasoning": "r"}
 
 
 def written(tmp_path, *rows):
@@ -56,7 +57,11 @@ def test_spellings_of_the_schema(tmp_path, row, expected):
         ({"prompt": "p", "story": "s"}, "line 2: ground_truth_reasoning=None"),
         ({"prompt": "p", "story": 3, "ground_truth_reasoning": "r"}, "line 2: story=3: must be text"),
         ({"prompt": "p", "story": "<think>x</think>s", "ground_truth_reasoning": "r"}, "line 2: story"),
-        ({"prompt": "p", "story": "s", "ground_truth_reasoning": "r", "target_word_count": 0}, "target_word_count=0"),
+        (ROW | {"target_word_count": 0}, "target_word_count=0"),
+        ("[" * 100_000, "line 2"),
+        (ROW | {"target_word_count": float("nan")}, "target_word_count=nan"),
+        (ROW | {"target_word_count": float("inf")}, "target_word_count=inf"),
+        (ROW | {"target_word_count": 10.5}, "target_word_count=10.5"),
         ({"uid": "x", "prompt": "p", "story": "s", "ground_truth_reasoning": "r"}, "uid='x': is the uid of line 1 too"),
     ],
 )

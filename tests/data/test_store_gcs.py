@@ -1,6 +1,7 @@
 """The same store in a bucket: TensorStore's own Cloud Storage driver against an emulated server."""
 
 import numpy as np
+import pytest
 
 CLIENT = """
 import sys
@@ -32,3 +33,31 @@ def test_a_bucket_holds_the_same_store_as_a_disk(bucket_client, store, tokenizer
     tokenizer.save(tmp_path)
     assert bucket_client(CLIENT, tmp_path) == store.content_hash
     assert np.all(store.lengths > 0)
+
+
+MODEL = """
+import os, sys
+from polaris_jax import storage
+from polaris_jax.data import load_chat_template, load_tokenizer
+from polaris_jax.errors import InputError
+local, model = sys.argv[1], "gs://library/models/small"
+for name in sorted(os.listdir(local)):
+    storage.write(storage.join(model, name), open(os.path.join(local, name), "rb").read())
+tokenizer = load_tokenizer(model)
+file = next(name for name in ("tokenizer.json", "tokenizer.model") if os.path.exists(os.path.join(local, name)))
+assert load_tokenizer(storage.join(model, file)).fingerprint == tokenizer.fingerprint
+ask = [{"role": "user", "content": "Hi"}]
+assert load_chat_template(model, tokenizer).text(ask) == load_chat_template(local, tokenizer).text(ask) == "<Hi>"
+try:
+    load_tokenizer("gs://library/models/none")
+except InputError as error:
+    assert "gs://library/models/none" in str(error), error
+    print(tokenizer.fingerprint)
+"""
+
+
+@pytest.mark.parametrize("name", ["sentencepiece", "byte_level"])
+def test_vocabulary_and_chat_template_of_a_model_in_a_bucket(bucket_client, vocabularies, tmp_path, name):
+    vocabularies[name].save(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}<{{ m.content }}>{% endfor %}")
+    assert bucket_client(MODEL, tmp_path) == vocabularies[name].fingerprint

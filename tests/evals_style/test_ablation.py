@@ -9,6 +9,7 @@ import pytest
 from polaris_jax.data import TokenStore, load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.evals.ablation import VARIANTS, AblationSpec, Arm, ablation_document, read_arms, run_ablation, vary
+from polaris_jax.evals.ablation.findings import prose_difference, prose_loss
 from polaris_jax.evals.ablation.heldout import held_out_loss
 from polaris_jax.evals.document import markdown
 from polaris_jax.sharding import make_mesh
@@ -134,7 +135,7 @@ def test_the_table_has_a_row_per_arm_and_says_how_sure_it_is():
                 "train_prose_loss": 2.0, "held_out": {"own": held, "plain": held}, "free_runs": [run, run]}  # fmt: skip
 
     results = [result("first", "trajectory", 3.0, 1.0), result("second", "no_scaffold", 2.0, 0.4)]
-    main, bars = ablation_document(results, {}).sections[0].parts
+    main, differences, bars = ablation_document(results, {}).sections[0].parts
     text = markdown(main)
     assert [row[0] for row in main.rows] == ["first", "second"]
     assert "0 of 2" in text
@@ -143,6 +144,25 @@ def test_the_table_has_a_row_per_arm_and_says_how_sure_it_is():
     assert first.value == pytest.approx(3 * 32 / 30)
     assert second.low <= second.value <= second.high
     assert second.low < second.high
+    [(name, loss, distinct, repeated, loop)] = differences.rows
+    assert (name, distinct.value, repeated.value) == ("second", 0.0, 0.0)
+    assert loss.value == pytest.approx(-32 / 30)
+    assert loop.value == pytest.approx(-0.6)
+    assert len(ablation_document(results[:1], {}).sections[0].parts) == 2
+
+
+def test_pairs_of_batches_tell_arms_apart_where_their_own_intervals_do_not():
+    def result(shift, batches):
+        return {"held_out": {"plain": {"prose_by_batch": [(n * (nats + shift), n) for nats, n in batches]}}}
+
+    batches = [(2.0, 10), (3.0, 40), (4.0, 20), (5.0, 30), (3.5, 25)]
+    first, second = result(0.0, batches), result(-0.1, batches)
+    alone = [prose_loss(one, "plain") for one in (first, second)]
+    assert alone[1].high > alone[0].low
+    paired = prose_difference(second, first)
+    assert paired.value == pytest.approx(-0.1)
+    assert paired.high < -0.09
+    assert prose_difference(second, result(0.0, batches[:-1])) is None  # not the same tokens
 
 
 def test_arms_can_be_read_from_a_file_and_mistakes_are_named(tmp_path):

@@ -37,6 +37,14 @@ def log(folder, index):
     return (folder / "logs" / f"process-{index}.log").read_text()
 
 
+def wait_until_ready(folder):
+    deadline = time.monotonic() + 20
+    while not all((folder / "logs" / f"process-{index}.log").exists() and "ready" in log(folder, index)
+                  for index in (0, 1)):  # fmt: skip
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_processes_form_one_mesh_with_collectives(child_environment, tmp_path):
     command = ("--processes=2", "--devices=3", "--", "python", "-c", SUM)
     code, said, complained = ended(child_environment, tmp_path, *command)
@@ -57,11 +65,7 @@ def test_one_failure_ends_the_others_in_bounded_time_and_is_the_exit_code(child_
 def test_a_signal_reaches_every_process_and_waits_for_their_checkpoints(child_environment, tmp_path):
     process = start(child_environment, tmp_path, "--", "bash", "-c",
                     "trap 'sleep 0.3; echo saved; exit 75' TERM; echo ready; while :; do sleep 0.05; done")  # fmt: skip
-    deadline = time.monotonic() + 20
-    while not all((tmp_path / "logs" / f"process-{index}.log").exists() and "ready" in log(tmp_path, index)
-                  for index in (0, 1)):  # fmt: skip
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_ready(tmp_path)
     code, _, complained = ended(child_environment, tmp_path, "--", "true")
     assert code == 2
     assert "another run" in complained
@@ -70,6 +74,16 @@ def test_a_signal_reaches_every_process_and_waits_for_their_checkpoints(child_en
     assert process.returncode == 75
     assert "saved" in log(tmp_path, 0)
     assert "saved" in log(tmp_path, 1)
+
+
+def test_processes_that_do_not_heed_a_signal_are_ended_after_the_grace(child_environment, tmp_path):
+    process = start(child_environment, tmp_path, "--grace=1", "--restarts=5", "--", "bash", "-c",
+                    "trap '' TERM; echo ready; while :; do sleep 0.05; done")  # fmt: skip
+    wait_until_ready(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, complained = process.communicate(timeout=40)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "told to stop; the others have 1 s" in complained
 
 
 @pytest.mark.parametrize(("how", "code"), [("exit 75", 0), ("kill -KILL $$", 0), ("exit 1", 1)])

@@ -8,10 +8,13 @@ import pytest
 from polaris_jax.ops.cached_attention import (
     BLOCK,
     Place,
+    Shard,
     cached_attention,
     cached_attention_reference,
     quantise,
     sharded_cached_attention,
+    store,
+    store_reference,
 )
 from polaris_jax.sharding import make_mesh
 
@@ -33,6 +36,33 @@ def memory_of(length, dtype=jnp.float32, rows=B, seed=0):
 
 def new_tokens(n, T):
     return normal(7, n, T, H, D), normal(8, n, T, G, D), normal(9, n, T, G, D)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int8])
+@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("T", [1, 8, 100, 700])
+def test_a_stretch_is_stored_as_slot_by_slot(T, shards, dtype):
+    """At every edge: of blocks, of the room, of what is padding, for one text or all, on every shard."""
+    length = 2 * BLOCK
+    memory = memory_of(length, dtype)
+    room = shards * length
+    _, k, v = new_tokens(B, T)
+    both = jax.jit(lambda index, start, valid: [
+        function(memory, Place(1, start, valid), k, v, Shard(index, shards)) for function in (store, store_reference)])
+    one = jax.jit(lambda index, start, valid, row: [
+        function(memory, Place(0, start, valid, row), k[:1], v[:1], Shard(index, shards))
+        for function in (store, store_reference)])
+    edges = [0, 1, BLOCK - 8, BLOCK - 1, BLOCK, BLOCK + 3, room - BLOCK - 1, room - 9, room - 1, room]
+    for index in range(shards):
+        for first, start in enumerate(edges):
+            starts = jnp.asarray([start, *edges[first:], *edges][:B], jnp.int32)
+            assert_same(*both(index, starts, jnp.asarray([T, 0, T // 2, T][:B], jnp.int32)))
+            assert_same(*one(index, starts[:1], jnp.asarray([T], jnp.int32), jnp.asarray([2], jnp.int32)))
+
+
+def assert_same(ours, plain):
+    for name, part in plain.items():
+        np.testing.assert_array_equal(ours[name], part, err_msg=name)
 
 
 @pytest.mark.parametrize("window", [None, 40])

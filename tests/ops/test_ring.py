@@ -121,7 +121,7 @@ def test_a_length_that_does_not_divide_names_the_next_that_does():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"method": "star"}, "choose ring, two_level or all_gather"), ({"implementation": "cuda"}, "choose auto"),
+    ({"method": "star"}, "choose one of ring, two_level, all_gather"), ({"implementation": "cuda"}, "choose auto"),
     ({"method": "two_level", "group": 3}, "must divide 4 shards and 1 key-value heads"),
 ])
 def test_a_wrong_choice_is_named(options, message):

@@ -1,4 +1,4 @@
-"""The TPU compiler, which needs no TPU, accepts the kernels and runs transfers beside them."""
+"""The TPU compiler, which needs no TPU, accepts the kernels, runs transfers beside them, and leaves caches in place."""
 
 import importlib.util
 import json
@@ -33,3 +33,18 @@ def test_kernels_are_accepted_and_transfers_overlap(case, tmp_path):
     # Keys in both passes, gradients in the backward and once more home; only that last one has no kernel beside it.
     assert seen["permutes"] == (2 * (hops - 1) + hops if hops > 1 else 0)
     assert seen["permutes_beside_a_kernel"] >= seen["permutes"] - 2
+
+
+@pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
+def test_a_token_turns_no_cache_over(model):
+    """A cache of 262,144 tokens is changed where it lies, one text or several, one token or a chunk."""
+    script = SCRIPT.with_name("decode_hlo.py")
+    cases = [f"v5:2x2x1/tensor=4/{tokens}" for tokens in ("1", "512", "1/4")] + ["v6e:2x4/tensor=4,context=2/1"]
+    shape = SCRIPT.parents[1] / "configs" / "models" / model
+    done = subprocess.run([sys.executable, str(script), "--model", str(shape), "--cases", *cases],
+                          capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(rows) == len(cases)
+    for row in rows:
+        assert row["cache_copies"] == 0, row
+        assert row["extra_gb"] < 0.02 * row["held_gb"], row

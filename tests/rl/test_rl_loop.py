@@ -17,7 +17,7 @@ from servers import MODEL, Proxy, completion
 from polaris_jax.errors import InputError
 from polaris_jax.rewards.dimensions import DIMENSIONS
 from polaris_jax.rl import post_train
-from polaris_jax.rl.journal import read_journals
+from polaris_jax.rl.journal import Journal, read_journals
 from polaris_jax.training import load_weights, read_metrics
 
 NOVEL = str(files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt")
@@ -117,6 +117,42 @@ def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_
     config.rl.group_size = 3
     with pytest.raises(InputError, match="holds another run"):
         post_train(config, tmp_path, devices=jax.devices()[:1])
+
+
+def test_a_request_to_stop_saves_and_the_next_call_goes_on(config, tmp_path):
+    config.judge.kind = "none"
+    config.train.update({"steps": 2, "checkpoint_every": 2})
+
+    def stop(record):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    one = jax.devices()[:1]
+    assert post_train(config, tmp_path / "whole", devices=one).finished
+    result = post_train(config, tmp_path / "run", on_step=stop, devices=one)
+    assert (result.steps, result.finished, result.stopped_by) == (1, False, signal.SIGTERM)
+    assert post_train(config, tmp_path / "run", devices=one).finished
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_a_request_to_stop_in_the_middle_of_a_step_loses_no_rollout(config, tmp_path, monkeypatch):
+    config.judge.kind = "none"
+    config.train.update({"steps": 2, "checkpoint_every": 2})
+    add, one = Journal.add, jax.devices()[:1]
+
+    def asked_after_the_third(journal, line):
+        add(journal, line)
+        if journal.path.stem == "000002" and len(journal.rollouts) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert post_train(config, tmp_path / "whole", devices=one).finished
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", asked_after_the_third)
+        result = post_train(config, tmp_path / "run", devices=one)
+    assert (result.steps, result.finished, result.stopped_by) == (1, False, signal.SIGTERM)
+    assert (tmp_path / "run" / "checkpoints" / "1").exists()
+    assert post_train(config, tmp_path / "run", devices=one).finished
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert [line["rollout/resumed"] for line in read_metrics(tmp_path / "run")] == [0, 3]
 
 
 def test_several_passes_and_a_reference_policy(config, tmp_path):

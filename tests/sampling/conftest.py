@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from polaris_jax.data import train_sentencepiece
+from polaris_jax.models import Decoder, save_pretrained
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,6 +23,16 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def model(tokenizer):
     return random_model(tokenizer.vocab_size)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(model, tokenizer, tmp_path_factory):
+    """``model`` and ``tokenizer`` as a Hugging Face folder."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "model"
+    params, config = model
+    save_pretrained(Decoder(config, params), str(folder))
+    tokenizer.save(str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from sampling_models import PROMPT, TINY, small_sampler
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError
-from polaris_jax.models import Decoder, save_pretrained
 from polaris_jax.sampling.editing import edit_stage, find_stage, replace_stage
 from polaris_jax.sampling.writer import write_book
 from polaris_jax.trajectory import extract_planned_chapters, split_stages
@@ -103,15 +102,6 @@ def test_stages_are_found_by_role_and_number(written):
     for wrong in ("plan", "book_plan:0", "book_plan:x"):
         with pytest.raises(InputError, match="role"):
             find_stage(transcript, wrong)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(model, tokenizer, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint") / "model"
-    params, config = model
-    save_pretrained(Decoder(config, params), str(folder))
-    tokenizer.save(str(folder))
-    return folder
 
 
 def test_edit_plan_on_the_command_line(checkpoint, tmp_path, monkeypatch, capsys):

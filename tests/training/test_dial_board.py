@@ -3,7 +3,9 @@
 import pytest
 
 from polaris_jax.errors import InputError
+from polaris_jax.rl.config import check_rl_config, default_rl_config
 from polaris_jax.training import apply_overrides, check_config, default_config, load_config
+from polaris_jax.training.config import flatten
 
 
 def refused(override):
@@ -75,6 +77,22 @@ def test_rules_of_groups_are_checked_before_anything_runs(groups, says):
     config.optim.groups = groups
     with pytest.raises(InputError, match=r"config\.optim\.groups.*" + says):
         check_config(config)
+
+
+@pytest.mark.parametrize(("override", "says"), [
+    ("model.segments=0", "positive"), ("optim.learning_rate=-1e-4", "positive"),
+    ("optim.learning_rate=1e999", "positive"),
+    ("optim.clip_norm=-1", "negative"), ("optim.weight_decay=-0.1", "negative"), ("model.mlp_chunk=-1", "negative"),
+    ("eval.every=-1", "negative"), ("optim.momentum=1.0", "below 1"), ("optim.b2=1.5", "below 1"),
+])  # fmt: skip
+def test_numbers_that_no_run_can_use_are_refused(override, says):
+    name = override.partition("=")[0]
+    for config, check in ((default_config(), check_config), (default_rl_config(), check_rl_config)):
+        config.model.path = "here"
+        config.data.update({"store": "here"} if check is check_config else {"train": "here"})
+        if name in flatten(config):
+            with pytest.raises(InputError, match=rf"config\.{name}.*{says}"):
+                check(apply_overrides(config, [override]))
 
 
 def test_a_file_may_not_bring_fields_of_its_own():

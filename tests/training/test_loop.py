@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from polaris_jax.errors import InputError
-from polaris_jax.training import apply_overrides, default_config, load_weights, quarter_means, read_metrics, train
+from polaris_jax.training import (
+    apply_overrides,
+    cluster,
+    default_config,
+    load_weights,
+    quarter_means,
+    read_metrics,
+    train,
+)
 
 # A run in a process of its own, so that it can be killed for real.
 PROGRAM = """
@@ -86,6 +94,21 @@ def test_a_request_to_stop_saves_and_the_next_call_goes_on(finished, tmp_path):
     assert losses(tmp_path / "run") == losses(whole)
 
 
+def test_a_request_to_stop_during_compilation_is_not_followed_by_a_step(finished, tmp_path, monkeypatch):
+    config, whole = finished
+
+    def asked_meanwhile(name):
+        if name.startswith("compiled"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "barrier", asked_meanwhile)
+        result = train(config, tmp_path / "run")
+    assert (result.steps, result.finished, result.stopped_by) == (0, False, signal.SIGTERM)
+    assert train(config, tmp_path / "run").finished
+    assert losses(tmp_path / "run") == losses(whole)
+
+
 def test_a_folder_of_another_run_is_refused_untouched(finished):
     config, workdir = finished
     before = (workdir / "run.json").read_bytes()
@@ -111,6 +134,7 @@ def test_a_bad_override_names_the_field(override, message):
     ({"data.window": 2050}, "2056"),
     ({"mesh.context": 3}, "devices"),
     ({"model.path": "nowhere"}, "config.json"),
+    ({"model.path": "somewhere/config.json"}, "folder of the model"),
     ({"data.store": "nowhere"}, "manifest"),
     ({"optim.precision": "fp8"}, "fp32_master"),
     ({"train.microbatches": 3}, "divide"),

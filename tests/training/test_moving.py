@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from processes import command_of, environment
 
+from polaris_jax.errors import RESUMABLE
 from polaris_jax.training import read_metrics, train
-from polaris_jax.training.stopping import RESUMABLE
 
 
 def run_on(config, workdir, folder, devices, until=None):

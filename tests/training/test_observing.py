@@ -3,12 +3,14 @@
 import os
 import signal
 import struct
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from processes import lines
+from processes import environment, lines
 
 from polaris_jax.cli import main
 from polaris_jax.data import TokenStore, load_tokenizer
@@ -145,7 +147,46 @@ def test_a_signal_leaves_a_trace_of_the_next_steps(observed):
     run, _, _ = observed
     traces = list((run / "profile").rglob("*.xplane.pb"))
     assert len(traces) == 1
-    assert b"train_step" in traces[0].read_bytes()
+    content = traces[0].read_bytes()
+    assert b"train_step" in content  # the program of the step
+    assert b"step_num" in content  # and where each step began, by which xprof groups what it shows
+
+
+TRACES_BESIDE_TENSORSTORE = """
+import os, sys, threading, time
+import numpy as np
+import tensorstore
+from polaris_jax.training.profiling import Profiler
+
+def write_and_read():
+    array = tensorstore.open({"driver": "zarr3", "kvstore": "memory://"}, create=True, dtype=np.float32, shape=[64])
+    array = array.result()
+    while True:
+        futures = [array.write(np.ones(64, np.float32)) for _ in range(4)] + [array.read() for _ in range(4)]
+        for future in futures:
+            future.add_done_callback(lambda done: sum(range(50)))  # runs in a thread of TensorStore's own
+        for future in futures:
+            future.result()
+
+for _ in range(2):
+    threading.Thread(target=write_and_read, daemon=True).start()
+profiler, end, step = Profiler(sys.argv[1], 1, 0), time.monotonic() + 8, 0
+while time.monotonic() < end:
+    step += 1
+    profiler._ask(None, None)
+    profiler.before(step)
+    profiler.close()
+print(step, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_trace_beside_the_threads_of_tensorstore_does_not_end_the_process(tmp_path):
+    """With Python's frames in the trace the process dies of a segmentation fault in about a second."""
+    ran = subprocess.run([sys.executable, "-c", TRACES_BESIDE_TENSORSTORE, str(tmp_path)],
+                         env=environment(), capture_output=True, text=True, timeout=180)
+    assert ran.returncode == 0, (ran.returncode, ran.stderr[-2000:])
+    assert int(ran.stdout) > 20
 
 
 def test_qk_clip_holds_the_largest_logit_down(make_config, tmp_path):

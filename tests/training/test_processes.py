@@ -6,8 +6,8 @@ import time
 import pytest
 from processes import Processes, assert_same_weights, lines
 
+from polaris_jax.errors import RESUMABLE
 from polaris_jax.training import train
-from polaris_jax.training.stopping import RESUMABLE
 
 pytestmark = pytest.mark.slow
 

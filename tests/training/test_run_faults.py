@@ -42,6 +42,8 @@ def test_a_step_without_finite_gradients_changes_nothing_and_is_counted(make_con
     found = read_metrics(tmp_path / "run")
     skipped = [line["step"] for line in found if not np.isfinite(line["loss"])]
     assert 0 < len(skipped) < len(found)
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "NaN" not in text  # JSON has no such thing
     assert found[-1]["skipped_steps"] == len(skipped)
     for before, after in itertools.pairwise(found):
         assert (after["param_norm/muon"] == before["param_norm/muon"]) == (before["step"] in skipped)
@@ -135,15 +137,33 @@ def test_a_bucket_that_refuses_is_one_line_before_anything_is_computed(make_conf
     assert "step 1" not in ran.stderr
 
 
+UPLOAD = """
+import os, sys
+from polaris_jax import storage
+for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
+    for folder, _, names in os.walk(source):
+        for name in names:
+            file = os.path.join(folder, name)
+            storage.write(storage.join(target, os.path.relpath(file, source)), open(file, "rb").read())
+print("done")
+"""
+
+
 @pytest.mark.slow
 def test_a_run_in_a_bucket_equals_one_on_a_disk_through_faults_and_no_key_is_written_anywhere(
-        make_config, bucket, tmp_path):
+        make_config, bucket, bucket_client, tmp_path):
+    """Model, store and run lie in the bucket, and a sampler opens what was trained there."""
     config = make_config()
     config.train.update({"steps": 4, "tensorboard": False})
+    train(config, tmp_path / "run")
+    bucket_client(UPLOAD, config.model.path, "gs://library/model", config.data.store, "gs://library/store")
+    config.model.path, config.data.store = "gs://library/model", "gs://library/store"
     with FaultyBucket(bucket, rate=0.03, faults=("503", "429", "cut", "slow")) as proxy:
         ran = train_in_bucket(config, "gs://library/runs/a", tmp_path, proxy.address, **KEYS)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    train(config, tmp_path / "run")
+    opened = bucket_client("from polaris_jax import flow; print(flow.open_sampler('gs://library/runs/a', 64)"
+                           ".tokenizer.fingerprint)")
+    assert opened == load_tokenizer(tmp_path / "run" / "model").fingerprint
     program = ("import json, sys; from polaris_jax import storage; from polaris_jax.training import read_metrics;"
                "from polaris_jax.training.events import goodput, read_events; at = 'gs://library/runs/a';"
                "files = {name: storage.read(storage.join(at, name)) or b'' for name in storage.names(at)};"

@@ -43,9 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polaris_jax.evals.ablation import AblationSpec, ablation_document, claimed_arms, read_arms, run_ablation
     from polaris_jax.training import load_config
 
-    out, console = arguments.out.rstrip("/"), Console(stderr=True)
-    if storage.is_remote(out):
-        raise InputError("--out", out, "training runs are written to a local folder; copy it afterwards")
+    out, console = storage.local("--out", arguments.out.rstrip("/")), Console(stderr=True)
     arms = read_arms(arguments.arms) if arguments.arms else claimed_arms()
     if arguments.only:
         names = arguments.only.split(",")

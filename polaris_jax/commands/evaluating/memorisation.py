@@ -6,6 +6,7 @@ import sys
 from polaris_jax import storage
 from polaris_jax.commands import client_flags
 from polaris_jax.commands.evaluating.story_flags import finish, named
+from polaris_jax.commands.sampler_flags import add_sampler_flags, dtypes_of, sampler_options
 from polaris_jax.errors import InputError
 
 HELP = {"memorisation": "greedy continuations of training stories: common prefix and longest common run of tokens"}
@@ -30,6 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-released", action="store_true",
                         help="as the published audit: a second opening tag, and open thinking is compared too")
     parser.add_argument("--json", action="store_true", help="print the audit as JSON")
+    add_sampler_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polaris_jax.evals.audit.attack import sample_rows
     from polaris_jax.evals.audit.findings import audit_document
 
-    out = arguments.out.rstrip("/")
+    out, placement = arguments.out.rstrip("/"), sampler_options(arguments)
     given = client_flags.numbers("--prefixes", arguments.prefixes, ",", "whole numbers such as 50,100,200")
     prefixes = [int(number) for number in given]
     if arguments.continuation < 1 or min(prefixes) < 1:
@@ -56,11 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
         for text in arguments.checkpoint:
             name, folder = named(text)
             name = name or storage.name_of(folder)
-            opened = open_checkpoint(folder, arguments.window, chat=not arguments.no_template)
+            identity = " ".join([folder, *dtypes_of(placement)])
+            opened = open_checkpoint(folder, arguments.window, not arguments.no_template, placement)
             task = bar.add_task(name, total=None)
             records[name] = run_audit(
                 rows, opened.sampler.tokenizer, greedy(opened, arguments.slots),
-                storage.join(out, f"attacks-{name}.jsonl"), render=opened.render, identity=folder,
+                storage.join(out, f"attacks-{name}.jsonl"), render=opened.render, identity=identity,
                 modes=arguments.modes.split(","), prefixes=prefixes, continuation=arguments.continuation,
                 batch=arguments.slots, as_released=arguments.as_released,
                 progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),

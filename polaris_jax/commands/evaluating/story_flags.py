@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from polaris_jax import storage
+from polaris_jax.commands.sampler_flags import add_sampler_flags, sampler_options
 from polaris_jax.errors import InputError
 
 WAYS = ("chat", "continue", "book")
@@ -31,6 +32,7 @@ def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
     parser.add_argument("--slots", type=int, default=4, help="stories written at the same time")
     parser.add_argument("--seed", type=int, default=0, help="of the stories and of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print the evaluation as JSON")
+    add_sampler_flags(parser)
     parser.set_defaults(packaged_prompts=prompts)
 
 
@@ -60,9 +62,10 @@ def stories(arguments: argparse.Namespace, out: str) -> tuple[list, list]:
         name, file = named(text)
         some, wrong = read_generations(file, name)
         found, bad = found + some, bad + wrong
+    placement = sampler_options(arguments)
     for text in arguments.checkpoint:
         name, folder = named(text)
-        found += _write(arguments, name or storage.name_of(folder), folder, prompts, out)
+        found += _write(arguments, name or storage.name_of(folder), folder, prompts, out, placement)
     seen = set()
     for one in found:
         if (one.model, one.id) in seen:
@@ -92,11 +95,11 @@ def finish(arguments: argparse.Namespace, document, out: str, stopped: Sequence[
     return 1 if stopped else 0
 
 
-def _write(arguments: argparse.Namespace, name: str, folder: str, prompts: Sequence, out: str) -> list:
+def _write(arguments: argparse.Namespace, name: str, folder: str, prompts: Sequence, out: str, placement) -> list:
     from polaris_jax.commands.evaluating.writing import Writing, write_stories
 
     how = Writing(
         arguments.write_as, arguments.max_tokens, arguments.temperature, arguments.top_p,
-        arguments.repetition_penalty, arguments.seed, arguments.slots,
+        arguments.repetition_penalty, arguments.seed, arguments.slots, placement,
     )  # fmt: skip
     return write_stories(folder, prompts, storage.join(out, "generations", f"{name}.jsonl"), name, how)

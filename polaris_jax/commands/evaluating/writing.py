@@ -2,11 +2,14 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache
+from polaris_jax.commands.sampler_flags import dtypes_of
 from polaris_jax.errors import InputError
 from polaris_jax.evals import jsonl
 from polaris_jax.evals.generations import Generation, read_generations
@@ -15,7 +18,10 @@ from polaris_jax.evals.prompts import Prompt
 
 @dataclass(frozen=True)
 class Writing:
-    """How a checkpoint writes: ``way`` (``chat``, ``continue``, ``book``), tokens of a story at most, sampling."""
+    """How a checkpoint writes: ``way`` (``chat``, ``continue``, ``book``), tokens of a story at most, sampling.
+
+    ``placement`` holds the options of ``flow.open_sampler``: mesh and dtypes.
+    """
 
     way: str = "chat"
     max_tokens: int = 8192
@@ -24,6 +30,7 @@ class Writing:
     repetition_penalty: float = 1.1
     seed: int = 0
     slots: int = 4
+    placement: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,22 +60,20 @@ class Opened:
         return () if end is None else (end,)
 
 
-def open_checkpoint(folder: str, window: int, chat: bool = True) -> Opened:
-    """Opens a training run or a Hugging Face folder.
+def open_checkpoint(folder: str, window: int, chat: bool = True, placement: Mapping[str, Any] = MappingProxyType({})
+                    ) -> Opened:
+    """Opens a training run or a Hugging Face folder; ``placement`` are options of ``flow.open_sampler``.
 
     Raises:
       InputError: it is neither, or ``chat`` is wanted of a model without a chat template.
     """
     from polaris_jax import flow
     from polaris_jax.data import load_chat_template
-    from polaris_jax.training.checkpoint import MODEL
+    from polaris_jax.training.checkpoint import model_folder
 
     compilation_cache()
-    sampler = flow.open_sampler(folder, window)
-    # A training run keeps tokenizer and template of its model beside its checkpoints.
-    inner = storage.join(folder, MODEL)
-    home = inner if storage.read(storage.join(inner, "config.json")) is not None else folder
-    return Opened(sampler, load_chat_template(home, sampler.tokenizer) if chat else None)
+    sampler = flow.open_sampler(folder, window, **placement)
+    return Opened(sampler, load_chat_template(model_folder(folder), sampler.tokenizer) if chat else None)
 
 
 def write_stories(folder: str, prompts: Sequence[Prompt], file: str, name: str, how: Writing) -> list[Generation]:
@@ -80,13 +85,15 @@ def write_stories(folder: str, prompts: Sequence[Prompt], file: str, name: str, 
     Raises:
       InputError: the checkpoint cannot be used, or the prompts do not fit.
     """
-    settings = hashlib.sha256(repr((folder, how.way, how.max_tokens, how.temperature, how.top_p,
-                                    how.repetition_penalty, how.seed)).encode()).hexdigest()[:16]  # fmt: skip
+    settings = repr((folder, how.way, how.max_tokens, how.temperature, how.top_p, how.repetition_penalty, how.seed,
+                     *dtypes_of(how.placement)))
+    settings = hashlib.sha256(settings.encode()).hexdigest()[:16]
     kept = {row["id"]: row for row in jsonl.read(file)
             if row.get("settings") == settings and row.get("model") == name}  # fmt: skip
     todo = [prompt for prompt in prompts if kept.get(prompt.id, {}).get("prompt") != prompt.text]
     if todo:
-        opened = open_checkpoint(folder, how.max_tokens + 2048, chat=how.way == "chat")
+        opened = open_checkpoint(folder, how.max_tokens + 2048, chat=how.way == "chat",
+                                 placement=how.placement)
         write = _books if how.way == "book" else _answers
         for prompt, story, more in write(opened, todo, how, file):
             kept[prompt.id] = {"id": prompt.id, "prompt": prompt.text, "story": story, "model": name,

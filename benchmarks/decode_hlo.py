@@ -1,0 +1,87 @@
+"""What the TPU compiler makes of writing: one chunk or one token over a long cache, of a model of any size.
+
+    python benchmarks/decode_hlo.py [--model SHAPE ...] [--cases v5:2x2x1/tensor=4/1 ...] [--length 262144]
+
+``SHAPE`` is a folder with config.json (default: Ministral 3 14B and Qwen3.5 9B of ``configs/models``); a case is
+topology / mesh / tokens per text / texts / dtype of the cache. Needs libtpu, no TPU. One JSON line per case:
+
+* ``held_gb``: weights and cache per chip; ``extra_gb``: what a step needs beside them. A step that turned the cache
+  over to another layout would need a copy of it.
+* ``cache_copies``: copies and transposes of whole caches in the scheduled program.
+* ``read_ms``: reading the weights and a full cache once at the chip's memory bandwidth, which a token cannot beat.
+"""
+
+import argparse
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE="v5p-16", TPU_WORKER_HOSTNAMES="localhost",
+                  ALLOW_MULTIPLE_LIBTPU_LOAD="true", JAX_PLATFORMS="cpu")  # fmt: skip
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from polaris_jax.models.cache import RECURRENT, init_cache
+from polaris_jax.models.weights import abstract_params
+from polaris_jax.sampling.programs import Texts, read, texts_sharding
+from polaris_jax.sharding import make_mesh
+from polaris_jax.sharding.chips import chip_of
+from polaris_jax.training.loop import read_model
+
+MODELS = Path(__file__).resolve().parents[1] / "configs" / "models"
+CASES = ("v5:2x2x1/tensor=4/1", "v5:2x2x1/tensor=4/512", "v5:2x2x1/tensor=4/1/1/int8", "v5:2x2x1/tensor=4/1/4",
+         "v6e:2x4/tensor=8/1", "v6e:2x4/tensor=4,context=2/1", "v6e:2x4/tensor=4,context=2/512")  # fmt: skip
+
+
+def compile_case(model: str, case: str, length: int) -> dict:
+    """Compiles one call of ``sampling.programs.read``."""
+    topology, axes, tokens, *rest = case.split("/")
+    texts, dtype = (*rest, *("1", "bfloat16")[len(rest) :])
+    config = read_model(model, shape_only=True)
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    mesh = make_mesh({k: int(v) for k, v in (part.split("=") for part in axes.split(","))}, devices=devices)
+    params = abstract_params(config, jnp.bfloat16, mesh)
+    n, rows = int(texts), config.vocab_rows or config.vocab_size
+    state = jax.eval_shape(lambda: Texts(init_cache(config, n, length, jnp.dtype(dtype)), jnp.zeros((n, rows))))
+    where = texts_sharding(mesh, state)
+    state = jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), state, where)
+    everywhere = NamedSharding(mesh, P())
+    ids = jax.ShapeDtypeStruct((n, int(tokens)), jnp.int32, sharding=everywhere)
+    valid = jax.ShapeDtypeStruct((n,), jnp.int32, sharding=everywhere)
+    lowered = read.lower(params, state, ids, valid, None, config=config, compute_dtype=jnp.dtype("bfloat16"), mesh=mesh)
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
+        hlo = next(Path(folder).glob("*jit_read*after_optimizations.txt")).read_text()
+    memory = compiled.memory_analysis()
+    kept = [leaf.sharding.shard_shape(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(state.cache)
+            if path[-1].key not in (*RECURRENT, "length")]
+    shapes = "|".join(re.escape(f"[{','.join(map(str, shape))}]") for shape in set(kept))
+    held = memory.argument_size_in_bytes
+    chip = chip_of(devices[0].device_kind)
+    return {"model": Path(model).name, "topology": topology, "mesh": axes, "tokens": int(tokens), "texts": n,
+            "cache": dtype, "length": length, "held_gb": round(held / 1e9, 2),
+            "extra_gb": round((memory.peak_memory_in_bytes - held) / 1e9, 3),
+            "cache_copies": len(re.findall(rf"= \w+(?:{shapes})\S* (?:copy|transpose|copy-start)\(", hlo)),
+            "read_ms": round(1e3 * held / chip.hbm, 1)}
+
+
+def main() -> None:
+    """Prints a line per model and case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=[str(MODELS / name) for name in ("ministral3_14b", "qwen3_5_9b")])
+    parser.add_argument("--cases", nargs="+", default=CASES)
+    parser.add_argument("--length", type=int, default=262_144, help="tokens the cache has room for")
+    arguments = parser.parse_args()
+    for model in arguments.model:
+        for case in arguments.cases:
+            print(json.dumps(compile_case(model, case, arguments.length)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

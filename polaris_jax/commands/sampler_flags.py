@@ -1,0 +1,54 @@
+"""Flags of everything that writes with a checkpoint: over which devices it is spread, and in which dtypes."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from polaris_jax.commands.devices import host_devices
+from polaris_jax.errors import InputError
+
+DTYPES = ("float32", "bfloat16")
+
+
+def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
+    """``--mesh``, ``--dtype`` and ``--cache-dtype``; those that vLLM has too go by its names as well."""
+    flags = parser.add_argument_group("over which devices, in which dtypes")
+    flags.add_argument("--mesh", metavar="AXIS=N,...",
+                       help="devices per axis of data, fsdp, context and tensor, one of them -1 for what is left "
+                            "(default: all devices of an accelerator, over tensor as far as key heads divide, then "
+                            "over context; one device of a CPU)")
+    flags.add_argument("--tensor-parallel-size", type=int, metavar="N", help="the same as --mesh=tensor=N")
+    flags.add_argument("--devices", type=int, help="host devices, when running on CPU")
+    flags.add_argument("--dtype", choices=DTYPES, help="of the weights and the arithmetic (default: as stored)")
+    flags.add_argument("--cache-dtype", "--kv-cache-dtype", dest="cache_dtype", choices=(*DTYPES, "int8"),
+                       help="of cached keys and values (default: that of the weights)")
+
+
+def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of ``flow.open_sampler``; splits the CPU if that is asked for.
+
+    Raises:
+      InputError: a mesh that is none.
+    """
+    host_devices(arguments.devices)
+    axes = None if arguments.mesh is None else _axes(arguments.mesh)
+    if arguments.tensor_parallel_size is not None:
+        if axes is not None:
+            raise InputError("--tensor-parallel-size", arguments.tensor_parallel_size, "give it or --mesh, not both")
+        axes = _axes(f"tensor={arguments.tensor_parallel_size}")
+    return {"axes": axes, "dtype": arguments.dtype, "cache_dtype": arguments.cache_dtype}
+
+
+def dtypes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The part of ``sampler_options`` that changes texts, as words for an identity; a mesh changes none."""
+    return tuple(f"{name}={options[name]}" for name in ("dtype", "cache_dtype") if options.get(name))
+
+
+def _axes(text: str) -> dict[str, int]:
+    axes = {}
+    for part in text.split(","):
+        name, _, size = part.strip().partition("=")
+        if not size.removeprefix("-").isdecimal() or int(size) == 0 or int(size) < -1 or name in axes:
+            raise InputError("--mesh", text, "use AXIS=N,... such as tensor=4,context=-1")
+        axes[name] = int(size)
+    return axes

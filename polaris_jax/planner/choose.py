@@ -1,0 +1,101 @@
+"""Which way keys reach queries: what ``config.model.context_method = "auto"`` stands for on a TPU slice.
+
+Every method is estimated by arithmetic. Of those that fit and take about as little time as the fastest, the one with
+the least memory is taken, and between equals the one that sends the fewest bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from polaris_jax.models.config import ModelConfig
+from polaris_jax.ops.context import METHODS
+from polaris_jax.planner import analytic, roofline
+from polaris_jax.planner.topology import Slice, mesh_sizes, slice_of
+from polaris_jax.planner.traffic import expected_collectives
+from polaris_jax.planner.verdict import GIB
+from polaris_jax.training.config import AUTO
+from polaris_jax.training.loop import read_model
+
+_ABOUT = 1.01  # estimates within this factor are equal
+
+
+@dataclass(frozen=True)
+class Option:
+    """One method by arithmetic: seconds per step, memory and bytes of traffic per device, and whether it fits."""
+
+    method: str
+    seconds: float
+    needs: analytic.Memory
+    traffic: float
+    fits: bool
+
+
+def context_options(config: ConfigDict, model: ModelConfig, slice_: Slice) -> tuple[Option, ...]:
+    """Every method on this slice.
+
+    Raises:
+      InputError: a config that cannot be laid out over the slice.
+    """
+    chip, options = slice_.chip, []
+    for method in METHODS:
+        one = config.copy_and_resolve_references()
+        one.model.context_method = method
+        sizes = mesh_sizes(one, slice_, model)
+        needs, moved = analytic.memory(one, model, sizes), expected_collectives(one, model, sizes)
+        time = roofline.estimate(one, model, slice_, sizes, moved, offloaded=needs.host)
+        options.append(Option(method, time.seconds, needs, sum(row.bytes for row in moved),
+                              needs.total <= chip.hbm_limit and needs.host <= chip.host_bytes))
+    return tuple(options)
+
+
+def best(options: tuple[Option, ...]) -> Option:
+    """The option to take; where nothing fits, the one that needs the least memory."""
+    left = [one for one in options if one.fits]
+    if left:
+        left = _about_least(left, lambda one: one.seconds)
+    left = _about_least(left or list(options), lambda one: one.needs.total)
+    return min(left, key=lambda one: one.traffic)
+
+
+def choose_context_method(config: ConfigDict, device_kind: str, devices: int) -> str | None:
+    """Sets ``config.model.context_method`` if it is ``auto`` and the attached devices are a TPU slice.
+
+    Args:
+      config: checked. device_kind: as JAX names it. devices: how many there are, over all processes.
+
+    Returns:
+      As ``resolve_context_method``.
+
+    Raises:
+      InputError: no model, or a config that cannot be laid out over the slice.
+    """
+    slice_ = slice_of(device_kind, devices)
+    if config.model.context_method != AUTO or slice_ is None:
+        return None
+    return resolve_context_method(config, read_model(config.model.path, shape_only=True), slice_)
+
+
+def resolve_context_method(config: ConfigDict, model: ModelConfig, slice_: Slice) -> str | None:
+    """Sets ``config.model.context_method`` if it is ``auto``.
+
+    Returns:
+      What was chosen and what every method would take by estimate, memory and traffic of one device; None if nothing
+      was chosen.
+
+    Raises:
+      InputError: a config that cannot be laid out over the slice.
+    """
+    if config.model.context_method != AUTO:
+        return None
+    options = context_options(config, model, slice_)
+    config.model.context_method = best(options).method
+    each = (f"{one.method} {one.seconds:.3g} s, {one.needs.total / GIB:.1f} GiB, {one.traffic / 1e9:.0f} GB sent"
+            f"{'' if one.fits else ' (does not fit)'}" for one in options)
+    return f"context_method {config.model.context_method}; by estimate {'; '.join(each)}"
+
+
+def _about_least(options: list[Option], of: Callable[[Option], float]) -> list[Option]:
+    limit = _ABOUT * min(map(of, options))
+    return [one for one in options if of(one) <= limit]
