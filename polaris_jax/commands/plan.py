@@ -10,7 +10,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, metavar="FILE", help="a configs/*.py; --config.a.b=c overrides")
     parser.add_argument("--topology", required=True, help="a slice's name: v5p-16, v6e-256, tpu7x-128, ...")
     parser.add_argument("--full", action="store_true",
-                        help="compile to machine code: checks kernels too, takes minutes")
+                        help="compile to machine code: checks kernels too; minutes to hours")
     parser.add_argument("--estimate", action="store_true",
                         help="by arithmetic, at once, even where libtpu is installed")
     parser.add_argument("--largest-context", action="store_true", help="search the longest data.window that fits")

@@ -8,6 +8,7 @@ limits of kernels (VMEM, SMEM).
 
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from polaris_jax.errors import InputError
+from polaris_jax.errors import InputError, RunError
 from polaris_jax.planner.topology import Slice
 
 _POLL = 0.25  # seconds between looks at the dump folder
@@ -54,19 +55,24 @@ def compiler_version() -> str | None:
 
 
 def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False, options: dict | None = None,
-                 limit: float = 3600.0) -> Compiled:
+                 limit: float | None = None) -> Compiled:
     """Compiles the train step of a config (``abstract.to_rows``) for a slice; its files go to ``folder``.
 
     Args:
-      full: wait for code generation, minutes instead of a fraction of one.
+      full: wait for code generation, minutes to hours instead of a fraction of a minute.
       options: more compiler options, e.g. ``{"xla_tpu_scoped_vmem_limit_kib": 65536}``.
-      limit: seconds after which the compiler is ended.
+      limit: seconds after which the compiler is ended; default: an hour, and none if ``full``.
 
     Raises:
-      InputError: the step refused the config.
+      InputError: the step refused the config, or ``folder`` holds files already, which could pass for the verdict.
+      RunError: the compiler came to no verdict in time, or its process was killed.
       RuntimeError: the process failed in another way; carries its last words.
     """
+    if limit is None:
+        limit = math.inf if full else 3600.0
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise InputError("--keep", str(folder), "is not empty; give a new folder")
     request, result, log = folder / "request.json", folder / "result.json", folder / "log.txt"
     request.write_text(json.dumps({"config": rows, "topology": slice_.topology_name, "options": options or {}}))
     environment = os.environ | {
@@ -86,10 +92,13 @@ def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False,
             process.stdin.close()
     seconds = time.monotonic() - start
     if not result.exists():
-        if _complete(folder):
+        if not full and _complete(folder):
             return Compiled(folder, seconds)
-        if time.monotonic() > start + limit:
-            raise RuntimeError(f"the compiler was ended after {limit:.0f} s without a verdict")
+        if seconds >= limit:
+            raise RunError(f"the compiler came to no verdict within {limit:.0f} s")
+        if process.returncode < 0:
+            raise RunError(f"the compiler was killed by {signal.Signals(-process.returncode).name} after {seconds:.0f} "
+                           "s; by SIGKILL most often because the machine had no memory left")
         raise RuntimeError("the compiler's process failed: " + log.read_text(errors="replace").strip()[-2000:])
     said = json.loads(result.read_text())
     if said.get("input_error"):

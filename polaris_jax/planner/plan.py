@@ -29,13 +29,14 @@ def plan(config: ConfigDict, topology: str, *, full: bool = False, estimate: boo
     Args:
       config: as for training; neither the data nor the weights are read, only ``config.json`` at ``model.path``.
       topology: a slice's name, ``v5p-16``.
-      full: compile to machine code, which also checks the limits of kernels; minutes.
+      full: compile to machine code, which also checks the limits of kernels; minutes to hours.
       estimate: arithmetic only, even where the compiler is installed.
       cached: read the verdict from disk when this very step was judged before by this compiler.
       options: compiler options. keep: a folder for the compiler's files.
 
     Raises:
       InputError: a config that cannot be laid out over the slice; one line with the smallest change.
+      RunError: the compiler's process came to no verdict.
     """
     slice_ = find_slice(topology)
     config = from_rows(to_rows(config))

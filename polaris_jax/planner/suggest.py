@@ -25,8 +25,11 @@ _STEP = 16384  # tokens: contexts are searched in multiples of it,
 _FINE = 64  # and to this part of their length
 
 
-def with_suggestion(config: ConfigDict, verdict: Verdict, **how) -> Verdict:
-    """The verdict, and where it does not fit the overrides that would make it."""
+def with_suggestion(config: ConfigDict, verdict: Verdict, *, full: bool = False, **how) -> Verdict:
+    """The verdict, and where it does not fit the overrides that would make it.
+
+    Memory decides that, so no machine code is made of what is tried, ``full`` or not.
+    """
     if verdict.fits:
         return verdict
     tried = 0
@@ -48,8 +51,12 @@ def with_suggestion(config: ConfigDict, verdict: Verdict, **how) -> Verdict:
 
 
 def largest_context(config: ConfigDict, topology: str, *, say: Callable[[str], None] = lambda line: None,
-                    **how) -> Verdict:
+                    full: bool = False, **how) -> Verdict:
     """The verdict of the longest window that fits, everything else as in ``config``, to one part in 64.
+
+    Args:
+      say: is told of every try.
+      full: make machine code of the one that is found.
 
     Raises:
       InputError: not even the shortest fits.
@@ -68,7 +75,7 @@ def largest_context(config: ConfigDict, topology: str, *, say: Callable[[str], N
         scale = _scale(_changed(config, [f"data.window={window}"]), verdict)
     if best is None:
         raise InputError("--topology", topology, f"not even {step:,} tokens fit; choose a larger slice")
-    return best
+    return plan(_changed(config, [f"data.window={good}"]), topology, full=True, **how) if full else best
 
 
 def _longest_predicted(config, topology, scale, step, good, bad) -> int:

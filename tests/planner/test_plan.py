@@ -1,19 +1,25 @@
 """``plan``: verdicts from the compiler and from arithmetic, kept on disk, with the change that makes a step fit."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from polaris_jax.cli import main
-from polaris_jax.errors import InputError
+from polaris_jax.errors import InputError, RunError
 from polaris_jax.planner import Verdict, largest_context, plan, with_suggestion
+from polaris_jax.planner import compile as compiling
 from polaris_jax.planner import plan as planning
 from polaris_jax.planner.abstract import to_rows
 from polaris_jax.planner.picture import page, write_picture
+from polaris_jax.planner.topology import find_slice
 from tests.planner.conftest import ROOT, needs_libtpu
 
 BOOKS = str(ROOT / "configs" / "ministral3_14b_books_1m.py")
@@ -154,6 +160,29 @@ def test_the_compiler_ends_with_whoever_started_it(small, tmp_path):
     assert process.wait() == 1, words
     assert "Traceback" not in words  # it ended, it did not fail
     assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize(("limit", "said"), [(None, "killed by SIGKILL"), (1.0, "no verdict within 1 s")])
+def test_a_full_compile_that_did_not_end_is_no_verdict(small, tmp_path, limit, said):
+    """The files of the shorter verdict are there by then; they say nothing of the kernels."""
+    def end():
+        for ending in compiling._ENDINGS:
+            (tmp_path / "dump" / f"module_1.jit_train_step.{ending}").write_text("one")
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if limit is None and str(tmp_path / "dump").encode() in process.read_bytes():
+                    os.kill(int(process.parent.name), signal.SIGKILL)
+
+    threading.Timer(0.5, end).start()
+    with pytest.raises(RunError, match=said):
+        compiling.compile_step(to_rows(small()), find_slice("v5p-8"), tmp_path / "dump", full=True, limit=limit)
+
+
+def test_files_of_another_compile_are_not_taken_for_the_verdict(small, tmp_path):
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "dump" / "result.json").write_text("{}")
+    with pytest.raises(InputError, match="not empty"):
+        compiling.compile_step(to_rows(small()), find_slice("v5p-8"), tmp_path / "dump")
 
 
 @needs_libtpu
