@@ -202,6 +202,18 @@ def test_the_compiler_and_arithmetic_agree_on_a_small_model(small, tmp_path):
 
 @needs_libtpu
 @pytest.mark.slow
+def test_machine_code_is_made_and_takes_no_more_memory(small, tmp_path):
+    folder = tmp_path / "dump"
+    soon, full = plan(small(), "v5p-8"), plan(small(), "v5p-8", full=True, keep=str(folder))
+    assert (full.source, full.error) == ("compiler-full", None)
+    # The assignment of buffers counts a heap with its holes, the compiler's peak does not.
+    assert 0.9 * soon.hbm_gib_per_chip < full.hbm_gib_per_chip <= soon.hbm_gib_per_chip
+    assert full.collectives == soon.collectives
+    assert "Fatal" not in (folder / "log.txt").read_text()  # the compiler's process ended, it did not die
+
+
+@needs_libtpu
+@pytest.mark.slow
 @pytest.mark.parametrize(("topology", "overrides"), [
     ("v5p-8", ["data.window=262144", "model.remat=full"]), ("v5p-16", ["model.remat=full"]),
     ("v5p-16", ["data.window=262144", "model.remat=full", "optim.precision=fp32_master"]),
