@@ -63,6 +63,8 @@ def transfers(hlo: str) -> dict[str, int]:
     computations = dict(re.findall(r"^(?:ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", hlo, re.M | re.S))
     loops = {body: int(re.search(r"s32\[\]\S* constant\((\d+)\)", computations[condition])[1])
              for condition, body in re.findall(r"condition=%([\w.\-]+), body=%([\w.\-]+)", hlo)}
+    kernel = 'custom_call_target="tpu_custom_call"'
+    walked = {name for name, body in computations.items() if kernel in body}  # bodies of loops over parts of a schedule
     executed = overlapped = 0
     for name, body in computations.items():
         trips, open_, covered = loops.get(name, 1), [], set()
@@ -70,7 +72,7 @@ def transfers(hlo: str) -> dict[str, int]:
             if start := re.search(r"%(\S+) = .*collective-permute-start\(", line):
                 open_.append(start[1])
                 executed += trips
-            elif 'custom_call_target="tpu_custom_call"' in line:
+            elif kernel in line or ((loop := re.search(r" while\(.*body=%([\w.\-]+)", line)) and loop[1] in walked):
                 covered |= set(open_)
             elif done := re.search(r"collective-permute-done\(%(\S+?)\)", line):
                 open_.remove(done[1])

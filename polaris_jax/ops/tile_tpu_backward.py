@@ -75,8 +75,8 @@ class _Accumulator:
             self._settle(s)
 
 
-def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, _, dkv, dq, slots, fetched, written, *, capacity, scale,
-            window, step):
+def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, *refs, capacity, scale, window, step):
+    *_, dkv, dq, slots, fetched, written = refs  # before them what is updated in place
     b, g, t, r = (pl.program_id(axis) for axis in range(4))
     count, heads = pl.num_programs(2), pl.num_programs(3)
     walk = Walk(codes, b, capacity)
@@ -136,16 +136,18 @@ def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, _, dkv, dq, slots, fe
 
 
 @functools.partial(jax.jit, static_argnames=("scale", "window", "q_block", "kv_block", "step", "interpret"))
-def backward_kernel(tiles: Tiles, q, kv, dout, lse, delta, q_side: Side, kv_side: Side, dq, *, scale: float,
+def backward_kernel(tiles: Tiles, q, kv, dout, lse, delta, q_side: Side, kv_side: Side, dq, dkv=None, *, scale: float,
                     window: int | None, q_block: int, kv_block: int, step: int = 512, interpret: bool = False):
     """One hop; shapes as in ``tile_xla``, lengths multiples of the blocks, blocks of 128.
 
     Args:
-      tiles: rows are key blocks (each has a tile), columns query blocks.
+      tiles: rows are key blocks, columns query blocks.
+      dq: is added to.
+      dkv: takes the gradients of the key blocks that have a tile; None: every block has one.
       step: keys handled at once inside a tile.
 
     Returns:
-      ``(dq, dkv)``; ``dq`` is the given array, updated in place.
+      ``(dq, dkv)``; given arrays are updated in place.
     """
     (B, H, _, D), G = q.shape, kv.shape[2]
     R = H // G
@@ -164,7 +166,7 @@ def backward_kernel(tiles: Tiles, q, kv, dout, lse, delta, q_side: Side, kv_side
     row = pl.BlockSpec((1, 1, 1, q_block), at(lambda b, g, h, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, q_block, D), at(lambda b, g, h, i, j: (b, h, i, 0)))
     keys = pl.BlockSpec((2, 1, 1, kv_block, D), at(lambda b, g, h, i, j: (0, b, g, j, 0)))
-    anywhere = pl.BlockSpec(memory_space=pl.ANY)
+    anywhere, in_place = pl.BlockSpec(memory_space=pl.ANY), [dq] if dkv is None else [dq, dkv]
     dkv, dq = pl.pallas_call(
         functools.partial(_kernel, capacity=capacity, scale=scale, window=window, step=step),
         grid_spec=pltpu.PrefetchScalarGridSpec(
@@ -174,19 +176,19 @@ def backward_kernel(tiles: Tiles, q, kv, dout, lse, delta, q_side: Side, kv_side
                 block, block, row, row, keys,
                 pl.BlockSpec((1, 2, q_block), at(lambda b, g, h, i, j: (b, 0, i))),
                 pl.BlockSpec((1, 2, kv_block), at(lambda b, g, h, i, j: (b, 0, j))),
-                anywhere,
+                *(anywhere for _ in in_place),
             ],
             out_specs=[keys, anywhere],
             scratch_shapes=[pltpu.VMEM((SLOTS, q_block, D), jnp.float32), pltpu.SemaphoreType.DMA((SLOTS,)),
                             pltpu.SemaphoreType.DMA((SLOTS,))],
         ),
         out_shape=[jax.ShapeDtypeStruct(kv.shape, jnp.float32), jax.ShapeDtypeStruct(dq.shape, jnp.float32)],
-        input_output_aliases={8: 1},
+        input_output_aliases={8: 1} if dkv is None else {8: 1, 9: 0},
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT),
         cost_estimate=cost(q, kv, matmuls=5, window=window, q_block=q_block, kv_block=kv_block,
-                           tile_bytes=q_block * D * (2 * q.dtype.itemsize + 2 * 4)),
+                           tiles=capacity, tile_bytes=q_block * D * (2 * q.dtype.itemsize + 2 * 4)),
         interpret=interpret,
         name="attention_backward",
-    )(tiles.codes.reshape(-1), q, dout, lse[:, :, None], delta[:, :, None], kv, q_ids, kv_ids, dq)
+    )(tiles.codes.reshape(-1), q, dout, lse[:, :, None], delta[:, :, None], kv, q_ids, kv_ids, *in_place)
     return dq, dkv

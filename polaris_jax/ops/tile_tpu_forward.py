@@ -117,7 +117,7 @@ def forward_kernel(tiles: Tiles, q, kv, q_side: Side, kv_side: Side, state: Stat
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"),
                                              vmem_limit_bytes=VMEM_LIMIT),
         cost_estimate=cost(q, kv, matmuls=2, window=window, q_block=q_block, kv_block=kv_block,
-                           tile_bytes=2 * kv_block * D * kv.dtype.itemsize),
+                           tiles=capacity, tile_bytes=2 * kv_block * D * kv.dtype.itemsize),
         interpret=interpret,
         name="attention_forward",
     )(tiles.codes.reshape(-1), q, kv, q_ids, kv_ids, state.top[:, :, None], state.total[:, :, None], state.out)

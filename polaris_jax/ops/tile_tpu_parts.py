@@ -68,14 +68,16 @@ class Walk:
         return (t == count - 1) | (self.row(t) != self.row(t + 1))
 
 
-def cost(q: jax.Array, kv: jax.Array, *, matmuls: int, window: int | None, q_block: int, kv_block: int,
+def cost(q: jax.Array, kv: jax.Array, *, matmuls: int, window: int | None, q_block: int, kv_block: int, tiles: int,
          tile_bytes: int) -> pl.CostEstimate:
     """What XLA should assume of a call, so that transfers are scheduled beside it.
 
-    Half of the tiles are visible at every hop of a balanced causal ring, less within a window.
+    Half of the tiles are visible at every hop of a balanced causal ring, less within a window. ``tiles`` is how many of
+    a batch row's are in the schedule, visible or not.
     """
     B, H, Sq, D = q.shape
     Skv = kv.shape[3]
     scores = B * H * Sq * (Skv // 2 if window is None else min(window, Skv // 2))
+    scores = scores * tiles // ((Sq // q_block) * (Skv // kv_block))
     return pl.CostEstimate(flops=2 * matmuls * D * scores, transcendentals=scores,
                            bytes_accessed=tile_bytes * scores // (q_block * kv_block) + q.nbytes + kv.nbytes)

@@ -89,14 +89,15 @@ def tile_kinds(queries: Blocks, keys: Blocks, window: int | None) -> jax.Array:
     return jnp.where(seen, jnp.where(full, FULL, MASKED_TILE), SKIP).astype(jnp.int32)
 
 
-def tile_list(kinds: jax.Array, *, every_row: bool) -> Tiles:
+def tile_list(kinds: jax.Array, *, every_row: bool, first_row: jax.Array | int = 0) -> Tiles:
     """The tiles of ``kinds [B, rows, columns]`` that are not skipped, in row order.
 
     Args:
       every_row: keep one (skipped) tile in a row that has none, for executors that must write every row.
+      first_row: the number of the first row of ``kinds``.
     """
     B, rows, columns = kinds.shape
-    row = jnp.arange(rows, dtype=jnp.int32)[:, None]
+    row = first_row + jnp.arange(rows, dtype=jnp.int32)[:, None]
     column = jnp.arange(columns, dtype=jnp.int32)
     keep = kinds != SKIP
     if every_row:
@@ -105,7 +106,7 @@ def tile_list(kinds: jax.Array, *, every_row: bool) -> Tiles:
     codes = jax.lax.sort(codes, is_stable=False)
     counts = (codes != _END).sum(axis=-1, dtype=jnp.int32)
     last = jnp.take_along_axis(codes, jnp.maximum(counts - 1, 0)[:, None], axis=-1)
-    nothing = jnp.where(counts[:, None] > 0, last & -4, 0)
+    nothing = jnp.where(counts[:, None] > 0, last & -4, first_row << ROW_SHIFT)
     return Tiles(jnp.where(codes == _END, nothing, codes), jnp.maximum(counts.max(), 1))
 
 

@@ -81,7 +81,9 @@ def _by_compiler(config: ConfigDict, model: ModelConfig, slice_: Slice, compiled
     spaces = dump.memory_spaces(report)
     buffers = dump.temporaries(compiled.text("after_optimizations-buffer-assignment.txt") or "",
                                compiled.text("live-range.txt") or "")
-    sizes, total = dict(config.mesh), compiled.peak or spaces["default"]
+    sizes, total = dict(config.mesh), spaces["default"]
+    if compiled.peak:  # counts what lies on the host too; what it does not count are the holes of a heap
+        total = min(total, compiled.peak)
     shapes, state = Shapes.of(config, model, sizes), analytic.state_bytes(config, model, sizes)
     parts = {"parameters": state.parameters, "optimizer": state.optimizer, **peak_parts(buffers, shapes)}
     parts["workspace"] = max(0, total - sum(parts.values()))

@@ -38,8 +38,10 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("schedule", [tile_tpu.SCHEDULE, 3], ids=["whole", "in parts"])
 @pytest.mark.parametrize("name", CASES)
-def test_one_hop_equals_the_portable_loop(name):
+def test_one_hop_equals_the_portable_loop(name, schedule, monkeypatch):
+    monkeypatch.setattr(tile_tpu, "SCHEDULE", schedule)  # of three: a row of tiles at a time
     documents, window, H, G, D, B, dtype, tolerance = CASES[name]
     S = 384
     rows, wide = (B, H, S), (B, H, S, D)

@@ -35,6 +35,17 @@ def test_kernels_are_accepted_and_transfers_overlap(case, tmp_path):
     assert seen["permutes_beside_a_kernel"] >= seen["permutes"] - 2
 
 
+@pytest.mark.parametrize("case", [("v5:2x2x1", "4"), ("v6e:2x4", "8"), ("tpu7x:2x2x1", "8")])
+def test_a_million_tokens_on_a_device_have_a_schedule_that_fits(case):
+    """All at once it would be four times as large as scalar memory."""
+    topology, context = case
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), topology, context, str(int(context) << 20), "--heads=4", "--kv-heads=2"],
+        capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["permutes_beside_a_kernel"] >= seen["permutes"] - 2
+
+
 @pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
 def test_a_token_turns_no_cache_over(model):
     """A cache of 262,144 tokens is changed where it lies, one text or several, one token or a chunk."""
