@@ -18,8 +18,7 @@ import re
 import tempfile
 from pathlib import Path
 
-os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE="v5p-16", TPU_WORKER_HOSTNAMES="localhost",
-                  ALLOW_MULTIPLE_LIBTPU_LOAD="true", JAX_PLATFORMS="cpu")  # fmt: skip
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from jax.sharding import PartitionSpec as P
 
 from polaris_jax.models.cache import RECURRENT, init_cache
 from polaris_jax.models.weights import abstract_params
+from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.sampling.programs import Texts, read, texts_sharding
 from polaris_jax.sharding import make_mesh
 from polaris_jax.sharding.chips import chip_of
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=CASES)
     parser.add_argument("--length", type=int, default=262_144, help="tokens the cache has room for")
     arguments = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
     for model in arguments.model:
         for case in arguments.cases:
             print(json.dumps(compile_case(model, case, arguments.length)), flush=True)

@@ -21,11 +21,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.ops import context_attention
+from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.sharding import make_mesh
 
-# What libtpu wants to know where there is no TPU.
-ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16", "TPU_WORKER_HOSTNAMES": "localhost",
-               "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}
 K = 1024
 TABLE = [  # topology, context, tokens, method
     ("v5:2x2x2", 8, 256 * K, "ring"), ("v5:2x2x1", 4, 256 * K, "ring"), ("v5:2x2x2", 8, 32 * K, "ring"),

@@ -32,12 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
     from polaris_jax.planner.table import show
     from polaris_jax.training import load_config
 
-    config, how = load_config(a.config, a.overrides), {"full": a.full, "estimate": a.estimate, "cached": not a.fresh}
+    config, how = load_config(a.config, a.overrides), {"estimate": a.estimate, "cached": not a.fresh}
     notes = Console(stderr=True)
     if a.largest_context:
-        verdict = largest_context(config, a.topology, say=lambda line: notes.print(line, highlight=False), **how)
+        verdict = largest_context(config, a.topology, say=lambda line: notes.print(line, highlight=False),
+                                  full=a.full, **how)
     else:
-        verdict = with_suggestion(config, plan(config, a.topology, keep=a.keep, **how), **how)
+        verdict = plan(config, a.topology, full=a.full, keep=a.keep, **how)
+        verdict = with_suggestion(config, verdict, **how)  # memory decides: no machine code is made of what is tried
     if a.html:
         write_picture(verdict, a.html)
     if a.json:

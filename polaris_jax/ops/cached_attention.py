@@ -68,11 +68,7 @@ def store(memory: Memory, place: Place, k: jax.Array, v: jax.Array, shard: Shard
     slice read, changed and put back where it was: a scatter would have the TPU compiler turn the whole cache over to
     another layout and back, at every token.
     """
-    new = {"k": k, "v": v}
-    if "k_scale" in memory:
-        (k, k_scale), (v, v_scale) = quantise(k), quantise(v)
-        new = {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
-    new = {name: part.astype(memory[name].dtype) for name, part in new.items()}
+    new = _as_stored(memory, k, v)
     n, T = k.shape[:2]
 
     def put(i: jax.Array | int, memory: Memory) -> Memory:
@@ -90,6 +86,15 @@ def store(memory: Memory, place: Place, k: jax.Array, v: jax.Array, shard: Shard
         return changed
 
     return put(0, memory) if n == 1 else jax.lax.fori_loop(0, n, put, memory)
+
+
+def _as_stored(memory: Memory, k: jax.Array, v: jax.Array) -> Memory:
+    """``k, v [n, T, G, d]`` as the cache keeps them: in its dtype, with scales where it is quantised."""
+    new = {"k": k, "v": v}
+    if "k_scale" in memory:
+        (k, k_scale), (v, v_scale) = quantise(k), quantise(v)
+        new = {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
+    return {name: part.astype(memory[name].dtype) for name, part in new.items()}
 
 
 def _stretch(start: jax.Array, tokens: int, room: int, shard: Shard) -> tuple[jax.Array, jax.Array]:
@@ -220,14 +225,8 @@ def store_reference(memory: Memory, place: Place, k: jax.Array, v: jax.Array, sh
     stored = (index < place.valid[:, None]) & (mine == shard.index)
     slots = jnp.where(stored, turn * BLOCK + positions % BLOCK, memory["k"].shape[3])
     rows = (jnp.arange(n, dtype=jnp.int32) if place.rows is None else place.rows)[:, None]
-    new = {"k": k, "v": v}
-    if "k_scale" in memory:
-        (k, k_scale), (v, v_scale) = quantise(k), quantise(v)
-        new = {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
-    return {
-        name: memory[name].at[place.layer, rows, :, slots].set(part.astype(memory[name].dtype), mode="drop")
-        for name, part in new.items()
-    }
+    return {name: memory[name].at[place.layer, rows, :, slots].set(part, mode="drop")
+            for name, part in _as_stored(memory, k, v).items()}
 
 
 def cached_attention_reference(q, k, v, memory: Memory, place: Place, *, window: int | None = None):

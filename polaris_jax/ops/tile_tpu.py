@@ -32,7 +32,7 @@ def forward(q, kv, q_side: Side, kv_side: Side, state: State, *, scale: float, w
         return forward_kernel(tiles, q, kv, q_side, kv_side, state, scale=scale, window=window, q_block=q_block,
                               kv_block=kv_block, interpret=interpret)
 
-    return _in_parts(some, kinds, state, every_row=False)
+    return _in_parts(some, kinds, _rows_at_once(kinds), state, every_row=False)
 
 
 def backward(q, kv, dout, lse, delta, q_side: Side, kv_side: Side, dq, *, scale: float, window: int | None,
@@ -45,8 +45,9 @@ def backward(q, kv, dout, lse, delta, q_side: Side, kv_side: Side, dq, *, scale:
                                q_block=q_block, kv_block=kv_block, interpret=interpret)
 
     kinds = kinds.swapaxes(1, 2)  # rows are key blocks: each is written once
-    whole = _rows_at_once(kinds) == kinds.shape[1]
-    return _in_parts(some, kinds, (dq,) if whole else (dq, jnp.zeros(kv.shape, jnp.float32)), every_row=True)
+    at_once = _rows_at_once(kinds)
+    sums = (dq,) if at_once == kinds.shape[1] else (dq, jnp.zeros(kv.shape, jnp.float32))
+    return _in_parts(some, kinds, at_once, sums, every_row=True)
 
 
 def _rows_at_once(kinds: jax.Array) -> int:
@@ -55,9 +56,9 @@ def _rows_at_once(kinds: jax.Array) -> int:
     return max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or B * n * columns <= SCHEDULE))
 
 
-def _in_parts(run: Callable[[Tiles, T], T], kinds: jax.Array, carry: T, *, every_row: bool) -> T:
-    """``carry = run(tiles, carry)`` for all rows of ``kinds``, a part of them after the other."""
-    rows, at_once = kinds.shape[1], _rows_at_once(kinds)
+def _in_parts(run: Callable[[Tiles, T], T], kinds: jax.Array, at_once: int, carry: T, *, every_row: bool) -> T:
+    """``carry = run(tiles, carry)`` for all rows of ``kinds``, ``at_once`` of them after the others."""
+    rows = kinds.shape[1]
     if at_once == rows:
         return run(tile_list(kinds, every_row=every_row), carry)
 

@@ -20,6 +20,9 @@ from pathlib import Path
 from polaris_jax.errors import InputError, RunError
 from polaris_jax.planner.topology import Slice
 
+# What libtpu wants to know where there is no TPU.
+ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16", "TPU_WORKER_HOSTNAMES": "localhost",
+               "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}
 _POLL = 0.25  # seconds between looks at the dump folder
 _QUIET = 1.0  # seconds without growth after which the files are complete
 _ENDINGS = ("after_optimizations.txt", "buffer-assignment.txt", "live-range.txt", "memory-usage-report.txt")
@@ -75,9 +78,7 @@ def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False,
         raise InputError("--keep", str(folder), "is not empty; give a new folder")
     request, result, log = folder / "request.json", folder / "result.json", folder / "log.txt"
     request.write_text(json.dumps({"config": rows, "topology": slice_.topology_name, "options": options or {}}))
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16",
-        "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}
+    environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu"}
     start = time.monotonic()
     with log.open("w") as words:
         process = subprocess.Popen(

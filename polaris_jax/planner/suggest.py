@@ -25,11 +25,8 @@ _STEP = 16384  # tokens: contexts are searched in multiples of it,
 _FINE = 64  # and to this part of their length
 
 
-def with_suggestion(config: ConfigDict, verdict: Verdict, *, full: bool = False, **how) -> Verdict:
-    """The verdict, and where it does not fit the overrides that would make it.
-
-    Memory decides that, so no machine code is made of what is tried, ``full`` or not.
-    """
+def with_suggestion(config: ConfigDict, verdict: Verdict, **how) -> Verdict:
+    """The verdict, and where it does not fit the overrides that would make it; ``how`` these are planned."""
     if verdict.fits:
         return verdict
     tried = 0
