@@ -22,9 +22,10 @@ import jax.numpy as jnp
 from polaris_jax import cli
 from polaris_jax.corpus import BuildOptions, build_library, find_books, plan_novel
 from polaris_jax.data import TokenStore, load_tokenizer, plan_bins, train_sentencepiece
+from polaris_jax.demo import demo_model_config
 from polaris_jax.library import read_novel
-from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
-from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.models import Decoder, init_params, save_pretrained
+from polaris_jax.scaffold import OfflineAnnotator
 from polaris_jax.trajectory import render
 
 WINDOW = 2048
@@ -47,8 +48,11 @@ def get_config():
 '''
 
 
-BEFORE_AND_AFTER = [{"name": "base", "train": False}, {"name": "prose_only", "variant": "no_scaffold"},
-                    {"name": "trajectory"}]  # fmt: skip
+BEFORE_AND_AFTER = [
+    {"name": "base", "train": False},
+    {"name": "prose_only", "variant": "no_scaffold"},
+    {"name": "trajectory"},
+]
 
 
 def build(out: Path, paths: list[Path], per_book: int, given: str | None) -> str:
@@ -60,15 +64,10 @@ def build(out: Path, paths: list[Path], per_book: int, given: str | None) -> str
         novels = [read_novel(path) for path in paths]
         rough = BuildOptions(window=8 * WINDOW, chapters=(2, 3), per_book=4)
         # The stage language of one novel is that of all.
-        sample = list(map(render, plan_novel(novels[0], DeterministicAnnotator(), rough, len)))
+        sample = list(map(render, plan_novel(novels[0], OfflineAnnotator(), rough, len)))
         prose = [chapter.text for novel in novels for chapter in novel.chapters[:4]]
         tokenizer = train_sentencepiece([*sample, *prose], 2048)
-        config = ModelConfig.from_hf({
-            "model_type": "llama", "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": tokenizer.vocab_size,
-            "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0,
-            "tie_word_embeddings": True, "eos_token_id": tokenizer.eot_id, "bos_token_id": tokenizer.bos_id,
-        })  # fmt: skip
+        config = demo_model_config(tokenizer)
         save_pretrained(Decoder(config, init_params(config, jax.random.key(0), jnp.float32)), model)
         tokenizer.save(model)
     if not (out / "store" / "manifest.json").exists():
@@ -89,8 +88,9 @@ def main() -> int:
     a = parser.parse_args()
     out = Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
-    patterns = a.books or [str(shared / "corpus" / f"{name}*.txt") for name in BOOKS
-                           if list((shared / "corpus").glob(f"{name}*.txt"))]  # fmt: skip
+    patterns = a.books or [
+        str(shared / "corpus" / f"{name}*.txt") for name in BOOKS if list((shared / "corpus").glob(f"{name}*.txt"))
+    ]
     if a.model and not os.path.isdir(a.model):
         parser.error(f"--model={a.model}: no such folder")
     model = build(out, find_books(patterns), a.per_book, a.model)
@@ -101,11 +101,25 @@ def main() -> int:
     plan = plan_bins(store.lengths, WINDOW, documents=store.where(split="train"), overlong="drop")
     print(f"{len(store)} trajectories, {len(plan)} training rows, fill {plan.fill:.2f}", file=sys.stderr)
     config = out / "config.py"
-    config.write_text(CONFIG.format(model=os.path.abspath(model), store=str(out / "store"), window=WINDOW,
-                                    rate=a.learning_rate or (1e-3 if a.model else 1e-2)))
+    config.write_text(
+        CONFIG.format(
+            model=os.path.abspath(model),
+            store=str(out / "store"),
+            window=WINDOW,
+            rate=a.learning_rate or (1e-3 if a.model else 1e-2),
+        )
+    )
     tokens = round(a.steps * WINDOW * plan.fill)
-    return cli.main(["evaluate", "ablation", f"--config={config}", f"--out={out / 'sweep'}", f"--tokens={tokens}",
-                     *([f"--arms={a.arms}"] if a.arms else [])])  # fmt: skip
+    return cli.main(
+        [
+            "evaluate",
+            "ablation",
+            f"--config={config}",
+            f"--out={out / 'sweep'}",
+            f"--tokens={tokens}",
+            *([f"--arms={a.arms}"] if a.arms else []),
+        ]
+    )
 
 
 if __name__ == "__main__":

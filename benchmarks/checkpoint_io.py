@@ -26,12 +26,27 @@ from pathlib import Path
 
 GB = 1e9
 WIDTH = {
-    "model_type": "ministral3", "vocab_size": 131072, "hidden_size": 5120, "intermediate_size": 16384,
-    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 262144,
-    "rms_norm_eps": 1e-5, "tie_word_embeddings": False,
-    "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e9, "factor": 16.0, "beta_fast": 32.0, "beta_slow": 1.0,
-                        "original_max_position_embeddings": 16384, "mscale": 1.0, "mscale_all_dim": 1.0,
-                        "llama_4_scaling_beta": 0.1},
+    "model_type": "ministral3",
+    "vocab_size": 131072,
+    "hidden_size": 5120,
+    "intermediate_size": 16384,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 262144,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "rope_theta": 1e9,
+        "factor": 16.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "original_max_position_embeddings": 16384,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "llama_4_scaling_beta": 0.1,
+    },
 }
 
 
@@ -53,11 +68,18 @@ def main() -> None:
 
 def run(root: Path, layers: int) -> None:
     size, largest = generate(root / "hf", layers)
-    print(f"{size / GB:.2f} GB in bfloat16, {layers} layers; largest tensor {largest / GB:.2f} GB, "
-          f"memory bound {(largest + GB) / GB:.2f} GB")
+    print(
+        f"{size / GB:.2f} GB in bfloat16, {layers} layers; largest tensor {largest / GB:.2f} GB, "
+        f"memory bound {(largest + GB) / GB:.2f} GB"
+    )
     for name, source, target in (
-        ("disk write", "hf", "plain"), ("disk read", "plain", ""), ("load", "hf", ""), ("save", "hf", "saved"),
-        ("convert hf to orbax", "hf", "orbax"), ("convert orbax to hf", "orbax", "again"), ("disk read", "plain", ""),
+        ("disk write", "hf", "plain"),
+        ("disk read", "plain", ""),
+        ("load", "hf", ""),
+        ("save", "hf", "saved"),
+        ("convert hf to orbax", "hf", "orbax"),
+        ("convert orbax to hf", "orbax", "again"),
+        ("disk read", "plain", ""),
     ):
         forget(root)
         command = [sys.executable, __file__, "--task", name, str(root / source), str(root / target)]
@@ -89,8 +111,13 @@ def generate(folder: Path, layers: int) -> tuple[int, int]:
 
     def tensor(shape: tuple[int, ...]) -> HFTensor:
         row = int(np.prod(shape[1:]))
-        return HFTensor(shape, noise.dtype, lambda start, stop: np.resize(
-            np.roll(noise, int(random.integers(noise.size))), (stop - start) * row).reshape(stop - start, *shape[1:]))
+        return HFTensor(
+            shape,
+            noise.dtype,
+            lambda start, stop: np.resize(
+                np.roll(noise, int(random.integers(noise.size))), (stop - start) * row
+            ).reshape(stop - start, *shape[1:]),
+        )
 
     tensors = {name: tensor(w.hf_shape) for w in weight_table(config).values() for name, _ in w.hf_tensors()}
     write_checkpoint(tensors, config, folder)
@@ -192,8 +219,14 @@ def disk_read(source: Path, _) -> dict:
     return {"seconds": time.perf_counter() - begun}
 
 
-TASKS = {"load": load, "save": save, "convert hf to orbax": convert, "convert orbax to hf": convert,
-         "disk write": disk_write, "disk read": disk_read}
+TASKS = {
+    "load": load,
+    "save": save,
+    "convert hf to orbax": convert,
+    "convert orbax to hf": convert,
+    "disk write": disk_write,
+    "disk read": disk_read,
+}
 
 if __name__ == "__main__":
     main()

@@ -72,8 +72,9 @@ def main() -> None:
 
     def write(make) -> tuple[float, float]:
         """Seconds per token, and the share of forced tokens."""
-        request = GenerationRequest(prompt, options, seed=1, max_tokens=args.tokens, ignore_eos=True,
-                                    constraint=make and make())
+        request = GenerationRequest(
+            prompt, options, seed=1, max_tokens=args.tokens, ignore_eos=True, constraint=make and make()
+        )
         started = time.perf_counter()
         completion = engine.generate([request])[0]
         return (time.perf_counter() - started) / len(completion.tokens), float(completion.forced.mean())

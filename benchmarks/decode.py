@@ -22,8 +22,8 @@ import numpy as np
 
 from polaris_jax.data import load_tokenizer
 from polaris_jax.models import from_pretrained, unstack
-from polaris_jax.ops.cached_attention import Place, partial_attention
-from polaris_jax.sampling import Sampler, SamplingOptions
+from polaris_jax.ops.cached_attention import WriteIndex, partial_attention
+from polaris_jax.sampling import DecodeCache, Sampler, SamplingOptions
 
 GREEDY = SamplingOptions(temperature=0.0)
 
@@ -35,41 +35,45 @@ class Ours:
         model = from_pretrained(folder, dtype="float32")
         self.config = model.config
         params = unstack(model.params) if jax.default_backend() == "cpu" else model.params
-        self.sampler = Sampler(params, model.config, load_tokenizer(folder), max_length=length, prefill_chunk=chunk,
-                               first_capacity=length)
-        self.session = self.sampler.start()
+        self.sampler = Sampler(
+            params, model.config, load_tokenizer(folder), max_length=length, prefill_chunk=chunk, first_capacity=length
+        )
+        self.decode_cache = DecodeCache(self.sampler)
 
     def read(self, tokens: list[int]) -> None:
-        self.session.rewind([0])
-        self.session.append([tokens])
-        jax.block_until_ready(self.session.logits)
-        self.session.mark()
+        self.decode_cache.rewind([0])
+        self.decode_cache.append([tokens])
+        jax.block_until_ready(self.decode_cache.logits)
+        self.decode_cache.save()
 
     def write(self, count: int, options: SamplingOptions = GREEDY) -> None:
-        self.session.rewind(self.session.marked)
+        self.decode_cache.rewind(self.decode_cache.saved_lengths)
         for _ in range(count):
-            drawn = self.session.draw([options], [1])
-            self.session.append([[int(drawn.token[0])]])
-        jax.block_until_ready(self.session.logits)
+            sampled = self.decode_cache.sample([options], [1])
+            self.decode_cache.append([[int(sampled.token[0])]])
+        jax.block_until_ready(self.decode_cache.logits)
 
     def attention_seconds(self, filled: int, rounds: int) -> float:
         """One token's attention over caches filled that far, in every layer that has one."""
-        config, capacity = self.config, self.session.capacity
+        config, capacity = self.config, self.decode_cache.capacity
         layers = sum(kind != "linear_attention" for kind in config.layer_types)
         key = jax.random.key(0)
         # Numbers of its own for every layer, and arguments of the program: constants are folded and never read.
         memories = [
-            {name: jax.random.normal(jax.random.fold_in(key, 2 * layer + i),
-                                     (1, 1, config.num_kv_heads, capacity, config.head_dim))
-             for i, name in enumerate("kv")}
+            {
+                name: jax.random.normal(
+                    jax.random.fold_in(key, 2 * layer + i), (1, 1, config.num_kv_heads, capacity, config.head_dim)
+                )
+                for i, name in enumerate("kv")
+            }
             for layer in range(layers)
-        ]  # fmt: skip
+        ]
         start, one = jnp.full((1,), filled, jnp.int32), jnp.ones(1, jnp.int32)
 
         @jax.jit
         def all_layers(q, memories):
             for memory in memories:
-                state = partial_attention(q, memory, Place(0, start, one))
+                state = partial_attention(q, memory, WriteIndex(0, start, one))
                 q = q + 1e-9 * state.out.reshape(q.shape)
             return q
 
@@ -112,8 +116,14 @@ def llama_cpp(gguf: str, prompt_tokens: int, tokens: int) -> dict[str, float]:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
     server = xllamacpp.Server(params)
     rng = np.random.default_rng(0)
-    answer = server.handle_completions({"prompt": rng.integers(100, 10_000, prompt_tokens).tolist(), "temperature": 0.0,
-                                        "n_predict": tokens, "ignore_eos": True})
+    answer = server.handle_completions(
+        {
+            "prompt": rng.integers(100, 10_000, prompt_tokens).tolist(),
+            "temperature": 0.0,
+            "n_predict": tokens,
+            "ignore_eos": True,
+        }
+    )
     timings = (answer if isinstance(answer, dict) else json.loads(answer))["timings"]
     return {"prefill": timings["prompt_per_second"], "decode": timings["predicted_per_second"]}
 
@@ -152,8 +162,9 @@ def main() -> None:
         sides = {"ours": ours} | ({"transformers": theirs} if theirs else {})
         if n == contexts[0]:
             ours.read(tokens[:n])  # compiles
-            rates = {name: n / min(timed(partial(side.read, tokens[:n])) for _ in range(2))
-                     for name, side in sides.items()}
+            rates = {
+                name: n / min(timed(partial(side.read, tokens[:n])) for _ in range(2)) for name, side in sides.items()
+            }
             row |= {f"prefill_{name}_tokens_per_s": rate for name, rate in rates.items()}
         else:
             for side in sides.values():

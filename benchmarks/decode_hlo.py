@@ -27,48 +27,68 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.models.cache import RECURRENT, init_cache
+from polaris_jax.models.model_folder import read_config
 from polaris_jax.models.weights import abstract_params
 from polaris_jax.planner.compile import ENVIRONMENT
-from polaris_jax.sampling.programs import Texts, read, texts_sharding
+from polaris_jax.sampling.programs import DecodeState, append, state_sharding
 from polaris_jax.sharding import make_mesh
 from polaris_jax.sharding.chips import chip_of
-from polaris_jax.training.loop import read_model
 
-MODELS = Path(__file__).resolve().parents[1] / "configs" / "models"
-CASES = ("v5:2x2x1/tensor=4/1", "v5:2x2x1/tensor=4/512", "v5:2x2x1/tensor=4/1/1/int8", "v5:2x2x1/tensor=4/1/4",
-         "v6e:2x4/tensor=8/1", "v6e:2x4/tensor=4,context=2/1", "v6e:2x4/tensor=4,context=2/512")  # fmt: skip
+MODELS = Path(__file__).resolve().parents[1] / "polaris_jax" / "configs" / "models"
+CASES = (
+    "v5:2x2x1/tensor=4/1",
+    "v5:2x2x1/tensor=4/512",
+    "v5:2x2x1/tensor=4/1/1/int8",
+    "v5:2x2x1/tensor=4/1/4",
+    "v6e:2x4/tensor=8/1",
+    "v6e:2x4/tensor=4,context=2/1",
+    "v6e:2x4/tensor=4,context=2/512",
+)
 
 
 def compile_case(model: str, case: str, length: int) -> dict:
-    """Compiles one call of ``sampling.programs.read``."""
+    """Compiles one call of ``sampling.programs.append``."""
     topology, axes, tokens, *rest = case.split("/")
     texts, dtype = (*rest, *("1", "bfloat16")[len(rest) :])
-    config = read_model(model, shape_only=True)
+    config = read_config(model, shape_only=True)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh({k: int(v) for k, v in (part.split("=") for part in axes.split(","))}, devices=devices)
     params = abstract_params(config, jnp.bfloat16, mesh)
     n, rows = int(texts), config.vocab_rows or config.vocab_size
-    state = jax.eval_shape(lambda: Texts(init_cache(config, n, length, jnp.dtype(dtype)), jnp.zeros((n, rows))))
-    where = texts_sharding(mesh, state)
+    state = jax.eval_shape(lambda: DecodeState(init_cache(config, n, length, jnp.dtype(dtype)), jnp.zeros((n, rows))))
+    where = state_sharding(mesh, state)
     state = jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), state, where)
     everywhere = NamedSharding(mesh, P())
     ids = jax.ShapeDtypeStruct((n, int(tokens)), jnp.int32, sharding=everywhere)
     valid = jax.ShapeDtypeStruct((n,), jnp.int32, sharding=everywhere)
-    lowered = read.lower(params, state, ids, valid, None, config=config, compute_dtype=jnp.dtype("bfloat16"), mesh=mesh)
+    lowered = append.lower(
+        params, state, ids, valid, None, config=config, compute_dtype=jnp.dtype("bfloat16"), mesh=mesh
+    )
     with tempfile.TemporaryDirectory() as folder:
         compiled = lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_text": True})
-        hlo = next(Path(folder).glob("*jit_read*after_optimizations.txt")).read_text()
+        hlo = next(Path(folder).glob("*jit_append*after_optimizations.txt")).read_text()
     memory = compiled.memory_analysis()
-    kept = [leaf.sharding.shard_shape(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(state.cache)
-            if path[-1].key not in (*RECURRENT, "length")]
+    kept = [
+        leaf.sharding.shard_shape(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.cache)
+        if path[-1].key not in (*RECURRENT, "length")
+    ]
     shapes = "|".join(re.escape(f"[{','.join(map(str, shape))}]") for shape in set(kept))
     held = memory.argument_size_in_bytes
     chip = chip_of(devices[0].device_kind)
-    return {"model": Path(model).name, "topology": topology, "mesh": axes, "tokens": int(tokens), "texts": n,
-            "cache": dtype, "length": length, "held_gb": round(held / 1e9, 2),
-            "extra_gb": round((memory.peak_memory_in_bytes - held) / 1e9, 3),
-            "cache_copies": len(re.findall(rf"= \w+(?:{shapes})\S* (?:copy|transpose|copy-start)\(", hlo)),
-            "read_ms": round(1e3 * held / chip.hbm, 1)}
+    return {
+        "model": Path(model).name,
+        "topology": topology,
+        "mesh": axes,
+        "tokens": int(tokens),
+        "texts": n,
+        "cache": dtype,
+        "length": length,
+        "held_gb": round(held / 1e9, 2),
+        "extra_gb": round((memory.peak_memory_in_bytes - held) / 1e9, 3),
+        "cache_copies": len(re.findall(rf"= \w+(?:{shapes})\S* (?:copy|transpose|copy-start)\(", hlo)),
+        "read_ms": round(1e3 * held / chip.hbm, 1),
+    }
 
 
 def main() -> None:

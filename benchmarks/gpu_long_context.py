@@ -33,12 +33,29 @@ from polaris_jax.models import ModelConfig, describe, head_kernel, hidden, init_
 from polaris_jax.ops import linear_cross_entropy
 from polaris_jax.ops.blockwise import blockwise_attention
 
-LLAMA = {"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
-         "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 32_768,
-         "rms_norm_eps": 1e-5, "rope_theta": 500_000.0, "max_position_embeddings": 131_072,
-         "tie_word_embeddings": True}  # fmt: skip
-SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 256}  # fmt: skip
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "vocab_size": 32_768,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500_000.0,
+    "max_position_embeddings": 131_072,
+    "tie_word_embeddings": True,
+}
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 256,
+}
 
 
 def median_seconds(run, repeats: int) -> float:
@@ -70,13 +87,16 @@ def attention_flops(length: int, heads: int, width: int, backward: bool) -> floa
 def our_attention(length: int, heads: int, kv_heads: int, width: int, block: int, backward: bool):
     """One row through the portable executor."""
     keys = jax.random.split(jax.random.key(0), 3)
-    q, k, v = (jax.random.normal(key, (1, length, n, width), jnp.bfloat16)
-               for key, n in zip(keys, (heads, kv_heads, kv_heads), strict=True))  # fmt: skip
+    q, k, v = (
+        jax.random.normal(key, (1, length, n, width), jnp.bfloat16)
+        for key, n in zip(keys, (heads, kv_heads, kv_heads), strict=True)
+    )
     positions, ones = jnp.arange(length, dtype=jnp.int32)[None], jnp.ones((1, length), jnp.int32)
 
     def attend(q, k, v):
-        return blockwise_attention(q, k, v, q_positions=positions, kv_positions=positions, q_segments=ones,
-                                   kv_segments=ones, block=block)  # fmt: skip
+        return blockwise_attention(
+            q, k, v, q_positions=positions, kv_positions=positions, q_segments=ones, kv_segments=ones, block=block
+        )
 
     if backward:
         run = jax.jit(jax.grad(lambda *args: attend(*args).astype(jnp.float32).sum(), (0, 1, 2)))
@@ -128,8 +148,11 @@ def torch_step(shape: dict, window: int, device: str):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     options = {name: value for name, value in shape.items() if name not in ("model_type", "rope_theta")}
-    config = LlamaConfig(**options, rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]},
-                         attn_implementation="sdpa")  # fmt: skip
+    config = LlamaConfig(
+        **options,
+        rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]},
+        attn_implementation="sdpa",
+    )
     model = LlamaForCausalLM(config).to(device=device, dtype=torch.bfloat16).train()
     model.gradient_checkpointing_enable()
     tokens = torch.randint(0, config.vocab_size, (1, window), device=device)
@@ -175,19 +198,26 @@ def main() -> None:
             rows = {
                 "polaris_jax": measured(
                     lambda n=length, b=backward: our_attention(n, heads, kv_heads, width, args.block, b),
-                    flops, peak, args.repeats),
+                    flops,
+                    peak,
+                    args.repeats,
+                ),
                 "torch": measured(
                     lambda n=length, b=backward: torch_attention(n, heads, kv_heads, width, b, torch_device),
-                    flops, peak, args.repeats),
-            }  # fmt: skip
+                    flops,
+                    peak,
+                    args.repeats,
+                ),
+            }
             name = f"attention_{length}_{'forward_backward' if backward else 'forward'}"
             results[name] = rows | speed_ratio(rows)
     flops = 3 * describe(ModelConfig.from_hf(shape)).flops_per_token(args.window).total * args.window
     rows = {
-        "polaris_jax": measured(lambda: our_step(shape, args.window, args.block), flops, peak, args.repeats,
-                                args.window),
+        "polaris_jax": measured(
+            lambda: our_step(shape, args.window, args.block), flops, peak, args.repeats, args.window
+        ),
         "torch": measured(lambda: torch_step(shape, args.window, torch_device), flops, peak, args.repeats, args.window),
-    }  # fmt: skip
+    }
     results[f"step_{args.window}"] = rows | speed_ratio(rows)
     text = json.dumps(results, indent=1)
     print(text)

@@ -62,8 +62,10 @@ def consumption() -> dict[str, float]:
     config = load_config(ROOT / RUN["config"])
     model = ModelConfig.from_hf(json.loads((Path(config.model.path) / "config.json").read_text()))
     flops = 3 * describe(model).flops_per_token(config.data.window).total
-    return {"at_100_percent_mfu": RUN["chips"] * CHIPS[RUN["chip"]].flops / flops,
-            "at_40_percent_mfu": 0.4 * RUN["chips"] * CHIPS[RUN["chip"]].flops / flops}
+    return {
+        "at_100_percent_mfu": RUN["chips"] * CHIPS[RUN["chip"]].flops / flops,
+        "at_40_percent_mfu": 0.4 * RUN["chips"] * CHIPS[RUN["chip"]].flops / flops,
+    }
 
 
 def measure(batches: Batches, columns: slice, seconds: float, repeats: int, threads: int) -> float:
@@ -88,8 +90,14 @@ def worker(arguments: argparse.Namespace) -> None:
     batches = Batches(store, plan, batch_size=arguments.batch_size, seed=0, shards=arguments.shards)
     part = arguments.window // arguments.shards * arguments.part
     rates = {"whole_rows": slice(None), "part": slice(0, part)}
-    print(json.dumps({name: measure(batches, columns, arguments.seconds, arguments.repeats, 2 * arguments.cores)
-                      for name, columns in rates.items()}))
+    print(
+        json.dumps(
+            {
+                name: measure(batches, columns, arguments.seconds, arguments.repeats, 2 * arguments.cores)
+                for name, columns in rates.items()
+            }
+        )
+    )
 
 
 def draw(path: str, found: dict) -> None:
@@ -105,8 +113,11 @@ def draw(path: str, found: dict) -> None:
     for name, label in (("whole_rows", "whole rows"), ("part", f"{found['part']} of {found['shards']} context shards")):
         axes.plot(cores, [row[name] for row in found["rates"]], marker="o", label=label)
     pod = found["consumption"]["at_100_percent_mfu"]
-    lines = ((10 * pod, "10 × the whole pod", ":"), (pod, "14B on 256 v6e chips, were every FLOP used", "--"),
-             (pod * RUN["chips_per_host"] / RUN["chips"], "one host's share of it", "-."))
+    lines = (
+        (10 * pod, "10 × the whole pod", ":"),
+        (pod, "14B on 256 v6e chips, were every FLOP used", "--"),
+        (pod * RUN["chips_per_host"] / RUN["chips"], "one host's share of it", "-."),
+    )
     for place, label, style in lines:
         axes.axhline(place, linestyle=style, color="0.4", linewidth=1)
         axes.text(cores[0], place * 1.12, label, fontsize=8, color="0.3")
@@ -140,20 +151,33 @@ def main() -> None:
         began = time.perf_counter()
         plan = plan_bins(store.lengths, arguments.window, overlong="drop")
         planned = time.perf_counter() - began
-        flags = [f"--{name}={getattr(arguments, name)}" for name in
-                 ("window", "batch_size", "shards", "part", "seconds", "repeats")]  # fmt: skip
+        flags = [
+            f"--{name}={getattr(arguments, name)}"
+            for name in ("window", "batch_size", "shards", "part", "seconds", "repeats")
+        ]
         rates = []
         for cores in range(1, len(os.sched_getaffinity(0)) + 1):
-            ran = subprocess.run([sys.executable, __file__, f"--store={store.path}", f"--cores={cores}", *flags],
-                                 check=True, stdout=subprocess.PIPE, text=True)
+            ran = subprocess.run(
+                [sys.executable, __file__, f"--store={store.path}", f"--cores={cores}", *flags],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
             rates.append({"cores": cores} | {name: round(rate) for name, rate in json.loads(ran.stdout).items()})
     need = {name: round(rate) for name, rate in consumption().items()}
     found = {
-        "trajectories": len(store), "tokens": int(store.lengths.sum()), "window": arguments.window,
-        "shards": arguments.shards, "part": arguments.part, "bins": len(plan),
-        "fill_percent": round(100 * plan.fill, 2), "plan_seconds": round(planned, 4), "rates": rates,
-        "consumption": need, "times_the_whole_pod_per_core": round(rates[0]["whole_rows"] / need["at_100_percent_mfu"]),
-    }  # fmt: skip
+        "trajectories": len(store),
+        "tokens": int(store.lengths.sum()),
+        "window": arguments.window,
+        "shards": arguments.shards,
+        "part": arguments.part,
+        "bins": len(plan),
+        "fill_percent": round(100 * plan.fill, 2),
+        "plan_seconds": round(planned, 4),
+        "rates": rates,
+        "consumption": need,
+        "times_the_whole_pod_per_core": round(rates[0]["whole_rows"] / need["at_100_percent_mfu"]),
+    }
     if arguments.svg:
         draw(arguments.svg, found)
     print(json.dumps(found, indent=1))

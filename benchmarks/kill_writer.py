@@ -20,9 +20,26 @@ PROMPT = "A short novel about a lighthouse keeper who hears somebody knock from 
 
 
 def command(arguments, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "polaris_jax.cli", "write", "--checkpoint", arguments.checkpoint, "--prompt", PROMPT,
-            "--out", str(folder), "--profile", arguments.profile, "--window", str(arguments.window), "--seed", "7",
-            "--repetition-penalty", "1.15"]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "polaris_jax.cli",
+        "write",
+        "--checkpoint",
+        arguments.checkpoint,
+        "--prompt",
+        PROMPT,
+        "--out",
+        str(folder),
+        "--profile",
+        arguments.profile,
+        "--window",
+        str(arguments.window),
+        "--seed",
+        "7",
+        "--repetition-penalty",
+        "1.15",
+    ]
 
 
 def books(folder: Path) -> dict[str, bytes]:
@@ -66,8 +83,11 @@ def main() -> int:
         killed += status == -signal.SIGKILL
         fine = expected["artifact.txt"].startswith(left) and books(folder) == expected
         same += fine
-        print(f"kill {number}: status {status}, {len(left) / len(expected['artifact.txt']):.0%} written, "
-              f"{'same bytes' if fine else 'DIFFERENT'}", flush=True)  # fmt: skip
+        print(
+            f"kill {number}: status {status}, {len(left) / len(expected['artifact.txt']):.0%} written, "
+            f"{'same bytes' if fine else 'DIFFERENT'}",
+            flush=True,
+        )
     print(json.dumps({"runs": arguments.kills, "killed": killed, "same": same}))
     return 0 if same == arguments.kills else 1
 

@@ -18,11 +18,11 @@ import tempfile
 from pathlib import Path
 
 from polaris_jax.corpus import BuildOptions, build_library, find_novels
-from polaris_jax.corpus.clock import Clock
+from polaris_jax.corpus.stage_timer import StageTimer
 from polaris_jax.corpus.trajectories import make_trajectories
 from polaris_jax.data import Tokenizer, load_tokenizer
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.scaffold import OfflineAnnotator
 
 
 def packaged_tokenizer(scratch: str) -> Tokenizer:
@@ -38,7 +38,7 @@ def functions(book: str, tokenizer: Tokenizer, options: BuildOptions, most: int 
     """cProfile of one book, by the time spent in each function itself."""
     novel = read_novel(book)
     profile = cProfile.Profile()
-    profile.runcall(make_trajectories, novel, DeterministicAnnotator(), options, tokenizer, Clock())
+    profile.runcall(make_trajectories, novel, OfflineAnnotator(), options, tokenizer, StageTimer())
     text = io.StringIO()
     pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(most)
     return text.getvalue()
@@ -54,15 +54,22 @@ def main() -> None:
     parser.add_argument("--runner", default="local")
     parser.add_argument("--functions", metavar="BOOK")
     arguments = parser.parse_args()
-    options = BuildOptions(arguments.profile, min_words=2_000, max_words=700_000,
-                           window=0 if arguments.profile == "full" else None).resolved()  # fmt: skip
+    options = BuildOptions(
+        arguments.profile, min_words=2_000, max_words=700_000, window=0 if arguments.profile == "full" else None
+    ).resolved()
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else packaged_tokenizer(scratch)
         if arguments.functions:
             print(functions(arguments.functions, tokenizer, options))
             return
-        build = build_library(find_novels(arguments.books), Path(scratch) / "store", tokenizer, options,
-                              runner=arguments.runner, workers=arguments.workers)  # fmt: skip
+        build = build_library(
+            find_novels(arguments.books),
+            Path(scratch) / "store",
+            tokenizer,
+            options,
+            runner=arguments.runner,
+            workers=arguments.workers,
+        )
     run, report = build.run, build.report
     seconds = sum(run["seconds_by_stage"].values())
     print(f"books           {run['planned_now']} of {run['novels']}, {run['bytes_planned'] / 1e6:.1f} MB")
@@ -77,8 +84,10 @@ def main() -> None:
         print(f"  {stage:<18}{spent:8.1f} s {spent / seconds:7.1%}")
     shares = {kind: tokens / report["tokens"] for kind, tokens in report["by_kind"].items()}
     scaffold = shares["scaffold"] + shares["header"] + shares["copy"]
-    print(f"token shares    prose {shares['prose']:.2%}, scaffold {scaffold:.2%}, prompt {shares['prompt']:.2%} "
-          "(paper: 60.43 / 39.35 / 0.23 %)")  # fmt: skip
+    print(
+        f"token shares    prose {shares['prose']:.2%}, scaffold {scaffold:.2%}, prompt {shares['prompt']:.2%} "
+        "(paper: 60.43 / 39.35 / 0.23 %)"
+    )
 
 
 if __name__ == "__main__":

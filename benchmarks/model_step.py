@@ -57,8 +57,11 @@ def compare(shape, passes, repeats) -> None:
             print(f"{shape} {name}: {clock} {statistics.median(own) * 1e3:.0f} ms ({spread}), loss {losses[name]:.5f}")
         ratios = [a / b for a, b in zip(*times.values(), strict=True)]
         ours, theirs = (statistics.median(own) for own in times.values())
-        print(f"{shape} ratio polaris_jax / torch: {clock} {ours / theirs:.2f} of medians, "
-              f"{min(ratios):.2f}-{max(ratios):.2f} per turn", flush=True)
+        print(
+            f"{shape} ratio polaris_jax / torch: {clock} {ours / theirs:.2f} of medians, "
+            f"{min(ratios):.2f}-{max(ratios):.2f} per turn",
+            flush=True,
+        )
 
 
 def jax_pass(model, tokens, remat):

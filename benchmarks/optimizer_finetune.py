@@ -35,8 +35,8 @@ RATE, HELD_OUT = 2e-5, 8  # held-out windows
 def windows(folder: str, novel: Path, length: int, count: int, first: int = 2_000) -> np.ndarray:
     """``[count, length + 1]`` tokens of a novel, one piece after the other."""
     text = "\n\n".join(chapter.text for chapter in read_novel(novel).chapters)
-    tokens = np.asarray(load_tokenizer(folder).encode(text[first:first + 8 * length * (count + 1)]), np.int32)
-    return tokens[:count * (length + 1)].reshape(count, length + 1)
+    tokens = np.asarray(load_tokenizer(folder).encode(text[first : first + 8 * length * (count + 1)]), np.int32)
+    return tokens[: count * (length + 1)].reshape(count, length + 1)
 
 
 def main():
@@ -63,9 +63,12 @@ def main():
     def step(masters, others, state, row, key):
         value, gradients = jax.value_and_grad(loss)(masters, row)
         updates, state = optimizer.update(gradients, state, masters)
-        after = {"nearest": jax.tree.map(lambda p, u: (p.astype(jnp.float32) + u).astype(p.dtype), others["nearest"],
-                                         updates),
-                 "stochastic": apply_updates("bf16_stochastic", others["stochastic"], updates, key)}
+        after = {
+            "nearest": jax.tree.map(
+                lambda p, u: (p.astype(jnp.float32) + u).astype(p.dtype), others["nearest"], updates
+            ),
+            "stochastic": apply_updates("bf16_stochastic", others["stochastic"], updates, key),
+        }
         changed = {name: jax.tree.map(lambda b, a: (a != b).mean(), others[name], after[name]) for name in after}
         return apply_updates("fp32_master", masters, updates, key), after, state, value, changed
 
@@ -87,17 +90,32 @@ def main():
         shares.append({name: by_group(tree) for name, tree in changed.items()})
         print(json.dumps({"step": number + 1, "loss": round(float(value), 4), "changed": shares[-1]}), flush=True)
 
-    copies = {**others, "masters, nearest copy": working_copy("fp32_master", masters, key, 1.0, jnp.bfloat16),
-              "masters, stochastic copy": working_copy("stochastic_downcast", masters, key, 1.0, jnp.bfloat16)}
-    inner = jax.jit(lambda x, y, at: jax.tree.map(lambda x, y, at: jnp.vdot(
-        x.astype(jnp.float32) - at.astype(jnp.float32), y.astype(jnp.float32) - at.astype(jnp.float32)), x, y, at))
+    copies = {
+        **others,
+        "masters, nearest copy": working_copy("fp32_master", masters, key, 1.0, jnp.bfloat16),
+        "masters, stochastic copy": working_copy("stochastic_downcast", masters, key, 1.0, jnp.bfloat16),
+    }
+    inner = jax.jit(
+        lambda x, y, at: jax.tree.map(
+            lambda x, y, at: jnp.vdot(
+                x.astype(jnp.float32) - at.astype(jnp.float32), y.astype(jnp.float32) - at.astype(jnp.float32)
+            ),
+            x,
+            y,
+            at,
+        )
+    )
     meant = inner(masters, masters, start)
-    held_out = jax.jit(lambda params: jax.lax.map(partial(loss, jax.tree.map(
-        lambda p: p.astype(jnp.float32), params)), held).mean())
+    held_out = jax.jit(
+        lambda params: jax.lax.map(partial(loss, jax.tree.map(lambda p: p.astype(jnp.float32), params)), held).mean()
+    )
     for name, params in {"before": start, "masters": masters, **copies}.items():
         kept = {} if name in ("before", "masters") else {"kept": by_group(inner(params, masters, start), meant)}
-        share = {} if name not in others else {
-            "changed": {label: float(np.mean([s[name][label] for s in shares])) for label in shares[0][name]}}
+        share = (
+            {}
+            if name not in others
+            else {"changed": {label: float(np.mean([s[name][label] for s in shares])) for label in shares[0][name]}}
+        )
         print(json.dumps({"weights": name, "held_out": round(float(held_out(params)), 5), **share, **kept}), flush=True)
 
 

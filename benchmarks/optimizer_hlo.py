@@ -4,7 +4,7 @@
     python benchmarks/optimizer_hlo.py                     # the table of RESULTS.md, about 15 minutes
     python benchmarks/optimizer_hlo.py 14b v5:2x2x2 fsdp=8 ours
 
-Both optimizers get the same weights in the same places and run in bfloat16: ours deals whole matrices out, and
+Both optimizers get the same weights in the same places and run in bfloat16: ours shares whole matrices out, and
 ``optax.contrib.muon`` is left to the partitioner. TPU programs are compiled by libtpu without a TPU, and read from the
 dump that the compiler writes before it generates code; ``host:8`` is eight host devices. Nothing is run.
 
@@ -24,16 +24,34 @@ import tempfile
 import time
 from pathlib import Path
 
-ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16", "TPU_WORKER_HOSTNAMES": "localhost",
-               "ALLOW_MULTIPLE_LIBTPU_LOAD": "true", "JAX_PLATFORMS": "cpu"}
-SMOLLM2 = {"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
-           "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49_152, "rope_theta": 100_000.0,
-           "rms_norm_eps": 1e-5, "tie_word_embeddings": True, "max_position_embeddings": 8192}
-BIG = Path(__file__).resolve().parents[1] / "configs" / "models" / "ministral3_14b" / "config.json"
-TABLE = [(model, where, mesh, who) for model, where, mesh in (
-    ("14b", "v5:2x2x2", "fsdp=8"), ("14b", "v5:4x4x4", "fsdp=16,context=4"), ("14b", "v5:4x4x4", "fsdp=16,tensor=4"),
-    ("135m", "v5:2x2x2", "fsdp=8"), ("135m", "host:8", "fsdp=8"), ("135m", "host:64", "fsdp=64"),
-) for who in ("ours", "optax")]
+from polaris_jax.planner.compile import ENVIRONMENT
+
+SMOLLM2 = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49_152,
+    "rope_theta": 100_000.0,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
+BIG = Path(__file__).resolve().parents[1] / "polaris_jax" / "configs" / "models" / "ministral3_14b" / "config.json"
+TABLE = [
+    (model, where, mesh, who)
+    for model, where, mesh in (
+        ("14b", "v5:2x2x2", "fsdp=8"),
+        ("14b", "v5:4x4x4", "fsdp=16,context=4"),
+        ("14b", "v5:4x4x4", "fsdp=16,tensor=4"),
+        ("135m", "v5:2x2x2", "fsdp=8"),
+        ("135m", "host:8", "fsdp=8"),
+        ("135m", "host:64", "fsdp=64"),
+    )
+    for who in ("ours", "optax")
+]
 
 
 def lower(model_name: str, where: str, mesh_text: str, who: str):
@@ -53,24 +71,33 @@ def lower(model_name: str, where: str, mesh_text: str, who: str):
         devices = jax.devices()
     else:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=where).devices
-    mesh = make_mesh({axis: int(size) for axis, size in (pair.split("=") for pair in mesh_text.split(","))},
-                     devices=devices)
+    mesh = make_mesh(
+        {axis: int(size) for axis, size in (pair.split("=") for pair in mesh_text.split(","))}, devices=devices
+    )
     model = ModelConfig.from_hf(json.loads(BIG.read_text()) if model_name == "14b" else SMOLLM2)
     params = abstract_params(model, jnp.bfloat16, mesh)
     labels = label_params(params)
-    params = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-              for (path, leaf), label in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(labels),
-                                             strict=True) if label == "muon"}
+    params = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for (path, leaf), label in zip(
+            jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(labels), strict=True
+        )
+        if label == "muon"
+    }
     shardings = {name: leaf.sharding for name, leaf in params.items()}
     if who == "ours":
         optimizer = muon(1e-3, dtype=jnp.bfloat16, shardings=shardings)
         place = lambda state: optax.tree.map_params(  # noqa: E731
-            optimizer, lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state,
-            shardings)
+            optimizer,
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            state,
+            shardings,
+        )
     else:
         stacked = optax.contrib.MuonDimensionNumbers(1, 2)
-        optimizer = optax.contrib.muon(1e-3, consistent_rms=0.2, weight_decay=0.0,
-                                       muon_weight_dimension_numbers=dict.fromkeys(params, stacked))
+        optimizer = optax.contrib.muon(
+            1e-3, consistent_rms=0.2, weight_decay=0.0, muon_weight_dimension_numbers=dict.fromkeys(params, stacked)
+        )
 
         def place(state):  # momenta where their weights are
             def leaf(path, value):
@@ -113,8 +140,12 @@ def compile_case(case: tuple[str, ...], limit: float = 900.0) -> dict:
     """The row of one case, from a process that is ended as soon as the scheduled program is written."""
     with tempfile.TemporaryDirectory() as name:
         folder, start = Path(name), time.monotonic()
-        process = subprocess.Popen([sys.executable, __file__, *case, "--dump", name], start_new_session=True,
-                                   stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT)
+        process = subprocess.Popen(
+            [sys.executable, __file__, *case, "--dump", name],
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu"},
+        )
         size, done = -1, False
         while not done and time.monotonic() < start + limit:
             ended = process.poll() is not None

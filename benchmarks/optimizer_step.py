@@ -19,12 +19,22 @@ import jax
 def shapes(width: int, mlp: int, layers: int, vocab: int) -> dict:
     """A Llama-like tree of stacked weights and the logical place of every axis."""
     e, t, L = ("fsdp", "context"), None, layers
-    attention = {"q": ((L, width, width), (None, e, t)), "k": ((L, width, width // 4), (None, e, t)),
-                 "v": ((L, width, width // 4), (None, e, t)), "o": ((L, width, width), (None, t, e))}
-    gated = {"gate": ((L, width, mlp), (None, e, t)), "up": ((L, width, mlp), (None, e, t)),
-             "down": ((L, mlp, width), (None, t, e))}
-    return {"embed": {"embedding": ((vocab, width), (t, e))}, "norm": {"scale": ((width,), (t,))},
-            "blocks": {"0": {"norm_in": {"scale": ((L, width), (None, t))}, "attention": attention, "mlp": gated}}}
+    attention = {
+        "q": ((L, width, width), (None, e, t)),
+        "k": ((L, width, width // 4), (None, e, t)),
+        "v": ((L, width, width // 4), (None, e, t)),
+        "o": ((L, width, width), (None, t, e)),
+    }
+    gated = {
+        "gate": ((L, width, mlp), (None, e, t)),
+        "up": ((L, width, mlp), (None, e, t)),
+        "down": ((L, mlp, width), (None, t, e)),
+    }
+    return {
+        "embed": {"embedding": ((vocab, width), (t, e))},
+        "norm": {"scale": ((width,), (t,))},
+        "blocks": {"0": {"norm_in": {"scale": ((L, width), (None, t))}, "attention": attention, "mlp": gated}},
+    }
 
 
 def main():
@@ -83,8 +93,12 @@ def main():
         for number, clock in enumerate(("wall", "processor")):
             mine, other = ([turn[who][number] for turn in turns] for who in (0, 1))
             ratios = sorted(x / y for x, y in zip(mine, other, strict=True))
-            row[clock] = {"ours_s": round(statistics.median(mine), 3), "optax_s": round(statistics.median(other), 3),
-                          "ratio": round(statistics.median(ratios), 3), "ratios": [round(ratio, 3) for ratio in ratios]}
+            row[clock] = {
+                "ours_s": round(statistics.median(mine), 3),
+                "optax_s": round(statistics.median(other), 3),
+                "ratio": round(statistics.median(ratios), 3),
+                "ratios": [round(ratio, 3) for ratio in ratios],
+            }
         print(json.dumps(row), flush=True)
 
     count = sum(p.size for p in jax.tree.leaves(params))
@@ -95,11 +109,20 @@ def main():
         state = optimizer.init(stored)
         updates, state = optimizer.update(stored, state, stored)
         stored = apply_updates(recipe, stored, updates, jax.random.key(0))
-        moved = {kind: sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / count
-                 for kind, tree in (("weights", stored), ("state", state))}
-        print(json.dumps({"recipe": recipe, "state_dtype": dtype.__name__,
-                          **{kind: round(size, 3) for kind, size in moved.items()},
-                          "sum": round(sum(moved.values()), 3)}))
+        moved = {
+            kind: sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / count
+            for kind, tree in (("weights", stored), ("state", state))
+        }
+        print(
+            json.dumps(
+                {
+                    "recipe": recipe,
+                    "state_dtype": dtype.__name__,
+                    **{kind: round(size, 3) for kind, size in moved.items()},
+                    "sum": round(sum(moved.values()), 3),
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -72,10 +72,21 @@ def read_corpus(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def model_of(size: str) -> ModelConfig:
     width, mlp, layers = SIZES[size]
-    return ModelConfig.from_hf({
-        "model_type": "llama", "hidden_size": width, "intermediate_size": mlp, "num_hidden_layers": layers,
-        "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "vocab_size": 256, "rms_norm_eps": 1e-5,
-        "rope_theta": 10_000.0, "tie_word_embeddings": True, "max_position_embeddings": WINDOW})
+    return ModelConfig.from_hf(
+        {
+            "model_type": "llama",
+            "hidden_size": width,
+            "intermediate_size": mlp,
+            "num_hidden_layers": layers,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": HEADS,
+            "vocab_size": 256,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10_000.0,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": WINDOW,
+        }
+    )
 
 
 def loss_of(model: ModelConfig, params, rows):
@@ -96,8 +107,9 @@ def make_steps(model: ModelConfig, variant: Variant, optimizer, schedule, peak: 
     def write(params, updates, key):
         if variant.written == "nearest":
             return jax.tree.map(lambda p, u: (p.astype(jnp.float32) + u).astype(p.dtype), params, updates)
-        return apply_updates("bf16_stochastic" if variant.written == "stochastic" else "fp32_master", params, updates,
-                             key)
+        return apply_updates(
+            "bf16_stochastic" if variant.written == "stochastic" else "fp32_master", params, updates, key
+        )
 
     def step(key, carry, rows):
         params, state, number = carry
@@ -135,24 +147,38 @@ def run(size: str, name: str, seed: int, train: np.ndarray, held: np.ndarray, ra
     model, params, state, steps = prepare(size, name, seed, rate)
     starts = np.random.default_rng(1000 + seed).integers(0, len(train) - WINDOW - 1, (STEPS, ROWS))
     window = np.arange(WINDOW + 1)
-    held_rows = held[: HELD_OUT_ROWS * (len(held) // HELD_OUT_ROWS)].reshape(HELD_OUT_ROWS, -1)[:, :WINDOW + 1]
+    held_rows = held[: HELD_OUT_ROWS * (len(held) // HELD_OUT_ROWS)].reshape(HELD_OUT_ROWS, -1)[:, : WINDOW + 1]
     reads = jax.jit(lambda params, rows: loss_of(model, jax.tree.map(lambda p: p.astype(jnp.float32), params), rows))
 
     def held_out():  # weights as they are stored; masters are read as the nearest bfloat16, as they would be served
-        return float(reads(params if VARIANTS[name].read == "stored" else working_copy(
-            "fp32_master", params, jax.random.key(0), 0.0, jnp.bfloat16), held_rows.astype(np.int32)))
+        return float(
+            reads(
+                params
+                if VARIANTS[name].read == "stored"
+                else working_copy("fp32_master", params, jax.random.key(0), 0.0, jnp.bfloat16),
+                held_rows.astype(np.int32),
+            )
+        )
 
     bytes_, seconds, curve = state_bytes(params, state), [], []
     for first in range(0, STEPS, AT_ONCE):
-        rows = train[starts[first:first + AT_ONCE, :, None] + window].astype(np.int32)
+        rows = train[starts[first : first + AT_ONCE, :, None] + window].astype(np.int32)
         clock = time.perf_counter()
         params, state, losses = steps(params, state, jax.random.key(seed), jnp.int32(first), rows)
         losses = np.asarray(losses)
         seconds.append((time.perf_counter() - clock) / AT_ONCE)
         curve.append([first + AT_ONCE, round(float(losses.mean()), 5), round(held_out(), 5)])
-    return {"size": size, "variant": name, "seed": seed, "rate": rate or RATES[VARIANTS[name].optimizer],
-            "held_out": curve[-1][2], "parameters": sum(p.size for p in jax.tree.leaves(params)), **bytes_,
-            "step_s": round(float(np.median(seconds[1:])), 5), "curve": curve}
+    return {
+        "size": size,
+        "variant": name,
+        "seed": seed,
+        "rate": rate or RATES[VARIANTS[name].optimizer],
+        "held_out": curve[-1][2],
+        "parameters": sum(p.size for p in jax.tree.leaves(params)),
+        **bytes_,
+        "step_s": round(float(np.median(seconds[1:])), 5),
+        "curve": curve,
+    }
 
 
 def time_steps(size: str, rows: np.ndarray, turns: int = 5) -> dict:
@@ -173,10 +199,15 @@ def time_steps(size: str, rows: np.ndarray, turns: int = 5) -> dict:
             losses.block_until_ready()
             seconds[name].append((time.process_time() - clock) / len(rows))
             held[name][1:] = params, state
-    ratios = {name: sorted(x / y for x, y in zip(values[1:], seconds["Muon fp32"][1:], strict=True))
-              for name, values in seconds.items()}
-    return {"size": size, "muon_fp32_s": round(float(np.median(seconds["Muon fp32"][1:])), 4),
-            "ratios": {name: [round(ratio, 3) for ratio in values] for name, values in ratios.items()}}
+    ratios = {
+        name: sorted(x / y for x, y in zip(values[1:], seconds["Muon fp32"][1:], strict=True))
+        for name, values in seconds.items()
+    }
+    return {
+        "size": size,
+        "muon_fp32_s": round(float(np.median(seconds["Muon fp32"][1:])), 4),
+        "ratios": {name: [round(ratio, 3) for ratio in values] for name, values in ratios.items()},
+    }
 
 
 def state_bytes(params, state) -> dict[str, float]:
@@ -201,11 +232,14 @@ def main():
         a.out.write_text("".join(line + "\n" for line in lines))
         return
     if a.sweep:
-        todo = [("0.1M", name, 7, rate) for name in ("AdamW fp32", "Muon fp32")
-                for rate in (3e-3, 1e-2, 3e-2)]
+        todo = [("0.1M", name, 7, rate) for name in ("AdamW fp32", "Muon fp32") for rate in (3e-3, 1e-2, 3e-2)]
     else:
-        todo = [(size, name, seed, RATES[VARIANTS[name].optimizer])
-                for seed in SEEDS for size in a.sizes for name in VARIANTS]
+        todo = [
+            (size, name, seed, RATES[VARIANTS[name].optimizer])
+            for seed in SEEDS
+            for size in a.sizes
+            for name in VARIANTS
+        ]
         todo += [(size, name, seed, LOW_RATE) for seed in SEEDS for size in a.sizes for name in LOW_VARIANTS]
     lines = a.out.read_text().splitlines() if a.out.exists() else []
     done = {(r["size"], r["variant"], r["seed"], r["rate"]) for r in map(json.loads, lines)}

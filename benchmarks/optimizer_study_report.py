@@ -23,8 +23,11 @@ def mean_se(values: list[float]) -> tuple[float, float]:
 
 def table(runs: list[dict], times: dict[str, dict]) -> str:
     """Markdown, one row per size and variant."""
-    lines = ["| parameters | peak rate | variant | seeds | held-out nats per byte | above Muon fp32 | bytes per "
-             "parameter | step time |", "|" + "---|" * 8]
+    lines = [
+        "| parameters | peak rate | variant | seeds | held-out nats per byte | above Muon fp32 | bytes per "
+        "parameter | step time |",
+        "|" + "---|" * 8,
+    ]
     for size, rate in sorted({(run["size"], muon_rate(run)) for run in runs}, key=lambda group: (group[0], -group[1])):
         group = [run for run in runs if (run["size"], muon_rate(run)) == (size, rate)]
         base = {run["seed"]: run["held_out"] for run in group if run["variant"] == BASE}
@@ -35,8 +38,10 @@ def table(runs: list[dict], times: dict[str, dict]) -> str:
             ratios = times.get(size, {}).get("ratios", {}).get(variant)
             took = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})" if ratios else "-"
             above = "0" if variant == BASE else f"{gap:+.4f} ± {gap_se:.4f}"
-            lines.append(f"| {size} | {own[0]['rate']:g} | {variant} | {len(own)} | {loss:.4f} ± {se:.4f} | {above} | "
-                         f"{own[0]['bytes_per_parameter']:.2f} | {took} |")
+            lines.append(
+                f"| {size} | {own[0]['rate']:g} | {variant} | {len(own)} | {loss:.4f} ± {se:.4f} | {above} | "
+                f"{own[0]['bytes_per_parameter']:.2f} | {took} |"
+            )
     return "\n".join(lines)
 
 
@@ -56,15 +61,26 @@ def plot(runs: list[dict], path: Path) -> None:
     groups = sorted({(run["size"], muon_rate(run)) for run in runs}, key=lambda group: (group[0], -group[1]))
     figure, panels = pyplot.subplots(1, len(groups), figsize=(4 * len(groups), 4), sharey=True, squeeze=False)
     for panel, (size, rate) in zip(panels[0], groups, strict=True):
-        curves = {(run["variant"], run["seed"]): run["curve"] for run in runs
-                  if (run["size"], muon_rate(run)) == (size, rate) and run["variant"] != "AdamW fp32"}
+        curves = {
+            (run["variant"], run["seed"]): run["curve"]
+            for run in runs
+            if (run["size"], muon_rate(run)) == (size, rate) and run["variant"] != "AdamW fp32"
+        }
         for variant in dict.fromkeys(variant for variant, _ in curves if variant != BASE):
             seeds = [seed for name, seed in curves if name == variant and (BASE, seed) in curves]
             steps = [point[0] for point in curves[variant, seeds[0]]]
-            gaps = [mean_se([curves[variant, seed][i][2] - curves[BASE, seed][i][2] for seed in seeds])
-                    for i in range(len(steps))]
-            panel.errorbar(steps, [gap for gap, _ in gaps], [se for _, se in gaps], label=variant.removeprefix("Muon "),
-                           capsize=2, linewidth=1)
+            gaps = [
+                mean_se([curves[variant, seed][i][2] - curves[BASE, seed][i][2] for seed in seeds])
+                for i in range(len(steps))
+            ]
+            panel.errorbar(
+                steps,
+                [gap for gap, _ in gaps],
+                [se for _, se in gaps],
+                label=variant.removeprefix("Muon "),
+                capsize=2,
+                linewidth=1,
+            )
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set(title=f"{size} parameters, peak rate {rate:g}", xlabel="step")
     panels[0][0].set_ylabel("held-out loss above Muon fp32 (nats per byte)")

@@ -31,6 +31,7 @@ def main():
     a = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
+
     jax.config.update("jax_num_cpu_devices", a.shards)
     import jax.extend
     import jax.numpy as jnp
@@ -40,8 +41,8 @@ def main():
 
     from polaris_jax.data.zigzag import zigzag_order
     from polaris_jax.ops import ring_attention, tile_xla
-    from polaris_jax.ops.tile_state import empty_state
-    from polaris_jax.ops.tiles import Side
+    from polaris_jax.ops.attention import empty_state
+    from polaris_jax.ops.tiles import TokenMetadata
     from polaris_jax.sharding import make_mesh
 
     mesh = make_mesh({"context": a.shards})
@@ -63,17 +64,33 @@ def main():
     @jax.jit
     def whole_ring(q, k, v, dout, positions):
         segments = jnp.ones_like(positions)
-        out, pull = jax.vjp(lambda q, k, v: ring_attention(
-            q, k, v, q_positions=positions, kv_positions=positions, q_segments=segments, kv_segments=segments,
-            mesh=mesh, block=a.block), q, k, v)
+        out, pull = jax.vjp(
+            lambda q, k, v: ring_attention(
+                q,
+                k,
+                v,
+                q_positions=positions,
+                kv_positions=positions,
+                q_segments=segments,
+                kv_segments=segments,
+                mesh=mesh,
+                block=a.block,
+            ),
+            q,
+            k,
+            v,
+        )
         return out, pull(dout)
 
     @jax.jit
     def one_hop(q, kv, dout, q_positions, kv_positions):
-        sides = Side(q_positions, jnp.ones_like(q_positions)), Side(kv_positions, jnp.ones_like(kv_positions))
+        sides = (
+            TokenMetadata(q_positions, jnp.ones_like(q_positions)),
+            TokenMetadata(kv_positions, jnp.ones_like(kv_positions)),
+        )
         options = {"scale": a.head_dim**-0.5, "window": None, "q_block": a.block, "kv_block": a.block}
         state = tile_xla.forward(q, kv, *sides, empty_state(q), **options)
-        return state, tile_xla.backward(q, kv, dout, state.top, state.top, *sides, state.out, **options)
+        return state, tile_xla.backward(q, kv, dout, state.running_max, state.running_max, *sides, state.out, **options)
 
     def lockstep(order):
         """Seconds of a hop of every shard, the slowest of each hop, summed."""
@@ -81,10 +98,17 @@ def main():
         cut = [tuple(jnp.asarray(x[:, shard].transpose(0, 2, 1, 3)) for x in (q, k, v, dout)) for shard in shards]
         total = 0.0
         for hop in range(a.shards):
-            total += max(seconds(
-                one_hop, cut[i][0], jnp.stack(cut[i - hop][1:3]), cut[i][3],
-                jnp.asarray(shards[i][None], jnp.int32), jnp.asarray(shards[i - hop][None], jnp.int32))
-                for i in range(a.shards))
+            total += max(
+                seconds(
+                    one_hop,
+                    cut[i][0],
+                    jnp.stack(cut[i - hop][1:3]),
+                    cut[i][3],
+                    jnp.asarray(shards[i][None], jnp.int32),
+                    jnp.asarray(shards[i - hop][None], jnp.int32),
+                )
+                for i in range(a.shards)
+            )
         return total
 
     wall, steps = {}, {}
@@ -95,10 +119,14 @@ def main():
         steps[name] = lockstep(order)
         print(f"{name}: wall {wall[name]:.3f} s, lockstep {steps[name]:.3f} s", flush=True)
     wall["every pair"] = seconds(whole_ring, *args, jnp.zeros_like(positions))
-    print(f"every pair computed: wall {wall['every pair']:.3f} s; "
-          f"zigzag / every pair {wall['zigzag'] / wall['every pair']:.2f}")
-    print(f"zigzag / contiguous: wall {wall['zigzag'] / wall['contiguous']:.2f} on {os.cpu_count()} cores, "
-          f"lockstep {steps['zigzag'] / steps['contiguous']:.2f}")
+    print(
+        f"every pair computed: wall {wall['every pair']:.3f} s; "
+        f"zigzag / every pair {wall['zigzag'] / wall['every pair']:.2f}"
+    )
+    print(
+        f"zigzag / contiguous: wall {wall['zigzag'] / wall['contiguous']:.2f} on {os.cpu_count()} cores, "
+        f"lockstep {steps['zigzag'] / steps['contiguous']:.2f}"
+    )
 
     # The package asks for the backend under a name that newer versions of JAX have moved.
     jax.lib.xla_bridge = types.SimpleNamespace(get_backend=jax.extend.backend.get_backend)
@@ -108,11 +136,25 @@ def main():
         print(f"ringattention package: not run ({error})")
         return
     spec = P(None, "context")
-    options = {"causal_block_size": 1, "deterministic": True, "dropout_rng": None, "attn_pdrop": 0.0,
-               "query_chunk_size": a.block, "key_chunk_size": a.block, "dtype": jnp.float32,
-               "policy": jax.checkpoint_policies.nothing_saveable, "precision": None, "prevent_cse": False}
-    other = jax.shard_map(lambda q, k, v, ids: ringattention_jax(q, k, v, None, ids, None, "context", True, options),
-                          mesh=mesh, in_specs=(spec,) * 4, out_specs=spec, check_vma=False)
+    options = {
+        "causal_block_size": 1,
+        "deterministic": True,
+        "dropout_rng": None,
+        "attn_pdrop": 0.0,
+        "query_chunk_size": a.block,
+        "key_chunk_size": a.block,
+        "dtype": jnp.float32,
+        "policy": jax.checkpoint_policies.nothing_saveable,
+        "precision": None,
+        "prevent_cse": False,
+    }
+    other = jax.shard_map(
+        lambda q, k, v, ids: ringattention_jax(q, k, v, None, ids, None, "context", True, options),
+        mesh=mesh,
+        in_specs=(spec,) * 4,
+        out_specs=spec,
+        check_vma=False,
+    )
 
     @jax.jit
     def other_ring(q, k, v, dout):

@@ -22,8 +22,16 @@ from polaris_jax.rl.groups import length_error
 from polaris_jax.rl.journal import Reward
 from polaris_jax.training import read_metrics
 
-TIMES = ("step_time_s", "time/rollout_s", "time/judge_wait_s", "time/judge_threads_s", "time/update_s",
-         "time/idle_fraction", "rollout/occupancy", "rollout/tokens_per_s")
+TIMES = (
+    "step_time_s",
+    "time/rollout_s",
+    "time/judge_wait_s",
+    "time/judge_threads_s",
+    "time/update_s",
+    "time/idle_fraction",
+    "rollout/occupancy",
+    "rollout/tokens_per_s",
+)
 
 
 def held_out(file: Path) -> dict[str, dict[str, float]]:
@@ -33,8 +41,11 @@ def held_out(file: Path) -> dict[str, dict[str, float]]:
         if line["kind"] == "reward" and line["reward"]["scalar"] is not None:
             reward, said = Reward.from_json(line), line["reward"]["diagnostics"]
             found[reward.task] = {
-                "length_error": length_error(reward), "words_over_target": said["words"] / said["target_words"],
-                "self_repetition": line["reward"]["components"]["self_rep"], "reward": reward.scalar}
+                "length_error": length_error(reward),
+                "words_over_target": said["words"] / said["target_words"],
+                "self_repetition": line["reward"]["components"]["self_rep"],
+                "reward": reward.scalar,
+            }
     return found
 
 
@@ -52,8 +63,11 @@ def main() -> int:
     result: dict = {"prompts": len(both), "steps": [int(files[0].stem), int(files[-1].stem)]}
     for name in ("length_error", "words_over_target", "self_repetition", "reward"):
         values = np.array([[before[key][name], after[key][name]] for key in both])
-        result[name] = {"before": bootstrap(values[:, 0]).to_json(), "after": bootstrap(values[:, 1]).to_json(),
-                        "change": bootstrap(values[:, 1] - values[:, 0]).to_json()}
+        result[name] = {
+            "before": bootstrap(values[:, 0]).to_json(),
+            "after": bootstrap(values[:, 1]).to_json(),
+            "change": bootstrap(values[:, 1] - values[:, 0]).to_json(),
+        }
     result["time"] = {name: statistics.median(record[name] for record in records) for name in TIMES}
     result["hours"] = sum(record["step_time_s"] for record in records) / 3600
     print(json.dumps(result, indent=1))

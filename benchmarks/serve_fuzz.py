@@ -28,28 +28,148 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "serving"
 PATHS = ("/v1/completions", "/v1/chat/completions")
 SLOW = 60.0  # seconds after which an answer counts as missing
 VALUES = (
-    None, True, False, 0, 1, -1, 3, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.5, 1e308, "", "a", "\x00", "\ud800",
-    "é" * 40, "<|eot_id|>", "<|start_header_id|>prompt", [], [[]], [None], [1, 2], [1.0, 2.0], 2.0, [2**31 - 1],
-    [-1], ["a"], [["a"]], {}, {"a": 1}, {"type": "json_schema"}, {"type": "json_object"}, "tiny", "x" * 5000,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    3,
+    2**31,
+    2**63,
+    -(2**63),
+    10**400,
+    0.5,
+    -0.5,
+    1e308,
+    "",
+    "a",
+    "\x00",
+    "\ud800",
+    "é" * 40,
+    "<|eot_id|>",
+    "<|start_header_id|>prompt",
+    [],
+    [[]],
+    [None],
+    [1, 2],
+    [1.0, 2.0],
+    2.0,
+    [2**31 - 1],
+    [-1],
+    ["a"],
+    [["a"]],
+    {},
+    {"a": 1},
+    {"5": 1.5},
+    {"4294967295": -100},
+    {"messages": None, "self": [{"<|eot_id|>": "<|eot_id|>"}]},
+    "none",
+    ["text"],
+    {"type": "json_schema"},
+    {"type": "json_object"},
+    "tiny",
+    "x" * 5000,
+)
 SCHEMAS = (
-    {}, {"type": "object"}, {"type": "nonsense"}, {"type": 5}, {"$ref": "#"}, {"$ref": "http://localhost/x"},
-    {"not": {}}, {"$ref": "#/definitions/a"}, {"type": "array", "items": {"$ref": "#"}}, {"enum": []},
-    {"enum": list(range(3000))}, {"type": "string", "pattern": "(a+)+$"}, {"type": "string", "pattern": "("},
-    {"type": "string", "maxLength": 10**9}, {"allOf": [{"type": "string"}, {"type": "number"}]}, {"const": "\x7f"},
-    {"type": "object", "properties": {str(i): {} for i in range(900)}}, {"type": "array", "minItems": 10**9},
-    {"anyOf": [{"minimum": i} for i in range(200)]}, {"type": "integer", "multipleOf": 7, "minimum": 10**12},
+    {},
+    {"type": "object"},
+    {"type": "nonsense"},
+    {"type": 5},
+    {"$ref": "#"},
+    {"$ref": "http://localhost/x"},
+    {"not": {}},
+    {"$ref": "#/definitions/a"},
+    {"type": "array", "items": {"$ref": "#"}},
+    {"enum": []},
+    {"enum": list(range(3000))},
+    {"type": "string", "pattern": "(a+)+$"},
+    {"type": "string", "pattern": "("},
+    {"type": "string", "maxLength": 10**9},
+    {"allOf": [{"type": "string"}, {"type": "number"}]},
+    {"const": "\x7f"},
+    {"type": "object", "properties": {str(i): {} for i in range(900)}},
+    {"type": "array", "minItems": 10**9},
+    {"anyOf": [{"minimum": i} for i in range(200)]},
+    {"type": "integer", "multipleOf": 7, "minimum": 10**12},
     {"type": "object", "required": ["a"] * 50},
-)  # fmt: skip
+)
 PATTERNS = (
-    "", "(", "[a-", "a{1000000}", "(a{1000}){1000}", "((((a*)*)*)*)*", r"\p{Greek}+", "(?=x)y", r"\1", ".*",
-    "[^\\x00]{5}", "(a|aa)+b", "x" * 20_000, "(?:" * 500 + ")" * 500, "[0-9]{3}", "é+", "\\", "(?P<n>a)",
-)  # fmt: skip
+    "",
+    "(",
+    "[a-",
+    "a{1000000}",
+    "(a{1000}){1000}",
+    "((((a*)*)*)*)*",
+    r"\p{Greek}+",
+    "(?=x)y",
+    r"\1",
+    ".*",
+    "[^\\x00]{5}",
+    "(a|aa)+b",
+    "x" * 20_000,
+    "(?:" * 500 + ")" * 500,
+    "[0-9]{3}",
+    "é+",
+    "\\",
+    "(?P<n>a)",
+)
 FIELDS = (
-    "model", "prompt", "messages", "max_tokens", "temperature", "top_p", "top_k", "min_p", "n", "stop", "seed",
-    "stream", "logprobs", "top_logprobs", "response_format", "regex", "echo", "stop_token_ids", "logit_bias",
-    "repetition_penalty", "stream_options", "tools", "best_of", "suffix", "user", "functions", "ignore_eos",
-)  # fmt: skip
+    "model",
+    "prompt",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "n",
+    "stop",
+    "seed",
+    "stream",
+    "logprobs",
+    "top_logprobs",
+    "response_format",
+    "regex",
+    "echo",
+    "stop_token_ids",
+    "logit_bias",
+    "repetition_penalty",
+    "stream_options",
+    "tools",
+    "best_of",
+    "suffix",
+    "user",
+    "functions",
+    "ignore_eos",
+    "min_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "tool_choice",
+    "modalities",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "add_generation_prompt",
+    "typical_p",
+    "xtc_probability",
+    "xtc_threshold",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "prompt_logprobs",
+    "guided_grammar",
+    "separate_reasoning",
+)
+# Fields that go together and are fine in any request that is not streamed.
+FINE_FIELDS: tuple[dict[str, object], ...] = (
+    {"typical_p": 0.5},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.05},
+    {"dry_multiplier": 0.8, "dry_sequence_breakers": ["\n"]},
+    {"prompt_logprobs": 1},
+    {"guided_grammar": 'start: "high" | "low" /[a-z]{1,5}/'},
+)
 
 
 class Fuzz:
@@ -59,9 +179,15 @@ class Fuzz:
         self._rng = random.Random(seed)
         self._model = model
         self._draws = (
-            (self.one_wrong_field, 40), (self.wrong_body, 14), (self.hostile_constraint, 10), (self.wrong_http, 12),
-            (self.cut_off, 8), (self.fine, 10), (self.mutated, 12), (self.too_large, 1),
-        )  # fmt: skip
+            (self.one_wrong_field, 40),
+            (self.wrong_body, 14),
+            (self.hostile_constraint, 10),
+            (self.wrong_http, 12),
+            (self.cut_off, 8),
+            (self.fine, 10),
+            (self.mutated, 12),
+            (self.too_large, 1),
+        )
 
     def draw(self) -> tuple[str, bytes, str]:
         """``(name, bytes to send, how the sender behaves)``: it reads, leaves, or hangs up without reading."""
@@ -76,12 +202,22 @@ class Fuzz:
             body["prompt"] = self._rng.choice(["The fog", [5, 6, 7], ["a", "b"], "é"])
         else:
             body["messages"] = [{"role": "user", "content": "Hello"}]
-        for name, value in (("stream", True), ("temperature", 0), ("top_p", 0.9), ("n", 2), ("stop", "e"),
-                            ("stream_options", {"include_usage": True})):
+        for name, value in (
+            ("stream", True),
+            ("temperature", 0),
+            ("top_p", 0.9),
+            ("n", 2),
+            ("stop", "e"),
+            ("stream_options", {"include_usage": True}),
+        ):
             if self._rng.random() < 0.2:
                 body[name] = value
         if self._rng.random() < 0.2:
             body["logprobs"] = 2 if path == PATHS[0] else True
+        if not body.get("stream") and self._rng.random() < 0.3:
+            body |= self._rng.choice(FINE_FIELDS)
+        if path == PATHS[0] and self._rng.random() < 0.1:
+            body |= {"echo": True, "logprobs": 1, "max_tokens": self._rng.randint(0, 4)}
         return path, body
 
     def fine(self) -> tuple[bytes, str]:
@@ -93,8 +229,16 @@ class Fuzz:
         for _ in range(self._rng.randint(1, 3)):
             body[self._rng.choice(FIELDS)] = self._rng.choice(VALUES)
         if path == PATHS[1] and self._rng.random() < 0.3:
-            body["messages"] = [self._rng.choice([*VALUES, {"role": "user"}, {"role": "x", "content": "y"},
-                                                  {"role": "user", "content": self._rng.choice(VALUES)}])]
+            body["messages"] = [
+                self._rng.choice(
+                    [
+                        *VALUES,
+                        {"role": "user"},
+                        {"role": "x", "content": "y"},
+                        {"role": "user", "content": self._rng.choice(VALUES)},
+                    ]
+                )
+            ]
         return post(path, json.dumps(body).encode("utf-8", "surrogatepass")), "reads"
 
     def mutated(self) -> tuple[bytes, str]:
@@ -106,11 +250,28 @@ class Fuzz:
         return post(path, bytes(raw)), "reads"
 
     def wrong_body(self) -> tuple[bytes, str]:
-        raw = self._rng.choice([
-            b"", b"{", b"[]", b"null", b"1", b'"a"', b"NaN", b'{"a": Infinity}', b"[" * 50_000, b'{"a":' * 20_000,
-            b"\xff\xfe", b'{"prompt": "\xc3"}', b'{"prompt": "\\ud800"}', b"{}", b'{"model": 1e999}', b"9" * 5000,
-            self._rng.randbytes(200), b'{"model": "x", "model": "y"}',
-        ])  # fmt: skip
+        raw = self._rng.choice(
+            [
+                b"",
+                b"{",
+                b"[]",
+                b"null",
+                b"1",
+                b'"a"',
+                b"NaN",
+                b'{"a": Infinity}',
+                b"[" * 50_000,
+                b'{"a":' * 20_000,
+                b"\xff\xfe",
+                b'{"prompt": "\xc3"}',
+                b'{"prompt": "\\ud800"}',
+                b"{}",
+                b'{"model": 1e999}',
+                b"9" * 5000,
+                self._rng.randbytes(200),
+                b'{"model": "x", "model": "y"}',
+            ]
+        )
         return post(self._rng.choice(PATHS), raw), "reads"
 
     def hostile_constraint(self) -> tuple[bytes, str]:
@@ -125,17 +286,24 @@ class Fuzz:
 
     def wrong_http(self) -> tuple[bytes, str]:
         path, good = self._rng.choice(PATHS), b'{"model": "x", "prompt": "y"}'
-        return self._rng.choice([
-            post(path, good, content_type="text/plain"), post(path, good, content_type=""),
-            post("/v1/nothing", good), post("/" + "a" * 9000, good), b"GET %s HTTP/1.1\r\nHost: localhost\r\n"
-            b"Connection: close\r\n\r\n" % path.encode(), post(path, good).replace(b"POST", b"DELETE"),
-            post(path, good).replace(b"Host: localhost", b"Host: example.org"), b"\x16\x03\x01\x02\x00",
-            post(path, good).replace(b"HTTP/1.1", b"HTTP/9.9"), self._rng.randbytes(100) + b"\r\n\r\n",
-            b"GET /v1/models/%ff%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            post(path, good).replace(b"Content-Length: ", b"Content-Length: -"),
-            post(path, good).replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 1),
-            post(path, good).replace(b"\r\n\r\n", b"\r\nX: " + b"y" * 200_000 + b"\r\n\r\n", 1),
-        ]), "reads"  # fmt: skip
+        return self._rng.choice(
+            [
+                post(path, good, content_type="text/plain"),
+                post(path, good, content_type=""),
+                post("/v1/nothing", good),
+                post("/" + "a" * 9000, good),
+                b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode(),
+                post(path, good).replace(b"POST", b"DELETE"),
+                post(path, good).replace(b"Host: localhost", b"Host: example.org"),
+                b"\x16\x03\x01\x02\x00",
+                post(path, good).replace(b"HTTP/1.1", b"HTTP/9.9"),
+                self._rng.randbytes(100) + b"\r\n\r\n",
+                b"GET /v1/models/%ff%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                post(path, good).replace(b"Content-Length: ", b"Content-Length: -"),
+                post(path, good).replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 1),
+                post(path, good).replace(b"\r\n\r\n", b"\r\nX: " + b"y" * 200_000 + b"\r\n\r\n", 1),
+            ]
+        ), "reads"
 
     def cut_off(self) -> tuple[bytes, str]:
         path, body = self.fine_body()
@@ -224,8 +392,12 @@ async def run(arguments, url: str, process: int | None) -> dict:
                 found.append([f"{number}: {name}", wrong, raw[:300].decode("latin-1"), body[:200].decode("latin-1")])
 
     await asyncio.gather(*(work() for _ in range(arguments.parallel)))
-    status, body = await send(address.hostname, address.port,
-                              post(PATHS[0], json.dumps({"model": model, "prompt": "a", "seed": 1}).encode()), "reads")
+    status, body = await send(
+        address.hostname,
+        address.port,
+        post(PATHS[0], json.dumps({"model": model, "prompt": "a", "seed": 1}).encode()),
+        "reads",
+    )
     if status != 200:
         found.append(["afterwards", f"status {status}", "", body[:300].decode("latin-1")])
     if process:
@@ -235,11 +407,14 @@ async def run(arguments, url: str, process: int | None) -> dict:
     if growth > arguments.growth:
         found.append(["memory", f"grew by {growth:.0f} MiB", "", ""])
     return {
-        "requests": sum(statuses.values()), "statuses": {str(k): n for k, n in sorted(statuses.items())},
-        "median_ms": round(1000 * statistics.median(seconds), 2), "slowest_s": round(max(seconds), 2),
-        "memory_mib": [round(size) for size in sizes[:: max(len(sizes) // 6, 1)]], "growth_mib": round(growth, 1),
+        "requests": sum(statuses.values()),
+        "statuses": {str(k): n for k, n in sorted(statuses.items())},
+        "median_ms": round(1000 * statistics.median(seconds), 2),
+        "slowest_s": round(max(seconds), 2),
+        "memory_mib": [round(size) for size in sizes[:: max(len(sizes) // 6, 1)]],
+        "growth_mib": round(growth, 1),
         "wrong": found,
-    }  # fmt: skip
+    }
 
 
 def main() -> int:

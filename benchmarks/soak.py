@@ -83,10 +83,15 @@ class Soak:
 
         self.a, self.out, self.bucket = arguments, out, bucket
         self.log = out / "kills.jsonl"
-        self.environment = os.environ | environment(bucket.address) | {
-            "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{out / 'site'}:{ROOT}",
-            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(out / "compiled")),
-        }
+        self.environment = (
+            os.environ
+            | environment(bucket.address)
+            | {
+                "JAX_PLATFORMS": "cpu",
+                "PYTHONPATH": f"{out / 'site'}:{ROOT}",
+                "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(out / "compiled")),
+            }
+        )
         self.config = out / "config.py"
         (out / "site").mkdir(exist_ok=True)
         (out / "site" / "sitecustomize.py").write_text(SITE)
@@ -94,8 +99,13 @@ class Soak:
     def python(self, program: str, *arguments: str) -> str:
         """What a program prints that sees the bucket without faults."""
         rate, self.bucket.rate = self.bucket.rate, 0.0
-        ran = subprocess.run([sys.executable, "-c", program, *arguments], env=self.environment, text=True, check=True,
-                             stdout=subprocess.PIPE)
+        ran = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env=self.environment,
+            text=True,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
         self.bucket.rate = rate
         return ran.stdout.strip().splitlines()[-1] if ran.stdout else ""
 
@@ -108,8 +118,15 @@ class Soak:
 
                 make_material(material, WINDOW)
             self.python(COPY, str(material / "store"), "gs://library/store", str(material / "model"))
-            self.config.write_text(CONFIG.format(model=str(material / "model"), processes=self.a.processes,
-                                                 devices=self.a.devices, window=WINDOW, steps=self.a.steps))
+            self.config.write_text(
+                CONFIG.format(
+                    model=str(material / "model"),
+                    processes=self.a.processes,
+                    devices=self.a.devices,
+                    window=WINDOW,
+                    steps=self.a.steps,
+                )
+            )
             self.launch(str(self.out / "whole"), str(material / "store"), restarts=0).wait()
             found = json.loads(self.python(EXPORT, str(self.out / "whole")))
             assert len(found["lines"]) == self.a.steps, "the undisturbed run did not finish; see OUT/processes"
@@ -118,10 +135,21 @@ class Soak:
     def launch(self, workdir: str, store: str, restarts: int = 1_000_000) -> subprocess.Popen:
         """All processes of the run, which are started again when one is killed."""
         command = [
-            ROOT / "launch" / "local_multiprocess.sh", f"--processes={self.a.processes}",
-            f"--devices={self.a.devices}", f"--logs={self.out / 'processes'}", f"--restarts={restarts}", "--grace=10",
-            "--", sys.executable, "-m", "polaris_jax.cli", "train", f"--config={self.config}", f"--workdir={workdir}",
-            f"--config.data.store={store}"]  # fmt: skip
+            ROOT / "launch" / "local_multiprocess.sh",
+            f"--processes={self.a.processes}",
+            f"--devices={self.a.devices}",
+            f"--logs={self.out / 'processes'}",
+            f"--restarts={restarts}",
+            "--grace=10",
+            "--",
+            sys.executable,
+            "-m",
+            "polaris_jax.cli",
+            "train",
+            f"--config={self.config}",
+            f"--workdir={workdir}",
+            f"--config.data.store={store}",
+        ]
         with open(self.out / "launcher.log", "a", encoding="utf-8") as said:
             return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=said)
 
@@ -167,8 +195,15 @@ class Soak:
                     os.kill(pid, signal.SIGKILL)
             while any(map(_alive, victims)):
                 time.sleep(0.05)
-            kills.append({"round": number, "time": killed, "after_s": round(delay, 2), "killed": len(some),
-                          "others_ended_after_s": round(time.time() - killed, 2)})
+            kills.append(
+                {
+                    "round": number,
+                    "time": killed,
+                    "after_s": round(delay, 2),
+                    "killed": len(some),
+                    "others_ended_after_s": round(time.time() - killed, 2),
+                }
+            )
             with open(self.log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(kills[-1]) + "\n")
 
@@ -178,8 +213,11 @@ class Soak:
         have = json.loads(self.python(EXPORT, f"gs://library/runs/{number}"))
         found = [f"weights {name}" for name, digest in want["weights"].items() if have["weights"].get(name) != digest]
         for mine, theirs in zip(have["lines"], want["lines"], strict=False):
-            found += [f"step {theirs['step']}: {name}" for name in theirs if name not in TIMES
-                      and mine.get(name) != theirs[name]]
+            found += [
+                f"step {theirs['step']}: {name}"
+                for name in theirs
+                if name not in TIMES and mine.get(name) != theirs[name]
+            ]
         return found + ([f"{len(have['lines'])} lines"] if len(have["lines"]) != len(want["lines"]) else [])
 
 
@@ -236,8 +274,11 @@ def main() -> int:
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     began = time.time()
-    with _locked(out), run_bucket(out / "bucket") as address, FaultyBucket(
-            address, rate=arguments.faults, seed=int(began)) as bucket:
+    with (
+        _locked(out),
+        run_bucket(out / "bucket") as address,
+        FaultyBucket(address, rate=arguments.faults, seed=int(began)) as bucket,
+    ):
         soak = Soak(arguments, out, bucket)
         soak.prepare()
         kills = [json.loads(line) for line in soak.log.read_text().splitlines()] if soak.log.exists() else []
@@ -250,12 +291,23 @@ def main() -> int:
             rounds.append(number)
             number += 1
         ended = [kill["others_ended_after_s"] for kill in kills if kill["killed"] < arguments.processes]
-        print(json.dumps({
-            "kills": len(kills), "rounds": number - 1, "steps": arguments.steps, "processes": arguments.processes,
-            "devices": arguments.processes * arguments.devices, "calls": bucket.calls_passed,
-            "faults": dict(bucket.met), "others_ended_after_s": {"most": max(ended, default=None)},
-            "identical": not differences, "differences": differences[:20], "minutes": round((time.time() - began) / 60),
-        }))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "kills": len(kills),
+                    "rounds": number - 1,
+                    "steps": arguments.steps,
+                    "processes": arguments.processes,
+                    "devices": arguments.processes * arguments.devices,
+                    "calls": bucket.calls_passed,
+                    "faults": dict(bucket.met),
+                    "others_ended_after_s": {"most": max(ended, default=None)},
+                    "identical": not differences,
+                    "differences": differences[:20],
+                    "minutes": round((time.time() - began) / 60),
+                }
+            )
+        )
     return int(bool(differences))
 
 

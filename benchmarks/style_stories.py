@@ -16,22 +16,53 @@ import subprocess
 import sys
 from pathlib import Path
 
+from polaris_jax import storage
 from polaris_jax.llm import CallFailed, ClientSpec, Request, open_client
 
-PEOPLE = ("a retired sea captain", "two sisters who share a shop", "a young doctor", "a governess",
-          "a blind clockmaker",
-          "a boy who runs errands", "a widow with a farm", "a disgraced officer", "a travelling preacher", "a mapmaker",
-          "an old actress", "a lighthouse keeper", "a bank clerk", "a runaway apprentice", "a judge near retirement",
-          "a ferryman and his daughter", "a poor student", "a rich merchant's son", "a midwife", "a thief")  # fmt: skip
-EVENTS = ("receives a letter meant for somebody else", "must choose between two promises",
-          "loses the last of the money",
-          "meets an enemy from long ago", "is asked to keep a secret", "finds a door that was always locked open",
-          "waits for a ship that does not come", "is accused of something done by a friend",
-          "returns home after many years", "discovers that a gift was stolen", "quarrels at a wedding",
-          "is caught in a storm with a stranger", "refuses to sign a paper", "hears a confession by accident",
-          "has to bury a rival", "is offered work by the wrong person")  # fmt: skip
-FORMS = ("Write a short story of about 250 words about {person} who {event}.",
-         "Write a scene of about 250 words from a novel set in the nineteenth century, about {person} who {event}.")
+PEOPLE = (
+    "a retired sea captain",
+    "two sisters who share a shop",
+    "a young doctor",
+    "a governess",
+    "a blind clockmaker",
+    "a boy who runs errands",
+    "a widow with a farm",
+    "a disgraced officer",
+    "a travelling preacher",
+    "a mapmaker",
+    "an old actress",
+    "a lighthouse keeper",
+    "a bank clerk",
+    "a runaway apprentice",
+    "a judge near retirement",
+    "a ferryman and his daughter",
+    "a poor student",
+    "a rich merchant's son",
+    "a midwife",
+    "a thief",
+)
+EVENTS = (
+    "receives a letter meant for somebody else",
+    "must choose between two promises",
+    "loses the last of the money",
+    "meets an enemy from long ago",
+    "is asked to keep a secret",
+    "finds a door that was always locked open",
+    "waits for a ship that does not come",
+    "is accused of something done by a friend",
+    "returns home after many years",
+    "discovers that a gift was stolen",
+    "quarrels at a wedding",
+    "is caught in a storm with a stranger",
+    "refuses to sign a paper",
+    "hears a confession by accident",
+    "has to bury a rival",
+    "is offered work by the wrong person",
+)
+FORMS = (
+    "Write a short story of about 250 words about {person} who {event}.",
+    "Write a scene of about 250 words from a novel set in the nineteenth century, about {person} who {event}.",
+)
 
 _SERVER = """
 import sys
@@ -80,14 +111,17 @@ def main() -> None:
         spec = ClientSpec("openai", a.model, address, cache=f"{out}.replies", concurrency=4, timeout=600)
         client = stack.enter_context(open_client(spec))
         asked = prompts(a.count)
-        requests = [Request((("user", text),), temperature=0.8, max_tokens=480, seed=index, purpose="story")
-                    for index, text in enumerate(asked)]
+        requests = [
+            Request((("user", text),), temperature=0.8, max_tokens=480, seed=index, purpose="story")
+            for index, text in enumerate(asked)
+        ]
         replies = client.ask_all(requests)
-    records = [{"prompt": text, "text": reply.text, "finish": reply.finish, "model": a.model}
-               for text, reply in zip(asked, replies, strict=True) if not isinstance(reply, CallFailed)]
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    temporary.replace(out)
+    records = [
+        {"prompt": text, "text": reply.text, "finish": reply.finish, "model": a.model}
+        for text, reply in zip(asked, replies, strict=True)
+        if not isinstance(reply, CallFailed)
+    ]
+    storage.write(str(out), "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
     print(f"{len(records)} of {len(asked)} stories, {sum(len(r['text'].split()) for r in records):,} words in {out}")
 
 

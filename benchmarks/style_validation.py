@@ -24,16 +24,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from polaris_jax.evals.document import Document, Section, Table, markdown, write_document
+from polaris_jax.evals.documents import Document, DocumentSection, Table, markdown, write_document
 from polaris_jax.evals.intervals import Interval
-from polaris_jax.evals.style import CANDIDATES, Sample, contrast, read_stories
-from polaris_jax.evals.style.classifier import VIEWS, accuracy
-from polaris_jax.evals.style.contrast import Contrast
-from polaris_jax.evals.style.delta import Yardstick
-from polaris_jax.evals.style.groups import Group
-from polaris_jax.evals.style.measures import Measure
-from polaris_jax.evals.style.overused import rates
-from polaris_jax.evals.style.stories import Passage, Story, spread_by_author
+from polaris_jax.studies.style import CANDIDATES, Sample, contrast, read_stories
+from polaris_jax.studies.style.burrows_delta import BurrowsDelta
+from polaris_jax.studies.style.classifier import VIEWS, accuracy
+from polaris_jax.studies.style.contrast import Contrast
+from polaris_jax.studies.style.groups import StoryGroup
+from polaris_jax.studies.style.measures import Measure
+from polaris_jax.studies.style.overused import rates
+from polaris_jax.studies.style.stories import Passage, Story, spread_by_author
 
 STRETCH = 4  # passages dealt to one half before the next go to the other
 PAIRS = 24
@@ -102,15 +102,17 @@ def interval(found: Contrast) -> Interval:
     return Interval(found.delta, found.low, found.high)
 
 
-def rows_of(human: Group, machine: Group, every: Sequence[Story], seed: int) -> list[list]:
+def rows_of(human: StoryGroup, machine: StoryGroup, every: Sequence[Story], seed: int) -> list[list]:
     """The table's rows, one per candidate."""
     rng = random.Random(seed)
     authors = list(dict.fromkeys(p.author for p in human.passages))
     thick = [p for author in authors for p in [q for q in human.every if q.author == author][:LONGEST]]
     pairs = [rng.sample(authors, 2) for _ in range(PAIRS)]
     mixed = [shuffled(p, rng) for p in human.passages], [shuffled_story(s, rng) for s in human.stories]
-    loops = ([replace(p, text=looped(p.text, 200)) for p in human.passages],
-             [replace(s, text=looped(s.text, 300)) for s in human.stories])  # fmt: skip
+    loops = (
+        [replace(p, text=looped(p.text, 200)) for p in human.passages],
+        [replace(s, text=looped(s.text, 300)) for s in human.stories],
+    )
     rows = []
     for measure in CANDIDATES:
         passage = measure.level == "passage"
@@ -122,8 +124,11 @@ def rows_of(human: Group, machine: Group, every: Sequence[Story], seed: int) -> 
         null = contrast(a, b, family=FAMILY, seed=seed)
         alarms, sure, tried = 0, 0, 0
         for author in authors:
-            mine = [Sample(s.values[m], s.labels[m]) for s in (a, b)
-                    for m in [[label.startswith(f"{author}/") for label in s.labels]]]  # fmt: skip
+            mine = [
+                Sample(s.values[m], s.labels[m])
+                for s in (a, b)
+                for m in [[label.startswith(f"{author}/") for label in s.labels]]
+            ]
             found = contrast(*mine, family=FAMILY, resamples=1000, seed=seed)
             if min(found.clusters_a, found.clusters_b) >= 3:
                 tried += 1
@@ -131,48 +136,91 @@ def rows_of(human: Group, machine: Group, every: Sequence[Story], seed: int) -> 
                 sure += found.separates
         differ = 0
         for x, y in pairs:
-            one, other = ([Sample(s.values[m], s.labels[m]) for s in (a, b)
-                           for m in [[label.startswith(f"{name}/") for label in s.labels]]] for name in (x, y))
+            one, other = (
+                [
+                    Sample(s.values[m], s.labels[m])
+                    for s in (a, b)
+                    for m in [[label.startswith(f"{name}/") for label in s.labels]]
+                ]
+                for name in (x, y)
+            )
             joined = [Sample.of([*p[0].values, *p[1].values], [*p[0].labels, *p[1].labels]) for p in (one, other)]
             differ += contrast(*joined, family=FAMILY, resamples=1000, seed=seed).separates
         mix = contrast(by(mixed[0 if passage else 1], "author", measure), base, resamples=1000, seed=seed)
         loop = contrast(by(loops[0 if passage else 1], "author", measure), base, resamples=1000, seed=seed)
-        rows.append([
-            measure.name, {1: "+", -1: "−", 0: ""}[measure.expected], float(values.values.mean()), against.mean_a,
-            interval(against), interval(null), f"{alarms}/{tried}", f"{sure}/{tried}", f"{differ / PAIRS:.2f}",
-            interval(mix), interval(loop), judge(measure, against, null),
-        ])  # fmt: skip
+        rows.append(
+            [
+                measure.name,
+                {1: "+", -1: "−", 0: ""}[measure.expected],
+                float(values.values.mean()),
+                against.mean_a,
+                interval(against),
+                interval(null),
+                f"{alarms}/{tried}",
+                f"{sure}/{tried}",
+                f"{differ / PAIRS:.2f}",
+                interval(mix),
+                interval(loop),
+                judge(measure, against, null),
+            ]
+        )
         print(markdown(Table(measure.name, COLUMNS, rows[-1:])).splitlines()[-1], flush=True)
     return rows
 
 
-COLUMNS = ("measure", "claimed", "novels", "machine", "machine: effect", "halves: effect", "alarms 95 %",
-           "alarms family", "author pairs", "shuffled: effect", "looped: effect", "verdict")  # fmt: skip
+COLUMNS = (
+    "measure",
+    "claimed",
+    "novels",
+    "machine",
+    "machine: effect",
+    "halves: effect",
+    "alarms 95 %",
+    "alarms family",
+    "author pairs",
+    "shuffled: effect",
+    "looped: effect",
+    "verdict",
+)
 
 
-def whole_text_rows(human: Group, machine: Group, seed: int) -> list[list]:
+def whole_text_rows(human: StoryGroup, machine: StoryGroup, seed: int) -> list[list]:
     """Delta, over-used phrases, classifier: machine and halves."""
     rows = []
-    yardstick = Yardstick(human.delta_texts)
+    delta = BurrowsDelta(human.delta_texts)
     a, b = dealt(human.every)
-    halves = [Group("half", (), (), tuple(half), False) for half in (a, b)]
-    null = contrast(*(yardstick.deltas(half.delta_texts) for half in halves), family=FAMILY, seed=seed)
-    found = contrast(yardstick.deltas(machine.delta_texts), yardstick.deltas(human.delta_texts), family=FAMILY,
-                     seed=seed)  # fmt: skip
+    halves = [StoryGroup("half", (), (), tuple(half), False) for half in (a, b)]
+    null = contrast(*(delta.deltas(half.delta_texts) for half in halves), family=FAMILY, seed=seed)
+    found = contrast(delta.deltas(machine.delta_texts), delta.deltas(human.delta_texts), family=FAMILY, seed=seed)
     rows.append(["Burrows' Delta", found.mean_b, found.mean_a, interval(found), interval(null)])
     first, second = dealt(human.passages)
     ours, theirs = rates(machine.passages, human.passages)
-    found = contrast(Sample.of(ours, [p.author for p in machine.passages]),
-                     Sample.of(theirs, [p.author for p in human.passages]), family=FAMILY, seed=seed)  # fmt: skip
+    found = contrast(
+        Sample.of(ours, [p.author for p in machine.passages]),
+        Sample.of(theirs, [p.author for p in human.passages]),
+        family=FAMILY,
+        seed=seed,
+    )
     mine, other = rates(first, second)
-    null = contrast(Sample.of(mine, [p.author for p in first]), Sample.of(other, [p.author for p in second]),
-                    family=FAMILY, seed=seed)  # fmt: skip
+    null = contrast(
+        Sample.of(mine, [p.author for p in first]),
+        Sample.of(other, [p.author for p in second]),
+        family=FAMILY,
+        seed=seed,
+    )
     rows.append(["over-used n-grams", found.mean_b, found.mean_a, interval(found), interval(null)])
     for view in VIEWS:
         hit = accuracy(machine.passages, human.passages, view, seed=seed)
         none = accuracy(first, second, view, seed=seed)
-        rows.append([f"classifier, {view}", None, None, Interval(hit.value, hit.low, hit.high),
-                     Interval(none.value, none.low, none.high)])  # fmt: skip
+        rows.append(
+            [
+                f"classifier, {view}",
+                None,
+                None,
+                Interval(hit.value, hit.low, hit.high),
+                Interval(none.value, none.low, none.high),
+            ]
+        )
         print(rows[-1], flush=True)
     return rows
 
@@ -187,18 +235,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     every, stories = read_stories(a.human), read_stories(a.machine)
-    human, machine = Group.of("novels", every, a.per_author), Group.of("machine", stories, a.per_author)
+    human, machine = StoryGroup.of("novels", every, a.per_author), StoryGroup.of("machine", stories, a.per_author)
     print(human.facts(), machine.facts(), sep="\n", flush=True)
-    table = Table("Measures on known ground", COLUMNS, rows_of(human, machine, spread_by_author(every, 40), a.seed),
-                  "Effects are Cliff's delta with 95 % cluster-bootstrap intervals.")  # fmt: skip
-    whole = Table("Whole-text measures",
-                  ("measure", "novels", "machine", "machine: effect or accuracy", "halves: effect or accuracy"),
-                  whole_text_rows(human, machine, a.seed))  # fmt: skip
+    table = Table(
+        "Measures on known ground",
+        COLUMNS,
+        rows_of(human, machine, spread_by_author(every, 40), a.seed),
+        "Effects are Cliff's delta with 95 % cluster-bootstrap intervals.",
+    )
+    whole = Table(
+        "Whole-text measures",
+        ("measure", "novels", "machine", "machine: effect or accuracy", "halves: effect or accuracy"),
+        whole_text_rows(human, machine, a.seed),
+    )
     print("\n" + markdown(table) + "\n" + markdown(whole))
     if a.out:
         lead = f"{len(stories)} machine stories and {human.facts()['authors']} novelists."
-        write_document(Document("Validation of the style measures", lead, [Section("Measures", "", [table, whole])],
-                                {"human": human.facts(), "machine": machine.facts()}), a.out)  # fmt: skip
+        write_document(
+            Document(
+                "Validation of the style measures",
+                lead,
+                [DocumentSection("Measures", "", [table, whole])],
+                {"human": human.facts(), "machine": machine.facts()},
+            ),
+            a.out,
+        )
 
 
 if __name__ == "__main__":

@@ -26,15 +26,30 @@ from polaris_jax.sharding import make_mesh
 
 K = 1024
 TABLE = [  # topology, context, tokens, method
-    ("v5:2x2x2", 8, 256 * K, "ring"), ("v5:2x2x1", 4, 256 * K, "ring"), ("v5:2x2x2", 8, 32 * K, "ring"),
-    ("v5:2x2x2", 8, 256 * K, "two_level"), ("v5:2x2x2", 8, 32 * K, "all_gather"),
-    ("v5:4x4x4", 64, 1024 * K, "ring"), ("v5:4x4x4", 64, 1024 * K, "two_level"),
-    ("v6e:2x4", 8, 256 * K, "ring"), ("tpu7x:2x2x2", 16, 256 * K, "ring"),
+    ("v5:2x2x2", 8, 256 * K, "ring"),
+    ("v5:2x2x1", 4, 256 * K, "ring"),
+    ("v5:2x2x2", 8, 32 * K, "ring"),
+    ("v5:2x2x2", 8, 256 * K, "two_level"),
+    ("v5:2x2x2", 8, 32 * K, "all_gather"),
+    ("v5:4x4x4", 64, 1024 * K, "ring"),
+    ("v5:4x4x4", 64, 1024 * K, "two_level"),
+    ("v6e:2x4", 8, 256 * K, "ring"),
+    ("tpu7x:2x2x2", 16, 256 * K, "ring"),
 ]
 
 
-def compile_attention(topology: str, context: int, tokens: int, method: str, *, heads: int, kv_heads: int,
-                      head_dim: int, window: int | None, block: int):
+def compile_attention(
+    topology: str,
+    context: int,
+    tokens: int,
+    method: str,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    window: int | None,
+    block: int,
+):
     """The compiled forward and backward of one attention layer, and the seconds it took."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh({"fsdp": -1, "context": context}, devices=devices)
@@ -46,8 +61,12 @@ def compile_attention(topology: str, context: int, tokens: int, method: str, *, 
 
     def step(q, k, v, dout, positions, segments):
         sides = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
-        out, pull = jax.vjp(lambda q, k, v: context_attention(
-            q, k, v, **sides, mesh=mesh, method=method, window=window, block=block), q, k, v)
+        out, pull = jax.vjp(
+            lambda q, k, v: context_attention(q, k, v, **sides, mesh=mesh, method=method, window=window, block=block),
+            q,
+            k,
+            v,
+        )
         return out, pull(dout)
 
     q, k, ids = array(heads, head_dim), array(kv_heads, head_dim), array(dtype=jnp.int32)
@@ -59,8 +78,10 @@ def compile_attention(topology: str, context: int, tokens: int, method: str, *, 
 def transfers(hlo: str) -> dict[str, int]:
     """Executed permutes of the scheduled program, and how many have a kernel between their start and done."""
     computations = dict(re.findall(r"^(?:ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", hlo, re.M | re.S))
-    loops = {body: int(re.search(r"s32\[\]\S* constant\((\d+)\)", computations[condition])[1])
-             for condition, body in re.findall(r"condition=%([\w.\-]+), body=%([\w.\-]+)", hlo)}
+    loops = {
+        body: int(re.search(r"s32\[\]\S* constant\((\d+)\)", computations[condition])[1])
+        for condition, body in re.findall(r"condition=%([\w.\-]+), body=%([\w.\-]+)", hlo)
+    }
     kernel = 'custom_call_target="tpu_custom_call"'
     walked = {name for name, body in computations.items() if kernel in body}  # bodies of loops over parts of a schedule
     executed = overlapped = 0
@@ -95,18 +116,27 @@ def main():
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for case in [(a.topology, a.context, a.tokens, a.method)] if a.topology else TABLE:
-        compiled, seconds = compile_attention(*case, heads=a.heads, kv_heads=a.kv_heads, head_dim=a.head_dim,
-                                              window=a.window, block=a.block)
+        compiled, seconds = compile_attention(
+            *case, heads=a.heads, kv_heads=a.kv_heads, head_dim=a.head_dim, window=a.window, block=a.block
+        )
         memory, hlo = compiled.memory_analysis(), compiled.as_text()
         if a.hlo:
             with open(a.hlo, "w") as file:
                 file.write(hlo)
-        print(json.dumps({
-            **dict(zip(("topology", "context", "tokens", "method"), case, strict=True)), "seconds": round(seconds, 1),
-            "arguments_GB": round(memory.argument_size_in_bytes / 1e9, 3),
-            "temporaries_GB": round(memory.temp_size_in_bytes / 1e9, 3),
-            "peak_GB": round(memory.peak_memory_in_bytes / 1e9, 3), "kernels": hlo.count("tpu_custom_call"),
-            **transfers(hlo)}), flush=True)
+        print(
+            json.dumps(
+                {
+                    **dict(zip(("topology", "context", "tokens", "method"), case, strict=True)),
+                    "seconds": round(seconds, 1),
+                    "arguments_GB": round(memory.argument_size_in_bytes / 1e9, 3),
+                    "temporaries_GB": round(memory.temp_size_in_bytes / 1e9, 3),
+                    "peak_GB": round(memory.peak_memory_in_bytes / 1e9, 3),
+                    "kernels": hlo.count("tpu_custom_call"),
+                    **transfers(hlo),
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -12,10 +12,24 @@ import time
 
 import jax
 
-SMOLLM2 = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-           "num_key_value_heads": 3, "vocab_size": 49_155, "rope_theta": 100_000.0}
-TINY = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": 2048, "rope_theta": 10_000.0}
+SMOLLM2 = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49_155,
+    "rope_theta": 100_000.0,
+}
+TINY = {
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 2048,
+    "rope_theta": 10_000.0,
+}
 
 
 def main():
@@ -39,21 +53,36 @@ def main():
     from polaris_jax.models.weights import param_shardings
     from polaris_jax.optim import label_params, make_optimizer, make_schedule
     from polaris_jax.sharding import activation_spec, make_mesh
-    from polaris_jax.training import default_config
+    from polaris_jax.training.config import TrainConfig, replace
     from polaris_jax.training.state import abstract_state, initial_state
     from polaris_jax.training.step import make_train_step
 
-    model = ModelConfig.from_hf({"model_type": "llama", "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
-                                 "max_position_embeddings": 8192, **(TINY if a.tiny else SMOLLM2)})
-    config = default_config()
-    config.model.update({"compute_dtype": "float32", "remat": a.remat, "attention_block": 128})
+    model = ModelConfig.from_hf(
+        {
+            "model_type": "llama",
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 8192,
+            **(TINY if a.tiny else SMOLLM2),
+        }
+    )
+    config = replace(
+        TrainConfig(), {"model.compute_dtype": "float32", "model.remat": a.remat, "model.attention_block": 128}
+    )
     mesh = make_mesh({"context": a.devices})
     labels = label_params(abstract_params(model, jnp.float32))
     schedule = make_schedule("constant", 1e-3, 100, 0)
-    optimizer = make_optimizer(labels, schedule, shardings=param_shardings(model, mesh) if mesh.size > 1 else None,
-                               newton_schulz_steps=a.newton_schulz_steps)
-    state = initial_state(init_params(model, jax.random.key(0), jnp.float32, mesh), optimizer,
-                          abstract_state(model, optimizer, mesh, jnp.float32))
+    optimizer = make_optimizer(
+        labels,
+        schedule,
+        shardings=param_shardings(model, mesh) if mesh.size > 1 else None,
+        newton_schulz_steps=a.newton_schulz_steps,
+    )
+    state = initial_state(
+        init_params(model, jax.random.key(0), jnp.float32, mesh),
+        optimizer,
+        abstract_state(model, optimizer, mesh, jnp.float32),
+    )
     rng = np.random.default_rng(0)
     batch = {name: np.zeros((1, a.window), dtype) for name, dtype in FIELDS.items()}
     batch["tokens"] = batch["targets"] = rng.integers(0, model.vocab_size, (1, a.window)).astype(np.int32)
@@ -72,9 +101,11 @@ def main():
         jax.block_until_ready((state, metrics))
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
-    print(f"step: {statistics.median(walls):.2f} s wall ({min(walls):.2f}-{max(walls):.2f}), "
-          f"{statistics.median(processors):.1f} s processor, {a.window / statistics.median(walls):.0f} tokens/s, "
-          f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print(
+        f"step: {statistics.median(walls):.2f} s wall ({min(walls):.2f}-{max(walls):.2f}), "
+        f"{statistics.median(processors):.1f} s processor, {a.window / statistics.median(walls):.0f} tokens/s, "
+        f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+    )
 
 
 if __name__ == "__main__":

@@ -16,24 +16,33 @@ from pathlib import Path
 
 import jax
 
-from polaris_jax import flow
-from polaris_jax.demo import demo_profile
+from polaris_jax.checkpoint_sampler import open_sampler
+from polaris_jax.demo_settings import demo_profile
 from polaris_jax.sampling import LoopGuard, WriterSettings, readable, write_book
 from polaris_jax.trajectory import count_words, mini_profile, split_stages
 
 WHO = ("a surveyor", "two sisters", "a retired diver", "the night clerk of a small hotel", "a deaf piano tuner")
-WHERE = ("in a village above a drowned valley", "on the last ferry of the season", "in a city under curfew",
-         "on an island without a harbour")  # fmt: skip
-WHAT = ("who find a letter that was never meant for them", "who must keep a secret for one winter",
-        "who come home to find the house let to strangers")  # fmt: skip
+WHERE = (
+    "in a village above a drowned valley",
+    "on the last ferry of the season",
+    "in a city under curfew",
+    "on an island without a harbour",
+)
+WHAT = (
+    "who find a letter that was never meant for them",
+    "who must keep a secret for one winter",
+    "who come home to find the house let to strangers",
+)
 
 
 def prompts(count: int) -> list[str]:
     """``count`` different requests, short and long."""
     rows = itertools.cycle(itertools.product(WHAT, WHERE, WHO))
     ends = itertools.cycle(("", " Quiet tone, exact detail.", " First person, past tense; it must not end well."))
-    return [f"A short novel about {who} {where} {what}.{end}" for (what, where, who), end, _ in
-            zip(rows, ends, range(count), strict=False)]  # fmt: skip
+    return [
+        f"A short novel about {who} {where} {what}.{end}"
+        for (what, where, who), end, _ in zip(rows, ends, range(count), strict=False)
+    ]
 
 
 def longest_repeat(words: list[str]) -> int:
@@ -81,7 +90,7 @@ def main() -> None:
 
     profile = (demo_profile if arguments.profile == "demo" else mini_profile)(arguments.window)
     settings = WriterSettings(repetition_penalty=arguments.repetition_penalty, extend_short=arguments.extend_short)
-    sampler = flow.open_sampler(arguments.checkpoint, arguments.window)
+    sampler = open_sampler(arguments.checkpoint, arguments.window)
     rows, started = [], time.perf_counter()
     for number, prompt in enumerate(prompts(arguments.books)):
         folder = arguments.out / f"{number:03d}"
@@ -89,19 +98,23 @@ def main() -> None:
         rows.append(describe(book, sampler.tokenizer, folder))
         print(number, json.dumps(rows[-1]), flush=True)
     seconds = time.perf_counter() - started
-    print(json.dumps({
-        "device": jax.devices()[0].device_kind,
-        "books": len(rows),
-        "valid": sum(row["valid"] for row in rows),
-        "chapters": sum(row["chapters"] for row in rows),
-        "fenced": sum(row["fenced"] for row in rows),
-        "chapters_with_loops": sum(row["loops"] for row in rows),
-        "longest_repeat": max(row["longest_repeat"] for row in rows),
-        "words": sum(row["words"] for row in rows),
-        "seconds": round(seconds, 1),
-        "tokens_per_second": round(sum(row["tokens_per_second"] for row in rows) / len(rows), 1),
-        **{name: sum(row[name] for row in rows) for name in ("retries", "loop_cuts", "short", "closed")},
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "device": jax.devices()[0].device_kind,
+                "books": len(rows),
+                "valid": sum(row["valid"] for row in rows),
+                "chapters": sum(row["chapters"] for row in rows),
+                "fenced": sum(row["fenced"] for row in rows),
+                "chapters_with_loops": sum(row["loops"] for row in rows),
+                "longest_repeat": max(row["longest_repeat"] for row in rows),
+                "words": sum(row["words"] for row in rows),
+                "seconds": round(seconds, 1),
+                "tokens_per_second": round(sum(row["tokens_per_second"] for row in rows) / len(rows), 1),
+                **{name: sum(row[name] for row in rows) for name in ("retries", "loop_cuts", "short", "closed")},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

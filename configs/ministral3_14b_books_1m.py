@@ -1,41 +1,8 @@
-r"""Ministral 3 14B on series and long novels: full-parameter SFT at 1,048,576 tokens.
+"""Ministral 3 14B on series and long novels: full-parameter SFT at 1,048,576 tokens.
 
-Hardware: one v5p-128 slice (64 chips), one row over all of them (context 64). `polaris plan` says what it takes:
-
-    polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-128
-
-The smallest slice that holds such a row is v5p-16 (8 chips), with attention run a second time in the backward pass:
-
-    polaris plan --config=configs/ministral3_14b_books_1m.py --topology=v5p-16 --config.model.remat=full \
-        --config.model.context_method=ring
-
-Time and memory: benchmarks/RESULTS.md ("Plans"). Expected result: as for configs/ministral3_14b_books_262k.py,
-continued from its checkpoint; no run of this size has been made with this repository.
-
-    polaris train --config=configs/ministral3_14b_books_1m.py --workdir=runs/books_1m \
-        --config.model.path=/path/to/checkpoint --config.data.store=gs://bucket/books
+Hardware, time and commands: polaris_jax/configs/ministral3_14b_books_1m.py
 """
 
-from pathlib import Path
+from polaris_jax.configs.ministral3_14b_books_1m import get_config
 
-from polaris_jax.training import load_config
-
-HERE = Path(__file__).parent
-
-
-def get_config():
-    """bfloat16 weights and momenta with stochastically rounded updates: 4 bytes of state per parameter."""
-    config = load_config(HERE / "base.py")
-    config.model.path = str(HERE / "models" / "ministral3_14b")  # the shape alone, for `polaris plan`
-    config.model.attention_block = 1024
-    config.model.segments = 8
-    config.model.mlp_chunk = 2048
-    config.model.context_method = "two_level"  # eight neighbours exchange heads: a sixth of a ring's traffic
-    config.mesh.update({"context": -1})
-    config.data.window = 1_048_576
-    config.data.batch_size = 1
-    config.optim.precision = "bf16_stochastic"
-    config.optim.state_dtype = "bfloat16"
-    config.optim.learning_rate = 1e-5
-    config.train.update({"steps": 200, "checkpoint_every": 10})  # a step takes more than a minute
-    return config
+__all__ = ["get_config"]

@@ -1,20 +1,8 @@
-r"""SmolLM2-135M-Instruct on mini trajectories of one novel: the training run inside `polaris demo`.
+"""SmolLM2-135M-Instruct on mini trajectories of one novel: the training run inside `polaris demo`.
 
-Hardware: 2 CPU cores as 4 host devices (mesh context 4), about 5 GB of memory, float32.
-Time and result: see benchmarks/RESULTS.md ("The demo, part by part").
-Command, after `polaris demo` has made the model and the store:
-
-    polaris train --config=configs/smollm2_135m_demo.py --workdir=runs/smollm2_demo --devices=4 \
-        --config.model.path=runs/demo/model --config.data.store=runs/demo/store
-
-The same step on four chips, from a fresh checkout:
-
-    polaris plan --config=configs/smollm2_135m_demo.py --topology=v5p-8 --config.model.path=configs/models/smollm2_135m
+Hardware, time and commands: polaris_jax/configs/smollm2_135m_demo.py
 """
 
-from polaris_jax.demo import DemoSettings, demo_config
+from polaris_jax.configs.smollm2_135m_demo import get_config
 
-
-def get_config():
-    """The demo's own config; paths point into the demo's default work folder."""
-    return demo_config(DemoSettings(), "runs/demo/model", "runs/demo/store")
+__all__ = ["get_config"]

@@ -27,6 +27,14 @@ refuse() {
   exit 2
 }
 
+# whole --flag VALUE [LEAST]: refuses a value that is no whole number, or a smaller one.
+whole() {
+  if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < ${3:-0})); then refuse "$1=$2: give a whole number${3:+, $3 or more}"; fi
+}
+
+# Whether a config is a file of the checkout, or the name of one in the package.
+has_config() { [[ -n $1 && (-f $ROOT/$1 || ($1 != */* && -f $ROOT/polaris_jax/configs/$1.py)) ]]; }
+
 # A comment: between the commands of a dry run, else on standard error.
 note() {
   if [[ $DRY_RUN == 1 ]]; then

@@ -1,7 +1,10 @@
-"""Writes ``launch/requirements.lock``: the exact versions, in the present environment, of all that a pod needs.
+"""Writes the lock file of this Python: the exact versions, in the present environment, of all that a pod needs.
 
     python launch/lock.py            write the file
-    python launch/lock.py --check    say what in it no longer satisfies setup.py (exit code 1), write nothing
+    python launch/lock.py --check    say what in the files no longer satisfies setup.py (exit code 1), write nothing
+
+``launch/requirements.lock`` is that of the pods' Python (3.11: the image and the TPU VMs), ``requirements-3.13.lock``
+and so on are those of the others. ``launch/demo.sh`` and ``launch/test.sh`` keep to the one of their Python.
 
 It follows the requirements of ``polaris_jax[tpu,llm,beam]`` through the installed packages' own metadata, for Linux on
 x86-64. Run it in an environment in which the tests pass; the file is what was tested.
@@ -21,16 +24,27 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+PODS = "3.11"
 LOCK = ROOT / "launch" / "requirements.lock"
 EXTRAS = ("tpu", "llm", "beam")
 
 
+def read_setup() -> dict:
+    """What ``setup.py`` hands to setuptools, which need not be installed."""
+    asked: dict = {}
+    stand_ins = {
+        "setuptools": SimpleNamespace(setup=asked.update, find_packages=lambda **names: []),
+        "setuptools.command": SimpleNamespace(),
+        "setuptools.command.build_py": SimpleNamespace(build_py=object),
+    }
+    with mock.patch.dict(sys.modules, stand_ins):
+        runpy.run_path(str(ROOT / "setup.py"))
+    return asked
+
+
 def declared() -> list[Requirement]:
     """What ``setup.py`` asks for, extras of a pod included."""
-    asked = {}
-    setuptools = SimpleNamespace(setup=asked.update, find_packages=lambda **names: [])  # it need not be installed
-    with mock.patch.dict(sys.modules, setuptools=setuptools):
-        runpy.run_path(str(ROOT / "setup.py"))
+    asked = read_setup()
     texts = [*asked["install_requires"], *(text for extra in EXTRAS for text in asked["extras_require"][extra])]
     return [Requirement(text) for text in texts]
 
@@ -64,9 +78,19 @@ def _applies(requirement: Requirement, extra: str) -> bool:
     return without if not extra else not without and marker.evaluate(pod | {"extra": extra})
 
 
-def read_lock() -> dict[str, str]:
+def lock_file(python: str) -> Path:
+    """The file of a Python, such as ``3.13``."""
+    return LOCK if python == PODS else LOCK.with_name(f"requirements-{python}.lock")
+
+
+def lock_files() -> list[Path]:
+    """Those that are there, the pods' first."""
+    return [LOCK, *sorted(LOCK.parent.glob("requirements-*.lock"))]
+
+
+def read_lock(file: Path = LOCK) -> dict[str, str]:
     """Name → version in the file."""
-    lines = (line.strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
@@ -84,16 +108,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     if parser.parse_args().check:
-        found = complaints(read_lock())
+        found = [f"{file.name}: {line}" for file in lock_files() for line in complaints(read_lock(file))]
         print("\n".join(found), file=sys.stderr)
         return bool(found)
-    lines = [f"# Written by launch/lock.py for Python {sys.version_info.major}.{sys.version_info.minor}; "
-             f"polaris_jax[{','.join(EXTRAS)}] and all it requires.\n"]
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    lock = lock_file(python)
+    lines = [f"# Written by launch/lock.py for Python {python}; polaris_jax[{','.join(EXTRAS)}] and all it requires.\n"]
     lines += [f"{name}=={version}\n" for name, version in closure(declared()).items()]
-    temporary = LOCK.with_suffix(".tmp")
+    temporary = lock.with_suffix(".tmp")
     temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(LOCK)
-    print(f"{LOCK}: {len(lines) - 1} packages")
+    temporary.replace(lock)
+    print(f"{lock}: {len(lines) - 1} packages")
     return 0
 
 

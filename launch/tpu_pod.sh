@@ -10,13 +10,19 @@
 # status   one line per worker                              logs     the end of the first worker's output
 # stop     checkpoint and exit on every worker              delete   the queued resource and its machines
 #
+# --slices=1             so many slices of this type in one request, joined by the data-centre network; when one is lost,
+#                        the run goes on with the others
 # --project=ID           default: gcloud's own              --spot | --reserved   default: on demand
-# --config=FILE          a configs/*.py of the checkout     --workdir=gs://...    checkpoints, metrics (for run, start)
+# --config=NAME_OR_FILE  see polaris configs; a file of the checkout     --workdir=gs://...    checkpoints, metrics (for run, start)
 # --service-account=MAIL --network=N --subnetwork=N --internal-ips    as for gcloud
+# --verb=train           or rl; build and evaluate run on a slice of one host, with all their flags after the --
+# --secret=VARIABLE=NAME an environment variable from Secret Manager, read on the worker; may be repeated
 # --restarts=100  --poll=30 (seconds)  --patience=86400 (seconds that `wait` waits); three failures in a row end a run
+# --delete-when-done     gives the machines back after a run that finished
 # --dry-run              prints every command and executes none; --assume=STATE is what `describe` would have said
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CHECKOUT=$ROOT # stays, where a dry run shows paths relative to it
 # shellcheck source=launch/commands.sh
 . "$ROOT/launch/commands.sh"
 # shellcheck source=launch/tpu_slice.sh
@@ -24,24 +30,31 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=launch/tpu_flags.sh
 . "$ROOT/launch/tpu_flags.sh"
 
-NAME="" TYPE="" ZONE="" CONFIG="" WORKDIR="" RESTARTS=100 POLL=30 PATIENCE=86400 ASSUME=ABSENT
-PLACE=() TIER=() MACHINE=() OVERRIDES=()
+NAME="" TYPE="" SLICES=1 ZONE="" CONFIG="" WORKDIR="" RESTARTS=100 POLL=30 PATIENCE=86400 ASSUME=ABSENT
+PLACE=() TIER=() MACHINE=() OVERRIDES=() SECRETS=() POLARIS_VERB=train DELETE=0
 PREEMPTED=75 # the code of a run that wrote a checkpoint because it was told to go
 
 read_arguments() {
   VERB=${1:-}
   [[ " run create wait install start status logs stop delete " == *" $VERB "* && -n $VERB ]] ||
-    { sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+    { sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
   shift
   while (($#)); do
     case $1 in
       --name=*) NAME=${1#*=} ;;
       --type=*) TYPE=${1#*=} ;;
+      --slices=*) SLICES=${1#*=} ;;
       --zone=*) ZONE=${1#*=} ;;
       --project=*) PLACE+=("$1") ;;
       --config=*) CONFIG=${1#*=} ;;
       --workdir=*) WORKDIR=${1#*=} ;;
-      --spot | --reserved) TIER=("$1") ;;
+      --spot | --reserved)
+        [[ ${#TIER[@]} == 0 || ${TIER[0]} == "$1" ]] || refuse "$1: ${TIER[0]} was given too; a slice is one or the other"
+        TIER=("$1")
+        ;;
+      --verb=*) POLARIS_VERB=${1#*=} ;;
+      --secret=*) SECRETS+=("$1") ;;
+      --delete-when-done) DELETE=1 ;;
       --service-account=* | --network=* | --subnetwork=* | --internal-ips) MACHINE+=("$1") ;;
       --restarts=*) RESTARTS=${1#*=} ;;
       --poll=*) POLL=${1#*=} ;;
@@ -54,17 +67,67 @@ read_arguments() {
     shift
   done
   [[ $NAME =~ ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$ ]] || refuse "--name=$NAME: lower-case letters, digits and dashes"
+  [[ $SLICES =~ ^[1-9][0-9]*$ ]] || refuse "--slices=$SLICES: give a whole number, at least 1"
   [[ -n $ZONE ]] || refuse "--zone: name one, such as us-east5-a"
   PLACE=("--zone=$ZONE" "${PLACE[@]}")
+  whole --restarts "$RESTARTS"
+  whole --poll "$POLL"
+  whole --patience "$PATIENCE"
   if [[ $VERB == run || $VERB == create || $VERB == start ]]; then tpu_slice "$TYPE"; fi
-  if [[ $VERB == run || $VERB == start ]]; then
-    [[ -f $ROOT/$CONFIG ]] || refuse "--config=$CONFIG: no such file in the checkout"
-    [[ $WORKDIR == gs://?* ]] || refuse "--workdir=$WORKDIR: give a gs:// folder; a preempted machine loses its disk"
-  fi
+  if [[ $VERB == run || $VERB == start ]]; then check_run; fi
+}
+
+check_run() {
+  local secret
+  case $POLARIS_VERB in
+    train | rl)
+      has_config "$CONFIG" || refuse "--config=$CONFIG: no such file in the checkout, and no config of that name"
+      [[ $WORKDIR == gs://?* ]] || refuse "--workdir=$WORKDIR: give a gs:// folder; a preempted machine loses its disk"
+      ;;
+    build | evaluate)
+      [[ $HOSTS == 1 ]] || refuse "--verb=$POLARIS_VERB runs on one host, --type=$TYPE has $HOSTS; take v5p-8 or v6e-4"
+      ((${#OVERRIDES[@]})) || refuse "--verb=$POLARIS_VERB: give its flags after --"
+      ;;
+    *) refuse "--verb=$POLARIS_VERB: train, rl, build or evaluate" ;;
+  esac
+  for secret in "${SECRETS[@]}"; do
+    [[ $secret =~ ^--secret=[A-Za-z_][A-Za-z0-9_]*=[A-Za-z0-9_-]+$ ]] ||
+      refuse "$secret: write --secret=VARIABLE=NAME, the name of a secret of Secret Manager"
+  done
 }
 
 queue() { run gcloud compute tpus queued-resources "$@"; }
-everywhere() { queue ssh "$NAME" --node=all --worker=all "${PLACE[@]}" --quiet --command="$1"; }
+everywhere() { queue ssh "$NAME" --node="$NODES" --worker=all "${PLACE[@]}" --quiet --command="$1"; }
+
+# Sets NODES to the slices that are there: "all" of one, or their numbers, such as 0,2.
+look_at_slices() {
+  local number state command found=()
+  NODES=all
+  ((SLICES > 1)) || return 0
+  for ((number = 0; number < SLICES; number++)); do
+    command=(gcloud compute tpus tpu-vm describe "$NAME-$number" "${PLACE[@]}" "--format=value(state)")
+    if [[ $DRY_RUN == 1 ]]; then
+      run "${command[@]}"
+      state=READY
+    else
+      state=$(run "${command[@]}" 2>"$SCRATCH/said") || state=GONE
+    fi
+    [[ $state != READY ]] || found+=("$number")
+  done
+  ((${#found[@]})) || mapfile -t found < <(seq 0 $((SLICES - 1))) # none: whatever follows says so
+  NODES=$(IFS=,; echo "${found[*]}")
+}
+
+# Sets ADDRESS to that of the first worker of the first slice that is there.
+look_for_address() {
+  local command=(ssh "$NAME" --node="${NODES%%,*}" --worker=0 "${PLACE[@]}" --quiet --command="bash tpu_worker.sh address")
+  if [[ $DRY_RUN == 1 ]]; then
+    queue "${command[@]}"
+    ADDRESS=ADDRESS
+  else
+    ADDRESS=$(queue "${command[@]}" | tail -n 1)
+  fi
+}
 
 # Sets STATE to that of the queued resource, or to ABSENT; one failed call decides nothing.
 look() {
@@ -90,7 +153,9 @@ create() {
     ABSENT) ;;
     *) note "$NAME is $STATE"; return ;;
   esac
-  queue create "$NAME" --node-id="$NAME" --accelerator-type="$TYPE" --runtime-version="$RUNTIME" "${PLACE[@]}" \
+  local nodes=(--node-id="$NAME")
+  if ((SLICES > 1)); then nodes=(--node-count="$SLICES" --node-prefix="$NAME"); fi
+  queue create "$NAME" "${nodes[@]}" --accelerator-type="$TYPE" --runtime-version="$RUNTIME" "${PLACE[@]}" \
     "${TIER[@]}" "${MACHINE[@]}" --quiet
   ASSUME=ACTIVE
 }
@@ -109,17 +174,29 @@ wait_active() {
 
 install() {
   local archive=$SCRATCH/polaris_jax.tar.gz
-  if [[ $DRY_RUN != 1 && -n $(git -C "$ROOT" status --porcelain) ]]; then note "uncommitted changes are not sent"; fi
-  run git -C "$ROOT" archive --format=tar.gz --output="$archive" HEAD &&
-    queue scp "$archive" "$ROOT/launch/tpu_worker.sh" "$NAME:" --node=all --worker=all "${PLACE[@]}" --quiet &&
+  local pack=(git -C "$ROOT" archive --format=tar.gz --output="$archive" HEAD)
+  if [[ ! -e $CHECKOUT/.git ]]; then # put together by `polaris launch` from an installed package
+    pack=(tar --create --gzip --file="$archive" --directory="$ROOT" --sort=name --mtime=@0 .)
+  elif [[ $DRY_RUN != 1 && -n $(git -C "$ROOT" status --porcelain) ]]; then
+    note "uncommitted changes are not sent"
+  fi
+  run "${pack[@]}" &&
+    queue scp "$archive" "$ROOT/launch/tpu_worker.sh" "$NAME:" --node="$NODES" --worker=all "${PLACE[@]}" --quiet &&
     everywhere "bash tpu_worker.sh install polaris_jax.tar.gz"
 }
 
 start() {
-  local command
-  command=$(show env LIBTPU_INIT_ARGS="$(tpu_flags "$TYPE")" JAX_COMPILATION_CACHE_DIR="$WORKDIR/xla_cache" \
-    polaris train --config="$CONFIG" --workdir="$WORKDIR" "${OVERRIDES[@]}")
-  everywhere "bash tpu_worker.sh start $command"
+  local command=() slices="" line
+  if ((SLICES > 1)); then
+    look_for_address
+    slices=" --slices=$NODES --coordinator=$ADDRESS"
+  fi
+  command=(env LIBTPU_INIT_ARGS="$(tpu_flags "$TYPE")")
+  if [[ -n $WORKDIR ]]; then command+=("JAX_COMPILATION_CACHE_DIR=$WORKDIR/xla_cache"); fi
+  command+=(polaris "$POLARIS_VERB")
+  if [[ $POLARIS_VERB == train || $POLARIS_VERB == rl ]]; then command+=("--config=$CONFIG" "--workdir=$WORKDIR"); fi
+  line=$(show "${SECRETS[@]}" "${command[@]}" "${OVERRIDES[@]}")
+  everywhere "bash tpu_worker.sh start$slices $line"
 }
 
 # Waits until no worker runs. Sets CODE: 0 finished, 2 the caller's mistake, 75 preempted, 1 failed.
@@ -132,22 +209,44 @@ follow() {
     return
   fi
   while look; [[ $STATE == ACTIVE ]]; do
+    look_at_slices
+    if ((${#NODES} > ${#STARTED})); then
+      note "slices $NODES are there again: taking them in"
+      NODES=$STARTED
+      everywhere "bash tpu_worker.sh stop" || true
+      CODE=$PREEMPTED
+      return
+    fi
     # A failed connection decides nothing: the state of the resource does.
     if lines=$(everywhere "bash tpu_worker.sh status" 2>"$SCRATCH/said") && [[ $lines != *running* ]]; then
       if grep -qx 'exited 2' <<<"$lines"; then
         CODE=2
+      elif grep -qx 'exited 137' <<<"$lines" && still_there; then
+        CODE=1 # killed on a machine that stays: most often the host's memory was not enough
       elif grep -qxE 'idle|exited (75|137|143)' <<<"$lines"; then
-        CODE=$PREEMPTED # told to go, or killed; its neighbours may have failed for want of it
+        CODE=$PREEMPTED # told to go, or gone with its machine; its neighbours may have failed for want of it
       elif grep -qvx 'exited 0' <<<"$lines"; then
         CODE=1
       else
         CODE=0
       fi
+      # What the loss of a slice does to its neighbours is no failure of theirs.
+      if ((CODE == 1)) && [[ $STARTED != "$NODES" ]]; then CODE=$PREEMPTED; fi
       return
     fi
     sleep "$POLL"
   done
   CODE=$PREEMPTED
+}
+
+# Whether the machines stay: a preemption is announced a little after its workers are gone.
+still_there() {
+  local attempt
+  for attempt in 1 2; do
+    sleep "$POLL"
+    look
+    [[ $STATE == ACTIVE ]] || return 1
+  done
 }
 
 running() { [[ $DRY_RUN != 1 ]] && everywhere "bash tpu_worker.sh status" 2>"$SCRATCH/said" | grep -q running; }
@@ -157,6 +256,8 @@ whole_run() {
   for ((attempt = 0; attempt <= RESTARTS; attempt++)); do
     create
     wait_active || continue
+    look_at_slices
+    STARTED=$NODES
     if running || { install && start; }; then
       follow
     else
@@ -164,7 +265,15 @@ whole_run() {
       note "the workers could not be started"
     fi
     case $CODE in
-      0) note "finished; launch/tpu_pod.sh delete gives the machines back"; return ;;
+      0)
+        if [[ $DELETE == 1 ]]; then
+          note "finished; the machines are given back"
+          delete
+        else
+          note "finished; launch/tpu_pod.sh delete gives the machines back"
+        fi
+        return
+        ;;
       "$PREEMPTED") failures=0 ;;
       *) failures=$((failures + 1)) ;;
     esac
@@ -178,7 +287,12 @@ whole_run() {
   exit 1
 }
 
-logs() { queue ssh "$NAME" --worker=0 "${PLACE[@]}" --quiet --command="bash tpu_worker.sh logs 200"; }
+logs() {
+  look_at_slices
+  local first=()
+  if ((SLICES > 1)); then first=(--node="${NODES%%,*}"); fi
+  queue ssh "$NAME" "${first[@]}" --worker=0 "${PLACE[@]}" --quiet --command="bash tpu_worker.sh logs 200"
+}
 
 delete() {
   if [[ $VERB == delete ]]; then
@@ -190,6 +304,8 @@ delete() {
 
 read_arguments "$@"
 make_scratch
+NODES=all STARTED=all
+case $VERB in install | start | status | stop) look_at_slices ;; esac
 case $VERB in
   run) whole_run ;;
   wait) wait_active ;;

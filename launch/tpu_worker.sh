@@ -2,7 +2,11 @@
 # What happens on one host of a pod; launch/tpu_pod.sh copies this file there and calls it on every worker at once.
 #
 #   tpu_worker.sh install ARCHIVE    a checkout (tar.gz) and its locked packages, once per content, in ~/polaris/HASH
-#   tpu_worker.sh start COMMAND...   in the background with its output in ~/polaris/run/log, unless one is running
+#   tpu_worker.sh start [--slices=0,2 --coordinator=ADDRESS] [--secret=VARIABLE=NAME]... COMMAND...
+#                                    in the background with its output in ~/polaris/run/log, unless one is running; over
+#                                    several slices these are there, and ADDRESS is the first worker of the first of them;
+#                                    a secret's text comes from Secret Manager and is on no command line
+#   tpu_worker.sh address            of the first worker of this slice
 #   tpu_worker.sh status             `running PID`, `exited CODE`, or `idle` before the first start
 #   tpu_worker.sh logs [LINES]       the end of that output
 #   tpu_worker.sh stop [SECONDS]     SIGTERM (the run writes a checkpoint and exits 75), SIGKILL after SECONDS (90)
@@ -62,16 +66,40 @@ attribute() {
 }
 
 # The workers of a slice, from the machine's metadata; a list of addresses, or of name:id:address in older images.
+workers() {
+  local found
+  found=$(attribute worker-network-endpoints) || return 1
+  IFS=, read -ra WORKERS <<<"$found"
+}
+
+address() {
+  workers && echo "${WORKERS[0]##*:}"
+}
+
+# What libtpu was told of several slices when the machine was made: lines NAME: 'VALUE'.
+tpu_environment() {
+  attribute tpu-env | sed -n "s/^ *$1 *: *'\{0,1\}\([^']*\)'\{0,1\} *\$/\1/p"
+}
+
+# Joins the processes of all slices ($1, "" for one slice) at the first worker ($2) of the first.
 join() {
-  local workers number
-  workers=$(attribute worker-network-endpoints) && number=$(attribute agent-worker-number) || return 0
-  IFS=, read -ra workers <<<"$workers"
-  if ((${#workers[@]} > 1)); then
-    export JAX_COORDINATOR_ADDRESS=${workers[0]##*:}:8476 JAX_NUM_PROCESSES=${#workers[@]} JAX_PROCESS_ID=$number
+  local number mine place slices
+  workers && number=$(attribute agent-worker-number) || return 0
+  if [[ -n $1 ]]; then
+    IFS=, read -ra slices <<<"$1"
+    mine=$(tpu_environment MEGASCALE_SLICE_ID)
+    for ((place = 0; place < ${#slices[@]}; place++)); do [[ ${slices[place]} != "${mine:-0}" ]] || break; done
+    export MEGASCALE_NUM_SLICES=${#slices[@]} MEGASCALE_SLICE_ID=$place MEGASCALE_COORDINATOR_ADDRESS=$2
+    export JAX_COORDINATOR_ADDRESS=$2:8476 JAX_NUM_PROCESSES=$((${#slices[@]} * ${#WORKERS[@]}))
+    export JAX_PROCESS_ID=$((place * ${#WORKERS[@]} + number))
+  elif ((${#WORKERS[@]} > 1)); then
+    export JAX_COORDINATOR_ADDRESS=${WORKERS[0]##*:}:8476 JAX_NUM_PROCESSES=${#WORKERS[@]} JAX_PROCESS_ID=$number
   fi
 }
 
 start() {
+  local there="" coordinator=""
+  if [[ ${1:-} == --slices=* ]]; then there=${1#*=} coordinator=${2#*=} && shift 2; fi
   if [[ $(status) == running* ]]; then
     status
     return
@@ -80,11 +108,32 @@ start() {
   rm -f "$RUN/exit" "$RUN/pid"
   cd "$HOME_FOLDER/current/source"
   export PATH=$HOME_FOLDER/current/venv/bin:$PATH
-  join
+  while [[ ${1:-} == --secret=* ]]; do
+    secret "${1#--secret=}"
+    shift
+  done
+  join "$there" "$coordinator"
+  unlock
   # A session of its own: the job outlives the connection that started it.
   setsid --fork bash "$SELF" job "$@" </dev/null >/dev/null 2>&1
   until [[ -e $RUN/exit || -e $RUN/pid ]]; do sleep 0.1; done
   status
+}
+
+# Exports VARIABLE=text of the newest version of a secret.
+secret() {
+  local text
+  text=$(gcloud secrets versions access latest --secret="${1#*=}") ||
+    { echo "secret ${1#*=} cannot be read: the machine's account needs roles/secretmanager.secretAccessor" >&2; exit 2; }
+  export "${1%%=*}=$text"
+}
+
+# A process that was killed leaves libtpu's lock behind, and the next one would wait for chips that nobody uses.
+unlock() {
+  local lock=${LIBTPU_LOCK:-/tmp/libtpu_lockfile}
+  [[ -e $lock ]] || return 0
+  if command -v fuser >/dev/null && fuser -s "$lock" 2>/dev/null; then return 0; fi
+  rm -f "$lock" 2>/dev/null || sudo -n rm -f "$lock" 2>/dev/null || echo "cannot remove $lock" >&2
 }
 
 # Runs the command, hands SIGTERM on to it, and writes down its exit code.
@@ -119,8 +168,9 @@ stop() {
 case ${1:-} in
   install) install "$2" ;;
   start | job) "$@" ;;
+  address) address ;;
   status) status ;;
   logs) tail -n "${2:-50}" "$RUN/log" ;;
   stop) stop "${2:-90}" ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 """``polaris demo``: the whole flow on a laptop: novels → trajectories → training → a written book → report.
 
-Every finished part leaves its files and a mark in the work folder; running the demo again reuses them, and training
-and writing continue from where they were killed.
+Every finished part leaves its files in the work folder; running the demo again reuses them, and training and writing
+continue from where they were killed.
 """
 
 import hashlib
@@ -10,62 +10,35 @@ import os
 import resource
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from polaris_jax import __version__, flow
+from polaris_jax import __version__, storage
+from polaris_jax.checkpoint_sampler import open_sampler
+from polaris_jax.commands.parameter_table import parameter_table
 from polaris_jax.corpus import BuildOptions, build_library, find_books, plan_novel
-from polaris_jax.data import load_tokenizer, train_sentencepiece
+from polaris_jax.data import Tokenizer, load_tokenizer, train_sentencepiece
+from polaris_jax.demo_settings import DemoSettings, demo_config, demo_profile
 from polaris_jax.errors import InputError
 from polaris_jax.library import Novel, read_novel
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
 from polaris_jax.report import write_report
 from polaris_jax.sampling import LiveProgress, WriterSettings, write_book
-from polaris_jax.sampling.export import write_atomically
-from polaris_jax.scaffold import DeterministicAnnotator
-from polaris_jax.training import default_config, quarter_means, read_metrics, train
+from polaris_jax.scaffold import OfflineAnnotator
+from polaris_jax.training import quarter_means, read_metrics, train, train_config
 from polaris_jax.training.config import flatten
-from polaris_jax.trajectory import mini_profile, render
-
-DEFAULT_PROMPT = ("A short novel about a surveyor who comes to a village in the hills to settle an old quarrel over "
-                  "water, and finds that nobody wants it settled. Quiet tone, exact detail.")
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """What a person chose; two runs with equal settings are the same run.
-
-    Attributes:
-      books: paths or globs; empty means the novel that ships with the package.
-      tiny: a random model of a few million parameters with its own tokenizer instead of SmolLM2-135M.
-      window: tokens per row. steps: optimizer steps. trajectories: trained on, evenly spread over the store.
-      learning_rate: peak. prompt: what the book is to be about. seed: of everything.
-    """
-
-    books: tuple[str, ...] = ()
-    tiny: bool = False
-    window: int = 2048
-    steps: int = 6
-    trajectories: int = 2
-    learning_rate: float = 1e-3
-    precision: str = "fp32_master"
-    prompt: str = DEFAULT_PROMPT
-    seed: int = 0
-
-
-def tiny_settings(settings: DemoSettings) -> DemoSettings:
-    """The same demo for a model that starts from nothing: more steps, a higher rate."""
-    return replace(settings, tiny=True, steps=32, trajectories=4, learning_rate=1e-2)
+from polaris_jax.trajectory import render
 
 
 def run_demo(settings: DemoSettings, workdir: str | os.PathLike, console: Console | None = None) -> Path:
@@ -75,6 +48,27 @@ def run_demo(settings: DemoSettings, workdir: str | os.PathLike, console: Consol
       InputError: unusable books, too small a window, or a folder that holds another run.
     """
     return _Demo(settings, Path(workdir), console or Console(stderr=True)).run()
+
+
+def demo_model_config(tokenizer: Tokenizer) -> ModelConfig:
+    """The Llama of six layers, 256 wide, that the demo trains, with the vocabulary of ``tokenizer``."""
+    return ModelConfig.from_hf(
+        {
+            "model_type": "llama",
+            "hidden_size": 256,
+            "intermediate_size": 704,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": tokenizer.vocab_size,
+            "max_position_embeddings": 8192,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10_000.0,
+            "tie_word_embeddings": True,
+            "eos_token_id": tokenizer.eot_id,
+            "bos_token_id": tokenizer.bos_id,
+        }
+    )
 
 
 class _Demo:
@@ -88,12 +82,12 @@ class _Demo:
         self.timings: dict[str, float] = {}
 
     def run(self) -> Path:
-        fresh = self._claim()
+        fresh = self._init_workdir()
         try:
             return self._parts()
         except InputError:
             if fresh and not (self.workdir / "books.json").exists():
-                shutil.rmtree(self.workdir)  # nothing useful was made: leave nothing half-written
+                shutil.rmtree(self.workdir)  # nothing useful was made: leave nothing behind
             raise
 
     def _parts(self) -> Path:
@@ -108,10 +102,14 @@ class _Demo:
         self._summary()
         return self.workdir / "report.html"
 
-    # The folder and its marks.
+    # The folder and its facts.
 
-    def _claim(self) -> bool:
-        """Takes the folder for these settings and books (True if it is new), or refuses one that holds another run."""
+    def _init_workdir(self) -> bool:
+        """Makes the folder for these settings and books, or checks that it belongs to them; True if it is new.
+
+        Raises:
+          InputError: the window is too small, or the folder holds another run or other files.
+        """
         if self.settings.window < 1024:
             raise InputError("--window", self.settings.window, "too small for two planned chapters; use 1024 or more")
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.paths]
@@ -122,25 +120,34 @@ class _Demo:
         if not fresh:
             held = json.loads(file.read_text(encoding="utf-8"))
             if held["identity"] != identity:
-                raise InputError("--workdir", str(self.workdir), "holds another run; choose an empty folder, or "
-                                                                 "delete this one")
+                raise InputError(
+                    "--workdir", str(self.workdir), "holds another run; choose an empty folder, or delete this one"
+                )
             self.timings = held.get("timings", {})
         elif self.workdir.exists() and any(self.workdir.iterdir()):
             raise InputError("--workdir", str(self.workdir), "is not empty and holds no demo; choose an empty folder")
         else:
-            # Reading comes first: a text that is no novel must not leave a folder behind.
+            # Books are read first: one that is not a novel must not leave a folder behind.
             self._read()
             self.workdir.mkdir(parents=True, exist_ok=True)
             estimate = estimate_seconds(self.settings)
-            self._note(version=__version__, created=datetime.now(UTC).isoformat(timespec="seconds"), identity=identity,
-                       settings=settings, estimate_s=estimate, timings={},
-                       device=f"{os.cpu_count()} CPU cores as {jax.device_count()} {jax.default_backend()} devices")
+            self._note(
+                version=__version__,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                identity=identity,
+                settings=settings,
+                estimate_s=estimate,
+                timings={},
+                device=f"{os.cpu_count()} CPU cores as {jax.device_count()} {jax.default_backend()} devices",
+            )
         estimate = json.loads(file.read_text(encoding="utf-8"))["estimate_s"]
-        self.console.print(f"polaris demo in [bold]{self.workdir}[/bold]: about {max(1, round(estimate / 60))} min in "
-                           "all on this machine; interrupt it at any time and run it again to continue.")
+        self.console.print(
+            f"polaris demo in [bold]{self.workdir}[/bold]: about {max(1, round(estimate / 60))} min in "
+            "all on this machine; interrupt it at any time and run it again to continue."
+        )
         return fresh
 
-    def _note(self, **facts) -> None:
+    def _note(self, **facts: Any) -> None:
         """Adds facts to ``demo.json``."""
         file = self.workdir / "demo.json"
         held = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -156,13 +163,20 @@ class _Demo:
         with _bar(self.console) as bar:
             task = bar.add_task("reading", total=None)
 
-            def progress(what, done, total):
+            def progress(what: str, done: int, total: int | None) -> None:
                 bar.update(task, description=what[:48], completed=done, total=total)
 
             self._make_model(progress)
             # In this process: the offline annotator is not worth a pool for a book or two.
-            build = build_library(self.paths, self.workdir / "store", load_tokenizer(str(self.model)), self.options,
-                                  workers=1, transcripts=self.workdir / "transcripts", progress=progress)
+            build = build_library(
+                self.paths,
+                self.workdir / "store",
+                load_tokenizer(str(self.model)),
+                self.options,
+                workers=1,
+                transcripts=self.workdir / "transcripts",
+                progress=progress,
+            )
         found = build.report
         for row in found["books"]:
             row["seconds"] = build.run["seconds_by_book"].get(row["sha256"])
@@ -178,14 +192,21 @@ class _Demo:
         Raises:
           InputError: there is none.
         """
-        found = [read_novel(path, min_words=self.options.resolved().min_words) for path in self.paths]
+        min_words = self.options.resolved().min_words
+        assert min_words is not None  # ``resolved`` sets it
+        found = [read_novel(path, min_words=min_words) for path in self.paths]
         if not any(novel.accepted for novel in found):
             first = found[0]
-            raise InputError("--books", first.path, f"is no novel: {first.reason}" if len(found) == 1 else
-                             f"none of the {len(found)} files is a novel; the first: {first.reason}")
+            raise InputError(
+                "--books",
+                first.path,
+                f"is no novel: {first.reason}"
+                if len(found) == 1
+                else f"none of the {len(found)} files is a novel; the first: {first.reason}",
+            )
         return [novel for novel in found if novel.accepted]
 
-    def _make_model(self, progress) -> None:
+    def _make_model(self, progress: Callable[[str, int, int | None], None]) -> None:
         if self.model.exists():
             return
         if not self.settings.tiny:
@@ -197,43 +218,49 @@ class _Demo:
         progress("training a tokenizer", 0, 1)
         # The stage language must be in the sample: plan a little with characters standing in for tokens.
         novels = self._read()
-        rough = replace(self.options, window=max(16_000, 4 * self.settings.window))
-        sample = map(render, plan_novel(novels[0], DeterministicAnnotator(), rough, len))
+        rough = replace(self.options, window=max(16_000, 4 * self.settings.window)).resolved()
+        sample = map(render, plan_novel(novels[0], OfflineAnnotator(), rough, len))
         prose = [chapter.text for novel in novels[:20] for chapter in novel.chapters]
         partial = self.workdir / "model.tmp"
         shutil.rmtree(partial, ignore_errors=True)
         tokenizer = train_sentencepiece([*sample, *prose], 2048, seed=self.settings.seed)
-        config = ModelConfig.from_hf({
-            "model_type": "llama", "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": tokenizer.vocab_size,
-            "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0,
-            "tie_word_embeddings": True, "eos_token_id": tokenizer.eot_id, "bos_token_id": tokenizer.bos_id,
-        })
+        config = demo_model_config(tokenizer)
         params = init_params(config, jax.random.key(self.settings.seed), jnp.float32)
         save_pretrained(Decoder(config, params), str(partial))
         tokenizer.save(str(partial))
         os.replace(partial, self.model)
 
     def _train(self) -> None:
-        config = demo_config(self.settings, self.model, self.workdir / "store")
+        config = train_config(demo_config(self.settings, self.model, self.workdir / "store"))
         books = json.loads((self.workdir / "books.json").read_text(encoding="utf-8"))
         with _bar(self.console) as bar:
             task = bar.add_task("compiling the step", total=config.train.steps)
 
-            def on_start(facts):
-                _write_json(self.workdir / "training.json", facts | {
-                    "steps": config.train.steps, "epochs": config.train.steps / facts["rows"],
-                    "config": flatten(config)})
-                _write_json(self.workdir / "books.json",
-                            books | {"trained_on": facts["trajectories"], "fill": facts["fill"]})
-                self.console.print(facts_table(facts))
+            def on_start(facts: dict[str, Any]) -> None:
+                _write_json(
+                    self.workdir / "training.json",
+                    facts
+                    | {
+                        "steps": config.train.steps,
+                        "epochs": config.train.steps / facts["rows"],
+                        "config": flatten(config),
+                    },
+                )
+                _write_json(
+                    self.workdir / "books.json", books | {"trained_on": facts["trajectories"], "fill": facts["fill"]}
+                )
+                self.console.print(parameter_table(facts))
                 bar.update(task, completed=facts["resumed_at"])
 
-            def on_step(record):
-                loss = "  ".join(f"{kind} {record['loss/' + kind]:.3f}" for kind in ("prose", "scaffold")
-                                 if "loss/" + kind in record)
-                bar.update(task, completed=record["step"],
-                           description=f"loss {record['loss']:.3f} ({loss}), {record['tokens_per_s']:.0f} tok/s")
+            def on_step(record: dict[str, Any]) -> None:
+                loss = "  ".join(
+                    f"{kind} {record['loss/' + kind]:.3f}" for kind in ("prose", "scaffold") if "loss/" + kind in record
+                )
+                bar.update(
+                    task,
+                    completed=record["step"],
+                    description=f"loss {record['loss']:.3f} ({loss}), {record['tokens_per_s']:.0f} tok/s",
+                )
 
             result = train(config, self.run_dir, on_start=on_start, on_step=on_step)
         if not result.finished:
@@ -242,12 +269,19 @@ class _Demo:
     def _write(self) -> None:
         record = self.book / "run.json"
         if list(self.book.glob("*.epub")) and json.loads(record.read_text(encoding="utf-8")).get("verdict"):
-            self.console.print(f"book: already written (delete {self.book} to have it written anew)")
+            self.console.print(f"book: already written (delete {self.book} to have it written again)")
             return
-        sampler = flow.open_sampler(self.run_dir, self.settings.window)
+        sampler = open_sampler(self.run_dir, self.settings.window)
         with LiveProgress(self.console) as live:
-            write_book(sampler, self.settings.prompt, demo_profile(self.settings.window), seed=self.settings.seed,
-                       out_dir=self.book, settings=WriterSettings(repetition_penalty=1.15), progress=live)
+            write_book(
+                sampler,
+                self.settings.prompt,
+                demo_profile(self.settings.window),
+                seed=self.settings.seed,
+                out_dir=self.book,
+                settings=WriterSettings(repetition_penalty=1.15),
+                progress=live,
+            )
 
     def _summary(self) -> None:
         table = Table(title="polaris demo", show_header=False)
@@ -262,31 +296,6 @@ class _Demo:
         table.add_row("time", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.timings.items()))
         table.add_row("report", str(self.workdir / "report.html"))
         self.console.print(table)
-
-
-def demo_config(settings: DemoSettings, model: Path, store: Path) -> ConfigDict:
-    """The demo's training run: full-parameter, float32, every host device on the ``context`` axis."""
-    config = default_config()
-    config.seed = settings.seed
-    config.model.update({"path": str(model), "compute_dtype": "float32", "remat": "dots", "attention_block": 128})
-    config.data.update({"store": str(store), "window": settings.window, "max_trajectories": settings.trajectories,
-                        "threads": 1})
-    config.loss.chunk = 128  # four devices hold their chunk of logits at once
-    # Three Newton-Schulz steps instead of the usual five, which on two cores would be a third of a training step.
-    config.optim.update({"learning_rate": settings.learning_rate, "warmup": 2, "newton_schulz_dtype": "float32",
-                         "newton_schulz_steps": 3, "precision": settings.precision})
-    config.train.update({"steps": settings.steps, "checkpoint_every": max(1, settings.steps // 3),
-                         "keep_checkpoints": 1, "async_checkpoints": False})
-    return config
-
-
-def demo_profile(window: int):
-    """A book of two short chapters with the smallest plan the grammar allows."""
-    return mini_profile(
-        window, chapters=(2, 2), arcs=(1, 1), chapter_words=(100, 150), scenes=(1, 1), rules=(1, 2), short=(1, 1),
-        medium=(1, 1), long=(1, 2), style=(1, 2), archetypes=(1, 1), archetype_bullets=(1, 1), characters=(1, 1),
-        character_bullets=(1, 1), chapter_summary=(1, 2), scene_summary=(1, 1), focuses=(1, 1),
-        highlight_words=(55, 60), archetype_words=(45, 50), tag_words=(1, 3), bullet_chars=90)
 
 
 def estimate_seconds(settings: DemoSettings) -> float:
@@ -306,19 +315,16 @@ def estimate_seconds(settings: DemoSettings) -> float:
     return 30 + training + writing
 
 
-def facts_table(facts: dict) -> Table:
-    """Parameter groups and mesh of a starting run, from ``train``'s ``on_start`` facts."""
-    table = Table("group", "arrays", "parameters", title=f"{facts['parameters']:,} parameters on mesh "
-                  + " × ".join(f"{axis} {size}" for axis, size in facts["mesh"].items()))
-    for group, arrays, parameters in facts["groups"]:
-        table.add_row(group, str(arrays), f"{parameters:,}")
-    return table
-
-
 def _bar(console: Console) -> Bar:
-    return Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn(), console=console)
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def _write_json(path: Path, value: object) -> None:
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+    storage.write(path, json.dumps(value, indent=1, ensure_ascii=False).encode())

@@ -1,24 +1,30 @@
-"""Addresses, and small files by address, alike on a disk and in a bucket: read, write in one piece, list.
+"""Addresses, and files by address, alike on a disk and in a bucket: read, write atomically, list.
 
-TensorStore's key-value drivers do the work: a write to a disk goes to a temporary name and is renamed, a write to a
-bucket is one put, so a reader sees a whole file or none. An address is a local path or ``gs://bucket/prefix``.
+An address is a local path, ``gs://bucket/prefix``, or, to read from only, ``hf://user/name`` on the Hub (``hub``). A
+write to a disk goes to a temporary name and is renamed, a write to a bucket is one put, so a reader sees the whole file
+or none. TensorStore's key-value drivers do the work.
 """
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
 
 import tensorstore as ts
 
+from polaris_jax import hub
 from polaris_jax.errors import InputError, RunError
 
-# A call to a bucket that stands still is given up and made again; TensorStore would wait for ever. It reads these
-# variables when it makes its first call.
+# A call to a bucket that stalls is given up and made again; TensorStore would wait for ever. It reads these variables
+# when it makes its first call.
 os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "30")
 os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
 
-# A run that has begun waits out a bucket's bad quarter of an hour (TensorStore's own retries). A command that has not
-# reached its bucket once says so in a quarter of a minute.
+# A run that has begun waits about a quarter of an hour for a bucket that does not answer (TensorStore's own retries). A
+# command that has never reached its bucket fails within 15 seconds.
 _FIRST_CALL = {"gcs_request_retries": {"max_retries": 5, "initial_delay": "1s", "max_delay": "4s"}}
 _reached: set[str] = set()
 
@@ -28,15 +34,21 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names])
 
 
-def is_remote(address: str | os.PathLike) -> bool:
-    """Whether the address lies in a bucket."""
+def is_remote(address: str | os.PathLike[str]) -> bool:
+    """Whether the address is a URL, such as that of a bucket, rather than a local path."""
     return "://" in os.fspath(address)
 
 
-def kvstore(folder: str | os.PathLike) -> str:
-    """The folder as TensorStore writes it, ending in a slash: ``file:///...``, ``gs://...``."""
-    text = os.fspath(folder)
-    return f"{text if is_remote(text) else 'file://' + os.path.abspath(text)}".rstrip("/") + "/"
+def kvstore(folder: str | os.PathLike[str]) -> str:
+    """The folder as a URL for TensorStore, ending in a slash: ``file:///...`` (percent-encoded) or ``gs://...``."""
+    text = on_disk(os.fspath(folder))
+    url = text if is_remote(text) else "file://" + quote(os.fsencode(os.path.abspath(text)))
+    return url.rstrip("/") + "/"
+
+
+def on_disk(address: str) -> str:
+    """The address itself, or where on this disk the repository of an ``hf://`` address lies."""
+    return hub.on_disk(address) if address.startswith(hub.SCHEME) else address
 
 
 def brief(error: Exception) -> str:
@@ -48,18 +60,18 @@ def check(address: str) -> str:
     """The address itself.
 
     Raises:
-      InputError: it is of a kind that nobody here can read.
+      InputError: unsupported URL scheme.
     """
-    if is_remote(address) and not address.startswith("gs://"):
-        raise InputError("address", address, "is neither a local path nor gs://bucket/prefix")
+    if is_remote(address) and not address.startswith(("gs://", hub.SCHEME)):
+        raise InputError("address", address, "unsupported URL scheme; use a local path or gs://bucket/prefix")
     return address
 
 
 def local(field: str, address: str) -> str:
-    """The address itself, of something that lives on a disk only.
+    """The address itself, of something that can be on a local disk only.
 
     Raises:
-      InputError: it lies in a bucket; ``field`` is what the caller calls it.
+      InputError: it is in a bucket; ``field`` is what the caller calls it.
     """
     if is_remote(address):
         raise InputError(field, address, "is written to a local folder only; copy it to the bucket afterwards")
@@ -86,12 +98,15 @@ def read(address: str) -> bytes | None:
     return found.value if found.state == "value" else None
 
 
-def write(address: str, content: bytes) -> None:
-    """Writes a file in one atomic step.
+def write(address: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file in one atomic step; missing folders are made.
 
     Raises:
       InputError: the address cannot be written.
     """
+    address = os.fspath(address)
+    if address.startswith(hub.SCHEME):
+        raise InputError("address", address, "nothing is written to the Hub; use a local path or gs://bucket/prefix")
     folder, name = _split(address)
     opened = _open(folder)
     try:
@@ -100,8 +115,29 @@ def write(address: str, content: bytes) -> None:
         raise InputError("address", address, f"cannot be written ({brief(error)})") from error
 
 
+def write_parts(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
+    """Writes a large local file from buffers in one atomic step; each buffer is dropped before the next is asked for.
+
+    Raises:
+      OSError: the file cannot be written; what stood there before is still there.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb", buffering=0) as stream:
+            for part in parts:
+                view = memoryview(part)
+                while len(view):
+                    view = view[stream.write(view) :]
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
 def names(folder: str) -> set[str]:
-    """Names of the files under a folder, relative to it; empty when there is no such folder.
+    """Names of the files under a folder, at any depth, relative to it; empty when there is no such folder.
 
     Raises:
       InputError: the address cannot be reached.
@@ -115,14 +151,14 @@ def names(folder: str) -> set[str]:
 
 
 def delete(folder: str, files: Iterable[str]) -> None:
-    """Deletes files of a folder; those that are not there are no mistake."""
+    """Deletes files of a folder; missing ones are ignored."""
     opened = _open(folder)
     for pending in [opened.write(name, None) for name in files]:
         pending.result()
 
 
-def read_json(address: str) -> dict | None:
-    """A JSON object, or None when there is no such file or it is damaged."""
+def read_json(address: str) -> dict[str, Any] | None:
+    """The JSON object in a file, or None when there is no such file or it is damaged."""
     content = read(address)
     try:
         value = None if content is None else json.loads(content)
@@ -131,24 +167,38 @@ def read_json(address: str) -> dict | None:
     return value if isinstance(value, dict) else None
 
 
-def write_json(address: str, value: dict) -> None:
+def write_json(address: str, value: Mapping[str, Any]) -> None:
     """Writes a JSON object; equal objects give equal bytes."""
     write(address, json_bytes(value))
 
 
-def json_bytes(value: dict) -> bytes:
+def json_bytes(value: Mapping[str, Any]) -> bytes:
     """The one spelling of a JSON object: sorted keys, UTF-8, a newline at the end."""
     return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
 
 
-class Lines:
-    """A file of JSON lines that only grows. On a disk every line is there at once; a bucket gets the file anew.
+def finite(value: Any, instead: Callable[[float], object] = lambda number: None) -> Any:
+    """A JSON value without NaN and infinities, which JSON does not have: ``instead(number)`` (default null) stands for
+    each, also inside mappings and sequences."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else instead(value)
+    if isinstance(value, Mapping):
+        return {name: finite(part, instead) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part, instead) for part in value]
+    return value
+
+
+class JsonLinesFile:
+    """A JSON Lines file that is appended to. On a disk every line is there at once; a bucket gets the whole file again
+    at every ``flush``.
 
     Args:
-      address: of the file, local or gs://. keep: which of the lines found there to keep; the rest is cut off.
+      address: of the file, local or gs://.
+      keep: which of the lines found there to keep; the others are removed.
     """
 
-    def __init__(self, address: str, keep: Callable[[dict], bool] = lambda line: True):
+    def __init__(self, address: str, keep: Callable[[dict[str, Any]], bool] = lambda line: True):
         self._address = address
         found = read_lines(address)
         kept = [line for line in found if keep(line)]
@@ -157,11 +207,11 @@ class Lines:
             write(address, self._text.encode())
         self._file = None if is_remote(address) else open(address, "a", encoding="utf-8")  # noqa: SIM115
 
-    def append(self, value: dict) -> None:
-        """One more line; on a disk it survives a kill of this process.
+    def append(self, value: Mapping[str, Any]) -> None:
+        """Adds a line; on a disk it survives a kill of this process.
 
         Raises:
-          RunError: the disk takes no more.
+          RunError: the disk is full.
         """
         if self._file is None:
             self._text += _line(value)
@@ -170,25 +220,26 @@ class Lines:
             self._file.write(_line(value))
             self._file.flush()
         except OSError as error:
-            raise RunError(f"{self._address} cannot be written ({error}); make room and run the same command again"
-                           ) from error
+            raise RunError(
+                f"{self._address} cannot be written ({error}); make room and run the same command again"
+            ) from error
 
     def flush(self) -> None:
-        """Writes the whole file to a bucket; nothing to do on a disk."""
+        """Writes the whole file to a bucket; does nothing on a disk."""
         if self._file is None:
             write(self._address, self._text.encode())
 
     def close(self) -> None:
-        """Flushes and ends."""
+        """Flushes and closes the file."""
         self.flush()
         if self._file is not None:
             self._file.close()
 
 
-def read_lines(address: str) -> list[dict]:
-    """The JSON objects of a file of lines, up to the first that is not whole; ``[]`` where there is no file."""
+def read_lines(address: str) -> list[dict[str, Any]]:
+    """The values of a JSON Lines file, up to the first line that is not whole; ``[]`` where there is no file."""
     found = []
-    for line in (read(address) or b"").decode("utf-8", "replace").split("\n"):  # text may hold other line ends
+    for line in (read(address) or b"").decode("utf-8", "replace").split("\n"):  # splitlines() would split inside text
         try:
             value = json.loads(line)
         except json.JSONDecodeError:
@@ -197,7 +248,7 @@ def read_lines(address: str) -> list[dict]:
     return found
 
 
-def _line(value: dict) -> str:
+def _line(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
@@ -211,13 +262,13 @@ def _open(folder: str) -> ts.KvStore:
         opened = ts.KvStore.open(kvstore(check(folder))).result()
     except ValueError as error:
         raise InputError("address", folder, f"cannot be reached ({brief(error)})") from error
-    if is_remote(folder):
+    if is_remote(folder) and not folder.startswith(hub.SCHEME):
         _reach(folder)
     return opened
 
 
 def _reach(folder: str) -> None:
-    """Calls the folder's bucket once, with few retries; what the bucket answers is left to the call that follows.
+    """Calls the folder's bucket once, with few retries; any answer will do.
 
     Raises:
       InputError: there is no answer.
@@ -229,6 +280,9 @@ def _reach(folder: str) -> None:
         ts.KvStore.open(f"{bucket}/", context=ts.Context(_FIRST_CALL)).result().read("polaris_reach").result()
     except ValueError as error:
         if "retry attempts failed" in str(error):
-            raise InputError("address", folder, f"cannot be reached ({brief(error)}); see to the network, or to the "
-                                                "address of the emulator") from error
+            raise InputError(
+                "address",
+                folder,
+                f"cannot be reached ({brief(error)}); check the network, or the address of the emulator",
+            ) from error
     _reached.add(bucket)

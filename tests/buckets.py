@@ -52,10 +52,12 @@ def environment(address: str) -> dict[str, str]:
     A call that stands still is given up after 3 seconds instead of the 30 of ``storage``.
     """
     return {
-        "TENSORSTORE_GCS_HTTP_URL": address, "STORAGE_EMULATOR_HOST": address,
-        "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "3", "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any",
+        "TENSORSTORE_GCS_HTTP_URL": address,
+        "STORAGE_EMULATOR_HOST": address,
+        "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "3",
+        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any",
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-    }  # fmt: skip
+    }
 
 
 class FaultyBucket(Server):

@@ -15,8 +15,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 
 jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR")
-                  or str(Path(tempfile.gettempdir()) / "polaris_jax_test_cache"))
+jax.config.update(
+    "jax_compilation_cache_dir",
+    os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path(tempfile.gettempdir()) / "polaris_jax_test_cache"),
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
@@ -95,9 +97,11 @@ def bucket_client(bucket, request):
 
     def run(program, *arguments, address=bucket, timeout=180):
         environment = {
-            **bucket_environment(address), "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": f"{request.path.parent}:{request.config.rootpath}", "PATH": "/usr/bin:/bin",
-        }  # fmt: skip
+            **bucket_environment(address),
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": f"{request.path.parent}:{request.config.rootpath}",
+            "PATH": "/usr/bin:/bin",
+        }
         command = [sys.executable, "-c", program, *map(str, arguments)]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
         assert ran.returncode == 0, ran.stderr[-2000:]

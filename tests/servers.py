@@ -161,6 +161,12 @@ class Proxy(Server):
 class _ProxyHandler(Handler):
     counted = False  # among the calls in flight
 
+    def do_GET(self):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            self.server.upstream + self.path
+        ) as reply:
+            self.answer(reply.status, reply.read())
+
     def do_POST(self):
         with self.server.lock:
             self.counted = True

@@ -11,8 +11,10 @@ from polaris_jax.trajectory import EOT, START, STOP
 
 NOVEL = next(Path(str(files("polaris_jax"))).glob("library/books/*.txt"))
 
-FRENCH = ("Il marchait dans la rue avec son ami, et la pluie tombait sur les toits de la ville. "
-          "Elle ne disait rien, mais ses yeux étaient tristes et son cœur était lourd. ") * 150
+FRENCH = (
+    "Il marchait dans la rue avec son ami, et la pluie tombait sur les toits de la ville. "
+    "Elle ne disait rien, mais ses yeux étaient tristes et son cœur était lourd. "
+) * 150
 ENGLISH = "The man went down to the harbour and waited there for the boat that he had been promised. "
 
 
@@ -26,18 +28,23 @@ def mistake(capsys, *arguments):
     return lines[0]
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (b"", "empty"),
-    (bytes(range(256)) * 40, "not a text file"),
-    (FRENCH.encode(), "French"),
-    ((ENGLISH * 20).encode(), "short"),
-    (None, "no such file"),
-], ids=["empty", "binary", "french", "short", "missing"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (bytes(range(256)) * 40, "not a text file"),
+        (FRENCH.encode(), "French"),
+        ((ENGLISH * 20).encode(), "short"),
+        (None, "no such file"),
+    ],
+    ids=["empty", "binary", "french", "short", "missing"],
+)
 def test_a_book_that_is_no_novel(tmp_path, capsys, content, says):
     book, workdir = tmp_path / "book.txt", tmp_path / "work"
     if content is not None:
         book.write_bytes(content)
-    from polaris_jax.demo import DemoSettings, run_demo
+    from polaris_jax.demo import run_demo
+    from polaris_jax.demo_settings import DemoSettings
     from polaris_jax.errors import InputError
 
     with pytest.raises(InputError) as caught:
@@ -48,7 +55,8 @@ def test_a_book_that_is_no_novel(tmp_path, capsys, content, says):
 
 
 def test_a_window_that_is_too_small_and_a_folder_that_is_taken(tmp_path):
-    from polaris_jax.demo import DemoSettings, run_demo
+    from polaris_jax.demo import run_demo
+    from polaris_jax.demo_settings import DemoSettings
     from polaris_jax.errors import InputError
 
     for window in (512, 1040):  # too small to try, and too small once the plan is tried
@@ -87,8 +95,10 @@ def test_inspect_tells_valid_from_invalid(tmp_path, capsys, shared):
     assert not json.loads(capsys.readouterr().out)["ok"]
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "empty"), ("Once upon a time.", "transcript"),
-                                            (f"{START}villain{STOP}\n\nHa!{EOT}", "villain")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "empty"), ("Once upon a time.", "transcript"), (f"{START}villain{STOP}\n\nHa!{EOT}", "villain")],
+)
 def test_inspect_of_something_else(tmp_path, capsys, text, says):
     file = tmp_path / "file.txt"
     file.write_text(text)
@@ -100,8 +110,9 @@ def test_inspect_of_something_else(tmp_path, capsys, text, says):
 
 
 def test_mistakes_of_other_verbs(tmp_path, capsys):
-    assert "--checkpoint" in mistake(capsys, "write", "--checkpoint", tmp_path, "--prompt", "x", "--out",
-                                     tmp_path / "out")
+    assert "--checkpoint" in mistake(
+        capsys, "write", "--checkpoint", tmp_path, "--prompt", "x", "--out", tmp_path / "out"
+    )
     assert not (tmp_path / "out").exists()
     assert "--config" in mistake(capsys, "train", "--config", tmp_path / "none.py", "--workdir", tmp_path / "run")
     config = tmp_path / "config.py"
@@ -109,8 +120,9 @@ def test_mistakes_of_other_verbs(tmp_path, capsys):
     line = mistake(capsys, "train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--config.optim.lr=1")
     assert "no such field" in line
     assert not (tmp_path / "run").exists()
-    assert "tokenizer" in mistake(capsys, "build", "--books", NOVEL, "--tokenizer", tmp_path, "--out",
-                                  tmp_path / "store")
+    assert "tokenizer" in mistake(
+        capsys, "build", "--books", NOVEL, "--tokenizer", tmp_path, "--out", tmp_path / "store"
+    )
     assert "no such" in mistake(capsys, "segment", tmp_path / "nowhere.txt")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
@@ -124,12 +136,16 @@ def test_unknown_flags_are_refused(capsys):
     assert "--jsn" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [
-    ("rl", "--config=configs/smollm2_polaris_demo.py", "--workdir=gs://library/run"),
-    ("write", "--checkpoint=model", "--prompt=A sea story.", "--out=gs://library/run"),
-    ("demo", "--workdir=gs://library/run"),
-    ("evaluate", "ablation", "--config=configs/smollm2_135m_books.py", "--out=gs://library/run"),
-], ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("rl", "--config=configs/smollm2_polaris_demo.py", "--workdir=gs://library/run"),
+        ("write", "--checkpoint=model", "--prompt=A sea story.", "--out=gs://library/run"),
+        ("demo", "--workdir=gs://library/run"),
+        ("evaluate", "ablation", "--config=configs/smollm2_135m_books.py", "--out=gs://library/run"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
 def test_what_lives_on_a_disk_takes_no_bucket(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     said = mistake(capsys, *arguments)

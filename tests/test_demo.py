@@ -54,21 +54,27 @@ def test_it_ends_with_trajectories_a_falling_loss_a_valid_book_and_a_report(demo
 
 
 def test_run_again_it_reuses_everything(demo):
-    before = {file: file.stat().st_mtime_ns for folder in ("store", "run", "book") for file in
-              (demo / folder).rglob("*") if file.is_file() and file.name not in ("metrics.jsonl", "run.json")}
+    before = {
+        file: file.stat().st_mtime_ns
+        for folder in ("store", "run", "book")
+        for file in (demo / folder).rglob("*")
+        if file.is_file() and file.name not in ("metrics.jsonl", "run.json")
+    }
     subprocess.run(command(demo), env=ENVIRONMENT, check=True, capture_output=True)
     assert len(read_metrics(demo / "run")) == STEPS
     kept = [file for file, stamp in before.items() if file.exists() and file.stat().st_mtime_ns == stamp]
     assert [file for file in before if "store" in file.parts or "checkpoints" in file.parts] == [
-        file for file in kept if "store" in file.parts or "checkpoints" in file.parts]
+        file for file in kept if "store" in file.parts or "checkpoints" in file.parts
+    ]
 
 
 def test_killed_in_training_and_in_writing_it_ends_with_the_same_losses_and_the_same_book(demo, tmp_path):
     workdir = tmp_path / "work"
 
     def kill_when(condition):
-        process = subprocess.Popen(command(workdir), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(workdir), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None and not condition():
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)

@@ -7,13 +7,42 @@ import polaris_jax
 
 ROOT = Path(polaris_jax.__file__).parent
 FLOORS = {
-    "errors": -2, "storage": -1,
-    "library": 0, "trajectory": 0, "ops": 0, "sharding": 0, "llm": 0,
-    "optim": 1, "rewards": 1,
-    "models": 2, "data": 2, "scaffold": 2,
-    "training": 3, "sampling": 3, "corpus": 3,
-    "report": 4, "rl": 4, "planner": 4, "evals": 4, "serving": 4,
-    "flow": 5, "converting": 5, "demo": 5, "commands": 5, "cli": 5,
+    "errors": -2,
+    "hub": -1.5,
+    "extras": -2,
+    "prices": -1,
+    "storage": -1,
+    "json_lines": -1,
+    "options": -1,
+    "library": 0,
+    "trajectory": 0,
+    "ops": 0,
+    "sharding": 0,
+    "llm": 0,
+    "optim": 1,
+    "rewards": 1,
+    "models": 2,
+    "data": 2,
+    "scaffold": 2,
+    "training": 3,
+    "sampling": 3,
+    "corpus": 3,
+    "report": 4,
+    "rl": 4,
+    "planner": 4,
+    "evals": 4,
+    "serving": 4,
+    "studies": 4.5,  # made of evals, which stands on floor 4; on nothing else there
+    "checkpoint_sampler": 5,
+    "converting": 5,
+    "demo": 5,
+    "post_training_plan": 5,
+    "demo_settings": 5,
+    "configs": 5,
+    "doctor": 5,
+    "launching": 5,
+    "commands": 5,
+    "cli": 5,
 }
 PURE = ("library", "trajectory")  # rooms that must import without JAX
 
@@ -51,6 +80,18 @@ def test_imports_only_go_down():
             if there in FLOORS and there != here and FLOORS[there] >= FLOORS[here] and FLOORS[here] < 5:
                 wrong.append(f"{path.relative_to(ROOT)}:{line} ({here}, floor {FLOORS[here]}) imports {there}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_only_commands_import_the_studies_which_import_only_evals_of_their_floor():
+    users, used = set(), set()
+    for path in sources():
+        rooms = {name.split(".")[1] for name, _ in imported(path) if name.startswith("polaris_jax.")}
+        if room(path) == "studies":
+            used |= {there for there in rooms if FLOORS.get(there) == 4}
+        elif "studies" in rooms:
+            users.add(room(path))
+    assert users == {"commands"}
+    assert used == {"evals"}
 
 
 def test_pure_rooms_do_not_import_jax():

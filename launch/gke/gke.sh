@@ -10,7 +10,9 @@
 #
 # --type=v6e-256 --image=REGISTRY/polaris:TAG --config=FILE --workdir=gs://...       (render, apply, xpk)
 # --cluster=NAME --zone=ZONE --project=ID                                            (xpk, xpk-delete)
-# --namespace=default --service-account=polaris --restarts=10 --dry-run
+# --slices=1   so many slices of this type, joined by the data-centre network         (render, apply, xpk)
+# --namespace=default --service-account=polaris --restarts=10 --dry-run --verb=train (or rl)
+# --secret=VARIABLE=NAME   an environment variable: the key VARIABLE of the cluster's Secret NAME; may be repeated (render, apply)
 # shellcheck disable=SC2034  # `render` reads variables by their names
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -21,13 +23,14 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=launch/tpu_flags.sh
 . "$ROOT/launch/tpu_flags.sh"
 
-NAME="" TYPE="" IMAGE="" CONFIG="" WORKDIR="" CLUSTER="" ZONE="" PROJECT=""
-NAMESPACE=default SERVICE_ACCOUNT=polaris RESTARTS=10 OVERRIDES=() GIVEN=()
+NAME="" TYPE="" SLICES=1 IMAGE="" CONFIG="" WORKDIR="" CLUSTER="" ZONE="" PROJECT=""
+NAMESPACE=default SERVICE_ACCOUNT=polaris RESTARTS=10 OVERRIDES=() GIVEN=() SECRETS=() POLARIS_VERB=train
+GRACE=120 # seconds from the notice of a preemption to the end; longer than train.grace_seconds
 
 read_arguments() {
   VERB=${1:-}
   [[ " image render apply status logs delete xpk xpk-delete " == *" $VERB "* && -n $VERB ]] ||
-    { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+    { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
   shift
   local word
   for word in "$@"; do [[ $word == --dry-run ]] || GIVEN+=("$word"); done
@@ -35,6 +38,7 @@ read_arguments() {
     case $1 in
       --name=*) NAME=${1#*=} ;;
       --type=*) TYPE=${1#*=} ;;
+      --slices=*) SLICES=${1#*=} ;;
       --image=*) IMAGE=${1#*=} ;;
       --config=*) CONFIG=${1#*=} ;;
       --workdir=*) WORKDIR=${1#*=} ;;
@@ -44,6 +48,8 @@ read_arguments() {
       --namespace=*) NAMESPACE=${1#*=} ;;
       --service-account=*) SERVICE_ACCOUNT=${1#*=} ;;
       --restarts=*) RESTARTS=${1#*=} ;;
+      --verb=*) POLARIS_VERB=${1#*=} ;;
+      --secret=*) SECRETS+=("${1#*=}") ;;
       --dry-run) DRY_RUN=1 ;;
       --) shift; OVERRIDES=("$@"); break ;;
       *) refuse "$1: no such option; launch/gke/gke.sh alone lists them" ;;
@@ -65,10 +71,20 @@ read_arguments() {
 
 check_run() {
   tpu_slice "$TYPE"
+  [[ $SLICES =~ ^[1-9][0-9]*$ ]] || refuse "--slices=$SLICES: give a whole number, at least 1"
+  ((SLICES == 1 || HOSTS > 1)) || refuse "--slices=$SLICES: GKE joins slices of several hosts only, and $TYPE has one"
   [[ -n $IMAGE ]] || refuse "--image: name the one that \`gke.sh image\` pushed"
-  [[ -f $ROOT/$CONFIG ]] || refuse "--config=$CONFIG: no such file in the checkout, hence none in the image"
+  has_config "$CONFIG" || refuse "--config=$CONFIG: no such file in the checkout, hence none in the image, and no such name"
   [[ $WORKDIR == gs://?* ]] || refuse "--workdir=$WORKDIR: give a gs:// folder; a pod loses its disk"
-  [[ $RESTARTS =~ ^[0-9]+$ ]] || refuse "--restarts=$RESTARTS: give a whole number"
+  whole --restarts "$RESTARTS"
+  [[ $POLARIS_VERB == train || $POLARIS_VERB == rl ]] || refuse "--verb=$POLARIS_VERB: train or rl"
+  local secret
+  for secret in "${SECRETS[@]}"; do
+    [[ $secret =~ ^[A-Za-z_][A-Za-z0-9_]*=[a-z0-9.-]+$ ]] || refuse "--secret=$secret: write VARIABLE=NAME of a Secret"
+  done
+  if [[ $VERB == xpk && ${#SECRETS[@]} != 0 ]]; then
+    refuse "--secret: XPK would put its text on a command line; use apply, which refers to the cluster's Secret"
+  fi
 }
 
 image() {
@@ -78,13 +94,24 @@ image() {
 
 render() {
   local text name
-  ARGUMENTS=$(json train --config="$CONFIG" --workdir="$WORKDIR" "${OVERRIDES[@]}")
+  ARGUMENTS=$(json "$POLARIS_VERB" --config="$CONFIG" --workdir="$WORKDIR" "${OVERRIDES[@]}")
   FLAGS=$(tpu_flags "$TYPE")
+  ENVIRONMENT=$(secrets)
   text=$(cat "$ROOT/launch/gke/jobset.yaml")
-  for name in NAMESPACE NAME RESTARTS HOSTS SERVICE_ACCOUNT ACCELERATOR TOPOLOGY IMAGE ARGUMENTS FLAGS WORKDIR; do
+  for name in NAMESPACE NAME RESTARTS SLICES HOSTS SERVICE_ACCOUNT ACCELERATOR TOPOLOGY IMAGE ARGUMENTS FLAGS WORKDIR \
+    GRACE ENVIRONMENT; do
     text=${text//"@$name@"/"${!name}"}
   done
   printf '%s\n' "$text"
+}
+
+# Environment variables that refer to the cluster's secrets, at the indentation of the manifest.
+secrets() {
+  local secret
+  for secret in "${SECRETS[@]}"; do
+    printf '\n                    - name: %s\n                      valueFrom:\n' "${secret%%=*}"
+    printf '                        secretKeyRef: {name: %s, key: %s}' "${secret#*=}" "${secret%%=*}"
+  done
 }
 
 json() { # a JSON array of strings
@@ -126,7 +153,7 @@ logs() {
 # XPK names workloads itself and refuses a second one of the same name.
 xpk_create() {
   local command known
-  command=$(show polaris train --config="$CONFIG" --workdir="$WORKDIR" "${OVERRIDES[@]}")
+  command=$(show polaris "$POLARIS_VERB" --config="$CONFIG" --workdir="$WORKDIR" "${OVERRIDES[@]}")
   if [[ $DRY_RUN == 1 ]]; then
     run xpk workload list --cluster="$CLUSTER" --zone="$ZONE" --project="$PROJECT" --filter-by-job="^$NAME\$"
   else
@@ -134,7 +161,8 @@ xpk_create() {
     if grep -q "^ *$NAME " <<<"$known"; then note "$NAME is there"; return; fi
   fi
   run xpk workload create --workload="$NAME" --cluster="$CLUSTER" --zone="$ZONE" --project="$PROJECT" \
-    --tpu-type="$TYPE" --num-slices=1 --docker-image="$IMAGE" --max-restarts="$RESTARTS" \
+    --tpu-type="$TYPE" --num-slices="$SLICES" --docker-image="$IMAGE" --max-restarts="$RESTARTS" \
+    --restart-on-exit-codes=75 --termination-grace-period-seconds="$GRACE" \
     --env="LIBTPU_INIT_ARGS=$(tpu_flags "$TYPE")" --env="JAX_COMPILATION_CACHE_DIR=$WORKDIR/xla_cache" \
     --command="$command"
 }

@@ -24,13 +24,13 @@ jax.config.update('jax_num_cpu_devices', 4)
 from polaris_jax.corpus import BuildOptions, build_library, find_books, plan_novel
 from polaris_jax.data import train_sentencepiece
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.scaffold import OfflineAnnotator
 from polaris_jax.trajectory import render
 
 WINDOW = 2048
 books = find_books([files('polaris_jax') / 'library' / 'books' / '*.txt'])
 rough = BuildOptions(window=4 * WINDOW, chapters=(2, 2))
-sample = [render(book) for book in plan_novel(read_novel(books[0]), DeterministicAnnotator(), rough, len)]
+sample = [render(book) for book in plan_novel(read_novel(books[0]), OfflineAnnotator(), rough, len)]
 tokenizer = train_sentencepiece(sample, 1000)
 options = BuildOptions(window=WINDOW, chapters=(2, 2), shares=(1.0, 0.0, 0.0))
 built = build_library(books, 'store', tokenizer, options, workers=1)

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import DeterministicAnnotator, build_books, mini_profile
+from polaris_jax.scaffold import OfflineAnnotator, build_books, mini_profile
 from polaris_jax.trajectory import check, describe_transcript, parse, render, spans
 
 novel_file = next(Path(str(files('polaris_jax'))).glob('library/books/*.txt'))
@@ -23,7 +23,7 @@ print(novel.title, 'by', novel.author, '-', len(novel.chapters), 'chapters,', no
 # The budget is in characters here; `polaris build` counts tokens.
 
 # %%
-books = build_books(novel, DeterministicAnnotator(), mini_profile(12_000, len, chapters=(2, 3)))
+books = build_books(novel, OfflineAnnotator(), mini_profile(12_000, len, chapters=(2, 3)))
 transcripts = [render(book) for book in books]
 for book, transcript in zip(books, transcripts):
     print(len(transcript), 'characters:', [chapter.name for chapter in book.chapters])

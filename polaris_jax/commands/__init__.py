@@ -1,4 +1,4 @@
-"""One module per verb of ``polaris``: its flags and what it does with them, a thin skin over the rooms.
+"""One module per verb of ``polaris``: its flags, and the calls they turn into.
 
 A verb's module has a docstring whose first line is the verb's help, ``add_flags(parser)`` and ``run(arguments) -> exit
 code``. It imports rooms inside its functions only, so that ``polaris inspect`` starts no JAX. ``arguments`` also
@@ -21,4 +21,7 @@ VERBS = (
     "convert",
     "pairs",
     "score",
+    "doctor",
+    "configs",
+    "launch",
 )

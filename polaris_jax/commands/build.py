@@ -1,16 +1,31 @@
-"""``polaris build``: novels → trajectory store, as an Apache Beam pipeline.
+"""``polaris build``: novels → trajectory store, locally or on Apache Beam; or rows and texts as they are.
 
 Flags win over a config file; a progress bar while it runs; the report as a page or as JSON.
 """
 
 import argparse
+import dataclasses
 import json
 import logging
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from polaris_jax.commands import build_data, reading_flags
 from polaris_jax.commands.client_flags import CLIENT, client_spec, numbers, refuse
 from polaris_jax.commands.client_flags import add_flags as add_field_flags
+from polaris_jax.commands.flag_types import folder_to_write, whole
+from polaris_jax.commands.reading_flags import READING
 from polaris_jax.errors import InputError
+from polaris_jax.options import AT_LEAST_1
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from polaris_jax.corpus import BatchRound, BookForecast, Build, BuildOptions
+    from polaris_jax.scaffold import AnnotatorSpec
 
 _OPTIONS = {  # BuildOptions fields with a flag of their own: type, what it says in --help
     "window": (int, "most tokens per trajectory (0: no limit; default 262144 full, 32768 first_chapter, 8192 mini)"),
@@ -20,11 +35,16 @@ _OPTIONS = {  # BuildOptions fields with a flag of their own: type, what it says
     "max_words": (int, "more words are rejected (default 450000; mini 700000)"),
     "least_chapters": (float, "share of a book's chapters that must fit the window (default 0.6)"),
     "max_fallback": (float, "most annotated fields that may fall back to the offline annotator (default 0.05)"),
+    "min_plan_score": (float, "leave out books whose plan is judged worse than this, 0-100 (default 0: none)"),
     "similarity": (float, "two books this alike are one work (default 0.7)"),
     "seed": (int, "of the split by author (default 0)"),
 }
-_ANNOTATOR = {"samples": (int, "draws per scene vector (default 4)"),
-              "context_tokens": (int, "the model's context window (default 8192)")}
+_ANNOTATOR = {
+    "samples": (int, "draws per scene vector (default 4)"),
+    "context_tokens": (int, "the model's context window (default 8192); from 32768 on it is asked far fewer questions"),
+    "thinking_tokens": (int, "room for the model's thinking, beside that for each answer (default 0)"),
+    "stop_after": (int, "stop when this many first calls bring no usable answer (default 16)"),
+}
 _PLACES = ("books", "out", "tokenizer", "work", "runner", "workers", "transcripts", "annotator", "profile", "split")
 
 
@@ -32,20 +52,49 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags. No flag has a default, so that a config file can tell what was left out."""
     parser.add_argument("--config", metavar="FILE", help="a Python file: get_config() has these options; flags win")
     parser.add_argument("--books", nargs="+", metavar="PATH_OR_GLOB", help="novels, folders or globs, local or gs://")
+    build_data.add_flags(parser)
     parser.add_argument("--tokenizer", help="folder with tokenizer.json or a SentencePiece model")
-    parser.add_argument("--out", help="store folder, local or gs://")
-    parser.add_argument("--work", help="where finished books are kept (default: OUT.work)")
-    parser.add_argument("--profile", choices=("full", "mini", "first_chapter"),
-                        help="whole books | small volumes (default) | plan and first chapter")
+    parser.add_argument("--out", type=folder_to_write, help="store folder, local or gs://")
+    parser.add_argument("--work", type=folder_to_write, help="where finished books are kept (default: OUT.work)")
+    parser.add_argument(
+        "--profile",
+        choices=("full", "mini", "first_chapter"),
+        help="whole books | small volumes (default) | plan and first chapter",
+    )
     parser.add_argument("--split", help="train/validation/test as shares of authors (default 90/5/5)")
-    parser.add_argument("--annotator", choices=("offline", "openai", "gemini", "replay"), help="who plans (offline)")
-    parser.add_argument("--runner", help="local, or an Apache Beam runner; further flags go to it (default: "
-                                         "DirectRunner if Beam is installed)")
-    parser.add_argument("--workers", type=int, help="books at once, with --runner=local (default: one per core)")
-    parser.add_argument("--transcripts", metavar="DIR", help="also write every trajectory as text")
+    parser.add_argument(
+        "--annotator",
+        choices=("offline", "openai", "gemini", "replay"),
+        help="writes the plans: offline (default), or a model",
+    )
+    parser.add_argument(
+        "--runner",
+        help="local, or an Apache Beam runner; further flags go to it (default: DirectRunner if Beam is installed)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(AT_LEAST_1),
+        help="books at once, with --runner=local (default: one per core)",
+    )
+    parser.add_argument(
+        "--transcripts", type=folder_to_write, metavar="DIR", help="also write every trajectory as text"
+    )
     kind, text = _OPTIONS["prompts"]
     parser.add_argument("--prompts-per-book", dest="prompts", type=kind, help=text)
     add_field_flags(parser, {n: field for n, field in _OPTIONS.items() if n != "prompts"} | CLIENT | _ANNOTATOR)
+    reading_flags.add_flags(parser)
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print what a model's plans would take (calls, tokens, dollars) and stop; asks no model",
+    )
+    parser.add_argument(
+        "--batch",
+        type=folder_to_write,
+        metavar="DIR",
+        help="ask by the provider's batches: writes DIR/round-1.jsonl and stops; put what the provider answers "
+        "beside it and run again, until the store is built",
+    )
     parser.add_argument("--json", action="store_true", help="print the build report as JSON")
     parser.set_defaults(takes_config=True, takes_unknown=True)  # a Beam runner has flags of its own
 
@@ -59,11 +108,16 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from polaris_jax.corpus import build_library, find_novels
+    from polaris_jax.corpus import build_library, find_novels, forecast_library, new_job, next_round
     from polaris_jax.data import load_tokenizer
     from polaris_jax.report.build_report import write_build_report
 
     values = _values(arguments)
+    if values.get("data"):
+        return build_data.run(values, arguments)
+    refuse(values, build_data.FLAGS, "is for --data")
+    if values.get("workers") is not None and values["workers"] < 1:  # of a config file; the flag has its own bound
+        raise InputError("config.workers", values["workers"], AT_LEAST_1.advice)
     for name in ("books", "out", "tokenizer"):
         if not values.get(name):
             raise InputError(f"--{name}", values.get(name), "is needed, as a flag or in the config file")
@@ -74,20 +128,46 @@ def run(arguments: argparse.Namespace) -> int:
     books = [values["books"]] if isinstance(values["books"], str) else values["books"]
     novels, tokenizer = find_novels(books), load_tokenizer(values["tokenizer"])
     console = Console(stderr=True)
+    if arguments.estimate and annotator.client is None:
+        raise InputError("--estimate", "", "the offline annotator costs nothing: give --annotator and --model")
+    if arguments.batch and (annotator.client is None or annotator.client.provider != "openai"):
+        raise InputError("--batch", arguments.batch, "batch files are made for --annotator=openai")
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
+        if arguments.estimate:
+            job, addresses = new_job(novels, out, tokenizer, options, annotator, work=work)
+            forecasts = forecast_library(job, addresses, tokenizer, progress)
+            bar.stop()
+            return _print_estimate(forecasts, annotator, arguments.json)
+        if arguments.batch:
+            job, addresses = new_job(novels, out, tokenizer, options, annotator, work=work)
+            made = next_round(job, addresses, tokenizer, arguments.batch, progress)
+            if made.open:
+                bar.stop()
+                return _print_round(made, arguments.json)
         # Beam warns about much that is as it should be; what goes wrong is raised.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         build = build_library(
-            novels, out, tokenizer, options, annotator, work=work, beam_options=arguments.unknown,
-            runner=values.get("runner") or _default_runner(console), workers=values.get("workers"),
-            transcripts=values.get("transcripts"), progress=progress,
-        )  # fmt: skip
+            novels,
+            out,
+            tokenizer,
+            options,
+            annotator,
+            work=work,
+            beam_options=arguments.unknown,
+            runner=values.get("runner") or _default_runner(console),
+            workers=values.get("workers"),
+            transcripts=values.get("transcripts"),
+            progress=progress,
+        )
     page = write_build_report(build, out, work)
+    for row in build.report["books"]:
+        for warning in (row["account"] or {}).get("warnings", ()) if row["accepted"] else ():
+            print(f"warning: {row['file']}: {warning}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(build.report | {"run": build.run}, ensure_ascii=False))
     else:
@@ -102,27 +182,42 @@ def _values(arguments: argparse.Namespace) -> dict:
         from polaris_jax.training.config import load_config
 
         values = dict(load_config(arguments.config, arguments.overrides).items())
-        known = {*_PLACES, *_OPTIONS, *CLIENT, *_ANNOTATOR, "chapters", "chapter_words"}
+        known = {
+            *_PLACES,
+            "data",
+            *build_data.FLAGS,
+            *_OPTIONS,
+            *READING,
+            *CLIENT,
+            *_ANNOTATOR,
+            "chapters",
+            "chapter_words",
+        }
         for name in values:
             if name not in known:
                 raise InputError("config", name, f"no such option; the options are {', '.join(sorted(known))}")
     elif arguments.overrides:
         raise InputError("--config", arguments.overrides[0], "overrides need --config=FILE")
-    flags = {name: getattr(arguments, name) for name in (*_PLACES, *_OPTIONS, *CLIENT, *_ANNOTATOR)}
+    more = ("data", *build_data.FLAGS)
+    flags = {name: getattr(arguments, name) for name in (*_PLACES, *more, *_OPTIONS, *READING, *CLIENT, *_ANNOTATOR)}
     return values | {name: value for name, value in flags.items() if value is not None}
 
 
-def _options(values: dict):
+def _options(values: dict) -> "BuildOptions":
     from polaris_jax.corpus import BuildOptions
 
-    chosen = {name: values[name] for name in (*_OPTIONS, "profile", "chapters", "chapter_words")
-              if values.get(name) is not None}  # fmt: skip
+    chosen = {
+        name: values[name]
+        for name in (*_OPTIONS, "profile", "chapters", "chapter_words")
+        if values.get(name) is not None
+    }
+    chosen |= {name: reading_flags.as_tuple(values.get(name)) for name in READING}
     if values.get("split") is not None:
         chosen["shares"] = numbers("--split", values["split"], "/", "three sizes such as 90/5/5")
     return BuildOptions.of(chosen)
 
 
-def _annotator(values: dict, work: str):
+def _annotator(values: dict, work: str) -> "AnnotatorSpec":
     from polaris_jax.scaffold import AnnotatorSpec
 
     provider = values.get("annotator") or "offline"
@@ -133,7 +228,7 @@ def _annotator(values: dict, work: str):
     return AnnotatorSpec("llm", client_spec(provider, values, f"{work}/replies"), **own)
 
 
-def _default_runner(console) -> str:
+def _default_runner(console: "Console") -> str:
     import importlib.util
 
     if importlib.util.find_spec("apache_beam") is not None:
@@ -142,13 +237,61 @@ def _default_runner(console) -> str:
     return "local"
 
 
-def _print(build, out: str, page: str) -> None:
+def _print_estimate(books: "Sequence[BookForecast]", annotator: "AnnotatorSpec", as_json: bool) -> int:
+    from polaris_jax.corpus import totals
+    from polaris_jax.llm.forecast import duration, hours
+    from polaris_jax.prices import read_prices
+
+    client, total = annotator.client, totals(books)
+    assert client is not None
+    time = hours(total["calls"], total["answer_tokens"], client.concurrency)
+    prices = client.known_prices
+    dated = read_prices().dates.get("models") if prices is not None and client.prices is None else None
+    if as_json:
+        said = {"model": client.identity, "prices": prices, "prices_date": dated, "total": total | {"hours": time}}
+        print(json.dumps(said | {"books": [dataclasses.asdict(book) for book in books]}, ensure_ascii=False))
+        return 0
+    for book in books:
+        cost = "" if book.usd is None else f", ${book.usd:,.2f}"
+        prompt = f"{book.prompt_tokens:,} ({book.cached_tokens:,} cached)"
+        tokens = f"{book.calls:,} calls, {prompt} + {book.answer_tokens:,} tokens{cost}"
+        print(f"  {book.file}: {book.reason or tokens}")
+    if total["usd"] is not None:
+        known = f"prices of {dated}" if dated else "at the given prices"
+        money = f"${total['usd']:,.2f} ({known}, standard tier)"
+    else:
+        money = f"no price is known for {client.identity}: give --prices=IN,OUT"
+    print(
+        f"{client.identity}: {total['books']} books ({total['left_out']} left out), {total['calls']:,} calls, "
+        f"{total['prompt_tokens']:,} prompt tokens ({total['cached_tokens']:,} from the provider's prompt cache) and "
+        f"{total['answer_tokens']:,} answer tokens, about {duration(time)}; {money}"
+    )
+    print("Counted on the questions themselves, at 3.5 characters per token, without corrections and retries.")
+    return 0
+
+
+def _print_round(made: "BatchRound", as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(dataclasses.asdict(made)))
+        return 0
+    for file in made.files:
+        print(file)
+    if made.waiting:
+        print(f"{made.waiting:,} questions of earlier rounds have no answer yet: put the provider's output files here")
+    if made.files:
+        print(f"{made.asked:,} questions for {made.open} books: upload, put the outputs beside them, and run again")
+    return 0
+
+
+def _print(build: "Build", out: str, page: str) -> None:
     report, run = build.report, build.run
     rows = report["books"]
     left_out = [row for row in rows if not row["accepted"]]
-    print(f"{len(report['trajectories'])} trajectories of {len(rows) - len(left_out)} books, {report['tokens']:,} "
-          f"tokens in {out} ({report['content_hash'][:12]}); {run['planned_now']} books planned now, "
-          f"{run['found_planned']} found planned, {run['seconds']:.0f} s")  # fmt: skip
+    print(
+        f"{len(report['trajectories'])} trajectories of {len(rows) - len(left_out)} books, {report['tokens']:,} "
+        f"tokens in {out} ({report['content_hash'][:12]}); {run['planned_now']} books planned now, "
+        f"{run['found_planned']} found planned, {run['seconds']:.0f} s"
+    )
     for row in left_out:
         print(f"  {row['status']} {row['file']}: {row['reason']}")
     print(page if "://" in page else Path(page))

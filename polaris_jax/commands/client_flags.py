@@ -1,23 +1,27 @@
-"""Flags of a language model's client, the same for every verb that asks one."""
+"""Flags of a language model's client, the same for every verb that asks one; derived from ``llm.ClientOptions``."""
 
 import argparse
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from polaris_jax.errors import InputError
+from polaris_jax.llm.spec import ClientOptions, ClientSpec
+from polaris_jax.options import OptionField, fields_of
 
-CLIENT = {  # fields of the model's client: type, what it says in --help
-    "model": (str, "name of the model"),
-    "base_url": (str, "address of an OpenAI-compatible server"),
-    "api_key_env": (str, "NAME of the environment variable that holds the key"),
-    "cache": (str, "folder or gs:// prefix of the model's replies"),
-    "budget_usd": (float, "stop before the model has cost more; needs --prices"),
-    "budget_tokens": (int, "stop before the model has used more"),
-    "prices": (str, "USD per million prompt and completion tokens: 0.15,0.60"),
-    "concurrency": (int, "calls to the model in flight (default 8)"),
-    "timeout": (float, "seconds without a byte from the server (default 120; reasoning models need more)"),
-    "attempts": (int, "calls per question, at most (default 6)"),
-    "structured": (str, "how a schema is sent: json_schema | json_object | prompt"),
+
+def _flag(field: OptionField) -> tuple[type, str]:
+    """The type of a field's flag, and what ``--help`` says. Prices are text, which ``client_spec`` reads."""
+    kind = str if field.kind is tuple else field.kind
+    known = field.default not in (None, dataclasses.MISSING)
+    return kind, field.declared.doc + (f" (default {str(field.default).removesuffix('.0')})" if known else "")
+
+
+# Every field of a client has a flag but its provider, which each verb asks for in its own way, and its patience.
+CLIENT = {
+    field.name: _flag(fields_of(ClientOptions)[field.name])
+    for field in dataclasses.fields(ClientOptions)
+    if field.name not in ("provider", "backoff")
 }
 
 
@@ -27,29 +31,31 @@ def add_flags(parser: argparse.ArgumentParser, flags: Mapping[str, tuple[type, s
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, help=text)
 
 
-def client_spec(provider: str, values: Mapping[str, Any], cache: str | None):
-    """The ``ClientSpec`` of what was given; ``cache`` where none was.
+def client_spec(provider: str, values: Mapping[str, Any], cache: str | None) -> ClientSpec:
+    """The client that the flags describe; ``cache`` is used where none was given.
 
     Raises:
       InputError: a value is wrong.
     """
-    from polaris_jax.llm import ClientSpec
-
     given = {name: values[name] for name in CLIENT if values.get(name) is not None}
     if "prices" in given:
-        given["prices"] = numbers("--prices", given["prices"], ",", "two prices such as 0.15,0.60")
+        given["prices"] = numbers("--prices", given["prices"], ",", "two or three prices such as 0.15,0.60")
     return ClientSpec(**{"provider": provider, "model": "", "cache": cache} | given)
 
 
-def refuse(values: Mapping[str, Any], names, advice: str) -> None:
+def refuse(values: Mapping[str, Any], names: Iterable[str], advice: str) -> None:
     """Raises an ``InputError`` if one of the flags was given where it has no meaning."""
     for name in names:
         if values.get(name) is not None:
             raise InputError(f"--{name.replace('_', '-')}", values[name], advice)
 
 
-def numbers(flag: str, value: object, separator: str, advice: str) -> tuple[float, ...]:
-    """Numbers written with a separator between them, or a sequence of numbers."""
+def numbers(flag: str, value: str | Iterable[Any], separator: str, advice: str) -> tuple[float, ...]:
+    """Numbers written with a separator between them, or a sequence of numbers.
+
+    Raises:
+      InputError: about ``flag``: there is something else in it.
+    """
     parts = value.split(separator) if isinstance(value, str) else value
     try:
         return tuple(float(part) for part in parts)

@@ -5,20 +5,27 @@ import dataclasses
 
 from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache, host_devices
+from polaris_jax.commands.flag_types import folder_to_write, whole
+from polaris_jax.options import AT_LEAST_1
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
-    parser.add_argument("--books", nargs="+", default=[], metavar="PATH_OR_GLOB",
-                        help="novels; default: the bundled one")
-    parser.add_argument("--workdir", default="runs/demo", help="where everything goes (default runs/demo)")
+    parser.add_argument(
+        "--books", nargs="+", default=[], metavar="PATH_OR_GLOB", help="novels; default: the bundled one"
+    )
+    parser.add_argument(
+        "--workdir", type=folder_to_write, default="runs/demo", help="where everything goes (default runs/demo)"
+    )
     parser.add_argument("--tiny", action="store_true", help="a small random model instead of SmolLM2-135M")
-    parser.add_argument("--devices", type=int, default=4, help="host devices, all on the context axis (default 4)")
-    parser.add_argument("--steps", type=int, help="optimizer steps")
-    parser.add_argument("--window", type=int, help="tokens per row (default 2048)")
+    parser.add_argument(
+        "--devices", type=whole(AT_LEAST_1), default=4, help="host devices, all on the context axis (default 4)"
+    )
+    parser.add_argument("--steps", type=whole(AT_LEAST_1), help="optimizer steps")
+    parser.add_argument("--window", type=whole(AT_LEAST_1), help="tokens per row (default 2048)")
     parser.add_argument("--precision", help="fp32_master | stochastic_downcast | bf16_stochastic")
     parser.add_argument("--prompt", help="what the written book is to be about")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(), default=0)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     workdir = storage.local("--workdir", a.workdir)
     host_devices(a.devices)
     compilation_cache()
-    from polaris_jax.demo import DemoSettings, run_demo, tiny_settings
+    from polaris_jax.demo import run_demo
+    from polaris_jax.demo_settings import DemoSettings, tiny_settings
 
     settings = DemoSettings(books=tuple(a.books), seed=a.seed)
     if a.tiny:

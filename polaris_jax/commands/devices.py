@@ -1,4 +1,4 @@
-"""How a verb starts JAX on the machine it finds."""
+"""Sets up JAX before a verb first uses it: host devices and the compilation cache."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,11 @@ from polaris_jax.errors import InputError
 
 
 def host_devices(count: int | None) -> None:
-    """Splits the CPU into ``count`` devices, unless the environment already says how JAX is to run."""
+    """Splits the CPU into ``count`` devices, unless ``XLA_FLAGS`` already does.
+
+    Raises:
+      InputError: fewer than one.
+    """
     if count is None or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     if count < 1:
@@ -19,7 +23,7 @@ def host_devices(count: int | None) -> None:
 
 
 def compilation_cache() -> None:
-    """Compiled programs are kept between runs; ``JAX_COMPILATION_CACHE_DIR`` chooses where."""
+    """Keeps compiled programs between runs, in ``JAX_COMPILATION_CACHE_DIR`` or the user's cache folder."""
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -1,4 +1,4 @@
-"""A finished stage of a book in a person's editor."""
+"""Edits a finished stage of a book in the user's editor."""
 
 import os
 import shlex
@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from polaris_jax import storage
 from polaris_jax.errors import InputError
 
 
 def edit_by_hand(folder: Path, which: str, write_it_first: Callable[[str], object]) -> None:
-    """Opens a stage of the book in ``folder`` in ``$VISUAL``, ``$EDITOR`` or vi, and puts the result in its place.
+    """Opens a stage of the book in ``folder`` in ``$VISUAL``, ``$EDITOR`` or vi, and replaces the stage by the result.
 
     A text that breaks a rule is kept beside the book and opened again the next time.
 
@@ -20,8 +21,9 @@ def edit_by_hand(folder: Path, which: str, write_it_first: Callable[[str], objec
     Raises:
       InputError: the editor fails, or the text breaks a rule of the stage.
     """
-    from polaris_jax.sampling import edit_stage, find_stage
-    from polaris_jax.sampling.export import TRANSCRIPT, write_atomically
+    from polaris_jax.sampling import edit_stage
+    from polaris_jax.sampling.export import TRANSCRIPT
+    from polaris_jax.trajectory.transcript import find_stage
 
     transcript = folder / TRANSCRIPT
     if not transcript.exists() or find_stage(transcript.read_bytes().decode(), which) is None:
@@ -31,12 +33,12 @@ def edit_by_hand(folder: Path, which: str, write_it_first: Callable[[str], objec
         raise InputError("--edit", which, "the book is finished and has no such stage")
     draft = folder / f"edit-{which.replace(':', '-')}.txt"
     if not draft.exists():
-        write_atomically(draft, f"{stage.text}\n".encode())
+        storage.write(draft, f"{stage.text}\n".encode())
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     try:
         subprocess.run([*shlex.split(editor), str(draft)], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise InputError("EDITOR", editor, f"does not do ({error}); {draft} holds the stage") from error
+        raise InputError("EDITOR", editor, f"failed ({error}); {draft} holds the stage") from error
     try:
         edit_stage(folder, which, draft.read_bytes().decode())
     except (InputError, UnicodeDecodeError) as error:

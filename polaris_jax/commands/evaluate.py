@@ -1,17 +1,13 @@
-"""``polaris evaluate``: writing benchmarks, pairwise Elo, length generalisation, memorisation, and prose style.
+"""``polaris evaluate``: writing benchmarks, pairwise Elo, length generalisation, and the studies.
 
-Every benchmark is a module of its own in ``evaluating``, found by its name in ``BENCHES``.
+The benchmarks over single stories are those of ``evals.BENCHES``; every other comparison or study is a module in
+``evaluating``, found by its name in ``STUDIES``.
 """
 
 import argparse
 import importlib
 
-BENCHES = {  # name on the command line → module with add_flags and run
-    "story-quality": "judged",
-    "eqbench-longform": "judged",
-    "eqbench-creative": "judged",
-    "writingbench": "judged",
-    "longbench-write": "judged",
+STUDIES = {  # name on the command line → module with HELP, add_flags and run
     "pairwise": "pairwise",
     "length": "length",
     "memorisation": "memorisation",
@@ -23,10 +19,12 @@ BENCHES = {  # name on the command line → module with add_flags and run
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags: those of each benchmark."""
+    from polaris_jax.evals.benches import BENCHES
+
     benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
-    for name, where in BENCHES.items():
+    for name, where in (dict.fromkeys(BENCHES, "judged") | STUDIES).items():
         module = importlib.import_module(f"polaris_jax.commands.evaluating.{where}")
-        text = module.HELP[name]
+        text = BENCHES[name].summary if name in BENCHES else module.HELP[name]
         sub = benches.add_parser(name, help=text, description=text)
         sub.set_defaults(run_bench=module.run)
         module.add_flags(sub)

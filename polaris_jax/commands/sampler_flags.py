@@ -1,34 +1,46 @@
-"""Flags of everything that writes with a checkpoint: over which devices it is spread, and in which dtypes."""
+"""Flags of every verb that samples from a checkpoint: mesh and dtypes."""
 
 import argparse
 from collections.abc import Mapping
 from typing import Any
 
 from polaris_jax.commands.devices import host_devices
+from polaris_jax.commands.flag_types import whole
 from polaris_jax.errors import InputError
+from polaris_jax.options import AT_LEAST_1
 
 DTYPES = ("float32", "bfloat16")
 
 
 def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
-    """``--mesh``, ``--dtype`` and ``--cache-dtype``; those that vLLM has too go by its names as well."""
-    flags = parser.add_argument_group("over which devices, in which dtypes")
-    flags.add_argument("--mesh", metavar="AXIS=N,...",
-                       help="devices per axis of data, fsdp, context and tensor, one of them -1 for what is left "
-                            "(default: all devices of an accelerator, over tensor as far as key heads divide, then "
-                            "over context; one device of a CPU)")
-    flags.add_argument("--tensor-parallel-size", type=int, metavar="N", help="the same as --mesh=tensor=N")
-    flags.add_argument("--devices", type=int, help="host devices, when running on CPU")
+    """``--mesh``, ``--dtype`` and ``--cache-dtype``, with vLLM's names as aliases."""
+    flags = parser.add_argument_group("devices and dtypes")
+    flags.add_argument(
+        "--mesh",
+        metavar="AXIS=N,...",
+        help="devices per axis of data, fsdp, context and tensor, one of them -1 for what is left "
+        "(default: all devices of an accelerator, over tensor as far as key heads divide, then "
+        "over context; one device of a CPU)",
+    )
+    flags.add_argument(
+        "--tensor-parallel-size", type=whole(AT_LEAST_1), metavar="N", help="the same as --mesh=tensor=N"
+    )
+    flags.add_argument("--devices", type=whole(AT_LEAST_1), help="host devices, when running on CPU")
     flags.add_argument("--dtype", choices=DTYPES, help="of the weights and the arithmetic (default: as stored)")
-    flags.add_argument("--cache-dtype", "--kv-cache-dtype", dest="cache_dtype", choices=(*DTYPES, "int8"),
-                       help="of cached keys and values (default: that of the weights)")
+    flags.add_argument(
+        "--cache-dtype",
+        "--kv-cache-dtype",
+        dest="cache_dtype",
+        choices=(*DTYPES, "int8"),
+        help="of cached keys and values (default: that of the weights)",
+    )
 
 
 def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of ``flow.open_sampler``; splits the CPU if that is asked for.
+    """Keyword arguments of ``checkpoint_sampler.open_sampler``; splits the CPU into ``--devices``.
 
     Raises:
-      InputError: a mesh that is none.
+      InputError: invalid ``--mesh``.
     """
     host_devices(arguments.devices)
     axes = None if arguments.mesh is None else _axes(arguments.mesh)
@@ -40,12 +52,12 @@ def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def dtypes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The part of ``sampler_options`` that changes texts, as words for an identity; a mesh changes none."""
+    """The part of ``sampler_options`` that changes texts, as words for a run's identity; a mesh changes none."""
     return tuple(f"{name}={options[name]}" for name in ("dtype", "cache_dtype") if options.get(name))
 
 
 def _axes(text: str) -> dict[str, int]:
-    axes = {}
+    axes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.strip().partition("=")
         if not size.removeprefix("-").isdecimal() or int(size) == 0 or int(size) < -1 or name in axes:

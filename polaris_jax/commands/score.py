@@ -2,62 +2,88 @@
 
 Each line is ``{"id", "prompt", "story", "target_words"?, "judge"?}``; ``judge`` is a stored reply and makes scoring
 reproducible offline. Each line out has the id, the scalar, the components, and diagnostics. The order is kept. Replies
-of a model are cached, so the same command again asks only about what is not answered yet.
+of a model are cached, so the same command again asks only the questions without an answer.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from polaris_jax import json_lines
 from polaris_jax.commands.client_flags import CLIENT, client_spec, refuse
 from polaris_jax.commands.client_flags import add_flags as add_client_flags
 from polaris_jax.errors import InputError
 
+if TYPE_CHECKING:
+    from polaris_jax.rewards import Judge, Judgement, JudgeSpec, RewardSpec
+
 _KINDS = {"prompt": str, "story": str}
-_LLM_FLAGS = {"samples": (int, "draws per story; their mean is the quality (default 1)"),
-              "rubric": (str, "full (default), or brief for a small context window"),
-              "temperature": (float, "of the draws (default 0.2)")}  # fmt: skip
+_LLM_FLAGS = {
+    "samples": (int, "judgements per story; their mean is the quality (default 1)"),
+    "rubric": (str, "full (default), or brief for a small context window"),
+    "temperature": (float, "of the judgements (default 0.2)"),
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("stories", metavar="STORIES", help="a .jsonl file, local or gs://; - is standard input")
     parser.add_argument("--out", help="where the scores go, .jsonl (default: standard output)")
-    parser.add_argument("--judge", choices=("none", "offline", "openai", "gemini", "replay"), default="none",
-                        help="who judges stories without a stored reply; offline measures the surface only and is no "
-                             "measure of quality (default: nobody, programmatic components alone)")  # fmt: skip
+    parser.add_argument(
+        "--judge",
+        choices=("none", "offline", "openai", "gemini", "replay"),
+        default="none",
+        help="judge of stories without a stored reply; offline counts surface features and is no measure of "
+        "quality (default: none, programmatic components alone)",
+    )
     add_client_flags(parser, CLIENT | _LLM_FLAGS)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                        help="a number of the reward: length.min_words=50, quality.dq=true, repetition_weight=2")
-    parser.add_argument("--as-released", action="store_true",
-                        help="the released trainer's arithmetic, defects included")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the reward: length.min_words=50, quality.dq=true, repetition_weight=2",
+    )
+    parser.add_argument(
+        "--as-released", action="store_true", help="the released trainer's arithmetic, defects included"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON (with --out)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scores the stories; returns 0, or 1 when a judgement failed or the budget is spent."""
+    """Scores the stories; returns 0, 1 when a judgement or record failed or the budget is spent, 2 without records."""
     from polaris_jax.llm import BudgetSpent
     from polaris_jax.rewards import RewardSpec, open_judge, split_thinking
 
     a, values = arguments, vars(arguments)
     spec = RewardSpec.of(_settings(a.set), "--set")
-    rows = _read(a.stories)
     judge = None if a.judge == "none" else open_judge(_judge_spec(a.judge, values, a.out))
     if judge is None:
         refuse(values, (*CLIENT, *_LLM_FLAGS), "is for a model: --judge=openai|gemini|replay")
-    asked = [] if judge is None else [
-        n for n, (_, row) in enumerate(rows)
-        if row.get("judge") is None and split_thinking(row["story"], spec.thinking_opened).story.strip()
-    ]  # fmt: skip
+    rows, bad = _read(a.stories)
+    for line in bad:
+        print(f"polaris score: {line}", file=sys.stderr)
+    if not rows:
+        return 2
+    asked = (
+        []
+        if judge is None
+        else [
+            n
+            for n, row in enumerate(rows)
+            if row.get("judge") is None and split_thinking(row["story"], spec.thinking_opened).story.strip()
+        ]
+    )
     try:
-        found = _judge(judge, [rows[n][1] for n in asked], spec)
+        found = _judge(judge, [rows[n] for n in asked], spec)
     except BudgetSpent as spent:
         print(f"polaris score: {spent}", file=sys.stderr)
         return 1
     judgements = dict(zip(asked, found, strict=True))
-    scored = [_score(row, where, judgements.get(n), spec, a.as_released) for n, (where, row) in enumerate(rows)]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
+    scored = [_score(row, judgements.get(n), spec, a.as_released) for n, row in enumerate(rows)]
+    text = "".join(json_lines.written(row) + "\n" for row in scored)
     failed = sum(row["failed"] is not None for row in scored)
     if a.out is None:
         sys.stdout.write(text)
@@ -65,46 +91,68 @@ def run(arguments: argparse.Namespace) -> int:
         from polaris_jax import storage
 
         storage.write(a.out, text.encode())
-        _report(scored, failed, judge, a)
+        _report(scored, len(bad), failed, judge, a)
     if judge is not None:
         judge.close()
-    return 1 if failed else 0
+    return 1 if failed or bad else 0
 
 
-def _read(place: str) -> list[tuple[str, dict]]:
-    """(where, row) of every line, all of them checked before anything is asked or written."""
+def _read(place: str) -> tuple[list[dict], list[str]]:
+    """The valid rows, and one line per invalid record. Everything is checked before a judge is asked.
+
+    Raises:
+      InputError: there is no such file, or nothing in it.
+    """
     from polaris_jax import storage
-    from polaris_jax.data.prompt_story import read_json_lines
-    from polaris_jax.rewards import of_stored
 
     content = sys.stdin.buffer.read() if place == "-" else storage.read(place)
     if content is None:
         raise InputError("STORIES", place, "no such file; give JSON lines, or - for standard input")
     name = "standard input" if place == "-" else Path(place).name
-    rows, seen = [], {}
-    for number, row in read_json_lines(content, name):
-        where = f"{name} line {number}"
-        for field, kind in _KINDS.items():
-            if not isinstance(row.get(field), kind):
-                raise InputError(f"{where}: {field}", row.get(field), "is needed, as text")
-        target = row.get("target_words")
-        if target is not None and (isinstance(target, bool) or not isinstance(target, int) or target < 1):
-            raise InputError(f"{where}: target_words", target, "must be a whole number of words, 1 or more")
-        key = row.setdefault("id", number)
-        if not isinstance(key, (str, int)):
-            raise InputError(f"{where}: id", key, "must be text or a number")
-        if key in seen:
-            raise InputError(f"{where}: id", key, f"is the id of line {seen[key]} too")
-        seen[key] = number
-        if row.get("judge") is not None:
-            try:
-                of_stored(row["judge"])
-            except InputError as error:
-                raise InputError(f"{where}: judge", row["judge"], error.advice) from None
-        rows.append((where, row))
-    if not rows:
+    rows: list[dict] = []
+    bad: list[str] = []
+    seen: dict[str | int, int] = {}
+    for number, row in json_lines.parse_bytes(content):
+        try:
+            rows.append(_checked(row, number, f"{name} line {number}", seen))
+        except InputError as error:
+            bad.append(str(error))
+    if not rows and not bad:
         raise InputError("STORIES", place, "has no rows")
-    return rows
+    return rows, bad
+
+
+def _checked(row: Any, number: int, where: str, seen: dict[str | int, int]) -> dict:
+    """A row as the verb takes it; its id joins ``seen``.
+
+    Raises:
+      InputError: names the line, the field and the value.
+    """
+    from polaris_jax.rewards import read_stored
+    from polaris_jax.rewards.requested_length import LONGEST
+
+    if isinstance(row, json_lines.InvalidLine):
+        raise InputError(where, None, f"is not JSON: {row.reason}")
+    if not isinstance(row, dict):
+        raise InputError(where, row, "is not a JSON object")
+    for field, kind in _KINDS.items():
+        if not isinstance(row.get(field), kind):
+            raise InputError(f"{where}: {field}", row.get(field), "is needed, as text")
+    target = row.get("target_words")
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int) or not 0 < target <= LONGEST):
+        raise InputError(f"{where}: target_words", target, f"must be a whole number of words, 1 to {LONGEST:,}")
+    key = row.setdefault("id", number)
+    if not isinstance(key, (str, int)):
+        raise InputError(f"{where}: id", key, "must be text or a number")
+    if key in seen:
+        raise InputError(f"{where}: id", key, f"is the id of line {seen[key]} too")
+    if row.get("judge") is not None:
+        try:
+            read_stored(row["judge"])
+        except InputError as error:
+            raise InputError(f"{where}: judge", row["judge"], error.advice) from None
+    seen[key] = number
+    return row
 
 
 def _settings(texts: list[str]) -> dict:
@@ -127,7 +175,7 @@ def _settings(texts: list[str]) -> dict:
     return settings
 
 
-def _judge_spec(kind: str, values: dict, out: str | None):
+def _judge_spec(kind: str, values: dict, out: str | None) -> "JudgeSpec":
     from polaris_jax.rewards import JudgeSpec
 
     if kind == "offline":
@@ -137,37 +185,58 @@ def _judge_spec(kind: str, values: dict, out: str | None):
     return JudgeSpec("llm", client_spec(kind, values, None if out is None else f"{out}.replies"), **own)
 
 
-def _judge(judge, rows: list[dict], spec) -> list:
-    if not rows:
+def _judge(judge: "Judge | None", rows: list[dict], spec: "RewardSpec") -> "list[Judgement]":
+    if judge is None or not rows:
         return []
     from rich.console import Console
     from rich.progress import Progress
 
-    from polaris_jax.rewards import judge_all, split_thinking
+    from polaris_jax.rewards import ModelJudge, judge_all, split_thinking
 
     stories = [(row["prompt"], split_thinking(row["story"], spec.thinking_opened).story) for row in rows]
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"judging by {judge.identity}", total=len(stories))
-        return judge_all(judge, stories, lambda done, total: bar.update(task, completed=done))
+
+        def show(done: int, total: int) -> None:
+            spent = judge.client.usage.usd if isinstance(judge, ModelJudge) else None
+            price = "" if spent is None else f", {spent:.2f} USD"
+            bar.update(task, completed=done, description=f"judging by {judge.identity}{price}")
+
+        return judge_all(judge, stories, show)
 
 
-def _score(row: dict, where: str, judgement, spec, as_released: bool) -> dict:
+def _score(row: dict, judgement: "Judgement | None", spec: "RewardSpec", as_released: bool) -> dict:
     from polaris_jax.rewards import score
 
-    breakdown = score(row["story"], row["prompt"], row.get("target_words"), spec=spec, as_released=as_released,
-                      judgement=row["judge"] if row.get("judge") is not None else judgement)  # fmt: skip
+    breakdown = score(
+        row["story"],
+        row["prompt"],
+        row.get("target_words"),
+        spec=spec,
+        as_released=as_released,
+        judgement=row["judge"] if row.get("judge") is not None else judgement,
+    )
     scored = {"id": row["id"], **breakdown.to_json()}
     if judgement is not None:
         scored["judge"] = judgement.to_json()  # with it the line can be scored again offline
     return scored
 
 
-def _report(scored: list[dict], failed: int, judge, arguments: argparse.Namespace) -> None:
+def _report(scored: list[dict], bad: int, failed: int, judge: "Judge | None", arguments: argparse.Namespace) -> None:
+    from polaris_jax.rewards import ModelJudge
+
     scalars = [row["scalar"] for row in scored if row["scalar"] is not None]
-    summary = {"rows": len(scored), "scored": len(scalars), "failed": failed, "out": arguments.out,
-               "mean": sum(scalars) / len(scalars) if scalars else None,
-               "judge": None if judge is None else judge.identity,
-               "ledger": judge.client.ledger.summary() if hasattr(judge, "client") else None}  # fmt: skip
+    summary: dict[str, Any] = {
+        "rows": len(scored),
+        "bad_records": bad,
+        "scored": len(scalars),
+        "failed": failed,
+        "out": arguments.out,
+        "mean": sum(scalars) / len(scalars) if scalars else None,
+        "judge": None if judge is None else judge.identity,
+        "ledger": judge.client.usage.summary() if isinstance(judge, ModelJudge) else None,
+    }
     if arguments.json:
         print(json.dumps(summary, ensure_ascii=False))
         return
@@ -175,4 +244,4 @@ def _report(scored: list[dict], failed: int, judge, arguments: argparse.Namespac
     print(f"{summary['scored']} of {len(scored)} stories scored{mean}, {arguments.out}")
     for row in scored:
         if row["failed"]:
-            print(f"  no score for {row['id']}: {row['failed']}")
+            print(f"  no score for {row['id']!r}: {row['failed']}")

@@ -5,21 +5,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from polaris_jax import storage
-from polaris_jax.corpus import shard
-from polaris_jax.corpus.clock import add_up
+from polaris_jax.corpus import work_area
 from polaris_jax.corpus.identity import split_of
 from polaris_jax.corpus.options import SPLITS
-from polaris_jax.corpus.steps import Job, Row, annotator_identity, fallback_of, open_tokenizer
+from polaris_jax.corpus.stage_timer import total_seconds
+from polaris_jax.corpus.steps import Job, NovelRow, annotator_identity, fallback_of, open_tokenizer, plan_score
 from polaris_jax.data import TokenStore, layout
 from polaris_jax.data.store import Entry
 from polaris_jax.errors import InputError
+from polaris_jax.scaffold import template_share
 from polaris_jax.trajectory import KINDS
 
 REPORT, RUN = "build_report.json", "last_run.json"
-_COUNTS = ("calls", "cached", "retries", "failed", "prompt_tokens", "completion_tokens")
+_COUNTS = ("calls", "cached", "retries", "failed", "prompt_tokens", "completion_tokens", "cached_tokens")
+_WORST = 12  # bullets of a book that its report shows
 
 
-def assemble(job: Job, rows: Iterable[Row]) -> dict:
+def assemble(job: Job, rows: Iterable[NovelRow]) -> dict:
     """Writes the store with its report at ``job.out``, and ``WORK/last_run.json``; returns that record of the run.
 
     A store that already holds exactly these trajectories is left as it is. Without a single trajectory no store is
@@ -37,16 +39,23 @@ def assemble(job: Job, rows: Iterable[Row]) -> dict:
     return run
 
 
-def _split(job: Job, row: Row) -> str:
+def _split(job: Job, row: NovelRow) -> str:
     return split_of(row.author, row.title, job.options.shares, job.options.seed)
 
 
-def _entry(job: Job, row: Row, facts: dict) -> Entry:
+def _entry(job: Job, row: NovelRow, facts: dict) -> Entry:
     meta = {
-        "title": row.title, "author": row.author, "split": _split(job, row), "volume": facts["volume"],
-        "prompt": facts["prompt"], "profile": job.options.profile, "chapters": facts["chapters"],
-        "truncated": facts["truncated"], "annotator": facts["annotator"], "novel": row.sha256,
-    }  # fmt: skip
+        "title": row.title,
+        "author": row.author,
+        "split": _split(job, row),
+        "volume": facts["volume"],
+        "prompt": facts["prompt"],
+        "profile": job.options.profile,
+        "chapters": facts["chapters"],
+        "truncated": facts["truncated"],
+        "annotator": facts["annotator"],
+        "novel": row.sha256,
+    }
     return Entry(facts["tokens"], facts["sha256"], meta)
 
 
@@ -60,7 +69,7 @@ def _is_there(job: Job, entries: Sequence[Entry]) -> bool:
         return False
 
 
-def _write_store(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
+def _write_store(job: Job, rows: Sequence[NovelRow], entries: Sequence[Entry]) -> None:
     tokenizer = open_tokenizer(job.work, job.tokenizer)
     coming = iter(entries)
     number = 0
@@ -68,10 +77,10 @@ def _write_store(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> Non
         for row in rows:
             if row.status != "built":
                 continue
-            for trajectory in shard.load(job.work, row.book):
+            for trajectory in work_area.load(job.work, row.book):
                 entry = next(coming)
                 if Entry.of(trajectory, entry.meta) != entry:
-                    raise ValueError(f"{shard.facts_at(job.work, row.book)} belongs to other tokens; delete it")
+                    raise ValueError(f"{work_area.facts_at(job.work, row.book)} belongs to other tokens; delete it")
                 writer.append(trajectory, entry.meta)
                 number += 1
                 if job.transcripts:
@@ -84,13 +93,14 @@ def transcript_name(number: int) -> str:
     return f"{number:06d}.txt"
 
 
-def build_report(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> dict:
+def build_report(job: Job, rows: Sequence[NovelRow], entries: Sequence[Entry]) -> dict:
     """What the store holds and what was left out: equal for equal inputs, wherever and whenever it was built."""
     trajectories, places = [], iter(range(1, len(entries) + 1))
     for row in rows:
         for facts in row.facts["trajectories"] if row.status == "built" else ():
             place = next(places)
             entry = {"title": row.title, "author": row.author, "split": _split(job, row), "valid": True} | facts
+            entry["plan"] = entry["plan"].get("score")
             if job.transcripts:
                 entry["file"] = f"{storage.name_of(job.transcripts)}/{transcript_name(place)}"
             trajectories.append(entry)
@@ -110,7 +120,7 @@ def build_report(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> dic
         "tokenizer": job.tokenizer,
         "annotator": annotator_identity(job.annotator),
         "content_hash": layout.content_hash({"format": layout.FORMAT, **store}),
-        "inputs_hash": shard.key(novels=sorted(row.sha256 for row in rows)),
+        "inputs_hash": work_area.key(novels=sorted(row.sha256 for row in rows)),
         "tokens": sum(kinds.values()),
         "words": sum(one["words"] for one in trajectories),
         "by_kind": {kind: kinds.get(kind, 0) for kind in KINDS},
@@ -119,7 +129,7 @@ def build_report(job: Job, rows: Sequence[Row], entries: Sequence[Entry]) -> dic
         "failures": _total(trajectories, "failures"),
         "faithfulness": _total(trajectories, "faithfulness"),
         "splits": splits,
-        "books": [_book(job, row) for row in rows],
+        "books": _with_templates([_book(job, row) for row in rows], rows),
         "trajectories": trajectories,
     }
 
@@ -132,20 +142,58 @@ def _total(rows: Iterable[dict], name: str) -> dict[str, int]:
     return dict(total)
 
 
-def _book(job: Job, row: Row) -> dict:
+def _book(job: Job, row: NovelRow) -> dict:
     made = row.facts["trajectories"] if row.status == "built" else []
     fallback, fields = fallback_of(row.facts) if row.facts else (0, 0)
     found = {
-        "file": row.file, "title": row.title, "author": row.author, "split": _split(job, row), "status": row.status,
-        "accepted": row.status == "built", "reason": row.reason, "structure": row.structure,
-        "chapter_count": row.chapters, "unit_count": row.units, "words": row.words, "size": row.size,
-        "sha256": row.sha256, "trajectories": len(made), "tokens": sum(one["tokens"] for one in made),
-        "truncated": sum(one["truncated"] for one in made), "fields": fields, "fallback": fallback,
-    }  # fmt: skip
+        "file": row.file,
+        "title": row.title,
+        "author": row.author,
+        "split": _split(job, row),
+        "status": row.status,
+        "accepted": row.status == "built",
+        "reason": row.reason,
+        "structure": row.structure,
+        "chapter_count": row.chapters,
+        "unit_count": row.units,
+        "words": row.words,
+        "account": row.account,
+        "size": row.size,
+        "sha256": row.sha256,
+        "trajectories": len(made),
+        "tokens": sum(one["tokens"] for one in made),
+        "truncated": sum(one["truncated"] for one in made),
+        "fields": fields,
+        "fallback": fallback,
+        "plan": _plan(made, plan_score(row.facts)) if made else None,
+    }
     return found | ({"duplicate_of": row.of} if row.of else {})
 
 
-def _run(rows: Sequence[Row]) -> dict:
+def _plan(made: Sequence[dict], score: float | None) -> dict:
+    """The reviews of a book's plans as one: parts by bullets, the worst bullets of all."""
+    reviews = [one["plan"] for one in made if one["plan"]]
+    bullets = sum(review["bullets"] for review in reviews)
+    parts = {
+        name: round(sum(review["parts"][name] * review["bullets"] for review in reviews) / max(1, bullets), 4)
+        for name in (reviews[0]["parts"] if reviews else ())
+    }
+    worst = sorted((line for review in reviews for line in review["worst"]), key=lambda line: (line[2], line[1]))
+    return {"score": score and round(score, 1), "parts": parts, "bullets": bullets, "worst": worst[:_WORST]}
+
+
+def _with_templates(books: list[dict], rows: Sequence[NovelRow]) -> list[dict]:
+    """The books, each planned one with the share of its bullets that open like those of two others at least."""
+    planned = [(book, row) for book, row in zip(books, rows, strict=True) if book["plan"]]
+    openings = [
+        _total([one["plan"] for one in row.facts["trajectories"] if one["plan"]], "openings") for _, row in planned
+    ]
+    for (book, _), share in zip(planned, template_share(openings), strict=True):
+        book["plan"]["template"] = round(share, 4)
+    return books
+
+
+def _run(rows: Sequence[NovelRow]) -> dict:
     """How this run went: what was done now and what was found done, what it cost, and where the time went."""
     planned = [row for row in rows if "book" in row.fresh]
     return {
@@ -157,13 +205,13 @@ def _run(rows: Sequence[Row]) -> dict:
         "errors": sum(row.status == "error" for row in rows),
         "bytes_planned": sum(row.size for row in planned),
         "tokens_planned": sum(one["tokens"] for row in planned for one in row.facts["trajectories"]),
-        "seconds_by_stage": add_up([row.seconds for row in rows]),
+        "seconds_by_stage": total_seconds([row.seconds for row in rows]),
         "seconds_by_book": {row.sha256: row.seconds["book"] for row in rows if "book" in row.seconds},
         "ledger": _ledgers(rows),
     }
 
 
-def _ledgers(rows: Iterable[Row]) -> dict:
+def _ledgers(rows: Iterable[NovelRow]) -> dict:
     """The ledgers of all processes added up; a process's ledger only grows, so its largest is its last."""
     last: dict[str, dict] = {}
     for ledger in (row.ledger for row in rows if row.ledger):

@@ -1,4 +1,4 @@
-"""``build_library``: from a list of novels to a token store, whoever does the work."""
+"""``build_library``: from a list of novels to a token store, on this machine or on Apache Beam."""
 
 import importlib.util
 import os
@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from polaris_jax import storage
-from polaris_jax.corpus import shard
+from polaris_jax.corpus import work_area
 from polaris_jax.corpus.assemble import RUN
 from polaris_jax.corpus.options import BuildOptions
 from polaris_jax.corpus.runners import run_local
-from polaris_jax.corpus.steps import Job, close_annotator, keep_tokenizer
+from polaris_jax.corpus.steps import Job, close_annotator, keep_tokenizer, spent_so_far
 from polaris_jax.data import Tokenizer, layout
 from polaris_jax.errors import InputError
 from polaris_jax.scaffold import AnnotatorSpec
@@ -29,7 +29,7 @@ class Build:
 
     Attributes:
       report: what the store holds, row by row; also ``OUT/build_report.json``.
-      run: what was done now and what was found done, seconds by stage and in all.
+      run: what was done in this run and what was found done, seconds by stage and in all.
     """
 
     report: dict
@@ -37,56 +37,97 @@ class Build:
 
 
 def build_library(
-    novels: Iterable[str | os.PathLike], out: str | os.PathLike, tokenizer: Tokenizer, options: BuildOptions,
-    annotator: AnnotatorSpec = AnnotatorSpec(), *, work: str | os.PathLike | None = None, runner: str = "local",
-    beam_options: Sequence[str] = (), workers: int | None = None, transcripts: str | os.PathLike | None = None,
+    novels: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    options: BuildOptions,
+    annotator: AnnotatorSpec = AnnotatorSpec(),
+    *,
+    work: str | os.PathLike[str] | None = None,
+    runner: str = "local",
+    beam_options: Sequence[str] = (),
+    workers: int | None = None,
+    transcripts: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> Build:  # fmt: skip
-    """Builds a token store from novels; every finished book is kept, so a build that was killed goes on where it was.
+) -> Build:
+    """Builds a token store from novels; finished books are kept, so a build that was killed resumes.
 
     The store's bytes depend on the novels, the options, the tokenizer and this code alone, not on the runner, the
-    machine or the order of the novels. A novel that cannot be used, or in which something breaks, becomes a row of
-    the report and stops nothing.
+    machine or the order of the novels. A novel that is rejected or fails becomes a row of the report, and the build
+    goes on.
 
     Args:
       novels: addresses, local or ``gs://``.
-      annotator: who plans. A model's budget holds per worker process; the local runner has one such process then.
+      annotator: who writes the plans. A model's budget holds per worker process; the local runner then uses one.
       out: the store, local or ``gs://``. work: where finished books are kept; default ``OUT.work``.
       runner: ``local`` (processes on this machine, no Beam needed) or a Beam runner (see ``pipeline``).
       beam_options: command-line options for the Beam runner.
       workers: processes of the local runner.
       transcripts: a folder for every trajectory as text, when a store is written.
-      progress: called now and then.
+      progress: called every second or so (every ten seconds for a remote work area).
 
     Raises:
       InputError: no novel gave a trajectory, an address cannot be used, or Beam is missing.
     """
-    addresses = [os.fspath(novel) for novel in novels]
-    if not addresses:
-        raise InputError("--books", "", "no novel to build from")
-    out = os.fspath(out).rstrip("/")
-    job = Job(
-        options.resolved(), out, os.fspath(work or f"{out}.work").rstrip("/"), tokenizer.fingerprint, annotator,
-        shard.code_version(), uuid.uuid4().hex, None if transcripts is None else os.fspath(transcripts).rstrip("/"),
-    )  # fmt: skip
+    job, addresses = new_job(novels, out, tokenizer, options, annotator, work=work, transcripts=transcripts)
     started = time.perf_counter()
-    layout.read_manifest(storage.check(out))  # an address that cannot be used shall not cost a build
+    layout.read_manifest(storage.check(job.out))  # fail on an unusable address before the build, not after
     run = _runner(job, addresses, runner, beam_options, workers)
     keep_tokenizer(job.work, tokenizer)
     storage.delete(job.work, ["plan.json", RUN])
     try:
-        with _watch(job.work, len(addresses), progress):
+        with _watch(job, len(addresses), progress):
             run()
     finally:
         close_annotator(job.run)
     found = storage.read_json(storage.join(job.work, RUN))
+    if found is None:
+        raise RuntimeError(f"{storage.join(job.work, RUN)} is missing: the work area was changed during the build")
     seconds = time.perf_counter() - started
     build = Build(found["report"], found["run"] | {"seconds": seconds, "runner": runner})
     if not build.report["trajectories"]:
         first = build.report["books"][0]
-        raise InputError("--books", first["file"], f"{first['reason']}" if len(addresses) == 1 else
-                         f"none of the {len(addresses)} novels gave a trajectory; this one: {first['reason']}")
+        raise InputError(
+            "--books",
+            first["file"],
+            f"{first['reason']}"
+            if len(addresses) == 1
+            else f"none of the {len(addresses)} novels gave a trajectory; this one: {first['reason']}",
+        )
     return build
+
+
+def new_job(
+    novels: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    options: BuildOptions,
+    annotator: AnnotatorSpec,
+    *,
+    work: str | os.PathLike[str] | None = None,
+    transcripts: str | os.PathLike[str] | None = None,
+) -> tuple[Job, list[str]]:
+    """One build and the addresses of its novels, from the arguments of ``build_library``.
+
+    Raises:
+      InputError: there is no novel, or a rule for reading fits none.
+    """
+    addresses = [os.fspath(novel) for novel in novels]
+    if not addresses:
+        raise InputError("--books", "", "no novel to build from")
+    options.rules.check(addresses)
+    out = os.fspath(out).rstrip("/")
+    job = Job(
+        options.resolved(),
+        out,
+        os.fspath(work or f"{out}.work").rstrip("/"),
+        tokenizer.fingerprint,
+        annotator,
+        work_area.code_version(),
+        uuid.uuid4().hex,
+        None if transcripts is None else os.fspath(transcripts).rstrip("/"),
+    )
+    return job, addresses
 
 
 def _runner(
@@ -105,12 +146,12 @@ def _runner(
 
 
 @contextmanager
-def _watch(work: str, novels: int, progress: Progress | None) -> Iterator[None]:
-    """Reports progress while the work area fills, whoever fills it: there is no other channel to a cluster."""
+def _watch(job: Job, novels: int, progress: Progress | None) -> Iterator[None]:
+    """Reports progress by looking at the work area: the runners have no other channel in common."""
     if progress is None:
         yield
         return
-    done = threading.Event()
+    work, done = job.work, threading.Event()
     surveys = storage.names(storage.join(work, "surveys"))
 
     def tell() -> None:
@@ -121,11 +162,11 @@ def _watch(work: str, novels: int, progress: Progress | None) -> Iterator[None]:
         else:
             books = set(plan["books"])
             finished = {name.removesuffix(".json") for name in storage.names(storage.join(work, "books"))}
-            progress("planning", len(books & finished), len(books))
+            progress(f"planning{spent_so_far(job)}", len(books & finished), len(books))
 
     def look() -> None:
         while not done.wait(_POLL[storage.is_remote(work)]):
-            with suppress(InputError):  # a bucket that is out of reach for a moment
+            with suppress(InputError):  # the bucket may be out of reach for a moment
                 tell()
 
     watcher = threading.Thread(target=look, daemon=True)

@@ -10,13 +10,15 @@ from datasketch import MinHash, MinHashLSH
 
 PERMUTATIONS = 256  # the standard error of a similarity of 0.7 is then 0.03
 NGRAM = 5
+SAME_WORK = 0.7  # similarity from which two books of one author are one work
+EDITION = 0.2  # unrelated novels share less than a hundredth; a revised or abridged edition shares far more
 _WORD = re.compile(r"[^\W_]+")
 _BATCH = 1 << 16  # n-grams at a time: 64 MiB of permuted hashes
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A book that another one makes superfluous: positions of both, and why."""
+class Duplicate:
+    """A book that is left out because of another: positions of both, and why."""
 
     index: int
     of: int
@@ -29,8 +31,9 @@ def signature(texts: Iterable[str]) -> bytes:
     Case, punctuation and line breaks do not count.
     """
     numbers: dict[str, int] = {}
-    ids = np.array([numbers.setdefault(word, len(numbers)) for text in texts for word in _WORD.findall(text.lower())],
-                   np.int64)  # fmt: skip
+    ids = np.array(
+        [numbers.setdefault(word, len(numbers)) for text in texts for word in _WORD.findall(text.lower())], np.int64
+    )
     hashes = np.array(
         [int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") for word in numbers] or [0],
         np.uint64,
@@ -51,27 +54,51 @@ def similarity(one: bytes, other: bytes) -> float:
     return float(np.mean(np.frombuffer(one, "<u4") == np.frombuffer(other, "<u4")))
 
 
-def find_copies(works: Sequence[str], signatures: Sequence[bytes], least: float) -> list[Copy]:
-    """Books that are left out, given all books in order of preference.
+class Works:
+    """The works seen so far; of each the first edition that came is kept.
+
+    An edition of a work is recognised by author and title, or by its text. Editions whose authors are spelled or given
+    differently, or not at all, need less common text, because they would fall on different sides of a split by author.
 
     Args:
-      works: what names the work (author and title), '' when the author is unknown.
-      signatures: of the same books.
       least: similarity from which two books are one work.
     """
-    index = MinHashLSH(threshold=max(0.05, least - 0.15), num_perm=PERMUTATIONS)  # candidates; the estimate decides
-    kept_works: dict[str, int] = {}
-    copies = []
-    for number, (work, sketch) in enumerate(zip(works, signatures, strict=True)):
+
+    def __init__(self, least: float):
+        self._least = least
+        # 128 bands of 2: of pairs that share EDITION of their n-grams 99 % become candidates; the estimate decides.
+        self._index = MinHashLSH(num_perm=PERMUTATIONS, params=(PERMUTATIONS // 2, 2))
+        self._works: dict[str, int] = {}
+        self._books: list[tuple[str, bytes]] = []
+
+    def add(self, author: str, title: str, sketch: bytes) -> Duplicate | None:
+        """The work that the next book is a copy of, or None where it is new.
+
+        Args:
+          author, title: keys of their spelling, '' for an author nobody knows.
+          sketch: signature of the text.
+        """
+        number = len(self._books)
+        self._books.append((author, sketch))
         hashed = MinHash(hashvalues=np.frombuffer(sketch, "<u4"), scheme="affine32")
-        near = [(similarity(sketch, signatures[other]), -other) for other in index.query(hashed)]
+        near = [(similarity(sketch, self._books[other][1]), -other) for other in self._index.query(hashed)]
         best, other = max(near, default=(0.0, 0))
-        if work and work in kept_works:
-            copies.append(Copy(number, kept_works[work], "same author and title"))
-        elif near and best >= least:
-            copies.append(Copy(number, -other, f"{best:.0%} of the word 5-grams are shared"))
-        else:
-            index.insert(number, hashed)
-            if work:
-                kept_works[work] = number
-    return copies
+        work = f"{author} / {title}" if author else ""
+        if work and work in self._works:
+            return Duplicate(number, self._works[work], "same author and title")
+        split_apart = bool(near) and (not author or author != self._books[-other][0])
+        if near and (best >= self._least or (split_apart and best >= EDITION)):
+            return Duplicate(number, -other, f"{best:.0%} of the word 5-grams are shared")
+        self._index.insert(number, hashed)
+        if work:
+            self._works[work] = number
+        return None
+
+
+def find_duplicates(
+    authors: Sequence[str], titles: Sequence[str], signatures: Sequence[bytes], least: float
+) -> list[Duplicate]:
+    """Books that are left out, given all books in order of preference; the arguments are those of ``Works.add``."""
+    works = Works(least)
+    found = (works.add(*book) for book in zip(authors, titles, signatures, strict=True))
+    return [copy for copy in found if copy is not None]

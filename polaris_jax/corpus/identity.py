@@ -1,4 +1,4 @@
-"""Who wrote a book and which book it is, as far as spelling goes; and from that, which split it belongs to."""
+"""Normalised authors and titles, and the split of a book that follows from them."""
 
 import hashlib
 import re

@@ -1,19 +1,33 @@
-"""What a build is asked to do: one frozen record, the same for a laptop and for a cluster."""
+"""The options of a library build, the same for every runner."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
+from polaris_jax.corpus.readings import ReadingRules
 from polaris_jax.errors import InputError
 
 # Per profile: window in tokens, fewest and most words of narrative (trajectory specification 2.1 and 7). A mini volume
 # is cut from whatever the library takes for a novel.
-_DEFAULTS = {
+_DEFAULTS: dict[str, dict[str, int]] = {
     "full": {"window": 262_144, "min_words": 25_000, "max_words": 450_000},
     "first_chapter": {"window": 32_768, "min_words": 25_000, "max_words": 450_000},
     "mini": {"window": 8_192, "min_words": 2_000, "max_words": 700_000},
 }
 PROFILES = tuple(_DEFAULTS)
 SPLITS = ("train", "validation", "test")
+
+
+def split_shares(sizes: Sequence[float]) -> tuple[float, float, float]:
+    """Relative sizes of train, validation and test.
+
+    Raises:
+      InputError: not three sizes, a negative one, or nothing but zeros.
+    """
+    if len(sizes) != len(SPLITS) or min(sizes) < 0 or not sum(sizes):
+        raise InputError("--split", tuple(sizes), "three sizes for train, validation and test, such as 90/5/5")
+    train, validation, test = sizes
+    return train, validation, test
 
 
 @dataclass(frozen=True)
@@ -32,9 +46,11 @@ class BuildOptions:
         another request and has ``prompt`` 0, 1, ... in its metadata, so an epoch picks one with ``store.where``.
       min_words, max_words: of narrative, after cleaning.
       max_fallback: most of the annotated fields that may have fallen back to the offline annotator (gate V11).
+      min_plan_score: of a book's plan, 0-100, as ``scaffold.review_plan`` judges it; a book with less is left out.
       similarity: estimated Jaccard similarity of word 5-grams from which two books are one work.
       shares: relative sizes of train, validation and test, as shares of authors.
       seed: of the split.
+      heading, accept, reject: what a person says about reading single books (``readings.ReadingRules``).
     """
 
     profile: str = "mini"
@@ -47,11 +63,20 @@ class BuildOptions:
     min_words: int | None = None
     max_words: int | None = None
     max_fallback: float = 0.05
+    min_plan_score: float = 0.0
     similarity: float = 0.7
     shares: tuple[float, float, float] = (90.0, 5.0, 5.0)
     seed: int = 0
+    heading: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    reject: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    @property
+    def rules(self) -> ReadingRules:
+        """The rules for reading single books."""
+        return ReadingRules(self.heading, self.accept, self.reject)
+
+    def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise InputError("--profile", self.profile, f"use one of {', '.join(PROFILES)}")
         if self.window is not None and self.window < 0:
@@ -63,22 +88,15 @@ class BuildOptions:
         for name in ("least_chapters", "max_fallback", "similarity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"--{name.replace('_', '-')}", getattr(self, name), "is a share: between 0 and 1")
-        if len(self.shares) != 3 or min(self.shares) < 0 or not sum(self.shares):
-            raise InputError("--split", self.shares, "three sizes for train, validation and test, such as 90/5/5")
+        if not 0 <= self.min_plan_score <= 100:
+            raise InputError("--min-plan-score", self.min_plan_score, "a plan's score is between 0 and 100")
+        split_shares(self.shares)
 
-    def resolved(self) -> "BuildOptions":
+    def resolved(self) -> "ResolvedOptions":
         """The same options with the profile's values in place of None."""
-        values = {name: value for name, value in _DEFAULTS[self.profile].items() if getattr(self, name) is None}
-        return replace(self, **values)
-
-    def of_reading(self) -> dict:
-        """What decides how a novel is read and accepted."""
-        return {name: value for name, value in asdict(self).items() if name in ("min_words", "max_words")}
-
-    def of_planning(self) -> dict:
-        """What decides the trajectories of a novel that was accepted."""
-        names = ("profile", "window", "least_chapters", "chapters", "chapter_words", "per_book", "prompts")
-        return {name: value for name, value in asdict(self).items() if name in names}
+        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        missing = {name: value for name, value in _DEFAULTS[self.profile].items() if given[name] is None}
+        return ResolvedOptions(**given | missing)
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> "BuildOptions":
@@ -87,8 +105,8 @@ class BuildOptions:
         Raises:
           InputError: a field that does not exist or a value of another type.
         """
-        known = {field.name: field.default for field in fields(cls)}
-        given = {}
+        known: dict[str, Any] = {field.name: field.default for field in fields(cls)}
+        given: dict[str, Any] = {}
         for name, value in values.items():
             if name not in known:
                 raise InputError("config", name, f"no such option; the options are {', '.join(known)}")
@@ -100,3 +118,21 @@ class BuildOptions:
                 raise InputError(f"config.{name}", value, f"must be {wanted.__name__}")
             given[name] = value
         return cls(**given)
+
+
+@dataclass(frozen=True)
+class ResolvedOptions(BuildOptions):
+    """Options without None; made by ``BuildOptions.resolved``."""
+
+    window: int = 0
+    min_words: int = 0
+    max_words: int = 0
+
+    def of_reading(self, address: str) -> dict[str, Any]:
+        """What decides how the novel at an address is read and accepted."""
+        return {"min_words": self.min_words, "max_words": self.max_words} | self.rules.reading(address).given()
+
+    def of_planning(self) -> dict[str, Any]:
+        """What decides the trajectories of a novel that was accepted."""
+        names = ("profile", "window", "least_chapters", "chapters", "chapter_words", "per_book", "prompts")
+        return {name: value for name, value in asdict(self).items() if name in names}

@@ -1,34 +1,35 @@
-"""Novels become prompt-story pairs: runs of chapters as stories, requests and reasoning from their plan.
+"""Novels and collections become prompt-story pairs: runs of chapters, or whole stories, with requests and reasoning.
 
 Training stories have 1,000-4,000 words, held-out ones 1,000-12,000, and an author is either trained on or held out.
 The request is written from the plan's cards, never from the prose; the reasoning is the plan itself, scene by scene.
 """
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from polaris_jax import scaffold, storage
-from polaris_jax.corpus.identity import split_of
-from polaris_jax.corpus.options import SPLITS
+from polaris_jax.corpus import pair_notes
+from polaris_jax.corpus.duplicates import SAME_WORK, Works, signature
+from polaris_jax.corpus.identity import author_key, split_of, title_key
+from polaris_jax.corpus.options import SPLITS, split_shares
+from polaris_jax.corpus.readings import ReadingRules
+from polaris_jax.corpus.story_pairs import derive_story_pairs
 from polaris_jax.data.prompt_story import PromptStory, write_prompt_stories
 from polaris_jax.errors import InputError
-from polaris_jax.library import Novel, read_novel
-from polaris_jax.rewards.length import count_words
+from polaris_jax.library import Novel, account_record, is_collection, read_novel
+from polaris_jax.library.catalogue import Catalogue
+from polaris_jax.rewards.word_count import count_words
 from polaris_jax.trajectory import Book, Chapter, Scene
 
 FORMATS = ("jsonl", "parquet")
 _AIMS = 4  # stories aim in turn at so many lengths between the fewest and the most words
-_EVENTS, _PEOPLE = 5, 4  # most that a request names
+_EVENTS = 5  # most that a request names
 _OPENINGS = (
     "Write {kind} about {people}.",
     "I would like to read {kind} in which {people} take the stage.",
     "Please write {kind}. At its centre: {people}.",
     "Tell me {kind} with {people} in it.",
 )
-_ROUND = 100  # words
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class PairOptions:
       seed: of the split.
       per_book: most stories per novel, evenly spread over it; 0 is all.
       format: ``jsonl`` or ``parquet``.
+      rules: what a person says about reading single books.
     """
 
     train_words: tuple[int, int] = (1000, 4000)
@@ -49,14 +51,19 @@ class PairOptions:
     seed: int = 0
     per_book: int = 0
     format: str = "jsonl"
+    rules: ReadingRules = field(default_factory=ReadingRules)
 
-    def __post_init__(self):
+    @property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """Fewest and most words of a story, by split."""
+        return {split: self.train_words if split == "train" else self.heldout_words for split in SPLITS}
+
+    def __post_init__(self) -> None:
         for name in ("train_words", "heldout_words"):
             low, high = getattr(self, name)
             if not 1 <= low < high:
                 raise InputError(name, getattr(self, name), "fewest and most words, the first smaller: 1000-4000")
-        if len(self.shares) != len(SPLITS) or min(self.shares) < 0 or not sum(self.shares):
-            raise InputError("split", self.shares, "three sizes such as 90/5/5")
+        split_shares(self.shares)
         if self.format not in FORMATS:
             raise InputError("format", self.format, f"one of {', '.join(FORMATS)}")
         if self.per_book < 0:
@@ -74,53 +81,103 @@ class _Part:
 
 
 def build_pairs(
-    novels: Sequence[str], out: str, options: PairOptions = PairOptions(),
-    annotator: scaffold.Annotator | None = None, progress: Callable[[str, int, int], None] | None = None,
-) -> dict:  # fmt: skip
+    novels: Sequence[str],
+    out: str,
+    options: PairOptions = PairOptions(),
+    annotator: scaffold.Annotator | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    catalogue: Catalogue | None = None,
+) -> dict:
     """Writes ``train``, ``validation`` and ``test`` files and ``report.json`` to a folder; returns the report.
 
     Args:
       novels: addresses of texts.
-      annotator: who plans; None is the offline annotator.
-      progress: is told a novel's name, how many are done, of how many.
+      annotator: who writes the plans; None is the offline annotator.
+      progress: called with a novel's name, how many are done, of how many.
+      catalogue: who wrote what, believed before the books.
 
     Raises:
       InputError: no novel gave a pair, or the folder cannot be written.
     """
-    annotator = annotator or scaffold.DeterministicAnnotator()
+    options.rules.check(novels)
+    annotator = annotator or scaffold.OfflineAnnotator()
     pairs: dict[str, list[PromptStory]] = {split: [] for split in SPLITS}
-    books = []
+    books: list[dict] = []
+    editions = _Editions()
     for number, address in enumerate(novels):
         if progress is not None:
             progress(storage.name_of(address), number, len(novels))
-        novel = read_novel(address)
-        reason, found = novel.reason, []
-        split = split_of(novel.author, novel.title, options.shares, options.seed)
-        if novel.accepted:
-            try:
-                book = scaffold.build_books(novel, annotator, scaffold.FULL)[0]
-                found = derive_pairs(book, novel, split, options)
-                reason = "" if found else "No run of chapters has the right length."
-            except InputError as error:
-                reason = str(error)
-        pairs[split] += found
-        books.append({"file": storage.name_of(address), "title": novel.title, "author": novel.author, "split": split,
-                      "pairs": len(found), "reason": reason})  # fmt: skip
+        found, row = _of_book(address, annotator, options, editions, catalogue)
+        for split, pair in found:
+            pairs[split].append(pair)
+        books.append(row)
     if not any(pairs.values()):
         raise InputError("--books", [row["reason"] for row in books][:3], "no novel gave a prompt-story pair")
     for split, rows in pairs.items():
         if rows:
             write_prompt_stories(storage.join(out, f"{split}.{options.format}"), _unique(rows))
-    report = {"annotator": annotator.name, "splits": {split: _counts(rows) for split, rows in pairs.items()},
-              "books": books}  # fmt: skip
+    report = {
+        "annotator": annotator.name,
+        "splits": {split: _counts(rows) for split, rows in pairs.items()},
+        "books": books,
+    }
     storage.write_json(storage.join(out, "report.json"), report)
     return report
 
 
+class _Editions:
+    """The works that gave pairs so far, so that two editions of one do not fall on both sides of the split."""
+
+    def __init__(self) -> None:
+        self._works = Works(SAME_WORK)
+        self._files: list[str] = []
+
+    def refusal(self, novel: Novel, file: str) -> str:
+        """Why this novel is left out, or ``""`` for the first edition of its work."""
+        sketch = signature(chapter.text for chapter in novel.chapters)
+        known = self._works.add(author_key(novel.author), title_key(novel.title), sketch)
+        self._files.append(file)
+        return "" if known is None else f"It is the same work as {self._files[known.of]}: {known.why}."
+
+
+def _of_book(
+    address: str,
+    annotator: scaffold.Annotator,
+    options: PairOptions,
+    editions: _Editions,
+    catalogue: Catalogue | None,
+) -> tuple[list[tuple[str, PromptStory]], dict]:
+    """(split and pair of each story, row of the report) of one novel or collection."""
+    reading = options.rules.reading(address)
+    novel = read_novel(address, heading=reading.heading, verdict=reading.verdict, catalogue=catalogue)
+    split = split_of(novel.author, novel.title, options.shares, options.seed)
+    row: dict[str, object] = {"file": storage.name_of(address), "title": novel.title, "author": novel.author}
+    row["kind"] = "novel"
+    found: list[tuple[str, PromptStory]] = []
+    reason = novel.reason
+    if novel.accepted:
+        reason = editions.refusal(novel, storage.name_of(address))
+    if novel.accepted and not reason:
+        try:
+            book = scaffold.build_books(novel, annotator, scaffold.FULL)[0]
+            found = [(split, pair) for pair in derive_pairs(book, novel, split, options)]
+            reason = "" if found else "No run of chapters has the right length."
+        except InputError as error:
+            reason = str(error)
+    elif is_collection(novel):
+        told = derive_story_pairs(novel, annotator, options.bounds, options.shares, options.seed, options.per_book)
+        found, reason = list(told.pairs), told.reason
+        split = " ".join(name for name in SPLITS if name in {split for split, _ in found})
+        outside = {"too_short": told.short, "too_long": told.long, "unplanned": told.unplanned}
+        row |= {"kind": "collection", "stories": told.stories} | outside
+    account = account_record(novel.account)
+    warnings = account["warnings"] if account and novel.accepted else []
+    return found, row | {"split": split, "pairs": len(found), "reason": reason, "warnings": warnings}
+
+
 def derive_pairs(book: Book, novel: Novel, split: str, options: PairOptions = PairOptions()) -> list[PromptStory]:
     """The pairs of one planned novel, in its order; stories do not overlap."""
-    bounds = options.train_words if split == "train" else options.heldout_words
-    runs = list(_runs(book, bounds))
+    runs = list(_runs(book, options.bounds[split]))
     if 0 < options.per_book < len(runs):
         runs = [runs[i * len(runs) // options.per_book] for i in range(options.per_book)]
     return [_pair(book, novel, run) for run in runs]
@@ -134,8 +191,9 @@ def _runs(book: Book, bounds: tuple[int, int]) -> Iterator[list[_Part]]:
     made = 0
     for part in _parts(book, high):
         words = sum(done.words for done in run)
-        crosses = run and part.chapter != run[-1].chapter and isinstance(part.card, Scene) != isinstance(
-            run[-1].card, Scene)  # fmt: skip
+        crosses = (
+            run and part.chapter != run[-1].chapter and isinstance(part.card, Scene) != isinstance(run[-1].card, Scene)
+        )
         if run and (words + part.words > high or crosses):
             if words >= low:
                 yield run
@@ -160,42 +218,26 @@ def _parts(book: Book, high: int) -> Iterator[_Part]:
 
 def _pair(book: Book, novel: Novel, run: list[_Part]) -> PromptStory:
     story = "\n\n".join(part.text for part in run)
-    target = max(_ROUND, round(count_words(story) / _ROUND) * _ROUND)
-    digest = hashlib.sha256(f"{novel.author}\0{novel.title}\0{story}".encode()).hexdigest()
-    people = _people(book, story)
+    target = pair_notes.target_words(story)
+    digest = pair_notes.digest(novel.author, novel.title, story)
+    people = pair_notes.people(book, story)
     kind = f"a story of {book.tags[0]}" if book.tags else "a story"
     opening = _OPENINGS[int(digest[:8], 16) % len(_OPENINGS)]
-    sentences = [opening.format(kind=kind, people=_listed(people) or "people whose choices matter")]
+    sentences = [opening.format(kind=kind, people=pair_notes.listed(people) or "people whose choices matter")]
     things = [focus for part in run for focus in part.card.focuses if focus[:1].islower()]
     if things:
-        sentences.append(f"These should matter in it: {_listed(list(dict.fromkeys(things))[:3])}.")
-    sentences.append("What happens, in order: " + " ".join(_sentence(line) for line in _events(run)))
-    sentences.append(f"Your story should be approximately {target} words long.")
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(novel.path).stem.lower()).strip("-")
-    return PromptStory(
-        uid=f"{slug}-{run[0].chapter}-{digest[:8]}", prompt=" ".join(sentences), target_words=target, story=story,
-        reasoning=_reasoning(book, run, people, target), source=f"{novel.author}: {novel.title}",
-    )  # fmt: skip
-
-
-def _reasoning(book: Book, run: list[_Part], people: list[str], target: int) -> str:
-    """The plan of the run as notes to oneself."""
-    lines = [f"The request is for about {target} words."]
-    if people:
-        lines.append(f"People: {_listed(people)}.")
-    lines += [f"Manner: {line}" for line in book.writing_style[:2]]
+        sentences.append(f"These should matter in it: {pair_notes.listed(list(dict.fromkeys(things))[:3])}.")
+    sentences.append("What happens, in order: " + " ".join(pair_notes.sentence(line) for line in _events(run)))
+    sentences.append(pair_notes.length_request(target))
     scenes = [scene for part in run for scene in (part.card.scenes if isinstance(part.card, Chapter) else (part.card,))]
-    for number, scene in enumerate(scenes, 1):
-        lines.append(f"\nScene {number}: {scene.name}, about {scene.word_count} words. {scene.perspective}.")
-        lines += [f"- {bullet}" for bullet in scene.summary]
-    return "\n".join(lines)
-
-
-def _people(book: Book, story: str) -> list[str]:
-    """Names of the book's people who are named in the story, main characters first."""
-    names = [person.name for person in (*book.main_characters, *book.side_characters)]
-    named = [name for name in names if any(len(word) > 3 and word in story for word in name.split()[-1:])]
-    return named[:_PEOPLE]
+    return PromptStory(
+        uid=f"{pair_notes.slug(novel.path)}-{run[0].chapter}-{digest[:8]}",
+        prompt=" ".join(sentences),
+        target_words=target,
+        story=story,
+        reasoning=pair_notes.reasoning(book, scenes, people, target),
+        source=f"{novel.author}: {novel.title}",
+    )
 
 
 def _events(run: list[_Part]) -> list[str]:
@@ -206,19 +248,11 @@ def _events(run: list[_Part]) -> list[str]:
     return [bullets[i * len(bullets) // _EVENTS] for i in range(_EVENTS)]
 
 
-def _sentence(line: str) -> str:
-    return line.rstrip(" .") + "." if line.rstrip(" .")[-1:] not in "!?" else line.rstrip(" .")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}" if names else ""
-
-
 def _unique(rows: list[PromptStory]) -> list[PromptStory]:
     """Without repeats: the same novel under two names gives the same stories."""
     return list({row.uid.rsplit("-", 1)[-1]: row for row in rows}.values())
 
 
 def _counts(rows: list[PromptStory]) -> dict:
-    targets = sorted(row.target_words for row in rows)
+    targets = sorted(row.target_words for row in rows if row.target_words is not None)
     return {"pairs": len(rows), "words": [targets[0], targets[len(targets) // 2], targets[-1]] if targets else []}

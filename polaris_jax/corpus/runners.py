@@ -1,4 +1,4 @@
-"""The library build without Beam: the same steps in a loop, or over the cores of this machine."""
+"""The library build without Beam: the same steps in a loop, in threads, or in a process per core."""
 
 import multiprocessing
 import os
@@ -17,18 +17,18 @@ _ATTEMPTS = 3
 
 
 class WorkerDied(RuntimeError):
-    """Worker processes died from outside, more often than can be shrugged off."""
+    """Worker processes were killed from outside in every attempt."""
 
 
 def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) -> None:
-    """Builds the library on this machine; returns when the store stands.
+    """Builds the library on this machine; returns when the store is complete.
 
     Args:
-      workers: books at once; 1 works in this process, None takes a process per core. With a model, which is waited for
-        and has one budget, they are threads, four by default.
+      workers: books at once; 1 works in this process, None takes a process per core. With a model they are threads
+        (they wait for it, and share one budget), four by default.
 
     Raises:
-      WorkerDied: a worker process was killed three times over.
+      WorkerDied: worker processes were killed in each of three attempts.
     """
     threads = job.annotator.client is not None
     workers = min(workers or (4 if threads else os.cpu_count() or 1), len(addresses))
@@ -45,8 +45,10 @@ def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) ->
             return
         except BrokenProcessPool:  # what the worker had finished is on disk, so the next attempt goes on there
             if attempt + 1 == _ATTEMPTS:
-                raise WorkerDied("worker processes were killed again and again, perhaps for want of memory; finished "
-                                 "books are kept: try again with --workers=1") from None  # fmt: skip
+                raise WorkerDied(
+                    f"worker processes were killed in {_ATTEMPTS} attempts, perhaps for lack of memory; finished books "
+                    "are kept: try again with --workers=1"
+                ) from None
 
 
 def _in_processes(job: Job, addresses: Sequence[str], workers: int) -> None:
@@ -69,12 +71,13 @@ def _steps(job: Job, addresses: Sequence[str], each: Callable[..., Iterable]) ->
 
 
 def _start_worker() -> None:
-    """Ctrl-C is the parent's business; and a worker ends when its parent does, even by ``kill -9``."""
+    """Ignores Ctrl-C, which the parent handles, and ends when the parent does, even by ``kill -9``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process().sentinel
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def follow() -> None:
-        wait([parent])
+        wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The steps of a library build as plain functions over files: read a novel, choose among them all, make a book.
+"""The steps of a library build as plain functions over files: read a novel, choose books, make a book.
 
 Each is a function of the job and of one picklable record, so a loop, a pool of processes and a cluster call the same
 code. Files in the work area are named by their content: a step whose file exists is not done again.
@@ -18,17 +18,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from polaris_jax import storage
-from polaris_jax.corpus import shard
-from polaris_jax.corpus.clock import Clock
-from polaris_jax.corpus.duplicates import find_copies, signature
+from polaris_jax.corpus import work_area
+from polaris_jax.corpus.duplicates import find_duplicates, signature
 from polaris_jax.corpus.identity import author_key, title_key
-from polaris_jax.corpus.options import BuildOptions
-from polaris_jax.corpus.trajectories import Refused, make_trajectories
+from polaris_jax.corpus.options import ResolvedOptions
+from polaris_jax.corpus.stage_timer import StageTimer
+from polaris_jax.corpus.trajectories import NovelRefused, make_trajectories
 from polaris_jax.data import Tokenizer, load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.library import Novel, read_novel, segment_record
 from polaris_jax.llm import BudgetSpent
-from polaris_jax.scaffold import Annotator, AnnotatorSpec, DeterministicAnnotator, LLMAnnotator, open_annotator
+from polaris_jax.scaffold import Annotator, AnnotatorSpec, LLMAnnotator, OfflineAnnotator, open_annotator
 from polaris_jax.trajectory import count_words
 
 
@@ -37,16 +37,15 @@ class Job:
     """One build, as every worker knows it.
 
     Attributes:
-      options: resolved.
       out, work: addresses of the store and of the work area.
       tokenizer: fingerprint; the files lie in the work area.
-      annotator: who plans; its cache and budget are part of it, its key is not.
+      annotator: who writes the plans; its cache and budget are part of it, its key is not.
       code: version of the source that makes the books.
       run: a name for this run; a process opens one annotator per run.
       transcripts: address of a folder for the transcripts as text, or None.
     """
 
-    options: BuildOptions
+    options: ResolvedOptions
     out: str
     work: str
     tokenizer: str
@@ -57,19 +56,20 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is known of one novel; it travels from step to step.
+class NovelRow:
+    """What is known of one novel; passed from step to step.
 
     Attributes:
       address: where it was read. file: the last part of that.
       sha256, size: of the file's bytes.
       words: of narrative. chapters: as the library counts them. units: all narrative units.
+      account: where every word of the file went, as in ``polaris segment --json``; None for what was not read.
       status: ``read`` (a novel), then ``built``; or with a ``reason`` ``rejected``, ``duplicate``, ``unfinished`` (the
         annotator stopped: run again to go on) or ``error`` (a defect).
       of: sha256 of the book that a duplicate repeats.
       sketch: MinHash of its prose, hex.
       book: key of its finished book. facts: of that book.
-      fresh: steps that were done now, not found in the work area.
+      fresh: steps that were done in this run, not found in the work area.
       seconds: of those steps, by stage. ledger: of the process's annotator when the book was done.
     """
 
@@ -83,6 +83,7 @@ class Row:
     chapters: int = 0
     units: int = 0
     words: int = 0
+    account: dict | None = None
     status: str = "read"
     reason: str = ""
     of: str = ""
@@ -99,70 +100,77 @@ class Row:
         return author_key(self.author), title_key(self.title), self.sha256, self.file
 
 
-def survey(job: Job, address: str) -> Row:
+def survey(job: Job, address: str) -> NovelRow:
     """Reads one novel: accepted or rejected, how long, and a sketch of its prose for comparison with the others."""
-    clock, row = Clock(), Row(address, storage.name_of(address), title=Path(address).stem)
+    timer, row = StageTimer(), NovelRow(address, storage.name_of(address), title=Path(address).stem)
     try:
-        with clock("read"):
+        with timer("read"):
             content = storage.read(address)
             if content is None:
                 return replace(row, status="rejected", reason="No such file.")
         row = replace(row, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-        key = shard.key(novel=row.sha256, name=row.file, code=job.code, options=job.options.of_reading())
+        key = work_area.key(novel=row.sha256, name=row.file, code=job.code, options=job.options.of_reading(address))
         file = storage.join(job.work, "surveys", f"{key}.json")
         known = storage.read_json(file)
         if known is None:
-            known = _survey(job, row, content, clock)
-            with clock("write"):
+            known = _survey(job, row, content, timer)
+            with timer("write"):
                 storage.write_json(file, known)
             row = replace(row, fresh=("survey",))
-        return replace(row, **known, seconds=dict(clock.seconds))
+        return replace(row, **known, seconds=dict(timer.seconds))
     except Exception as error:  # a defect in one book must not cost the others
-        return replace(row, status="error", reason=_defect(error), seconds=dict(clock.seconds))
+        return replace(row, status="error", reason=_defect(error), seconds=dict(timer.seconds))
 
 
-def _survey(job: Job, row: Row, content: bytes, clock: Clock) -> dict:
+def _survey(job: Job, row: NovelRow, content: bytes, timer: StageTimer) -> dict:
     options = job.options
     try:
-        with clock("segment"):
-            novel = _novel(row.file, content, options)
+        with timer("segment"):
+            novel = _novel(row, content, options)
             record = segment_record(novel)
     except InputError as error:
         return {"status": "rejected", "reason": f"It cannot be read: {error.advice}."}
     found = {
-        "title": novel.title, "author": novel.author, "structure": novel.structure, "units": record["unit_count"],
-        "chapters": record["chapter_count"], "words": sum(count_words(chapter.text) for chapter in novel.chapters),
-    }  # fmt: skip
+        "title": novel.title,
+        "author": novel.author,
+        "structure": novel.structure,
+        "units": record["unit_count"],
+        "chapters": record["chapter_count"],
+        "words": sum(count_words(chapter.text) for chapter in novel.chapters),
+        "account": record["account"],
+    }
     if not novel.accepted:
         return found | {"status": "rejected", "reason": novel.reason}
-    with clock("compare"):
+    with timer("compare"):
         return found | {"sketch": signature(chapter.text for chapter in novel.chapters).hex()}
 
 
-def _novel(name: str, content: bytes, options: BuildOptions) -> Novel:
+def _novel(row: NovelRow, content: bytes, options: ResolvedOptions) -> Novel:
     """Reads from a scratch file of the same name: without a title of its own, a book is called like its file."""
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / name
+        file = Path(scratch) / row.file
         file.write_bytes(content)
-        return read_novel(file, min_words=options.min_words, max_words=options.max_words)
+        return read_novel(file, **options.of_reading(row.address))
 
 
-def choose(job: Job, rows: Sequence[Row]) -> list[Row]:
+def choose(job: Job, rows: Sequence[NovelRow]) -> list[NovelRow]:
     """All novels in the order of the store, copies marked, each with the key of the book that is to be made.
 
     Also writes ``WORK/plan.json``, the keys of all books, from which progress can be told.
     """
     # The longest copy is kept; sha256 and name settle ties, so the order of arrival does not matter.
     novels = sorted((row for row in rows if row.status == "read"), key=lambda row: (-row.words, row.sha256, row.file))
-    works = [" / ".join(row.order[:2]) if row.order[0] else "" for row in novels]
-    copies = find_copies(works, [bytes.fromhex(row.sketch) for row in novels], job.options.similarity)
+    authors, titles = [row.order[0] for row in novels], [row.order[1] for row in novels]
+    duplicates = find_duplicates(authors, titles, [bytes.fromhex(row.sketch) for row in novels], job.options.similarity)
     marked = {
-        copy.index: replace(
-            novels[copy.index], status="duplicate", of=novels[copy.of].sha256,
-            reason=f"It is the same work as {novels[copy.of].file} ({novels[copy.of].title}): {copy.why}.",
+        one.index: replace(
+            novels[one.index],
+            status="duplicate",
+            of=novels[one.of].sha256,
+            reason=f"It is the same work as {novels[one.of].file} ({novels[one.of].title}): {one.why}.",
         )
-        for copy in copies
-    }  # fmt: skip
+        for one in duplicates
+    }
     chosen = [
         replace(row, book=book_key(job, row)) if number not in marked else marked[number]
         for number, row in enumerate(novels)
@@ -171,22 +179,33 @@ def choose(job: Job, rows: Sequence[Row]) -> list[Row]:
     return sorted([*chosen, *(row for row in rows if row.status != "read")], key=lambda row: row.order)
 
 
-def book_key(job: Job, row: Row) -> str:
+def book_key(job: Job, row: NovelRow) -> str:
     """The hash of everything that decides a book's tokens."""
-    return shard.key(
-        novel=row.sha256, name=row.file, code=job.code, tokenizer=job.tokenizer, reading=job.options.of_reading(),
-        options=job.options.of_planning(), annotator=annotator_identity(job.annotator),
-    )  # fmt: skip
+    return work_area.key(
+        novel=row.sha256,
+        name=row.file,
+        code=job.code,
+        tokenizer=job.tokenizer,
+        reading=job.options.of_reading(row.address),
+        options=job.options.of_planning(),
+        annotator=annotator_identity(job.annotator),
+    )
 
 
 def annotator_identity(spec: AnnotatorSpec) -> dict:
     """Who a spec's annotator is, without opening it."""
     if spec.client is None:
-        return {"name": DeterministicAnnotator.name, "version": DeterministicAnnotator.version}
+        return {"name": OfflineAnnotator.name, "version": OfflineAnnotator.version}
     return {
-        "name": spec.client.identity, "version": LLMAnnotator.version, "samples": spec.samples,
-        "temperature": spec.temperature, "context_tokens": spec.context_tokens, "structured": spec.client.structured,
-    }  # fmt: skip
+        "name": spec.client.identity,
+        "version": LLMAnnotator.version,
+        "samples": spec.samples,
+        "temperature": spec.temperature,
+        "context_tokens": spec.context_tokens,
+        "thinking_tokens": spec.thinking_tokens,
+        "structured": spec.client.structured,
+        "dials": spec.client.key_identity.removeprefix(spec.client.identity).strip(),
+    }
 
 
 def fallback_of(facts: dict) -> tuple[int, int]:
@@ -195,53 +214,74 @@ def fallback_of(facts: dict) -> tuple[int, int]:
     return sum(sum(one["fallback"].values()) for one in made), sum(sum(one["fields"].values()) for one in made)
 
 
-def make(job: Job, row: Row) -> Row:
+def plan_score(facts: dict) -> float | None:
+    """The judge's score (0-100) of a finished book's plans by their bullets; None for a book without a trajectory."""
+    reviews = [one["plan"] for one in facts["trajectories"] if one["plan"]]
+    bullets = sum(review["bullets"] for review in reviews)
+    return sum(review["score"] * review["bullets"] for review in reviews) / bullets if bullets else None
+
+
+def make(job: Job, row: NovelRow) -> NovelRow:
     """Makes the book of a novel, or finds it finished; a novel that was not chosen passes through.
 
-    A book that broke gate V11 is no finished one: its annotator is asked again for what it failed to answer.
+    A book that broke gate V11 counts as unfinished: its annotator is asked again for what it failed to answer.
     """
     if row.status != "read":
         return row
-    clock, started = Clock(), time.perf_counter()
-    clock.seconds.update(row.seconds)
+    timer, started = StageTimer(), time.perf_counter()
+    timer.seconds.update(row.seconds)
     try:
-        facts = storage.read_json(shard.facts_at(job.work, row.book))
+        facts = storage.read_json(work_area.facts_at(job.work, row.book))
         if facts is None or not _enough(*fallback_of(facts), job.options):
-            facts = _make(job, row, clock)
+            facts = _make(job, row, timer)
             row = replace(row, fresh=(*row.fresh, "book"))
         reason = facts["reason"]
         fallback, fields = fallback_of(facts)
         if not _enough(fallback, fields, job.options):
-            reason = (f"Gate V11: {fallback:,} of its {fields:,} annotated fields fell back to the offline annotator, "
-                      f"more than {job.options.max_fallback:.1%}.")  # fmt: skip
+            reason = (
+                f"Gate V11: {fallback:,} of its {fields:,} annotated fields fell back to the offline annotator, "
+                f"more than {job.options.max_fallback:.1%}."
+            )
+        score = plan_score(facts)
+        if not reason and score is not None and score < job.options.min_plan_score:
+            reason = f"Its plan scores {score:.1f} of 100, less than --min-plan-score={job.options.min_plan_score:g}."
         row = replace(row, facts=facts, status="rejected" if reason else "built", reason=reason)
-        clock.seconds["book"] = time.perf_counter() - started
+        timer.seconds["book"] = time.perf_counter() - started
     except (BudgetSpent, InputError) as error:
         row = replace(row, status="unfinished", reason=str(error))
     except Exception as error:  # a defect in one book must not cost the others
         row = replace(row, status="error", reason=_defect(error))
-    return replace(row, seconds=dict(clock.seconds), ledger=_ledger(job))
+    return replace(row, seconds=dict(timer.seconds), ledger=_ledger(job))
 
 
-def _enough(fallback: int, fields: int, options: BuildOptions) -> bool:
+def _enough(fallback: int, fields: int, options: ResolvedOptions) -> bool:
     return fallback <= options.max_fallback * fields
 
 
-def _make(job: Job, row: Row, clock: Clock) -> dict:
-    with clock("read"):
+def novel_of(job: Job, row: NovelRow, timer: StageTimer) -> Novel:
+    """Reads a surveyed novel again.
+
+    Raises:
+      RuntimeError: its file is another one by now.
+    """
+    with timer("read"):
         content = storage.read(row.address)
     if content is None or hashlib.sha256(content).hexdigest() != row.sha256:
         raise RuntimeError("the file changed while the library was built")
-    with clock("segment"):
-        novel = _novel(row.file, content, job.options)
+    with timer("segment"):
+        return _novel(row, content, job.options)
+
+
+def _make(job: Job, row: NovelRow, timer: StageTimer) -> dict:
+    novel = novel_of(job, row, timer)
     tokenizer = open_tokenizer(job.work, job.tokenizer)
     made, reason = [], ""
     try:
-        made = make_trajectories(novel, _annotator(job), job.options, tokenizer, clock)
-    except Refused as refusal:
+        made = make_trajectories(novel, _annotator(job), job.options, tokenizer, timer)
+    except NovelRefused as refusal:
         reason = str(refusal)
-    with clock("write"):
-        return shard.save(job.work, row.book, made, {"reason": reason})
+    with timer("write"):
+        return work_area.save(job.work, row.book, made, {"reason": reason})
 
 
 _PROCESS = uuid.uuid4().hex
@@ -267,9 +307,19 @@ def close_annotator(run: str) -> None:
 
 def _ledger(job: Job) -> dict:
     """What this process's annotator has cost so far, or nothing for the offline one."""
-    if job.annotator.client is None or job.run not in _annotators:
+    annotator = _annotators.get(job.run)
+    if not isinstance(annotator, LLMAnnotator):
         return {}
-    return {"process": _PROCESS} | _annotators[job.run].client.ledger.summary()
+    return {"process": _PROCESS} | annotator.client.usage.summary()
+
+
+def spent_so_far(job: Job) -> str:
+    """What this process's annotator has cost, for a progress bar; empty for the offline one and for other machines'."""
+    ledger = _ledger(job)
+    if not ledger:
+        return ""
+    money = "" if ledger["usd"] is None else f", ${ledger['usd']:,.2f}"
+    return f": {ledger['calls']:,} calls, {ledger['tokens']:,} tokens{money}"
 
 
 def keep_tokenizer(work: str, tokenizer: Tokenizer) -> None:
@@ -288,8 +338,12 @@ def keep_tokenizer(work: str, tokenizer: Tokenizer) -> None:
 @lru_cache(maxsize=4)
 def open_tokenizer(work: str, fingerprint: str) -> Tokenizer:
     """The tokenizer that ``keep_tokenizer`` put into the work area; opened once per process."""
+    address = _tokenizer_at(work, fingerprint)
+    packed = storage.read(address)
+    if packed is None:
+        raise RuntimeError(f"{address} is missing: the work area was changed while the library was built")
     with tempfile.TemporaryDirectory() as scratch:
-        with zipfile.ZipFile(io.BytesIO(storage.read(_tokenizer_at(work, fingerprint)))) as archive:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(scratch)
         return load_tokenizer(scratch)
 

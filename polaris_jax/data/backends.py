@@ -31,6 +31,7 @@ class Backend:
       names: the string of every control or added token → its id.
       bos: the string of the beginning-of-sequence token, or None.
       files: what ``save`` writes, name → content.
+      normalize: the Unicode normal form in which the vocabulary spells text (NFC, NFD); None = as it is.
     """
 
     encode: Callable[[Sequence[str]], list[list[int]]]
@@ -38,6 +39,7 @@ class Backend:
     names: dict[str, int]
     bos: str | None
     files: dict[str, bytes]
+    normalize: Callable[[str], str] | None = None
 
 
 def read_huggingface(content: bytes, config: bytes | None, source: str) -> Backend:
@@ -51,10 +53,10 @@ def read_huggingface(content: bytes, config: bytes | None, source: str) -> Backe
     try:
         description = json.loads(content)
         for part in ("normalizer", "pre_tokenizer"):
-            description[part] = _without_dummy_prefix(description.get(part))
+            description[part] = without_dummy_prefix(description.get(part))
         engine = tokenizers.Tokenizer.from_str(json.dumps(description))
     except Exception as error:  # the Rust library raises bare Exception
-        raise InputError("tokenizer", source, f"not a readable tokenizer.json ({error})") from error
+        raise InputError("tokenizer", source, f"not a readable tokenizer.json ({str(error)[:80]})") from error
     engine.no_padding()
     engine.no_truncation()
     engine.encode_special_tokens = True  # control strings inside prose stay prose; the caller cuts out stage strings
@@ -80,15 +82,28 @@ def read_huggingface(content: bytes, config: bytes | None, source: str) -> Backe
     if config is not None:
         files["tokenizer_config.json"] = config
     names = {**vocabulary, **added}
-    return Backend(encode if byte_level else _spelling_marks(encode, names), table, names, bos, files)
+    spelled = encode if byte_level else _spelling_marks(encode, names)
+    return Backend(spelled, table, names, bos, files, _canonical_form(description.get("normalizer")))
+
+
+def _canonical_form(normalizer: object) -> Callable[[str], str] | None:
+    """The normaliser's canonical form, which Unicode calls the same text; other changes to a text are not made here."""
+    forms = {"NFC": tokenizers.normalizers.NFC, "NFD": tokenizers.normalizers.NFD}
+    found = [form() for name, form in forms.items() if name in _types(normalizer)]
+    return found[0].normalize_str if len(found) == 1 else None
+
+
+def plain_sentencepiece(content: bytes, source: str) -> sentencepiece.SentencePieceProcessor:
+    """SentencePiece's own engine over a ``.model``, which puts nothing before a text and squeezes no spaces."""
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=content + _PLAIN_NORMALISER)
+    except Exception as error:
+        raise InputError("tokenizer", source, f"not a readable SentencePiece model ({str(error)[:80]})") from error
 
 
 def read_sentencepiece(content: bytes, source: str) -> Backend:
     """Reads a SentencePiece ``.model``; its dummy prefix and whitespace squeezing are switched off."""
-    try:
-        engine = sentencepiece.SentencePieceProcessor(model_proto=content + _PLAIN_NORMALISER)
-    except Exception as error:
-        raise InputError("tokenizer", source, f"not a readable SentencePiece model ({error})") from error
+    engine = plain_sentencepiece(content, source)
     pieces = [engine.id_to_piece(number) for number in range(engine.get_piece_size())]
     table = [
         b"" if engine.is_control(n) or engine.is_unknown(n) or engine.is_unused(n) else _marked_bytes(piece)
@@ -126,15 +141,15 @@ def _types(part: object) -> set[str]:
     return set()
 
 
-def _without_dummy_prefix(part: object) -> object:
-    """A copy of a normaliser or pre-tokenizer description that prepends nothing to a text."""
+def without_dummy_prefix(part: object) -> object:
+    """A copy of a normaliser, pre-tokenizer or decoder description that puts nothing before a text, nor removes it."""
     if isinstance(part, list):
-        return [kept for kept in map(_without_dummy_prefix, part) if kept is not None]
+        return [kept for kept in map(without_dummy_prefix, part) if kept is not None]
     if not isinstance(part, dict):
         return part
-    if part.get("type") == "Prepend":
+    if part.get("type") == "Prepend" or (part.get("type"), part.get("content")) == ("Strip", " "):
         return None
-    changed = {key: _without_dummy_prefix(value) for key, value in part.items()}
+    changed = {key: without_dummy_prefix(value) for key, value in part.items()}
     if part.get("type") == "Metaspace":
         changed |= {"prepend_scheme": "never"}
         changed.pop("add_prefix_space", None)
@@ -150,11 +165,16 @@ def _marked_bytes(piece: str) -> bytes:
     return piece.replace(SPACE_MARK, " ").encode()
 
 
-def _byte_level_speller() -> Callable[[str], bytes]:
-    """Bytes of a byte-level BPE piece: printable Latin-1 stands for itself, the other bytes for U+0100 onwards."""
+def byte_level_alphabet() -> dict[int, str]:
+    """The character that a byte-level BPE writes each byte as."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in printable]
-    byte_of = {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
+
+
+def _byte_level_speller() -> Callable[[str], bytes]:
+    """Bytes of a byte-level BPE piece: printable Latin-1 stands for itself, the other bytes for U+0100 onwards."""
+    byte_of = {character: byte for byte, character in byte_level_alphabet().items()}
 
     def spell(piece: str) -> bytes:
         return bytes(byte_of[c] for c in piece) if all(c in byte_of for c in piece) else piece.encode()

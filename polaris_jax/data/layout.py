@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import tensorstore as ts
 
@@ -28,7 +30,7 @@ def generation(number: int) -> str:
     return f"generation-{number:06d}/"
 
 
-def delete_generations(path: str | os.PathLike, keep: set[int]) -> None:
+def delete_generations(path: str | os.PathLike[str], keep: set[int]) -> None:
     """Deletes every build at ``path`` except those of ``keep``; the manifest stays."""
     keys = ts.KvStore.open(kvstore(path)).result().list().result()
     builds = {key.split(b"/")[0].decode() + "/" for key in keys if key.startswith(b"generation-")}
@@ -36,7 +38,7 @@ def delete_generations(path: str | os.PathLike, keep: set[int]) -> None:
         ts.KvStore.open(kvstore(path) + build).result().delete_range(ts.KvStore.KeyRange()).result()
 
 
-def reading(root: str, name: str) -> dict:
+def reading(root: str, name: str) -> dict[str, Any]:
     """TensorStore spec that opens array ``name`` under ``root``; a missing chunk is an error, not zeros."""
     return {
         "driver": "zarr3",
@@ -46,7 +48,7 @@ def reading(root: str, name: str) -> dict:
     }
 
 
-def creating(root: str, name: str) -> dict:
+def creating(root: str, name: str) -> dict[str, Any]:
     """TensorStore spec of a new array of unbounded length."""
     dtype, columns, piece = ARRAYS[name]
     tail = [columns] if columns else []
@@ -68,13 +70,13 @@ def creating(root: str, name: str) -> dict:
     return reading(root, name) | {"metadata": metadata, "store_data_equal_to_fill_value": True}
 
 
-def content_hash(manifest: dict) -> str:
+def content_hash(manifest: Mapping[str, Any]) -> str:
     """sha256 (hex) over the tokenizer and every trajectory's entry."""
     body = {key: manifest[key] for key in ("format", "tokenizer", "trajectories")}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def read_manifest(path: str | os.PathLike) -> dict | None:
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The manifest of the store at ``path``, or None where there is none.
 
     Raises:

@@ -6,12 +6,12 @@ run resumes anywhere at once, and any number of hosts agree on what a step conta
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grain
 import numpy as np
 
-from polaris_jax.data.packing import Plan
+from polaris_jax.data.packing import BinPlan
 from polaris_jax.data.record import Trajectory
 from polaris_jax.data.store import TokenStore
 from polaris_jax.data.zigzag import zigzag_order
@@ -29,6 +29,22 @@ FIELDS = {
 }
 ALL = slice(None)
 T = TypeVar("T")
+
+
+class BatchSource(Protocol):
+    """Batches by step: of one store (``Batches``), of several (``Mixture``) or in stages (``Curriculum``)."""
+
+    def shape(self, step: int) -> tuple[int, int]:
+        """``(rows, tokens per row)`` of the global batch."""
+
+    def batch(self, step: int, rows: slice = ALL, columns: slice = ALL) -> dict[str, np.ndarray]:
+        """The batch of a step, arrays [B, S], or the part of it that ``rows`` and ``columns`` name."""
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint keeps: enough to continue at ``step``, and to notice when the data has changed."""
+
+    def check_state(self, state: Mapping[str, Any]) -> int:
+        """The step at which to continue; raises ``InputError`` when the data is not that of the checkpoint."""
 
 
 class Batches:
@@ -58,7 +74,7 @@ class Batches:
     """
 
     def __init__(
-        self, store: TokenStore, plan: Plan, *, batch_size: int, seed: int, shards: int = 1, zigzag: bool = True
+        self, store: TokenStore, plan: BinPlan, *, batch_size: int, seed: int, shards: int = 1, zigzag: bool = True
     ):
         if plan.documents.max() >= len(store) or not np.array_equal(store.lengths[plan.documents], plan.lengths):
             raise InputError("plan", plan.hash[:12], "was not made from the lengths of this store")
@@ -101,8 +117,9 @@ class Batches:
         bins = self._bins_of(step, rows)
         wanted = [_parts(self.plan, index, start, stop) for index in bins for start, stop in stretches]
         read = iter(self.store.read_many([part.range for parts in wanted for part in parts]))
-        filled = [_fill(stop - start, parts, read) for (start, stop), parts in
-                  zip(stretches * len(bins), wanted, strict=True)]  # fmt: skip
+        filled = [
+            _fill(stop - start, parts, read) for (start, stop), parts in zip(stretches * len(bins), wanted, strict=True)
+        ]
         shape = (len(bins), len(order))
         return {
             name: np.concatenate([piece[name] for piece in filled] or [np.zeros(0, dtype)]).reshape(shape)[:, back]
@@ -115,7 +132,7 @@ class Batches:
         """Yields ``(step, batch)`` in order while threads prepare the steps to come."""
         return prefetch(lambda step: self.batch(step, rows, columns), start_step, stop_step, threads=threads)
 
-    def state(self, step: int) -> dict[str, int | str]:
+    def state(self, step: int) -> dict[str, Any]:
         """What a checkpoint keeps: enough to continue at ``step``, and to notice when the data has changed.
 
         Context shards are left out: they order a row's tokens but do not choose them, so a run may resume on a
@@ -130,7 +147,7 @@ class Batches:
             "content": self.store.content_hash,
         }
 
-    def check_state(self, state: Mapping[str, int | str]) -> int:
+    def check_state(self, state: Mapping[str, Any]) -> int:
         """The step at which to continue.
 
         Raises:
@@ -145,8 +162,12 @@ class Batches:
         return [self._bins[row] for row in range(first, first + self.batch_size)[rows]]
 
 
-def check_state(batches, state: Mapping) -> int:
+def check_state(batches: BatchSource, state: Mapping[str, Any]) -> int:
     """The step at which to continue.
+
+    Args:
+      batches: of this run.
+      state: ``batches.state(step)`` as the checkpoint has it.
 
     Raises:
       InputError: the state was saved with other data or another order of it.
@@ -154,9 +175,11 @@ def check_state(batches, state: Mapping) -> int:
     for field, mine in batches.state(int(state.get("step", 0))).items():
         if state.get(field) != mine:
             raise InputError(
-                f"data state.{field}", state.get(field), f"this run has {mine!r}; resume with the data and batch "
+                f"data state.{field}",
+                state.get(field),
+                f"this run has {mine!r}; resume with the data and batch "
                 "settings the checkpoint was made with, or start anew",
-            )  # fmt: skip
+            )
     return int(state["step"])
 
 
@@ -182,7 +205,7 @@ class _Part(NamedTuple):
     segment: int
 
 
-def _parts(plan: Plan, index: int, start: int, stop: int) -> list[_Part]:
+def _parts(plan: BinPlan, index: int, start: int, stop: int) -> list[_Part]:
     """The trajectories that lie in places ``start`` to ``stop`` of a bin."""
     documents, offsets = plan.bin(index)
     parts = []

@@ -1,11 +1,12 @@
 """Rows from several stores by weight, and runs whose windows grow: both still pure functions of the step."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grain
 import numpy as np
 
-from polaris_jax.data.loader import ALL, Batches, check_state
+from polaris_jax.data.loader import ALL, Batches, BatchSource, check_state
 from polaris_jax.errors import InputError
 
 _ENDLESS = 1 << 40  # rows; Grain wants a length
@@ -33,8 +34,10 @@ class Mixture:
         if len({source.plan.window for source in sources}) != 1:
             raise InputError("window", [source.plan.window for source in sources], "must be the same for all stores")
         self.sources, self.weights, self.batch_size = tuple(sources), tuple(map(float, weights)), batch_size
-        numbered = [grain.MapDataset.range(_ENDLESS).map(lambda row, at=number: (at, int(row)))
-                    for number in range(len(sources))]  # fmt: skip
+        numbered = [
+            grain.MapDataset.range(_ENDLESS).map(lambda row, at=number: (at, int(row)))
+            for number in range(len(sources))
+        ]
         self._rows = grain.MapDataset.mix(numbered, weights=list(self.weights)) if len(sources) > 1 else numbered[0]
 
     def shape(self, step: int) -> tuple[int, int]:
@@ -50,12 +53,16 @@ class Mixture:
         parts = [self.sources[source].batch(row, columns=columns) for source, row in self.of_step(step)[rows]]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def state(self, step: int) -> dict:
+    def state(self, step: int) -> dict[str, Any]:
         """As ``Batches.state``."""
-        return {"step": step, "batch_size": self.batch_size, "weights": list(self.weights),
-                "sources": [source.state(0) for source in self.sources]}  # fmt: skip
+        return {
+            "step": step,
+            "batch_size": self.batch_size,
+            "weights": list(self.weights),
+            "sources": [source.state(0) for source in self.sources],
+        }
 
-    def check_state(self, state: Mapping) -> int:
+    def check_state(self, state: Mapping[str, Any]) -> int:
         """As ``Batches.check_state``."""
         return check_state(self, state)
 
@@ -67,11 +74,11 @@ class Curriculum:
       stages: ``(steps, batches)`` in order; the last one goes on for ever.
     """
 
-    def __init__(self, stages: Sequence[tuple[int, Batches | Mixture]]):
+    def __init__(self, stages: Sequence[tuple[int, BatchSource]]):
         self.stages = tuple(batches for _, batches in stages)
         self.starts = tuple(np.cumsum([0, *(steps for steps, _ in stages[:-1])]).tolist())
 
-    def _at(self, step: int) -> tuple[Batches | Mixture, int]:
+    def _at(self, step: int) -> tuple[BatchSource, int]:
         """The stage of a step, and the step within it."""
         number = int(np.searchsorted(self.starts, step, side="right")) - 1
         return self.stages[number], step - self.starts[number]
@@ -86,10 +93,10 @@ class Curriculum:
         stage, within = self._at(step)
         return stage.batch(within, rows, columns)
 
-    def state(self, step: int) -> dict:
+    def state(self, step: int) -> dict[str, Any]:
         """As ``Batches.state``."""
         return {"step": step, "starts": list(self.starts), "stages": [stage.state(0) for stage in self.stages]}
 
-    def check_state(self, state: Mapping) -> int:
+    def check_state(self, state: Mapping[str, Any]) -> int:
         """As ``Batches.check_state``."""
         return check_state(self, state)

@@ -15,7 +15,7 @@ from polaris_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Plan:
+class BinPlan:
     """Bins of trajectories, flattened.
 
     Attributes:
@@ -60,7 +60,7 @@ def plan_bins(
     *,
     documents: Sequence[int] | np.ndarray | None = None,
     overlong: str = "error",
-) -> Plan:
+) -> BinPlan:
     """Packs trajectories into windows, longest first, each into the fullest bin that still takes it.
 
     Args:
@@ -81,9 +81,11 @@ def plan_bins(
     long = documents[lengths[documents] > window]
     if len(long) and overlong == "error":
         raise InputError(
-            "window", window, f"trajectory {long[0]} has {lengths[long[0]]} tokens ({len(long)} are too long); "
+            "window",
+            window,
+            f"trajectory {long[0]} has {lengths[long[0]]} tokens ({len(long)} are too long); "
             "truncate them when the store is built, widen the window, or pass overlong='drop'",
-        )  # fmt: skip
+        )
     documents = documents[(lengths[documents] <= window) & (lengths[documents] > 0)]
     if not len(documents):
         raise InputError("lengths", len(lengths), f"no trajectory fits a window of {window} tokens")
@@ -103,4 +105,4 @@ def plan_bins(
             insort(room, (free - length, index))
     order = np.array([document for members in bins for document in members], np.int64)
     starts = np.cumsum([0] + [len(members) for members in bins], dtype=np.int64)
-    return Plan(window, order, lengths[order], starts)
+    return BinPlan(window, order, lengths[order], starts)

@@ -1,38 +1,61 @@
 """Batches as global arrays on a mesh: every process reads the rows and context shards of its own devices only."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from polaris_jax.data.loader import FIELDS, Batches, prefetch
+from polaris_jax.data.loader import ALL, FIELDS, BatchSource, prefetch
 from polaris_jax.sharding import activation_spec
 
+_Key = tuple[tuple[int | None, int | None], ...]  # start and stop of each slice of an index
 
-def place(batches: Batches, step: int, mesh: Mesh) -> dict[str, jax.Array]:
+
+def place(batches: BatchSource, step: int, mesh: Mesh, *, multiple: int = 1) -> dict[str, jax.Array]:
     """``batches.batch(step)`` as arrays [B, S], rows over (data, fsdp) and columns over context.
 
     Devices that hold the same part (tensor-parallel peers) share one read.
+
+    Args:
+      multiple: of rows; where they do not divide, rows of padding (segment 0, weight 0) follow the last one.
     """
-    shape = batches.shape(step)
+    count, length = batches.shape(step)
+    shape = (-(-count // multiple) * multiple, length)
     sharding = NamedSharding(mesh, activation_spec(("batch", "sequence")))
-    parts: dict[tuple, dict[str, np.ndarray]] = {}
-    for rows, columns in sharding.addressable_devices_indices_map(shape).values():
+    parts: dict[_Key, dict[str, np.ndarray]] = {}
+    for index in sharding.addressable_devices_indices_map(shape).values():
+        rows, columns = index or (ALL, ALL)
         if _key((rows, columns)) not in parts:
-            parts[_key((rows, columns))] = batches.batch(step, rows, columns)
-    return {
-        name: jax.make_array_from_callback(shape, sharding, lambda index, name=name: parts[_key(index)][name])
-        for name in FIELDS
-    }
+            parts[_key((rows, columns))] = _read(batches, step, rows, columns)
+
+    def part(name: str, index: tuple[slice, ...]) -> np.ndarray:
+        return parts[_key(index)][name]
+
+    return {name: jax.make_array_from_callback(shape, sharding, partial(part, name)) for name in FIELDS}
 
 
 def iterate_placed(
-    batches: Batches, mesh: Mesh, start_step: int, stop_step: int, *, threads: int = 4
+    batches: BatchSource, mesh: Mesh, start_step: int, stop_step: int, *, threads: int = 4, multiple: int = 1
 ) -> Iterator[tuple[int, dict[str, jax.Array]]]:
     """Yields ``(step, place(batches, step, mesh))`` in order while threads read and transfer the steps to come."""
-    return prefetch(lambda step: place(batches, step, mesh), start_step, stop_step, threads=threads)
+    return prefetch(lambda step: place(batches, step, mesh, multiple=multiple), start_step, stop_step, threads=threads)
 
 
-def _key(index: tuple[slice, ...]) -> tuple:
+def _read(batches: BatchSource, step: int, rows: slice, columns: slice) -> dict[str, np.ndarray]:
+    """The part of a batch that ``rows`` and ``columns`` name, rows beyond its last one as padding."""
+    count, length = batches.shape(step)
+    if rows.stop is None or rows.stop <= count:
+        return batches.batch(step, rows, columns)
+    start = rows.start or 0
+    width, missing = len(range(*columns.indices(length))), rows.stop - max(start, count)
+    empty = {name: np.zeros((missing, width), dtype) for name, dtype in FIELDS.items()}
+    if start >= count:
+        return empty
+    found = batches.batch(step, slice(start, count), columns)
+    return {name: np.concatenate([found[name], empty[name]]) for name in FIELDS}
+
+
+def _key(index: tuple[slice, ...]) -> _Key:
     return tuple((part.start, part.stop) for part in index)

@@ -8,15 +8,26 @@
 
 import io
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from polaris_jax import storage
 from polaris_jax.errors import InputError
+from polaris_jax.json_lines import read_objects
 
+_LOG = logging.getLogger(__name__)
 STORY_NAMES = ("story", "ground_truth", "solution", "answer", "target")
 _THINK_TAGS = ("<think>", "</think>")
+_KNOWN = {"uid", "prompt", "target_word_count", "target_words", "ground_truth_reasoning", "source", "data_source"}
+_KNOWN |= {*STORY_NAMES, "reward_model", "extra_info"}
+# Fields of other formats, and how their rows are used.
+_OTHERS = {
+    **dict.fromkeys(("chosen", "rejected"), "is of a preference pair; set config.data.kind=pairs"),
+    **dict.fromkeys(("messages", "conversations"), "is a chat; train on it from a store: polaris build --data"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,32 +52,44 @@ class PromptStory:
     source: str = ""
     system: str | None = None
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The row in the published schema; what is None is left out."""
         prompt: Any = self.prompt
         if self.system is not None:
             prompt = [{"role": "system", "content": self.system}, {"role": "user", "content": self.prompt}]
-        row = {"uid": self.uid, "prompt": prompt, "target_word_count": self.target_words, "story": self.story,
-               "ground_truth_reasoning": self.reasoning, "source": self.source}  # fmt: skip
+        row = {
+            "uid": self.uid,
+            "prompt": prompt,
+            "target_word_count": self.target_words,
+            "story": self.story,
+            "ground_truth_reasoning": self.reasoning,
+            "source": self.source,
+        }
         return {name: value for name, value in row.items() if value is not None}
 
 
 def read_prompt_stories(address: str, *, stories: bool = False, reasoning: bool = False) -> list[PromptStory]:
-    """All rows of a ``.jsonl`` or ``.parquet`` file, local or ``gs://``.
+    """All rows of a ``.jsonl`` or ``.parquet`` file, local or ``gs://``; fields that are not read are logged by name.
 
     Args:
       stories, reasoning: every row must have one.
 
     Raises:
-      InputError: no such file, or a row that breaks the schema: names file, row and field.
+      InputError: no such file, or a row that breaks the schema or is of another format: names file, row and field.
     """
     content = storage.read(str(address))
     if content is None:
         raise InputError("data", str(address), "no such file; give prompts as .jsonl or .parquet")
     rows, unit = _rows(str(address), content)
-    read, seen = [], {}
+    read: list[PromptStory] = []
+    seen: dict[str, int] = {}
+    unread: Counter[str] = Counter()
     for number, row in rows:
         where = f"{storage.name_of(str(address))} {unit} {number}"
+        for name, advice in _OTHERS.items():
+            if row.get(name) is not None:
+                raise InputError(f"{where}: {name}", row[name], advice)
+        unread.update(name for name, value in row.items() if name not in _KNOWN and value is not None)
         item = _read(row, where, number)
         if stories and not item.story:
             raise InputError(f"{where}: story", None, f"is needed here; one of {', '.join(STORY_NAMES)}")
@@ -78,6 +101,9 @@ def read_prompt_stories(address: str, *, stories: bool = False, reasoning: bool 
         read.append(item)
     if not read:
         raise InputError("data", str(address), "has no rows")
+    if unread:
+        names = ", ".join(f"{name} ({count} rows)" for name, count in sorted(unread.items()))
+        _LOG.warning("%s: fields that are not read: %s", storage.name_of(str(address)), names)
     return read
 
 
@@ -109,33 +135,10 @@ def _rows(address: str, content: bytes) -> tuple[Iterable[tuple[int, Any]], str]
             return enumerate(parquet.read_table(io.BytesIO(content)).to_pylist(), 1), "row"
         except (arrow.ArrowInvalid, OSError) as error:
             raise InputError("data", address, f"not a Parquet file ({str(error).splitlines()[0]})") from None
-    return read_json_lines(content, storage.name_of(address)), "line"
+    return read_objects(content, storage.name_of(address)), "line"
 
 
-def read_json_lines(content: bytes, name: str) -> Iterable[tuple[int, dict]]:
-    """(line number, object) of every line that is not blank.
-
-    Raises:
-      InputError: a line is not a JSON object; names file and line.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"{name} line {line}", content[error.start : error.start + 8], "is not UTF-8") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{name} line {number}", line, f"is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{name} line {number}", line, "is not a JSON object")
-        yield number, row
-
-
-def _read(row: Mapping, where: str, number: int) -> PromptStory:
+def _read(row: Mapping[str, Any], where: str, number: int) -> PromptStory:
     system, prompt = _prompt(row, where)
     inner = row.get("reward_model")
     inner = inner if isinstance(inner, Mapping) else {}
@@ -148,12 +151,16 @@ def _read(row: Mapping, where: str, number: int) -> PromptStory:
             raise InputError(f"{where}: {name}", text, "must not contain <think> or </think>")
     return PromptStory(
         uid=str(row["uid"]) if row.get("uid") is not None else f"row-{number}",
-        prompt=prompt, target_words=_target(row, where), story=story, reasoning=reasoning,
-        source=str(row.get("source") or row.get("data_source") or ""), system=system,
-    )  # fmt: skip
+        prompt=prompt,
+        target_words=_target(row, where),
+        story=story,
+        reasoning=reasoning,
+        source=str(row.get("source") or row.get("data_source") or ""),
+        system=system,
+    )
 
 
-def _prompt(row: Mapping, where: str) -> tuple[str | None, str]:
+def _prompt(row: Mapping[str, Any], where: str) -> tuple[str | None, str]:
     """System message and request."""
     prompt, extra = row.get("prompt"), row.get("extra_info")
     if isinstance(extra, Mapping) and isinstance(extra.get("prompt"), str) and not isinstance(prompt, str):
@@ -167,7 +174,7 @@ def _prompt(row: Mapping, where: str) -> tuple[str | None, str]:
     return _said(prompt, "system", where) if isinstance(prompt, list) else None, text
 
 
-def _said(messages: list, role: str, where: str) -> str | None:
+def _said(messages: list[Any], role: str, where: str) -> str | None:
     """The first message of a role."""
     for message in messages:
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
@@ -177,7 +184,7 @@ def _said(messages: list, role: str, where: str) -> str | None:
     return None
 
 
-def _target(row: Mapping, where: str) -> int | None:
+def _target(row: Mapping[str, Any], where: str) -> int | None:
     for name in ("target_word_count", "target_words"):
         value = row.get(name)
         if value is None:

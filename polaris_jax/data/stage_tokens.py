@@ -6,36 +6,81 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from polaris_jax.data.tokenizer import STAGE_TOKENS, Tokenizer, load_tokenizer
+from polaris_jax.data.backends import without_dummy_prefix
+from polaris_jax.data.tokenizer import STAGE_TOKENS, TEKKEN, Tokenizer, load_tokenizer
+from polaris_jax.data.vocabulary_formats import from_sentencepiece, from_tekken, tekken_settings
 from polaris_jax.errors import InputError
 
+_FORMATS = {"tokenizer.model": from_sentencepiece, TEKKEN: from_tekken}
 
-def add_stage_tokens(source: str | os.PathLike, folder: str | os.PathLike, *, reuse: Sequence[str] = ()) -> Tokenizer:
-    """Copies a Hugging Face tokenizer into ``folder`` with the missing stage strings as single tokens.
+
+def add_stage_tokens(
+    source: str | os.PathLike[str], folder: str | os.PathLike[str], *, reuse: Sequence[str] = ()
+) -> Tokenizer:
+    """Copies a tokenizer into ``folder`` as ``tokenizer.json`` with the missing stage strings as single tokens.
 
     Args:
-      source: a folder with ``tokenizer.json`` (or that file).
+      source: a folder with ``tokenizer.json``, ``tokenizer.model`` or ``tekken.json`` (or one of these files).
       folder: where the copy goes; the original stays as it is.
       reuse: control tokens the model can spare, in the vocabulary now. The missing stage strings take their ids in
         order, so the embedding matrix keeps its size; any left over are appended after the largest id, and then the
         embedding must grow to ``vocab_size``.
 
     Raises:
-      InputError: no readable ``tokenizer.json``, or a ``reuse`` name that is not an added token of it.
+      InputError: no readable vocabulary, or a ``reuse`` name that is not an added token of it.
     """
     source = Path(source)
-    file = source / "tokenizer.json" if source.is_dir() else source
+    file = next((source / name for name in ("tokenizer.json", *_FORMATS) if (source / name).is_file()), source)
+    content = tokenizer_json(file)
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "tokenizer.json"
+        copy.write_bytes(with_stage_tokens(content, str(file), reuse=reuse))
+        config = file.with_name("tokenizer_config.json")
+        if config.is_file():
+            (Path(scratch) / "tokenizer_config.json").write_bytes(config.read_bytes())
+        elif file.name == TEKKEN:
+            (Path(scratch) / "tokenizer_config.json").write_text(json.dumps(tekken_settings(content)))
+        tokenizer = load_tokenizer(copy)
+        tokenizer.save(folder)
+    return tokenizer
+
+
+def tokenizer_json(file: str | os.PathLike[str]) -> bytes:
+    """A vocabulary file in any of the formats, as the content of a ``tokenizer.json``.
+
+    Raises:
+      InputError: no such file, or not readable as what its name says.
+    """
+    path = Path(file)
     try:
-        description = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError("tokenizer", str(file), f"not a readable tokenizer.json ({error})") from error
-    added = {token["content"]: token for token in description.setdefault("added_tokens", [])}
-    vocabulary = description["model"].get("vocab", {})
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError("tokenizer", str(path), f"not a readable tokenizer.json ({error.strerror})") from error
+    convert = _FORMATS.get("tokenizer.model" if path.suffix == ".model" else path.name)
+    return convert(content, str(path)) if convert else content
+
+
+def with_stage_tokens(content: bytes, source: str, *, reuse: Sequence[str] = ()) -> bytes:
+    """A ``tokenizer.json`` with the missing stage strings, putting nothing before a text; see ``add_stage_tokens``.
+
+    Stages are cut out of a transcript and encoded one by one, so a space that a vocabulary puts before every text would
+    stand after each of them.
+
+    Args:
+      source: what to call the file in an error.
+    """
+    try:
+        description = json.loads(content)
+        added = {token["content"]: token for token in description.setdefault("added_tokens", [])}
+        vocabulary = description["model"].get("vocab", {})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError("tokenizer", source, f"not a readable tokenizer.json ({str(error)[:80]})") from error
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        description[part] = without_dummy_prefix(description.get(part))
     names = list(vocabulary) if isinstance(vocabulary, dict) else [piece for piece, _ in vocabulary]
-    missing = [name for name in STAGE_TOKENS if name not in added]
     spare = list(reuse)
     size = 1 + max([token["id"] for token in added.values()] + [len(names) - 1])
-    for name in missing:
+    for name in [name for name in STAGE_TOKENS if name not in added]:
         if spare:
             old = spare.pop(0)
             if old not in added:
@@ -48,15 +93,7 @@ def add_stage_tokens(source: str | os.PathLike, folder: str | os.PathLike, *, re
             token = {"id": size, "content": name}
             size += 1
             description["added_tokens"].append(token)
-        token |= {
-            "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True,
-        }  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "tokenizer.json"
-        copy.write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
-        config = file.with_name("tokenizer_config.json")
-        if config.is_file():
-            (Path(scratch) / "tokenizer_config.json").write_bytes(config.read_bytes())
-        tokenizer = load_tokenizer(copy)
-        tokenizer.save(folder)
-    return tokenizer
+    for token in description["added_tokens"]:
+        if token["content"] in STAGE_TOKENS:
+            token |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
+    return json.dumps(description, ensure_ascii=False).encode()

@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -41,7 +42,7 @@ class Entry:
 
     n_tokens: int
     sha256: str
-    meta: dict
+    meta: dict[str, Any]
 
     @classmethod
     def of(cls, trajectory: Trajectory, meta: Mapping[str, object]) -> "Entry":
@@ -59,7 +60,7 @@ class TokenStore:
       content_hash: sha256 (hex) over tokenizer and entries; equal hashes mean equal data.
     """
 
-    def __init__(self, path: str, manifest: dict, arrays: dict[str, ts.TensorStore]):
+    def __init__(self, path: str, manifest: Mapping[str, Any], arrays: dict[str, ts.TensorStore]):
         self.path = path
         self.entries = [Entry(**entry) for entry in manifest["trajectories"]]
         self.tokenizer_fingerprint: str = manifest["tokenizer"]
@@ -70,13 +71,13 @@ class TokenStore:
         self._run_offsets = arrays["run_offsets"].read().result()
 
     @staticmethod
-    def create(path: str | os.PathLike, tokenizer: Tokenizer) -> "StoreWriter":
+    def create(path: str | os.PathLike[str], tokenizer: Tokenizer) -> "StoreWriter":
         """Begins a store at a local path or ``gs://bucket/prefix``; nothing is visible before ``commit``."""
         return StoreWriter(path, tokenizer)
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike, tokenizer: Tokenizer | None = None, *, cache_bytes: int = 1 << 28
+        cls, path: str | os.PathLike[str], tokenizer: Tokenizer | None = None, *, cache_bytes: int = 1 << 28
     ) -> "TokenStore":
         """Opens a committed store.
 
@@ -93,9 +94,10 @@ class TokenStore:
             raise InputError("store", str(path), f"has no {layout.MANIFEST}; build the store first")
         if tokenizer is not None and tokenizer.fingerprint != manifest["tokenizer"]:
             raise InputError(
-                "tokenizer", tokenizer.fingerprint[:12],
+                "tokenizer",
+                tokenizer.fingerprint[:12],
                 f"the store was made with another one ({manifest['tokenizer'][:12]}); load that one, or rebuild",
-            )  # fmt: skip
+            )
         root = kvstore(path) + layout.generation(manifest["generation"])
         context = ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}})
         opened = {name: ts.open(layout.reading(root, name), context=context) for name in layout.ARRAYS}
@@ -107,15 +109,13 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def meta(self, index: int) -> dict:
+    def meta(self, index: int) -> dict[str, Any]:
         """The caller's metadata of a trajectory."""
         return dict(self.entries[index].meta)
 
     def where(self, **wanted: object) -> np.ndarray:
         """Indices (int64) of the trajectories whose metadata has these values, e.g. ``where(split="train")``."""
-        hits = [
-            i for i, e in enumerate(self.entries) if all(e.meta.get(key) == value for key, value in wanted.items())
-        ]
+        hits = [i for i, e in enumerate(self.entries) if all(e.meta.get(key) == value for key, value in wanted.items())]
         return np.array(hits, np.int64)
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Trajectory:
@@ -133,15 +133,19 @@ class TokenStore:
             if not (0 <= index < len(self) and 0 <= start <= stop <= self.entries[index].n_tokens):
                 raise IndexError(f"trajectory {index}[{start}:{stop}] is outside the store")
             base, runs = self._offsets[index], slice(*self._run_offsets[index : index + 2].tolist())
-            pending.append((
-                self._arrays["tokens"][base + start : base + stop].translate_to[0].read(),
-                self._arrays["runs"][runs].translate_to[0, 0].read(),
-                self._arrays["run_weights"][runs].translate_to[0].read(),
-                start,
-            ))  # fmt: skip
+            pending.append(
+                (
+                    self._arrays["tokens"][base + start : base + stop].translate_to[0].read(),
+                    self._arrays["runs"][runs].translate_to[0, 0].read(),
+                    self._arrays["run_weights"][runs].translate_to[0].read(),
+                    start,
+                )
+            )
         try:
-            return [Runs(runs.result(), weights.result()).expand(tokens.result(), start)
-                    for tokens, runs, weights, start in pending]  # fmt: skip
+            return [
+                Runs(runs.result(), weights.result()).expand(tokens.result(), start)
+                for tokens, runs, weights, start in pending
+            ]
         except ValueError as error:  # how TensorStore reports all of these
             raise InputError("store", self.path, f"is damaged or out of reach ({brief(error)})") from error
 
@@ -171,9 +175,12 @@ class TokenStore:
 
 
 class StoreWriter:
-    """Builds one generation of a store; as a context manager it commits unless an exception passes through."""
+    """Builds one generation of a store.
 
-    def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer):
+    As a context manager it commits; when an exception passes through, it deletes what it has written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], tokenizer: Tokenizer):
         old = layout.read_manifest(path)
         self._path, self._tokenizer = path, tokenizer
         self._generation = 1 + (old["generation"] if old else 0)
@@ -197,6 +204,8 @@ class StoreWriter:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.commit()
+        else:
+            layout.delete_generations(self._path, keep={self._generation - 1})
 
     def append(self, trajectory: Trajectory, meta: Mapping[str, object]) -> None:
         """Adds a trajectory with its metadata (JSON values: title, author, split, truncated, ...)."""

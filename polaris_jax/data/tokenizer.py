@@ -1,5 +1,8 @@
 """Text ↔ token ids, exactly: ``decode(encode(text)) == text`` for every string, whatever the vocabulary.
 
+A vocabulary that spells text in a Unicode normal form (Qwen's NFC) gives that form back: the same text to Unicode, and
+``encode`` of it is the same.
+
 **Segmentation.** A transcript is cut at its three stage strings, each of which is one token, and every stretch
 between two of them is encoded whole. So
 
@@ -21,24 +24,32 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import sentencepiece
 
 from polaris_jax import storage
 from polaris_jax.data.backends import Backend, read_huggingface, read_sentencepiece
+from polaris_jax.data.vocabulary_formats import from_tekken, tekken_settings
 from polaris_jax.errors import InputError
-from polaris_jax.trajectory import EOT, SPECIALS
+from polaris_jax.trajectory import EOT, SPECIALS, START, STOP
 
+TEKKEN = "tekken.json"
+# Key of ``tokenizer_config.json``: the file that stores of this vocabulary were built with. An export of a
+# SentencePiece model has its ``tokenizer.json`` beside it, with equal ids and another fingerprint.
+PREFERRED = "polaris_vocabulary"
 STAGE_TOKENS = SPECIALS  # start header, stop header, end of turn
 _STAGE = re.compile("(" + "|".join(map(re.escape, STAGE_TOKENS)) + ")")
 
 
 class Tokenizer:
     """A vocabulary with the stage tokens; make one with ``load_tokenizer`` or ``train_sentencepiece``.
+
+    Args:
+      source: what to call the vocabulary in an error.
+      stages: False takes a vocabulary that lacks stage tokens too. It spells any text, but no transcript: the ids that
+        it lacks raise InputError when they are asked for.
 
     Attributes:
       vocab_size: one more than the largest id.
@@ -50,15 +61,13 @@ class Tokenizer:
       fingerprint: sha256 (hex) of the vocabulary file and the choice of BOS.
     """
 
-    def __init__(self, backend: Backend, source: str = "tokenizer"):
-        missing = [name for name in STAGE_TOKENS if name not in backend.names]
-        if missing:
-            raise InputError(
-                "tokenizer", source, f"has no token {', '.join(missing)}; add_stage_tokens puts them into a copy"
-            )
-        self._backend = backend
-        self._stage_ids = {name: backend.names[name] for name in STAGE_TOKENS}
-        self.start_header_id, self.stop_header_id, self.eot_id = self._stage_ids.values()
+    def __init__(self, backend: Backend, source: str = "tokenizer", *, stages: bool = True):
+        self._backend, self._source = backend, source
+        self._stage_ids = {name: backend.names[name] for name in STAGE_TOKENS if name in backend.names}
+        complete = len(self._stage_ids) == len(STAGE_TOKENS)
+        if stages and not complete:
+            raise self._without_stages()
+        self._stage_pattern = _STAGE if complete else _any_of(self._stage_ids)
         if backend.bos is not None and backend.bos not in backend.names:
             raise InputError("bos_token", backend.bos, "is not in the vocabulary; correct tokenizer_config.json")
         self.bos_id = None if backend.bos is None else backend.names[backend.bos]
@@ -73,19 +82,46 @@ class Tokenizer:
         special = set(self.special_ids)
         self.control_tokens = {name: i for name, i in backend.names.items() if i in special}
         names = sorted(self.control_tokens, key=len, reverse=True)
-        self.control_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+        self.control_pattern = _any_of(names)
         vocabulary = next(iter(backend.files.values()))
         self.fingerprint = hashlib.sha256(vocabulary + b"\0bos=" + str(backend.bos).encode()).hexdigest()
+
+    @property
+    def start_header_id(self) -> int:
+        """Id of ``<|start_header_id|>``."""
+        return self._stage_id(START)
+
+    @property
+    def stop_header_id(self) -> int:
+        """Id of ``<|stop_header_id|>``."""
+        return self._stage_id(STOP)
+
+    @property
+    def eot_id(self) -> int:
+        """Id of ``<|eot_id|>``."""
+        return self._stage_id(EOT)
+
+    def _stage_id(self, name: str) -> int:
+        if name not in self._stage_ids:
+            raise self._without_stages()
+        return self._stage_ids[name]
+
+    def _without_stages(self) -> InputError:
+        missing = ", ".join(name for name in STAGE_TOKENS if name not in self._stage_ids)
+        advice = f"has no token {missing}; run polaris convert SRC DST --to=hf --stage-tokens and name DST"
+        return InputError("tokenizer", self._source, advice)
 
     def encode(self, text: str) -> np.ndarray:
         """Token ids of ``text``: int32 [n], no BOS or EOS added.
 
         Raises:
-          InputError: the vocabulary cannot spell the text exactly (its normaliser would change it).
+          InputError: the vocabulary cannot spell the text exactly (its normaliser would change it, in another way than
+            to a canonical Unicode form).
         """
-        parts = _STAGE.split(text)  # text, stage string, text, ... , text
+        text = self.normalize(text)
+        parts = self._stage_pattern.split(text)  # text, stage string, text, ... , text
         try:
-            size = len(text.encode())
+            spelling = text.encode()
             encoded = iter(self._backend.encode([part for part in parts[::2] if part]))
         except UnicodeEncodeError as error:
             raise InputError("text", text, f"is not valid Unicode ({error.reason})") from error
@@ -96,9 +132,13 @@ class Tokenizer:
             elif part:
                 ids.extend(next(encoded))
         tokens = np.array(ids, np.int32)
-        if int(self._lengths[tokens].sum()) != size:
+        if b"".join([self._bytes[number] for number in ids]) != spelling:
             raise InputError("text", text, "cannot be spelt exactly by this tokenizer (it normalises or drops text)")
         return tokens
+
+    def normalize(self, text: str) -> str:
+        """``text`` in the Unicode form that the vocabulary spells it in; most vocabularies take it as it is."""
+        return self._backend.normalize(text) if self._backend.normalize and not text.isascii() else text
 
     def encode_control(self, text: str) -> list[int]:
         """Token ids of ``text`` in which the name of a control token stands for the token itself.
@@ -124,9 +164,18 @@ class Tokenizer:
         tokens = self.encode(text)
         ends = np.cumsum(self._lengths[tokens])
         starts = ends - self._lengths[tokens]
+        begins = self._byte_offsets(text, boundaries)
+        return tokens, (np.searchsorted(begins, starts, side="right") - 1).astype(np.int32)
+
+    def _byte_offsets(self, text: str, boundaries: Sequence[int]) -> np.ndarray:
+        """Where each span begins in the bytes of the normalised text; ``boundaries`` count characters of ``text``."""
         pieces = [text[a:b] for a, b in zip(boundaries, [*boundaries[1:], len(text)], strict=True)]
-        widths = np.array([0] + [len(piece.encode()) for piece in pieces[:-1]], np.int64)
-        return tokens, (np.searchsorted(np.cumsum(widths), starts, side="right") - 1).astype(np.int32)
+        if self._backend.normalize and not text.isascii():
+            normal = [self.normalize(piece) for piece in pieces]
+            if "".join(normal) != self.normalize(text):  # a character is composed across a border
+                return np.array([len(self.normalize(text[:at]).encode()) for at in boundaries], np.int64)
+            pieces = normal
+        return np.cumsum([0] + [len(piece.encode()) for piece in pieces[:-1]])
 
     def append(self, tokens: Sequence[int] | np.ndarray, text: str) -> tuple[int, np.ndarray]:
         """Continues ``tokens`` with ``text`` as if both had been one text from the start of the last line on.
@@ -156,54 +205,63 @@ class Tokenizer:
         """The bytes of every id, for byte-level grammars; ``special_ids`` must not be matched as text."""
         return list(self._bytes)
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes the vocabulary so that ``load_tokenizer(folder)`` has the same fingerprint."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the vocabulary to a folder, local or gs://; ``load_tokenizer`` of it has the same fingerprint."""
         files = dict(self._backend.files)
         if "tokenizer.json" in files and "tokenizer_config.json" not in files:
             config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": self._backend.bos, "eos_token": EOT}
             files["tokenizer_config.json"] = json.dumps(config, indent=2).encode()
         for name, content in files.items():
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
-                file.write(content)
-            os.replace(file.name, folder / name)
+            storage.write(storage.join(os.fspath(folder), name), content)
 
 
-def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
-    """Loads a Hugging Face ``tokenizer.json`` or a SentencePiece ``.model``, by file or by the folder it lies in.
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Matches any of ``names`` as its one group; nothing at all without names."""
+    return re.compile("(" + ("|".join(map(re.escape, names)) or "(?!)") + ")")
+
+
+def load_tokenizer(path: str | os.PathLike[str], *, stages: bool = True) -> Tokenizer:
+    """Loads a Hugging Face ``tokenizer.json``, a SentencePiece ``.model`` or a ``tekken.json``, by file or by folder.
+
+    Of several the first in this order is read, unless ``tokenizer_config.json`` names one (``PREFERRED``).
 
     The BOS token is the one named in ``tokenizer_config.json`` beside ``tokenizer.json``; without that file,
     ``<|begin_of_text|>`` or ``<s>`` if the vocabulary has it.
 
     Args:
       path: local or gs://.
+      stages: False takes a vocabulary without the stage tokens as well.
 
     Raises:
-      InputError: no such file, an unreadable one, or a vocabulary without the stage tokens.
+      InputError: no such file, an unreadable one, or, with ``stages``, a vocabulary without the stage tokens.
     """
     file, content = _vocabulary_file(os.fspath(path))
     if file.endswith(".model"):
-        return Tokenizer(read_sentencepiece(content, file), file)
+        return Tokenizer(read_sentencepiece(content, file), file, stages=stages)
     config = storage.read(storage.join(os.path.dirname(file) or ".", "tokenizer_config.json"))
-    return Tokenizer(read_huggingface(content, config, file), file)
+    if os.path.basename(file) == TEKKEN:
+        content = from_tekken(content, file)
+        config = config or json.dumps(tekken_settings(content)).encode()
+    return Tokenizer(read_huggingface(content, config, file), file, stages=stages)
 
 
 def _vocabulary_file(path: str) -> tuple[str, bytes]:
     """The file meant by a file or folder, and its bytes."""
     if not os.path.isdir(path) and (content := storage.read(path)) is not None:
         return path, content
-    for name in ("tokenizer.json", "tokenizer.model"):
-        if (content := storage.read(storage.join(path, name))) is not None:
+    settings = storage.read_json(storage.join(path, "tokenizer_config.json")) or {}
+    for name in (str(settings.get(PREFERRED, "tokenizer.json")), "tokenizer.json", "tokenizer.model", TEKKEN):
+        if "/" not in name and (content := storage.read(storage.join(path, name))) is not None:
             return storage.join(path, name), content
     for name in sorted(storage.names(path)):
-        if name.endswith(".model") and "/" not in name:
-            return storage.join(path, name), storage.read(storage.join(path, name))
+        model = name.endswith(".model") and "/" not in name
+        if model and (content := storage.read(storage.join(path, name))) is not None:
+            return storage.join(path, name), content
     raise InputError("tokenizer", path, "no such file; give a tokenizer.json, a .model, or their folder")
 
 
 def train_sentencepiece(
-    texts: Iterable[str], vocab_size: int, folder: str | os.PathLike | None = None, seed: int = 0
+    texts: Iterable[str], vocab_size: int, folder: str | os.PathLike[str] | None = None, seed: int = 0
 ) -> Tokenizer:
     """Trains a byte-fallback BPE vocabulary and saves it; the same arguments give the same bytes.
 
@@ -226,12 +284,26 @@ def train_sentencepiece(
     sentencepiece.set_random_generator_seed(seed)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=model, model_type="bpe", vocab_size=vocab_size,
-            byte_fallback=True, character_coverage=1.0, user_defined_symbols=[*STAGE_TOKENS, "\n"],
-            normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
-            input_sentence_size=1_000_000, shuffle_input_sentence=True, max_sentence_length=1 << 20,
-            unk_id=0, bos_id=1, eos_id=-1, pad_id=-1, num_threads=1, minloglevel=2,
-        )  # fmt: skip
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            character_coverage=1.0,
+            user_defined_symbols=[*STAGE_TOKENS, "\n"],
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            input_sentence_size=1_000_000,
+            shuffle_input_sentence=True,
+            max_sentence_length=1 << 20,
+            unk_id=0,
+            bos_id=1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
     except RuntimeError as error:
         raise InputError("vocab_size", vocab_size, f"cannot be trained on these texts ({error})") from error
     tokenizer = Tokenizer(read_sentencepiece(model.getvalue(), "trained tokenizer"), "trained tokenizer")

@@ -1,16 +1,16 @@
-"""Stories to be judged: one JSON object per line, under the field names that published benchmarks and trainers use."""
+"""Stories to judge: one JSON object per line, under the field names of published benchmarks and trainers."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from polaris_jax import json_lines
 from polaris_jax.errors import InputError
 from polaris_jax.evals import jsonl
 from polaris_jax.evals.jsonl import BadRecord
-from polaris_jax.evals.length import requested_words
-from polaris_jax.rewards import split_thinking
+from polaris_jax.rewards import count_characters, count_words, length_request, split_thinking
 
 # The first name that is present counts.
 ID_FIELDS = ("id", "uid", "prompt_id", "index")
@@ -22,15 +22,16 @@ MODEL_FIELDS = ("model", "model_name")
 
 @dataclass(frozen=True)
 class Generation:
-    """One story and what it answers.
+    """One story and the prompt it answers.
 
     Attributes:
       id: of the prompt; stories of different models on one prompt share it (``line-7`` in a file without ids).
-      prompt: as it was asked, length sentence included.
-      story: without hidden reasoning; may be empty (a model that wrote nothing).
-      target_words: length that was asked for; None when nobody asked for one.
-      model: who wrote it.
+      prompt: with its length sentence.
+      story: without reasoning; empty when the model wrote nothing.
+      target_words: requested length in ``unit``; None without one.
+      model: that wrote it.
       meta: every other field of the line.
+      unit: ``words`` or ``characters``, as the prompt asks.
     """
 
     id: str
@@ -39,26 +40,31 @@ class Generation:
     target_words: int | None = None
     model: str = "model"
     meta: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = "words"
 
     @property
     def words(self) -> int:
-        """Whitespace-separated words of the story."""
-        return len(self.story.split())
+        """Length of the story in ``unit``, in any script."""
+        return self.length(count_words)
+
+    def length(self, count: Callable[[str], int]) -> int:
+        """Length of the story in ``unit``; ``count`` counts words."""
+        return count(self.story) if self.unit == "words" else count_characters(self.story)
 
 
 def read_generations(path: str | os.PathLike, model: str | None = None) -> tuple[list[Generation], list[BadRecord]]:
     """The stories of a JSONL file, and its bad lines.
 
     Args:
-      path: of the file. Without a ``model`` field its stem names the writer.
-      model: names the writer of every line.
+      path: of the file; its stem is the model's name where a line has no ``model`` field.
+      model: name of the model of every line.
 
     Raises:
       InputError: the file cannot be read, or none of its lines is a story.
     """
     generations, bad = [], []
     seen: set[tuple[str, str]] = set()
-    for number, row in jsonl.parse(jsonl.read_text(path, "generations")):
+    for number, row in json_lines.parse(jsonl.read_text(path, "generations")):
         try:
             one = _generation(row, number, model or Path(path).stem, named=model is not None)
             if (one.model, one.id) in seen:
@@ -75,10 +81,20 @@ def read_generations(path: str | os.PathLike, model: str | None = None) -> tuple
 
 def write_generations(path: str | os.PathLike, generations: Iterable[Generation]) -> None:
     """Writes stories in the layout that ``read_generations`` reads back."""
-    jsonl.write(path, (
-        {"id": g.id, "prompt": g.prompt, "story": g.story, "target_words": g.target_words, "model": g.model, **g.meta}
-        for g in generations
-    ))  # fmt: skip
+    jsonl.write(
+        path,
+        (
+            {
+                "id": g.id,
+                "prompt": g.prompt,
+                "story": g.story,
+                "target_words": g.target_words,
+                "model": g.model,
+                **g.meta,
+            }
+            for g in generations
+        ),
+    )
 
 
 def first_user_message(prompt: Any) -> str:
@@ -96,24 +112,41 @@ def first_user_message(prompt: Any) -> str:
     raise ValueError("the prompt is neither text nor a chat with a user message")
 
 
+def asked_length(prompt: str, given: float | None) -> tuple[int | None, str]:
+    """The requested length and its unit: the number of the row, else what the prompt asks for (``length_request``)."""
+    request = length_request(prompt)
+    if given:
+        return int(given), request.unit if request is not None and request.number == int(given) else "words"
+    return (None, "words") if request is None else (request.number, request.unit)
+
+
 def _generation(row: Any, number: int, model: str, named: bool) -> Generation:
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    found = {name: next((key for key in keys if row.get(key) is not None), None) for name, keys in (
-        ("id", ID_FIELDS), ("prompt", PROMPT_FIELDS), ("story", STORY_FIELDS), ("target", TARGET_FIELDS),
-        ("model", MODEL_FIELDS))}  # fmt: skip
-    story = row.get(found["story"])
+    found = {
+        name: next((key for key in keys if row.get(key) is not None), None)
+        for name, keys in (
+            ("id", ID_FIELDS),
+            ("prompt", PROMPT_FIELDS),
+            ("story", STORY_FIELDS),
+            ("target", TARGET_FIELDS),
+            ("model", MODEL_FIELDS),
+        )
+    }
+    story = row.get(found["story"]) if found["story"] else None
     if not isinstance(story, str):
         raise ValueError(f"no story: none of the fields {', '.join(STORY_FIELDS)} is text")
-    prompt = first_user_message(row.get(found["prompt"]) or "")
-    target = row.get(found["target"])
+    prompt = first_user_message((row.get(found["prompt"]) if found["prompt"] else None) or "")
+    target = row.get(found["target"]) if found["target"] else None
     if target is not None and (isinstance(target, bool) or not isinstance(target, int | float) or target != target):
         raise ValueError(f"{found['target']} is not a number")
+    words, unit = asked_length(prompt, target)
     return Generation(
         id=str(row[found["id"]]) if found["id"] else f"line-{number}",
         prompt=prompt,
         story=split_thinking(story).story.strip(),
-        target_words=int(target) if target else requested_words(prompt),
+        target_words=words,
         model=model if named or not found["model"] else str(row[found["model"]]),
         meta={key: value for key, value in row.items() if key not in found.values() and value is not None},
+        unit=unit,
     )

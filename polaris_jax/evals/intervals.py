@@ -1,4 +1,4 @@
-"""How sure a number is: percentile bootstrap over stories, or over prompts where stories share one."""
+"""Bootstrap confidence intervals (percentile method) over stories, or over prompts where stories share one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the ends of its confidence interval (equal to it where nothing could be resampled)."""
+    """An estimate and the ends of its confidence interval (equal to the estimate without anything to resample)."""
 
     value: float
     low: float
@@ -23,46 +23,56 @@ class Interval:
 
 
 def bootstrap(
-    values: Sequence, statistic: Callable[[np.ndarray], float] = np.mean, *, clusters: Sequence | None = None,
-    samples: int = SAMPLES, level: float = LEVEL, seed: int = 0,
-) -> Interval:  # fmt: skip
+    values: Sequence | np.ndarray,
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    *,
+    clusters: Sequence | np.ndarray | None = None,
+    samples: int = SAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
     """Percentile interval of a statistic.
 
     Args:
-      values: ``[n]``, or ``[n, k]`` with a statistic of its own; rows are resampled. At least one.
-      statistic: of such an array; the mean is drawn fast. NaN where a resample has none, which is then left out.
-      clusters: ``[n]`` labels; rows of one label are drawn together (several stories on one prompt).
+      values: ``[n]``, or ``[n, k]`` with another statistic than the mean; rows are resampled. At least one.
+      statistic: of such an array; NaN where a resample has none (the resample is then left out). The mean is fast.
+      clusters: ``[n]`` labels; rows of one label are resampled together (several stories on one prompt).
+      samples: resamples.
+      level: of the interval.
     """
     array = np.asarray(values, float)
     rng = np.random.default_rng(seed)
     value = float(statistic(array))
-    members = list(range(len(array))) if clusters is None else _members(clusters)
+    members: Sequence = range(len(array)) if clusters is None else _members(clusters)
     if statistic is np.mean:
         draws = _means(array, members, samples, rng)
     else:
         rows = [np.atleast_1d(member) for member in members]
-        draws = np.array([
-            statistic(array[np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])])
-            for _ in range(samples)
-        ], float)  # fmt: skip
+        draws = np.array(
+            [
+                statistic(array[np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])])
+                for _ in range(samples)
+            ],
+            float,
+        )
     return Interval(value, *percentiles(draws[np.isfinite(draws)], level, value))
 
 
 def percentiles(draws: np.ndarray, level: float, otherwise: float) -> tuple[float, float]:
-    """The central ``level`` of the draws; ``otherwise`` twice when there are none."""
+    """The ends of the central ``level`` of the draws; ``otherwise`` twice without draws."""
     if not len(draws):
         return otherwise, otherwise
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _members(clusters: Sequence) -> list[np.ndarray]:
+def _members(clusters: Sequence | np.ndarray) -> list[np.ndarray]:
     labels = np.asarray(clusters)
     return [np.flatnonzero(labels == label) for label in dict.fromkeys(labels.tolist())]
 
 
 def _means(array: np.ndarray, members: Sequence, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of resampled clusters from their sums and sizes alone, some resamples at a time."""
+    """Means of resampled clusters from their sums and sizes, some resamples at a time."""
     sums = np.array([array[member].sum() for member in members])
     sizes = np.array([np.size(member) for member in members])
     at_once = max(1, 4_000_000 // len(members))

@@ -1,18 +1,18 @@
-"""JSON lines by address (a local path or gs://): a user's files, which may hold anything, and ours, written whole."""
+"""JSON-lines files by address (a local path or gs://): the user's, whose bad lines are reported, and our own."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from polaris_jax import storage
+from polaris_jax import json_lines, storage
 from polaris_jax.errors import InputError
 
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A line that could not be used; it is reported and left out."""
+    """A line that cannot be used; it is reported and left out."""
 
     file: str
     line: int
@@ -26,7 +26,7 @@ def read_text(address: str | os.PathLike, field: str) -> str:
     """The text of a user's file.
 
     Raises:
-      InputError: about ``field``: there is no such file, or it is no UTF-8.
+      InputError: about ``field``: there is no such file, or it is not UTF-8.
     """
     try:
         content = storage.read(os.fspath(address))
@@ -37,23 +37,13 @@ def read_text(address: str | os.PathLike, field: str) -> str:
         raise InputError(field, str(address), f"is not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
-def parse(text: str) -> Iterator[tuple[int, Any]]:
-    """``(line number, JSON value)`` of every line that is not blank; a line that is no JSON comes as its text."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError):  # the latter from brackets nested without end
-                yield number, line
-
-
 def write(address: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one JSON object per line, the file whole or not at all."""
+    """Writes one JSON object per line, the file in one atomic step."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     storage.write(os.fspath(address), text.encode())
 
 
 def read(address: str | os.PathLike) -> list[dict]:
-    """The objects of a file of ours; [] without the file."""
+    """The objects of a file that ``write`` wrote; [] without the file."""
     content = storage.read(os.fspath(address)) or b""
-    return [row for _, row in parse(content.decode()) if isinstance(row, dict)]
+    return [row for _, row in json_lines.parse(content.decode()) if isinstance(row, dict)]

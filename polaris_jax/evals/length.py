@@ -1,48 +1,44 @@
-"""How long a story was asked to be and how long it became: ratios, bands, buckets, and quality as a function of length.
+"""Requested and written length: bands, buckets, the length score, and slopes of a score over the requested length.
 
-Bands and the 1k-12k range are those of the published test set (POLARIS, 180 prompts): 1k-4k words is what its models
-were trained on, 4k-8k and 8k-12k are longer than anything they saw.
+Bands are those of the published test set (POLARIS, 180 prompts of 1k to 12k words); a length outside of them is shown
+as it is.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from polaris_jax import rewards
+from polaris_jax.rewards import requested_words as requested_words
 
 BANDS = (("1-4k", 0, 4_000), ("4-8k", 4_000, 8_000), ("8-12k", 8_000, 12_000))
-TRAINED = (1_000, 4_000)
-LONGEST = 12_000
+SHORTEST, LONGEST = 1_000, 12_000  # of the published test set
 BUCKET = 2_000  # words; six buckets up to 12k, the published slope is per bucket
-_MENTION = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)[\s-]+words?\b", re.IGNORECASE)
-
-
-def requested_words(prompt: str) -> int | None:
-    """The length that a prompt asks for (``about 2,500 words long``, ``a 400-word letter``), or None.
-
-    ``N words long`` is preferred to any other mention.
-    """
-    asked = rewards.length.requested_words(prompt)
-    if asked is None and (mentioned := _MENTION.search(prompt)):
-        asked = int(mentioned[1].replace(",", ""))
-    return asked or None
 
 
 def band_of(target_words: int) -> str:
-    """Name of the band that a requested length falls into; the upper edge belongs to it."""
+    """The published band of a requested length; the upper edge belongs to it, all shorter ones to the first."""
     return next((name for name, low, high in BANDS if low < target_words <= high), ">12k")
 
 
-def bucket_of(target_words: int, width: int = BUCKET) -> int:
+def length_groups(targets: Iterable[int]) -> dict[int, str]:
+    """The group of every requested length, from short to long: a published band, or the lengths that lie outside of all
+    (``60-240 words``)."""
+    lengths = sorted(set(targets))
+    below = [length for length in lengths if length < SHORTEST]
+    beyond = [length for length in lengths if length > LONGEST]
+    return {
+        length: _span(below) if length < SHORTEST else _span(beyond) if length > LONGEST else band_of(length)
+        for length in lengths
+    }
+
+
+def _span(lengths: Sequence[int]) -> str:
+    return f"{lengths[0]:,} words" if len(lengths) == 1 else f"{lengths[0]:,}-{lengths[-1]:,} words"
+
+
+def bucket_of(target_words: float, width: int = BUCKET) -> int:
     """Bucket number from 0: (0, width], (width, 2*width], ..."""
-    return max(0, -(-target_words // width) - 1)
-
-
-def published_bucket(target_words: int) -> str:
-    """The published evaluation's bucket name: ``1k`` to ``8k``, then ``>8k``."""
-    thousands = max(1, -(-target_words // 1_000))
-    return f"{thousands}k" if thousands <= 8 else ">8k"
+    return max(0, int(-(-target_words // width)) - 1)
 
 
 def length_score(target_words: int, words: int) -> float:
@@ -59,10 +55,12 @@ def length_score(target_words: int, words: int) -> float:
     return max(0.0, 2.0 - words / high)
 
 
-def slope_per_bucket(targets: Sequence[int], scores: Sequence[float], width: int = BUCKET) -> float | None:
+def slope_per_bucket(
+    targets: Sequence[float] | np.ndarray, scores: Sequence[float] | np.ndarray, width: int = BUCKET
+) -> float | None:
     """Least-squares slope of the buckets' mean scores over the bucket number; None with fewer than two buckets.
 
-    Every bucket counts alike, however many stories it holds.
+    Every bucket has the same weight, however many stories it holds.
     """
     buckets = np.array([bucket_of(target, width) for target in targets])
     values = np.asarray(scores, float)
@@ -71,11 +69,3 @@ def slope_per_bucket(targets: Sequence[int], scores: Sequence[float], width: int
         return None
     means = [values[buckets == number].mean() for number in numbers]
     return float(np.polyfit(numbers, means, 1)[0])
-
-
-def slope_per_thousand(targets: Sequence[int], scores: Sequence[float]) -> float | None:
-    """Least-squares slope of the scores per 1,000 requested words; None when all stories were asked the same length."""
-    thousands = np.asarray(targets, float) / 1_000
-    if len(thousands) < 2 or np.ptp(thousands) == 0:
-        return None
-    return float(np.polyfit(thousands, np.asarray(scores, float), 1)[0])

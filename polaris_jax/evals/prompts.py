@@ -1,4 +1,4 @@
-"""Prompts to write stories for: the user's files in the published layouts, or the small sets of our own."""
+"""Prompts to write stories for: the user's files in the published layouts, or our own small sets."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
+from polaris_jax import json_lines
 from polaris_jax.errors import InputError
 from polaris_jax.evals import jsonl
 from polaris_jax.evals.generations import (
@@ -15,14 +16,21 @@ from polaris_jax.evals.generations import (
     PROMPT_FIELDS,
     TARGET_FIELDS,
     Generation,
+    asked_length,
     first_user_message,
 )
 from polaris_jax.evals.jsonl import BadRecord
-from polaris_jax.evals.length import requested_words
 
 _SETS = resources.files("polaris_jax.evals") / "prompt_sets"
 _SEED_MARK = "<SEED>"
-_MATCHED = 100  # characters of a prompt by which a story without an id finds its prompt
+# Benchmark → fields of a record in its published file.
+_LAYOUTS = {
+    "LongBench-Write": {"prompt", "type", "length"},
+    "WritingBench": {"query", "checklist", "domain1"},
+    "EQ-Bench Creative Writing": {"writing_prompt", "seed_modifiers"},
+    "POLARIS": {"uid", "prompt", "target_word_count"},
+}
+_MATCHED = 100  # first characters of a prompt, by which a story without an id is matched to it
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Prompt:
     """A writing task.
 
     Attributes:
-      target_words: length asked for, or None.
+      target_words: requested length in ``unit`` (``words`` or ``characters``), or None.
       meta: every other field: a checklist, a domain, a language.
     """
 
@@ -38,6 +46,7 @@ class Prompt:
     text: str
     target_words: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = "words"
 
 
 def packaged_sets() -> list[str]:
@@ -48,9 +57,9 @@ def packaged_sets() -> list[str]:
 def read_prompts(
     source: str | os.PathLike, *, domain: str | None = None, language: str | None = None
 ) -> tuple[list[Prompt], list[BadRecord]]:
-    """Prompts by the name of a packaged set or from a file, and the bad records of it.
+    """Prompts by the name of a packaged set or from a file, and its bad records.
 
-    Understood are JSONL with the columns of POLARIS (``uid, prompt, target_word_count``; a prompt may be a chat),
+    Supported: JSONL with the columns of POLARIS (``uid, prompt, target_word_count``; a prompt may be a chat),
     LongBench-Write (``prompt, type, length``) and WritingBench (``index, domain1, lang, query, checklist``), a JSON
     list of such objects, and EQ-Bench Creative's object of ``writing_prompt`` with ``seed_modifiers`` (a prompt each).
 
@@ -69,7 +78,9 @@ def read_prompts(
             text = jsonl.read_text(source, "prompts")
         except InputError as error:
             raise InputError("prompts", name, f"{error.advice}; packaged sets: {', '.join(packaged_sets())}") from None
-    prompts, bad, seen = [], [], set()
+    prompts: list[Prompt] = []
+    bad: list[BadRecord] = []
+    seen: set[str] = set()
     for number, key, row in _rows(text):
         try:
             for prompt in _prompts(row, key or f"line-{number}"):
@@ -88,11 +99,22 @@ def read_prompts(
     return prompts, bad
 
 
+def published_layout(source: str | os.PathLike) -> str | None:
+    """The benchmark whose published prompt file has the fields of this one; None of another file.
+
+    Raises:
+      InputError: no such file.
+    """
+    first = next((row for _, _, row in _rows(jsonl.read_text(source, "prompts"))), None)
+    fields = set(first) if isinstance(first, dict) else set()
+    return next((name for name, needed in _LAYOUTS.items() if needed <= fields), None)
+
+
 def join_prompts(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[Generation]:
-    """Stories with what their prompts know: text, requested length, checklist.
+    """Stories with the fields of their prompts: text, requested length, checklist.
 
     Matched by id, else by the first hundred characters of the prompt (and then given its id); a story without a match
-    stays as it is. What the story's own line says wins.
+    stays as it is. Fields of the story's own line win.
     """
     by_id = {prompt.id: prompt for prompt in prompts}
     beginnings = Counter(prompt.text[:_MATCHED] for prompt in prompts)
@@ -102,9 +124,13 @@ def join_prompts(generations: Sequence[Generation], prompts: Sequence[Prompt]) -
         prompt = by_id.get(one.id) or by_text.get(one.prompt[:_MATCHED])
         if prompt is not None:
             one = replace(
-                one, id=prompt.id, prompt=one.prompt or prompt.text,
-                target_words=one.target_words or prompt.target_words, meta={**prompt.meta, **one.meta},
-            )  # fmt: skip
+                one,
+                id=prompt.id,
+                prompt=one.prompt or prompt.text,
+                target_words=one.target_words or prompt.target_words,
+                unit=one.unit if one.target_words else prompt.unit,
+                meta={**prompt.meta, **one.meta},
+            )
         joined.append(one)
     return joined
 
@@ -120,28 +146,32 @@ def _rows(text: str):
     elif isinstance(whole, dict) and whole and all(isinstance(row, dict) for row in whole.values()):
         yield from ((number, str(key), row) for number, (key, row) in enumerate(whole.items(), 1))
     else:
-        yield from ((number, None, row) for number, row in jsonl.parse(text))
+        yield from ((number, None, row) for number, row in json_lines.parse(text))
 
 
 def _prompts(row: Any, otherwise: str) -> list[Prompt]:
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    fields = {name: next((key for key in keys if row.get(key) is not None), None) for name, keys in (
-        ("id", ID_FIELDS), ("text", PROMPT_FIELDS), ("target", TARGET_FIELDS))}  # fmt: skip
+    fields = {
+        name: next((key for key in keys if row.get(key) is not None), None)
+        for name, keys in (("id", ID_FIELDS), ("text", PROMPT_FIELDS), ("target", TARGET_FIELDS))
+    }
     if fields["text"] is None:
         raise ValueError(f"no prompt in any of {', '.join(PROMPT_FIELDS)}")
     text = first_user_message(row[fields["text"]])
-    target = row.get(fields["target"])
+    target = row.get(fields["target"]) if fields["target"] else None
     if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
         raise ValueError(f"{fields['target']} is not a number")
     name = str(row[fields["id"]]) if fields["id"] else otherwise
     meta = {key: value for key, value in row.items() if key not in (*fields.values(), "seed_modifiers")}
     seeds = row.get("seed_modifiers")
     if isinstance(seeds, list) and seeds:
-        return [_prompt(f"{name}/{n}", text.replace(_SEED_MARK, str(seed)), target, meta)
-                for n, seed in enumerate(seeds, 1)]  # fmt: skip
+        return [
+            _prompt(f"{name}/{n}", text.replace(_SEED_MARK, str(seed)), target, meta) for n, seed in enumerate(seeds, 1)
+        ]
     return [_prompt(name, text, target, meta)]
 
 
 def _prompt(name: str, text: str, target: float | None, meta: Mapping[str, Any]) -> Prompt:
-    return Prompt(name, text, int(target) if target else requested_words(text), meta)
+    words, unit = asked_length(text, target)
+    return Prompt(name, text, words, meta, unit)

@@ -1,16 +1,15 @@
 """A book as blocks: runs of non-blank lines, each knowing its line number and the blank space before it.
 
-Everything that is not the author's prose (illustration captions, footnote bodies, page marks) leaves the book here, so
-that later stages see headings and paragraphs only.
+What is not the author's prose by its own form (illustration captions, footnote bodies, page marks, licence text) leaves
+the book here, and is reported, so that later stages see headings and paragraphs only.
 """
 
 import re
 from itertools import pairwise
 
-_NO_BLANKS_SHARE = 0.02
-_LONG_LINE = 120
-_CLOSED_SHARE = 0.7  # wrapped prose closes a sentence on one line in eight, verse on fewer than half
-_SENTENCE_END = (".", "!", "?", '"', "”", "’")
+from polaris_jax.library.account import Dropped
+from polaris_jax.library.paragraphs import cut_run, measure_style
+
 _MARK = re.compile(r"\[(?:\.{3} ?)?\d{1,4}[a-z]?\]|\{\d{1,4}\}|\[(?:pg|page|p\.) ?\d+\]|\[[A-Z*†‡]\]", re.I)
 _LEADING_MARK = re.compile(r"[ \t]*(\[\w{1,4}\]|\{\d{1,4}\})[ \t]")
 _CAPTION = re.compile(r"[ \t]*\[_?(?:illustrations?|picture|image|figure|frontispiece|map|plate)\b", re.I)
@@ -18,8 +17,13 @@ _NOTE = re.compile(
     r"[ \t]*[\[{]_?(?:footnotes?|fn|note|transcriber['’]?s|editor['’]?s|sidenote|t\. ?n\.)[ \d:_*'’.-]*", re.I
 )
 _NOTE_LIST = re.compile(r"[ \t]*(?:foot)?notes?[.:]*[ \t]*$", re.I)
-_STAR_NOTE = re.compile(r"[ \t]*(\*{1,3}|†|‡) ?(?=[\w“\"_(])")
+_STAR_NOTE = re.compile(r"[ \t]*(\*{1,3}|†|‡) ?(?=[\w“\"_(])(?!.*\w:?\*)")  # not bold words, whose stars close again
 _PAGE = re.compile(r"[ \t]*[\[({]?[ \t]*(?:pg\.?|page|p\.)?[ \t]*(\d{1,4})[ \t]*[\])}]?[ \t]*$", re.I)
+_LICENCE = ("gutenberg", "Gutenberg", "GUTENBERG")
+_NOTICE = re.compile(r"project gutenberg|gutenberg\.(?:org|net)|gutenberg (?:e-?text|e-?book)", re.I)
+_TRANSCRIBER = re.compile(r"[ \t]*[\[{(*_]*(?:transcriber|preparer)['’]?s?['’]? (?:end)?notes?\b", re.I)
+_MAX_NOTICE_LINES = 40
+_MAX_NOTICE_LINE = 2_000
 _MAX_CAPTION_BLOCKS = 6
 _MIN_PAGES = 20
 _MAX_PAGE_WORDS = 700
@@ -33,13 +37,15 @@ class Block:
       lines: the lines as they stand in the file.
       gap: blank lines before the block.
       after_apparatus: something was removed between the previous block and this one (its gap tells nothing).
+      stop: 1-based number of the line after its last one in the file.
     """
 
-    __slots__ = ("after_apparatus", "gap", "line", "lines")
+    __slots__ = ("after_apparatus", "gap", "line", "lines", "stop")
 
     def __init__(self, line: int, lines: list[str], gap: int):
         self.line, self.lines, self.gap = line, lines, gap
         self.after_apparatus = False
+        self.stop = line + len(lines)
 
     def __repr__(self) -> str:
         return f"Block({self.line}, gap={self.gap}, {self.lines[0][:50]!r})"
@@ -50,66 +56,84 @@ class Block:
         return sum(len(line.split()) for line in self.lines)
 
 
-def split_blocks(text: str, first_line: int) -> list[Block]:
-    """Cut text into blocks at blank lines; a file that has none is cut at indents or single lines instead.
+def split_blocks(text: str, first_line: int, heading: str | None = None) -> list[Block]:
+    """Cut text into blocks, one per paragraph, heading or stanza, by the paragraph style the text is found to have.
 
     Args:
       text: the body of a book, LF line ends.
       first_line: 1-based number of its first line in the file.
+      heading: a regular expression; a line that it matches from its start is a block of its own.
     """
     blocks: list[Block] = []
     run: list[str] = []
-    gap = total = 0
-    for number, line in enumerate(text.split("\n"), first_line):
+    gap = 0
+    lines = text.split("\n")
+    style = measure_style(lines)
+    for number, line in enumerate([*lines, ""], first_line):
         if line and (line[0] > " " or not line.isspace()):
             run.append(line)
-            total += 1
-        else:
-            if run:
-                blocks.append(Block(number - len(run), run, gap))
-                run, gap = [], 0
-            gap += 1
-    if run:
-        blocks.append(Block(number + 1 - len(run), run, gap))
-    if len(blocks) <= max(1, _NO_BLANKS_SHARE * total):
-        blocks = _split_dense(blocks)
+            continue
+        if run:
+            starts = cut_run(run, style)
+            if heading is not None:
+                starts = _cut_headings(run, starts, heading)
+            for start, stop in zip(starts, [*starts[1:], len(run)], strict=True):
+                blocks.append(Block(number - len(run) + start, run[start:stop], 0 if start else gap))
+            run, gap = [], 0
+        gap += 1
     return blocks
 
 
-def _split_dense(blocks: list[Block]) -> list[Block]:
-    """Paragraphs of a text without blank lines: one per line if lines are long or close sentences, else per indent."""
-    lines = [line for block in blocks for line in block.lines]
-    closed = sum(line.rstrip().endswith(_SENTENCE_END) for line in lines)
-    by_line = sum(map(len, lines)) > _LONG_LINE * len(lines) or closed > _CLOSED_SHARE * len(lines)
-    result: list[Block] = []
-    for block in blocks:
-        gap = block.gap
-        for offset, line in enumerate(block.lines):
-            if offset == 0 or by_line or line[:1] in " \t":
-                result.append(Block(block.line + offset, [line], gap))
-                gap = 0
-            else:
-                result[-1].lines.append(line)
-    return result
+def _cut_headings(run: list[str], starts: list[int], heading: str) -> list[int]:
+    """The starts of paragraphs with those of the caller's headings, each a block by itself."""
+    heads = [i for i, line in enumerate(run) if re.match(heading, line.strip())]
+    return sorted({*starts, *heads, *(i + 1 for i in heads if i + 1 < len(run))})
 
 
-def drop_apparatus(blocks: list[Block]) -> list[Block]:
-    """The blocks without captions, footnotes and page marks; marks inside lines are removed in place."""
+def drop_apparatus(blocks: list[Block]) -> tuple[list[Block], list[Dropped]]:
+    """The blocks without captions, footnotes, page marks and licence text, and what was dropped.
+
+    Marks inside lines are removed in place.
+    """
     kept: list[Block] = []
+    dropped: list[Dropped] = []
     pages = _page_numbers(blocks)
     referenced: set[str] = set()
     i, removed = 0, False
     while i < len(blocks):
         block = blocks[i]
-        skip = 1 if i in pages else _apparatus_blocks(blocks, i, kept, referenced)
-        if not skip:
+        reason = "page number" if i in pages else _stated_reason(block)
+        first_line = block.line
+        size = len(block.lines)
+        words = block.words if block.lines[0].lstrip()[:1] in "[{" else 0
+        skip = 1 if reason else _apparatus_blocks(blocks, i, kept, referenced)
+        if skip:
+            stretch = blocks[i : i + skip]
+            reason = reason or ("caption" if _CAPTION.match(block.lines[0]) else "footnote")
+            dropped.append(Dropped(block.line, stretch[-1].stop - 1, sum(b.words for b in stretch), reason))
+        else:
+            if block.line > first_line:
+                dropped.append(Dropped(first_line, block.line - 1, words - block.words, "caption"))
             _strip_marks(block, referenced)
             if block.lines:
                 block.after_apparatus = removed
                 kept.append(block)
+            else:
+                dropped.append(Dropped(block.line, block.stop - 1, words or size, "page mark"))
         removed = skip > 0
         i += max(1, skip)
-    return kept
+    return kept, dropped
+
+
+def _stated_reason(block: Block) -> str:
+    """Why a paragraph is no part of any book, by its own words: the licence, a transcriber's note; '' otherwise."""
+    if len(block.lines) > _MAX_NOTICE_LINES:
+        return ""
+    first = block.lines[0]
+    if len(first) < _MAX_NOTICE_LINE and _TRANSCRIBER.match(first):
+        return "transcriber's note"
+    text = " ".join(block.lines)
+    return "licence" if any(name in text for name in _LICENCE) and _NOTICE.search(text) else ""
 
 
 def _apparatus_blocks(blocks: list[Block], i: int, kept: list[Block], referenced: set[str]) -> int:
@@ -144,6 +168,7 @@ def _drop_bracket(block: Block) -> bool:
     if not rest:
         return False
     block.lines = rest.split("\n")
+    block.line = block.stop - len(block.lines)
     return True
 
 

@@ -18,6 +18,8 @@ from polaris_jax.library.headings import (
     parse_heading,
     undecorate,
 )
+from polaris_jax.library.paragraphs import had_room
+from polaris_jax.library.sequence import Numbered, best_sequence
 
 PROSE_CHARS = 300  # about fifty words: less is an epigraph or a date line, not a chapter
 _LONG_BLOCK = 8
@@ -27,12 +29,15 @@ _SENTENCE_END = tuple(".!?\"”'’—:;,)-_*…")
 _POSSIBLE = re.compile(
     r"[\W_]*(?:the |an? )?(?:[ivxlc]+\b|\d{1,3}\b|chap|letter|canto|stave|episode|section|adventure|entry|scene|vol|"
     r"book|part|epoch|period|phase|narrative|division|tome|quarter|ch\b|bk\b|pt\b|one\b|two\b|three|four|five|six|seven|"
-    r"eigh|nine|ten|eleven|twel|thir|fif|twent|fort|hundred|first|second|last|final|prol|prel|indu|proem|over|intro|"
+    r"eigh|nin|ten|eleven|twel|thir|fif|twent|fort|hundred|first|second|last|final|prol|prel|indu|proem|over|intro|"
     r"fore|pream|epil|conc|after|post|coda|note|envoi|l'envoi|interl|interm|entr|pref|dedic|content|table|ackno|adver|"
     r"author|edit|publ|prep|trans|list|illus|char|dram|app|foot|end|index|gloss|bibl|erra|notice|expl|etym|extr|biog|"
-    r"about|orig|inscr|epig|to the reader)",
+    r"about|orig|inscr|epig|to the reader|[a-z] [a-z] [a-z]\b|h[1-6]\b)",
     re.I,
 )
+_WORD_AND_NUMBER = re.compile(r"[\W_]*(?:The )?[^\W_]+\.?(?: the| no\.?)?[ #]+[\w-]+\W*$", re.I)
+_MAX_WORD_AND_NUMBER = 40
+_MIN_SERIES = 3
 _KEYWORD_FIRST = re.compile(r"[\s_#*=]*(?:chap|book|part|vol|letter|[IVXL]+[.:—-])", re.I)
 
 RANKS = {
@@ -48,12 +53,19 @@ RANKS = {
     "roman": 50,
     "arabic": 50,
     "word": 50,
+    "small roman": 50,
     "title": 60,
 }
+_OTHER_WORD = 45  # of a word that is no keyword here, but has a number ("Day One")
+
+
+def rank_of(style: str) -> int:
+    """How deep headings of a style stand: parts 10-25, named sections 30, chapters 40-50, titles 60."""
+    return RANKS.get(style, _OTHER_WORD)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class HeadingCandidate:
     """A block, or the first lines of one, that can be a heading.
 
     Attributes:
@@ -82,7 +94,11 @@ class Candidate:
 
     @property
     def rank(self) -> int:
-        return RANKS[self.heading.style]
+        return rank_of(self.heading.style)
+
+    @property
+    def weak(self) -> bool:
+        return self.heading.weak
 
 
 def prose_chars(block: Block) -> int:
@@ -118,29 +134,69 @@ def _may_head(first: str, lines: int) -> bool:
     """A cheap test that spares ordinary paragraphs the full grammar."""
     if lines > 2 and len(first) > 50:
         return _KEYWORD_FIRST.match(first) is not None
-    return _POSSIBLE.match(first) is not None
+    if _POSSIBLE.match(first):
+        return True
+    return len(first) < _MAX_WORD_AND_NUMBER and _WORD_AND_NUMBER.match(first) is not None
 
 
-def find_candidates(blocks: list[Block]) -> list[Candidate]:
-    """All heading candidates of a book in order, contents pages still among them."""
-    found: list[Candidate] = []
+def find_candidates(blocks: list[Block]) -> tuple[list[HeadingCandidate], list[HeadingCandidate]]:
+    """All heading candidates of a book in order, contents pages still among them.
+
+    Returns:
+      (candidates by their own form, the same with the weak ones that make a series); one list twice where none do.
+    """
+    found = _scan(blocks)
+    if not found:
+        return [], []
+    sums = list(accumulate((prose_chars(block) for block in blocks), initial=0))
+    strong = _with_text(blocks, [c for c in found if not c.weak], sums)
+    series = _series(_with_text(blocks, found, sums))
+    if not series:
+        return strong, strong
+    return strong, _with_text(blocks, [c for c in found if not c.weak or (c.block, c.line) in series], sums)
+
+
+def _series(found: list[HeadingCandidate]) -> set[tuple[int, int]]:
+    """Places of the weak candidates that number consistently, alone or between others of their style."""
+    chosen: set[tuple[int, int]] = set()
+    for style in {c.style for c in found if c.weak}:
+        own: list[HeadingCandidate] = []
+        numbers: list[Numbered] = []
+        part = 0
+        for c in found:
+            part += c.rank < 30 and not c.weak
+            if c.style == style:
+                own.append(c)
+                worth = (0.4 if c.text >= PROSE_CHARS else -0.4) + 0.2 * min(c.gap, 2)
+                numbers.append(Numbered(c.number or 0, part, worth + 0.5 * (not c.weak)))
+        best = [own[i] for i in best_sequence(numbers)]
+        if sum(c.text >= PROSE_CHARS for c in best) >= _MIN_SERIES and (best[0].number or 0) <= 2:
+            chosen.update((c.block, c.line) for c in best if c.weak)
+    return chosen
+
+
+def _scan(blocks: list[Block]) -> list[HeadingCandidate]:
+    """Every block that could head something by its form, however weak."""
+    found: list[HeadingCandidate] = []
     for index, block in enumerate(blocks):
         first = block.lines[0]
         if _may_head(first, len(block.lines)):
             found.extend(_under_title(blocks, candidate) for candidate in _block_candidates(index, block))
         elif 1 < len(block.lines) <= _TITLE_PAGE_LINES and len(block.lines[-1]) < 40 and _may_head(block.lines[-1], 1):
             found.extend(_title_page_part(index, block))
-    if not found:
-        return []
-    sums = list(accumulate((prose_chars(block) for block in blocks), initial=0))
-    ends = [candidate.block for candidate in found[1:]] + [len(blocks)]
+    return found
+
+
+def _with_text(blocks: list[Block], found: list[HeadingCandidate], sums: list[int]) -> list[HeadingCandidate]:
+    """Candidates with the prose that follows each, up to the next; ``sums``: prose before each block."""
+    ends = [*(candidate.block for candidate in found[1:]), len(blocks)][: len(found)]
     return [
         replace(candidate, text=max(0, sums[end] - sums[candidate.block] - _own(blocks[candidate.block], candidate)))
         for candidate, end in zip(found, ends, strict=True)
     ]
 
 
-def _under_title(blocks: list[Block], candidate: Candidate) -> Candidate:
+def _under_title(blocks: list[Block], candidate: HeadingCandidate) -> HeadingCandidate:
     """A named section whose name is only the subtitle of the line above ("THE MILL" / "INTRODUCTORY TO THE TALE")."""
     if candidate.style != "prologue" or not candidate.heading.title or candidate.block == 0:
         return candidate
@@ -152,19 +208,19 @@ def _under_title(blocks: list[Block], candidate: Candidate) -> Candidate:
     return replace(candidate, block=candidate.block - 1, line=above.line, heading=heading, taken=1, gap=above.gap)
 
 
-def _own(block: Block, candidate: Candidate) -> int:
+def _own(block: Block, candidate: HeadingCandidate) -> int:
     """Prose characters of a heading's block that are the heading itself."""
     chars = prose_chars(block)
     return chars if candidate.taken == len(block.lines) else min(chars, sum(map(len, block.lines[: candidate.taken])))
 
 
-def _block_candidates(index: int, block: Block) -> list[Candidate]:
+def _block_candidates(index: int, block: Block) -> list[HeadingCandidate]:
     lines = block.lines
-    first = parse_heading(lines[0])
-    if first is None:
+    first = parse_heading(lines[0], weak=True)
+    if first is None or (first.weak and is_apparatus(lines[0])):
         if len(lines) <= 2 and is_apparatus(lines[0]):
             heading = HeadingLine("apparatus", None, lines[0].strip(), "", False)
-            return [Candidate(index, block.line, heading, len(lines), block.gap)]
+            return [HeadingCandidate(index, block.line, heading, len(lines), block.gap)]
         return []
     if len(lines[0]) > 120 and not first.marked and first.style not in ("chapter", "book", "part"):
         return []
@@ -173,31 +229,52 @@ def _block_candidates(index: int, block: Block) -> list[Candidate]:
         below = parse_heading(line)
         if below is None:
             break
-        if RANKS[below.style] <= RANKS[headings[-1][1].style]:
+        rank, above = rank_of(below.style), rank_of(headings[-1][1].style)
+        unit = rank == above or rank == RANKS["chapter"]
+        if unit and rank <= above and below.style != headings[-1][1].style and offset == len(lines) - 1:
+            break  # a title that reads like a heading ("CHAPTER IX" / "THE SECOND LETTER")
+        if rank <= above:
             return []  # a list of headings is a contents page
         headings.append((offset, below))
-    if (inline := parse_heading(first.title)) and RANKS[inline.style] > RANKS[first.style] and inline.number:
+    if (inline := parse_heading(first.title)) and rank_of(inline.style) > rank_of(first.style) and inline.number:
         headings = [(0, replace(first, title="")), (0, inline)]  # "BOOK I. CHAPTER I."
     offset, last = headings[-1]
     rest = lines[offset + 1 :]
     taken = offset + 1
-    if rest and _continues_heading(last, rest):
+    bare = rank_of(last.style) >= _OTHER_WORD
+    glued = rest and last.number is not None and _stands_alone(last, lines[offset], rest)
+    if glued and bare and (last.title or last.weak) and not looks_titled(" ".join(rest)):
+        headings[-1] = (offset, replace(last, weak=True))
+    elif rest and _continues_heading(last, rest):
         title = " ".join([last.title, *(line.strip() for line in rest)]).replace("_", "").strip()
         headings[-1] = (offset, replace(last, title=title))
         taken = len(lines)
-    elif rest and ((RANKS[last.style] >= 50 and last.title) or last.number is None):
+    elif rest and ((bare and (last.title or last.weak)) or (last.weak and not glued) or last.number is None):
         return []  # a numbered paragraph, or a sentence that begins with such a word
-    return [Candidate(index, block.line + at, heading, taken, block.gap if at == 0 else 0) for at, heading in headings]
+    return [
+        HeadingCandidate(index, block.line + at, heading, taken, block.gap if at == 0 else 0)
+        for at, heading in headings
+    ]
 
 
-def _title_page_part(index: int, block: Block) -> list[Candidate]:
+def _stands_alone(heading: HeadingLine, line: str, rest: list[str]) -> bool:
+    """Whether a line with a number and a title ends on purpose above text that begins right below it."""
+    begins = rest[0].lstrip(" \t\"“‘'_(")[:1]
+    return (
+        had_room(line, rest[0], max(map(len, rest)) - 2)
+        and begins.isupper()
+        and (not heading.title or looks_titled(heading.title))
+    )
+
+
+def _title_page_part(index: int, block: Block) -> list[HeadingCandidate]:
     """A part named in the last line of a title page's block ("IN THREE VOLUMES." / "VOL. II.")."""
     heading = parse_heading(block.lines[-1])
-    if heading is None or RANKS[heading.style] > 20 or heading.title or max(map(len, block.lines)) > 60:
+    if heading is None or rank_of(heading.style) > 20 or heading.title or max(map(len, block.lines)) > 60:
         return []
     if not all(looks_titled(line) for line in block.lines[:-1]):
         return []
-    return [Candidate(index, block.line + len(block.lines) - 1, heading, len(block.lines), block.gap)]
+    return [HeadingCandidate(index, block.line + len(block.lines) - 1, heading, len(block.lines), block.gap)]
 
 
 def _continues_heading(heading: HeadingLine, rest: list[str]) -> bool:
@@ -210,10 +287,10 @@ def _continues_heading(heading: HeadingLine, rest: list[str]) -> bool:
     return looks_titled(text) or (len(rest) == 1 and len(text) < 70 and not text.endswith((",", ";")))
 
 
-def drop_contents(candidates: list[Candidate]) -> list[Candidate]:
+def drop_contents(candidates: list[HeadingCandidate]) -> list[HeadingCandidate]:
     """Candidates without those of contents pages."""
-    kept: list[Candidate] = []
-    run: list[Candidate] = []
+    kept: list[HeadingCandidate] = []
+    run: list[HeadingCandidate] = []
     last_seen = {(c.style, c.number): position for position, c in enumerate(candidates)}
     for position, candidate in enumerate(candidates):
         run.append(candidate)
@@ -223,7 +300,7 @@ def drop_contents(candidates: list[Candidate]) -> list[Candidate]:
             run = []
     kept.extend(_real_tail(run) if len(run) < _RUN else [])
     later: set[tuple] = set()
-    result = []
+    result: list[HeadingCandidate] = []
     for candidate in reversed(kept):
         key = (candidate.style, candidate.number)
         stray_part = candidate.rank < 30 and candidate.text < PROSE_CHARS and (candidate.number or 0) > 1
@@ -235,20 +312,20 @@ def drop_contents(candidates: list[Candidate]) -> list[Candidate]:
     ]
 
 
-def _is_title_of(previous: Candidate | None, c: Candidate) -> bool:
+def _is_title_of(previous: HeadingCandidate | None, c: HeadingCandidate) -> bool:
     """Whether a named section directly under a numbered heading is only its title ("X." / "THE EPILOGUE.")."""
     if previous is None or c.heading.number is not None or c.block != previous.block + 1 or previous.text:
         return False
     return previous.rank >= 40 or (c.style == "apparatus" and previous.rank >= 30)
 
 
-def _is_list(run: list[Candidate]) -> bool:
+def _is_list(run: list[HeadingCandidate]) -> bool:
     """Whether a run counts 1, 2, 3... up to its very end: a contents page whose last entry only seems to have text."""
     same = [c for c in run if c.style == run[-1].style]
     return len(same) >= _RUN and [c.number for c in same] == list(range(1, len(same) + 1))
 
 
-def _leads_on(following: list[Candidate], part: Candidate) -> bool:
+def _leads_on(following: list[HeadingCandidate], part: HeadingCandidate) -> bool:
     """Whether a part heading is followed by its successor or its first chapter rather than by a fresh beginning."""
     for candidate in reversed(following):
         if candidate.style == part.style:
@@ -256,7 +333,7 @@ def _leads_on(following: list[Candidate], part: Candidate) -> bool:
     return True
 
 
-def _real_tail(run: list[Candidate]) -> list[Candidate]:
+def _real_tail(run: list[HeadingCandidate]) -> list[HeadingCandidate]:
     """Of a run of headings without prose between them, those that lead down to the text at its end."""
     tail = run[-1:]
     for candidate in reversed(run[:-1]):

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass, replace
 
 from polaris_jax.library.blocks import Block
-from polaris_jax.library.candidates import Candidate, prose_chars
+from polaris_jax.library.candidates import HeadingCandidate, prose_chars
 from polaris_jax.library.gutenberg import is_credit
 from polaris_jax.library.headings import HeadingLine, is_apparatus, looks_titled, parse_heading, undecorate
 from polaris_jax.library.names import heading_name, unique_names
 from polaris_jax.library.novel import NovelChapter
 from polaris_jax.library.outline import Outline, Unit
-from polaris_jax.library.prose import BREAK_MARK, Layout, Paragraph, is_break, read_paragraphs
+from polaris_jax.library.prose import BREAK_MARK, Paragraph, ProseLayout, is_break, read_paragraphs
 from polaris_jax.library.scenes import split_scenes
 
 _END = re.compile(r"[\s_*.\[(-]*(?:the end|end|finis|fin|the end of .{0,60})[\s_*.!)\]-]*$", re.I)
@@ -20,10 +20,11 @@ _MAX_TITLE_LINES = 5
 _TITLES_SHARE = 0.7
 _FRAME_CHARS = 3_000
 _PIECE_WORDS = 4_000
+_UNHEADED_CHARS = 1_500  # more than an epigraph or a dedication
 
 
 @dataclass(frozen=True)
-class Section:
+class NovelSection:
     """A unit with its place among the blocks.
 
     Attributes:
@@ -39,7 +40,25 @@ class Section:
     body: int
 
 
-def read_chapters(blocks: list[Block], outline: Outline, layout: Layout) -> tuple[NovelChapter, ...]:
+@dataclass(frozen=True)
+class Reading:
+    """The chapters of a book and which blocks they were made of.
+
+    Attributes:
+      chapters: in order.
+      kept: first lines (in the file) of the blocks whose text is in a chapter.
+      heads: first lines of the blocks that are headings of units, titles included.
+      start, stop: indices of the first block of the first unit and of the block after the narrative.
+    """
+
+    chapters: tuple[NovelChapter, ...]
+    kept: frozenset[int]
+    heads: frozenset[int]
+    start: int
+    stop: int
+
+
+def read_chapters(blocks: list[Block], outline: Outline, layout: ProseLayout) -> Reading:
     """The chapters of a book with an outline."""
     sections = _sections(blocks, outline, layout)
     frame = _unheaded_frame(blocks, sections, outline)
@@ -48,22 +67,26 @@ def read_chapters(blocks: list[Block], outline: Outline, layout: Layout) -> tupl
     stop = _narrative_end(blocks, sections)
     part_blocks = {part.block: part for part in outline.parts}
     inner = frozenset(c.line for c in outline.inner)
-    read: list[tuple[Section, NovelChapter]] = []
+    read: list[tuple[NovelSection, NovelChapter]] = []
+    kept: set[int] = set()
     for section, following in zip(sections, [*sections[1:], None], strict=True):
         end = following.start if following else stop
         end = next((i for i in range(section.body, end) if i in part_blocks), end)
         paragraphs = read_paragraphs(_body_blocks(blocks, section, end), layout, inner)
         if paragraphs:
             read.append((section, _chapter(section, paragraphs)))
+            kept.update(paragraph.line for paragraph in paragraphs)
     names = unique_names(
         [chapter.name for _, chapter in read],
         [section.unit.head.heading.label for section, _ in read],
         [" - ".join(part.heading.label for part in section.unit.parts) for section, _ in read],
     )
-    return tuple(replace(chapter, name=name) for (_, chapter), name in zip(read, names, strict=True))
+    chapters = tuple(replace(chapter, name=name) for (_, chapter), name in zip(read, names, strict=True))
+    heads = frozenset(block.line for section in sections for block in blocks[section.start : section.body + 1])
+    return Reading(chapters, frozenset(kept), heads - kept, sections[0].start if sections else 0, stop)
 
 
-def read_pieces(blocks: list[Block], layout: Layout) -> tuple[NovelChapter, ...]:
+def read_pieces(blocks: list[Block], layout: ProseLayout) -> Reading:
     """An undivided narrative in pieces of some 4,000 words, cut at explicit breaks where one is near."""
     start = _undivided_start(blocks)
     stop = next((i for i in range(len(blocks) - 1, start, -1) if _is_end(blocks[i])), len(blocks))
@@ -79,14 +102,15 @@ def read_pieces(blocks: list[Block], layout: Layout) -> tuple[NovelChapter, ...]
         words += len(paragraph.text.split())
     if len(groups) > 1 and words < 0.25 * _PIECE_WORDS:
         groups[-2].extend(groups.pop())
-    return tuple(
+    pieces = tuple(
         _novel_chapter(f"Section {number}", "section", None, group[0].line, group)
         for number, group in enumerate(groups, 1)
         if group
     )
+    return Reading(pieces, frozenset(paragraph.line for paragraph in paragraphs), frozenset(), start, stop)
 
 
-def _sections(blocks: list[Block], outline: Outline, layout: Layout) -> list[Section]:
+def _sections(blocks: list[Block], outline: Outline, layout: ProseLayout) -> list[NovelSection]:
     heads = {unit.head.block for unit in outline.units} | {part.block for part in outline.parts}
     units = outline.units
     above = _titles_above(blocks, units, heads)
@@ -103,7 +127,7 @@ def _sections(blocks: list[Block], outline: Outline, layout: Layout) -> list[Sec
                 title, body = f"{title} {text}".strip(), body + 1
                 if long_titles or len(title) > 60 or body - head.block > 2:
                     break
-        sections.append(Section(unit, title, start, body))
+        sections.append(NovelSection(unit, title, start, body))
     return sections
 
 
@@ -130,7 +154,7 @@ def _titles_above(blocks: list[Block], units: tuple[Unit, ...], heads: set[int])
     return len(numbered) >= 2 and titled >= _TITLES_SHARE * len(numbered)
 
 
-def _long_titles(blocks: list[Block], units: tuple[Unit, ...], heads: set[int], layout: Layout) -> bool:
+def _long_titles(blocks: list[Block], units: tuple[Unit, ...], heads: set[int], layout: ProseLayout) -> bool:
     """Whether a descriptive sentence, set off from the text, stands under most of the book's headings."""
     below = [unit.head.block + 1 for unit in units if not unit.head.heading.title]
     set_off = sum(
@@ -143,7 +167,7 @@ def _long_titles(blocks: list[Block], units: tuple[Unit, ...], heads: set[int], 
     return len(below) >= 2 and set_off >= _TITLES_SHARE * len(below)
 
 
-def _title_below(blocks: list[Block], index: int, heads: set[int], long_titles: bool, layout: Layout) -> str:
+def _title_below(blocks: list[Block], index: int, heads: set[int], long_titles: bool, layout: ProseLayout) -> str:
     """The title in the block under a heading, '' when that block is text already."""
     if index in heads or index + 1 >= len(blocks):
         return ""
@@ -153,7 +177,7 @@ def _title_below(blocks: list[Block], index: int, heads: set[int], long_titles: 
     return _title_text(blocks, index, heads)
 
 
-def _unheaded_frame(blocks: list[Block], sections: list[Section], outline: Outline) -> Section | None:
+def _unheaded_frame(blocks: list[Block], sections: list[NovelSection], outline: Outline) -> NovelSection | None:
     """A frame story that stands before the first heading without one of its own.
 
     Only where nothing else heads that text: under a preface's or a dedication's heading it is front matter.
@@ -170,8 +194,8 @@ def _unheaded_frame(blocks: list[Block], sections: list[Section], outline: Outli
         return None
     if any(len(block.lines) <= 2 and _DEDICATION.match(block.lines[0]) for block in front[: opening + 1]):
         return None
-    head = Candidate(opening, front[opening].line, HeadingLine("prologue", None, "Prologue", "", False), 0, 0)
-    return Section(Unit(head, "prologue", ()), "", opening, opening)
+    head = HeadingCandidate(opening, front[opening].line, HeadingLine("prologue", None, "Prologue", "", False), 0, 0)
+    return NovelSection(Unit(head, "prologue", ()), "", opening, opening)
 
 
 def _is_title_page(front: list[Block], index: int) -> bool:
@@ -182,7 +206,7 @@ def _is_title_page(front: list[Block], index: int) -> bool:
     return named or is_credit(front[index].lines[0]) or is_break(front[index])
 
 
-def _narrative_end(blocks: list[Block], sections: list[Section]) -> int:
+def _narrative_end(blocks: list[Block], sections: list[NovelSection]) -> int:
     """Index of the block at which notes, advertisements or an end mark follow the last unit."""
     start = sections[-1].body
     usual = min((s.unit.head.gap for s in sections if s.unit.head.gap), default=1)
@@ -208,13 +232,20 @@ def _is_end(block: Block) -> bool:
 
 
 def _undivided_start(blocks: list[Block]) -> int:
-    """First block of an undivided narrative: after title page, contents and headed front matter."""
+    """First block of an undivided narrative: after title page, contents and headed front matter.
+
+    Prose that stands under no heading of front matter is the narrative already, whatever line follows it.
+    """
     horizon = max(1, len(blocks) // 5)
-    start = 0
+    start = prose = 0
     for index in range(min(horizon, len(blocks))):
         block = blocks[index]
         if len(block.lines) <= 2 and (is_apparatus(block.lines[0]) or parse_heading(block.lines[0])):
             start = index + 1
+        elif not start:
+            prose += prose_chars(block)
+            if prose > _UNHEADED_CHARS:
+                break
     if start:
         usual = max(block.gap for block in blocks[start : start + 3])
         later = next((i for i in range(start + 1, horizon) if blocks[i].gap >= max(3, usual)), None)
@@ -232,7 +263,7 @@ def _first_prose(blocks: list[Block], start: int) -> int:
     return start
 
 
-def _body_blocks(blocks: list[Block], section: Section, end: int) -> list[Block]:
+def _body_blocks(blocks: list[Block], section: NovelSection, end: int) -> list[Block]:
     body = blocks[section.body : end]
     head = section.unit.head
     if body and section.body == head.block and head.taken:
@@ -241,7 +272,7 @@ def _body_blocks(blocks: list[Block], section: Section, end: int) -> list[Block]
     return body
 
 
-def _chapter(section: Section, paragraphs: list[Paragraph]) -> NovelChapter:
+def _chapter(section: NovelSection, paragraphs: list[Paragraph]) -> NovelChapter:
     heading = section.unit.head.heading
     name = heading_name(heading.label, section.title)
     part = " - ".join(heading_name(p.heading.label, p.heading.title) for p in section.unit.parts) or None

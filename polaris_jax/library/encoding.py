@@ -22,9 +22,10 @@ _CONTROL_BYTES = bytes(range(0x00, 0x08)) + bytes(range(0x0E, 0x1A)) + bytes(ran
 _SAMPLE = 65_536
 _MAX_CONTROL_SHARE = 0.005
 _MAX_WESTERN_HIGH_SHARE = 0.12  # even accent-rich Western prose stays below; Cyrillic or Greek bytes are far above
-_INVISIBLE = (*map(chr, (*range(0x80, 0xA0), *range(0x200B, 0x2010))), "\xad", "\u2060", "\ufeff")
+_INVISIBLE = (*map(chr, (*range(0x80, 0xA0), *range(0x200B, 0x2010))), "\u2060", "\ufeff")
 _ODD_SPACES = ("\xa0", *map(chr, range(0x2000, 0x200B)), "\u2028", "\u2029", "\u202f", "\u3000")
 _CONTROLS = dict.fromkeys([*range(0x00, 0x09), *range(0x0E, 0x20), 0x7F]) | {0x0B: " ", 0x0C: " "}
+_SOFT_HYPHEN = re.compile(r"\xad(?![ \t]*\n[ \t]*[^\W\d_])")  # at a line end it joins two halves of a word: it stays
 _CONTROL = re.compile("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
 
 
@@ -46,7 +47,7 @@ def decode(data: bytes) -> tuple[str, str]:
       NotText: the bytes are binary.
     """
     text, encoding = _decode(data)
-    return _normalise(text), encoding
+    return normalise(text), encoding
 
 
 def _decode(data: bytes) -> tuple[str, str]:
@@ -99,6 +100,8 @@ def _decode_8bit(data: bytes) -> tuple[str, str]:
 
 def _western_byte(error: UnicodeError) -> tuple[str, int]:
     """Codec error handler: read the bytes that do not fit as Windows-1252, or drop them."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
     stray = error.object[error.start : error.end]
     return stray.decode("cp1252", errors="ignore"), error.end
 
@@ -106,13 +109,16 @@ def _western_byte(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("polaris_western", _western_byte)
 
 
-def _normalise(text: str) -> str:
+def normalise(text: str) -> str:
+    """NFC, LF line ends, plain spaces, no control or invisible characters."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _CONTROL.search(text):
         text = text.translate(_CONTROLS)
     if text.isascii():
         return text
+    if "\xad" in text:
+        text = _SOFT_HYPHEN.sub("", text)
     for char in _INVISIBLE:  # a membership test is one memory scan, far cheaper than one pass of a regular expression
         if char in text:
             text = text.replace(char, "")

@@ -16,7 +16,7 @@ _END = re.compile(
     re.I,
 )
 _END_WORDS = ("GUTENBERG", "Gutenberg", "gutenberg", "SMALL PRINT", "FULL LICENSE")
-_FIELD = re.compile(r"^(Title|Author|Language|Translator):[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
+_FIELD = re.compile(r"^(Title|Author|Language|Translator|Edition):[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
 _FIRST_LINE = re.compile(
     r"Project Gutenberg(?:['’]s)?[ \t]+(?:e-?(?:text|book)s?[ \t,]*)?(?:of[ \t]+)?([^\n]+?),?\s+by\s+([^\n]+)", re.I
 )
@@ -30,12 +30,12 @@ _HEADER_SPAN = 30_000
 
 
 @dataclass(frozen=True)
-class Frame:
+class GutenbergFrame:
     """Where the book lies inside its file and what the header says.
 
     Attributes:
       start, stop: the body is ``text[start:stop]`` (characters).
-      title, author, language: as declared in the header, '' where it says nothing.
+      title, author, language, translator, edition: as declared in the header, '' where it says nothing.
       found: whether any Project Gutenberg marker was seen.
     """
 
@@ -45,16 +45,18 @@ class Frame:
     author: str
     language: str
     found: bool
+    translator: str = ""
+    edition: str = ""
 
 
-def find_frame(text: str) -> Frame:
+def find_frame(text: str) -> GutenbergFrame:
     """Locate the body of a book between licence header and footer."""
     head = text[:_HEADER_SPAN]
     starts = [match.end() for match in (_START.search(head), _SMALL_PRINT_END.search(head)) if match]
     start = max(starts, default=0)
     stop = _find_end(text, start)
     found = bool(starts) or stop < len(text)
-    fields = {}
+    fields: dict[str, str] = {}
     if found:
         for name, value in _FIELD.findall(text[: start or 6_000]):
             fields.setdefault(name, " ".join(value.split()))
@@ -62,7 +64,10 @@ def find_frame(text: str) -> Frame:
         if first:
             fields.setdefault("Title", " ".join(first[1].split()).rstrip(".*"))
             fields.setdefault("Author", " ".join(first[2].split()).rstrip("*").strip())
-    return Frame(start, stop, fields.get("Title", ""), fields.get("Author", ""), fields.get("Language", ""), found)
+    title, author, language, translator, edition = (
+        fields.get(name, "") for name in ("Title", "Author", "Language", "Translator", "Edition")
+    )
+    return GutenbergFrame(start, stop, title, author, language, found, translator, edition)
 
 
 def _find_end(text: str, start: int) -> int:

@@ -22,9 +22,12 @@ APPARATUS = ("preface", "dedication", "dedicatory", "contents", "table of conten
              "translator's preface", "translator's note", "transcriber's note", "transcriber's notes", "post scriptum",
              "list of illustrations", "illustrations", "list of characters", "dramatis personae", "characters",
              "appendix", "notes", "footnotes", "endnotes", "index", "glossary", "bibliography", "errata", "notice",
-             "explanatory", "etymology", "extracts", "biographical note", "a note on the text", "about the author",
-             "original preface", "inscription", "epigraph", "introductory note", "note to the reader",
-             "to the reader")  # fmt: skip
+             "explanatory", "etymology", "extracts", "biographical note", "biographical notice",
+             "biographical sketch", "biographical introduction", "critical introduction", "editor's introduction",
+             "memoir of the author", "life of the author", "note by the editor", "publisher's preface",
+             "by the same author", "works by the same author", "books by the same author", "a note on the text",
+             "about the author", "original preface", "inscription", "epigraph", "introductory note",
+             "note to the reader", "to the reader")  # fmt: skip
 
 _ONES = [
     *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
@@ -55,18 +58,36 @@ _WORD_NUMBER = (
 )
 _NUMBER = rf"(?:[ivxlc]+|\d{{1,3}}(?:st|nd|rd|th)?|{_WORD_NUMBER})"
 _KEYWORD = "|".join(sorted((*UNIT_KEYWORDS, *PART_KEYWORDS, *_SYNONYMS), key=len, reverse=True))
-_KEY_NUMBER = re.compile(rf"(?:the )?({_KEYWORD})\b\.?[ ]*(?:no\.?[ ]*|the )?({_NUMBER})\b(.*)$", re.I)
+_KEY_NUMBER = re.compile(rf"(?:the )?({_KEYWORD})(?:\b\.?[ #-]*|(?=\d))(?:no\.?[ ]*|the )?({_NUMBER})\b(.*)$", re.I)
 _ORDINAL_KEY = re.compile(rf"(?:the )?({_WORD_NUMBER})[ ]+({_KEYWORD})\b(.*)$", re.I)
+_OTHER_KEY = re.compile(rf"(?:the )?([^\W\d_]{{2,12}})\b[. ]{{0,2}}(?:#|no\.? ?|the )?({_NUMBER})$", re.I)
+_OTHER_ORDINAL = re.compile(rf"(?:the )?({_WORD_NUMBER}|\d{{1,3}}(?:st|nd|rd|th)) ([^\W\d_]{{2,12}})$", re.I)
+_SPACED_TITLE = re.compile(r"([IVXLC]+|\d{1,3}) ([^\W\d_\"“‘'].*)$")
+_SUMMARY = re.compile(r"[ ,:;.—–-]+(?:in which|wherein|containing|how|showing|being|relates|describes|treats)\b", re.I)
+_SPLIT_NUMERAL = re.compile(rf"((?:{_KEYWORD})\.? |)([IVXLC](?: ?[IVXLC])+)([.:]?)$", re.I)
+_CLOSED_UP = re.compile(rf"({_KEYWORD})([IVXLC]+|\d{{1,3}})([.:]?)$", re.I)
+_NO_SERIES = frozenset({"page", "pages", "plate", "figure", "fig", "illustration", "map", "table", "note", "footnote",
+                        "act", "verse", "psalm", "folio", "sheet", "number", "line", "article"})  # fmt: skip
 _BARE = re.compile(rf"(?:([IVXLC]+|[ivxlc]+)|(\d{{1,3}})|({_WORD_NUMBER}))(?:[ ]*([.:)\]—–-]+)[ ]*(.*)|[ ]*)$", re.I)
 _NAMED = re.compile(r"(?:the )?(" + "|".join(re.escape(w) for w in (*OPENING, *CLOSING, *BETWEEN)) + r")\b(.*)$", re.I)
-_NAMES = {**dict.fromkeys(OPENING, "prologue"), **dict.fromkeys(CLOSING, "epilogue"),
-          **dict.fromkeys(BETWEEN, "interlude")}  # fmt: skip
+_NAMES = {
+    **dict.fromkeys(OPENING, "prologue"),
+    **dict.fromkeys(CLOSING, "epilogue"),
+    **dict.fromkeys(BETWEEN, "interlude"),
+}
 _APPARATUS = re.compile(
-    r"(?:the |an? |original )?(?:" + "|".join(re.escape(w) for w in sorted(APPARATUS, key=len, reverse=True))
-    + r")\b[^a-z]{0,4}(?:(?:to|for|of|by) .*|$)", re.I)  # fmt: skip
+    r"(?:the |an? |original )?(?:"
+    + "|".join(re.escape(w) for w in sorted(APPARATUS, key=len, reverse=True))
+    + r")\b[^a-z]{0,4}(?:(?:to|for|of|by) .*|$)",
+    re.I,
+)
 _MARKDOWN = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t#]*$")
-_DECORATION = re.compile(r"^[\s*_=~\[\](){}|•·—–-]+|[\s*_=~\[\](){}|•·—–-]+$")
+_DECORATION = re.compile(r"^[\s*_=~<>§\[\](){}|•·—–-]+|[\s*_=~<>\[\](){}|•·—–-]+$")
+_TAGS = re.compile(r"</?(?:h[1-6]|b|i|strong|em|center|p|div)\b[^<>]*>", re.I)
+_HEADING_TAG = re.compile(r"\s*<h[1-6]\b", re.I)
+_LETTERS_APART = re.compile(r"(?:[A-Z0-9] )*[A-Z0-9]\W*$")
 _TITLE_START = re.compile(r"[\s.,:;)\]—–_*=-]+")
+_MAX_WEAK = 70  # characters
 _SMALL_WORDS = {"a", "an", "and", "the", "of", "in", "on", "at", "to", "for", "from", "with", "by", "or", "nor", "but",
                 "as", "is", "into", "upon", "over", "de", "la", "von", "du", "des", "le", "en", "et", "that", "which",
                 "who", "out", "up", "it", "its"}  # fmt: skip
@@ -81,11 +102,14 @@ class HeadingLine:
 
     Attributes:
       style: the family it belongs to: a keyword (``chapter``), ``roman``/``arabic``/``word`` for a bare number,
-        ``prologue``/``epilogue``/``interlude`` for a named section, ``title`` for words alone.
+        ``prologue``/``epilogue``/``interlude`` for a named section, ``title`` for words alone; of a weak heading also
+        ``small roman`` or the word before its number.
       number: its number; -1 for "the last", None without one.
       label: keyword and number as a name (``Chapter IV``), or the number or the words alone.
       title: what follows the label on the same line, '' if nothing does.
-      marked: the line carries Markdown heading marks.
+      marked: the line carries Markdown heading marks, or a heading tag.
+      weak: only a series of such lines is evidence: a number and a title with a space between, a numeral in small
+        letters, an unknown word with a number, a keyword heading that runs on as a sentence.
     """
 
     style: str
@@ -93,10 +117,11 @@ class HeadingLine:
     label: str
     title: str
     marked: bool
+    weak: bool = False
 
 
 def roman_value(numeral: str) -> int | None:
-    """The value of a Roman numeral in any case (additive forms like ``XIIII`` too), None if it is none."""
+    """The value of a Roman numeral in any case (additive forms like ``XIIII`` too); None for any other text."""
     numeral = numeral.upper()
     if not numeral or not _ROMAN.match(numeral):
         return None
@@ -107,8 +132,8 @@ def roman_value(numeral: str) -> int | None:
 def number_value(token: str) -> int | None:
     """The value of an Arabic, Roman or spelled-out number, cardinal or ordinal; -1 for "last"."""
     token = re.sub(r"[\s-]+", "-", token.strip().lower())
-    if token[:1].isdigit():
-        return int(re.match(r"\d+", token)[0])
+    if digits := re.match(r"\d+", token):
+        return int(digits[0])
     token = token.removeprefix("one-") if token.startswith("one-hundred") else token
     value = NUMBER_WORDS.get(token) or roman_value(token)
     if value is None and set(token) <= set("li"):
@@ -122,15 +147,45 @@ def undecorate(line: str) -> tuple[str, bool]:
     marked = False
     if line.startswith("#") and (match := _MARKDOWN.match(line)):
         line, marked = match[2], True
+    elif "<" in line:
+        line, marked = _TAGS.sub("", line), _HEADING_TAG.match(line) is not None
     line = _DECORATION.sub("", line)
-    return " ".join(line.split()), marked
+    return _closed_up(line) if _apart(line) else " ".join(line.split()), marked
 
 
-def parse_heading(line: str) -> HeadingLine | None:
-    """Read one line as a numbered or named heading, or return None."""
+def _apart(line: str) -> bool:
+    """Whether a line is set with a space after every letter."""
+    if line[1:2] != " " or len(line) < 3:
+        return False
+    words = re.split(r" {2,}|\t+", line)
+    return any(len(w) > 2 for w in words) and all(
+        _LETTERS_APART.match(w) or w.isdigit() or roman_value(w) for w in words
+    )
+
+
+def _closed_up(line: str) -> str:
+    """A line set letter by letter ("C H A P T E R  I V") as words; two spaces or more stand between its words."""
+    words = " ".join(word.replace(" ", "") for word in re.split(r"\s{2,}|\t", line))
+    return _CLOSED_UP.sub(r"\1 \2\3", words)
+
+
+def parse_heading(line: str, weak: bool = False) -> HeadingLine | None:
+    """Read one line as a numbered or named heading, or return None.
+
+    Args:
+      line: of a book.
+      weak: also read what only a whole series of such lines makes a heading.
+    """
+    heading = _parse(line, weak)
+    return heading if heading is None or weak or not heading.weak else None
+
+
+def _parse(line: str, weak: bool) -> HeadingLine | None:
     core, marked = undecorate(line)
     if not core or len(core) > 300:
         return None
+    if len(core) < 40 and (match := _SPLIT_NUMERAL.match(core)) and roman_value(match[2].replace(" ", "")):
+        core = match[1] + match[2].replace(" ", "") + match[3]  # "CHAPTER XX I"
     for pattern, key_group, number_group in ((_KEY_NUMBER, 1, 2), (_ORDINAL_KEY, 2, 1)):
         if match := pattern.match(core):
             heading = _keyword_heading(match[key_group], match[number_group], match[3], core, marked)
@@ -140,6 +195,25 @@ def parse_heading(line: str) -> HeadingLine | None:
         return _bare_heading(match, marked)
     if (match := _NAMED.match(core)) and not _APPARATUS.match(core):
         return _named_heading(match, core, marked)
+    return _weak_heading(core, marked) if weak else None
+
+
+def _weak_heading(core: str, marked: bool) -> HeadingLine | None:
+    """A line that heads a chapter in some books only: a number and a title, or any word and a number."""
+    if len(core) > _MAX_WEAK or not (core[0].isupper() or core[0].isdigit()):
+        return None
+    if match := _SPACED_TITLE.match(core):
+        value = number_value(match[1])
+        if value and match[2][0].isupper() and looks_titled(match[2]):
+            style = "arabic" if match[1].isdigit() else "roman"
+            return HeadingLine(style, value, match[1], _clean_title(match[2]), marked, True)
+        return None
+    for pattern, key_group, number_group in ((_OTHER_KEY, 1, 2), (_OTHER_ORDINAL, 2, 1)):
+        match = pattern.match(core.rstrip(".:"))
+        if match and match[key_group][0].isupper() and match[key_group].lower() not in _NO_SERIES:
+            value = number_value(match[number_group])
+            if value and value > 0:
+                return HeadingLine(match[key_group].lower(), value, match[0], "", marked, True)
     return None
 
 
@@ -149,9 +223,10 @@ def _keyword_heading(keyword: str, number: str, rest: str, core: str, marked: bo
     value = number_value(number)
     if value is None:
         return None
-    if rest and rest[0] == " " and rest.strip()[:1].islower():
+    summary = _SUMMARY.match(rest) is not None
+    if rest and rest[0] == " " and rest.strip()[:1].islower() and not summary:
         return None  # "Part one of me wanted to go"
-    if rest and rest[0] == "," and len(rest.split()) > 6 and not looks_titled(rest.lstrip(", ")):
+    if rest and rest[0] == "," and len(rest.split()) > 6 and not summary and not looks_titled(rest.lstrip(", ")):
         return None
     if rest and rest[0] in "'’":
         return None  # "Book One's heroine"
@@ -165,13 +240,15 @@ def _keyword_heading(keyword: str, number: str, rest: str, core: str, marked: bo
         )
     elif roman_value(number) and not number.isdigit():
         label = label[: len(label) - len(number)] + number.upper() if label.endswith(number) else label
-    return HeadingLine(style, value, label, _clean_title(rest), marked)
+    weak = summary and (rest[0] == "," or rest.strip()[:1].islower())
+    return HeadingLine(style, value, label, _clean_title(rest), marked, weak)
 
 
 def _bare_heading(match: re.Match, marked: bool) -> HeadingLine | None:
     roman, arabic, word, _, title = match.groups()
     token = roman or arabic or word
-    if not (token[0].isupper() or token[0].isdigit() or marked):
+    small = bool(roman) and roman.islower() and not marked
+    if not (token[0].isupper() or token[0].isdigit() or marked or (small and not title)):
         return None
     value = number_value(token)
     if value is None or value < 0:
@@ -182,7 +259,7 @@ def _bare_heading(match: re.Match, marked: bool) -> HeadingLine | None:
     if title and word and not title.isupper():
         return None  # "One. Two. Three." is speech
     style = "roman" if roman else "arabic" if arabic else "word"
-    return HeadingLine(style, value, token, title, marked)
+    return HeadingLine("small roman" if small else style, value, token, title, marked, small)
 
 
 def _named_heading(match: re.Match, core: str, marked: bool) -> HeadingLine | None:

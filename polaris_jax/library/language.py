@@ -85,7 +85,7 @@ def identify(text: str) -> tuple[str, float]:
     shares = {
         language: sum(counts[word] for word in known & counts.keys()) / total for language, known in _SETS.items()
     }
-    best = max(shares, key=shares.get)
+    best = max(shares, key=shares.__getitem__)
     enough = _MIN_ENGLISH if best == "English" else 0.15
     return (best, shares[best]) if shares[best] >= enough else ("unknown", shares[best])
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from polaris_jax.library.account import Account
+
 
 @dataclass(frozen=True)
 class NovelChapter:
@@ -26,7 +28,10 @@ class NovelChapter:
 
 @dataclass(frozen=True)
 class Novel:
-    """A book as the library read it; ``accepted`` is False with a one-sentence ``reason`` when it is not a novel."""
+    """A book as the library read it; ``accepted`` is False with a one-sentence ``reason`` when it is not a novel.
+
+    ``account`` says where every word of the file went (None for a novel that was not read from a file).
+    """
 
     path: str
     title: str
@@ -37,3 +42,12 @@ class Novel:
     reason: str
     structure: str
     chapters: tuple[NovelChapter, ...]
+    account: Account | None = None
+    translator: str = ""
+    edition: str = ""
+
+
+def word_count(chapter: NovelChapter) -> int:
+    """Whitespace-separated words of a chapter (clean text has single spaces, so separators can be counted)."""
+    text = chapter.text
+    return text.count(" ") + text.count("\n") - text.count("\n\n") + bool(text)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from polaris_jax.library.candidates import PROSE_CHARS, Candidate
+from polaris_jax.library.blocks import Block
+from polaris_jax.library.candidates import PROSE_CHARS, RANKS, HeadingCandidate, drop_contents, find_candidates
 from polaris_jax.library.headings import OPENING, PART_KEYWORDS, UNIT_KEYWORDS
+from polaris_jax.library.sequence import Numbered, best_sequence
 
-BARE = ("roman", "arabic", "word")
+BARE = ("roman", "arabic", "word", "small roman")
 _MIN_SHARE = 0.3
 _UNIT_CHARS = 900  # about 150 words under a part heading make it a unit of its own
 _MIN_BARE_CHARS = 4_000
@@ -26,9 +28,9 @@ _KINDS = {"letter": "letter", "prologue": "prologue", "epilogue": "epilogue", "i
 class Unit:
     """A narrative unit of the outline: its heading, its kind and the part headings above it (outermost first)."""
 
-    head: Candidate
+    head: HeadingCandidate
     kind: str
-    parts: tuple[Candidate, ...]
+    parts: tuple[HeadingCandidate, ...]
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,26 @@ class Outline:
     """
 
     units: tuple[Unit, ...]
-    parts: tuple[Candidate, ...]
-    inner: tuple[Candidate, ...]
+    parts: tuple[HeadingCandidate, ...]
+    inner: tuple[HeadingCandidate, ...]
     style: str
 
 
-def build_outline(candidates: list[Candidate]) -> Outline:
+def read_outline(blocks: list[Block]) -> Outline:
+    """The outline of a book by its numbered and named headings; without units when it has none.
+
+    Weak candidates count where the others head no chapters (or parts only), and where they fill their series.
+    """
+    strong, every = find_candidates(blocks)
+    outline = build_outline(drop_contents(strong))
+    if every is strong:
+        return outline
+    fuller = build_outline(drop_contents(every))
+    missing = outline.style == "" or outline.style in PART_KEYWORDS or outline.style == fuller.style
+    return fuller if missing and len(fuller.units) > len(outline.units) else outline
+
+
+def build_outline(candidates: list[HeadingCandidate]) -> Outline:
     """Read the structure off candidates that are free of contents pages."""
     total = sum(c.text for c in candidates)
     primary = _primary_style(candidates, total)
@@ -59,7 +75,7 @@ def build_outline(candidates: list[Candidate]) -> Outline:
     return _walk(candidates, primary, part_styles, chain, total)
 
 
-def _spans(candidates: list[Candidate], style: str) -> list[int]:
+def _spans(candidates: list[HeadingCandidate], style: str) -> list[int]:
     """Prose characters under each heading of a style, up to the next heading of the same or a higher rank."""
     spans: list[int] = []
     open_rank = None
@@ -74,12 +90,14 @@ def _spans(candidates: list[Candidate], style: str) -> list[int]:
     return spans
 
 
-def _primary_style(candidates: list[Candidate], total: int) -> str:
+def _primary_style(candidates: list[HeadingCandidate], total: int) -> str:
     best, best_share = "", _MIN_SHARE * total
-    for style in UNIT_KEYWORDS:
+    others = sorted({c.style for c in candidates} - RANKS.keys())  # words that came with numbers in a series
+    for style in (*UNIT_KEYWORDS, *others):
         spans = [s for s in _spans(candidates, style) if s >= PROSE_CHARS]
         share = sum(spans) * (1.5 if style == "chapter" else 1.0)
-        if len(spans) >= 2 and share > best_share:
+        numbers = {c.number for c in candidates if c.style == style}
+        if len(spans) >= 2 and share > best_share and len(numbers) > 1:
             best, best_share = style, share
     if best:
         return best
@@ -100,7 +118,7 @@ def _primary_style(candidates: list[Candidate], total: int) -> str:
     return ""
 
 
-def _by_depth(candidates: list[Candidate], styles: tuple[str, ...]) -> list[str]:
+def _by_depth(candidates: list[HeadingCandidate], styles: tuple[str, ...]) -> list[str]:
     """The styles that occur, outermost (fewest headings, then first) to innermost."""
     seen: dict[str, list[int]] = {}
     for position, c in enumerate(candidates):
@@ -109,7 +127,7 @@ def _by_depth(candidates: list[Candidate], styles: tuple[str, ...]) -> list[str]
     return sorted(seen, key=lambda style: seen[style])
 
 
-def _part_styles(candidates: list[Candidate], primary: str) -> list[str]:
+def _part_styles(candidates: list[HeadingCandidate], primary: str) -> list[str]:
     """Styles above the chapters, outermost first: part keywords, and bare numbers that lead straight into a chapter."""
     styles = []
     for style in _by_depth(candidates, (*PART_KEYWORDS, *BARE)):
@@ -128,47 +146,32 @@ def _part_styles(candidates: list[Candidate], primary: str) -> list[str]:
     return styles
 
 
-def _chain(candidates: list[Candidate], style: str) -> list[Candidate]:
+def _chain(candidates: list[HeadingCandidate], style: str) -> list[HeadingCandidate]:
     """The headings of a style that number consistently; those of other styles in the list allow a restart.
 
     Keyword headings are all kept, for a misprinted number does not unmake them, except an inner sequence (a book
-    within the book) that interrupts the outer one. Bare numbers must continue, restart at one, or be a single
-    misprint between two numbers that fit.
+    within the book) that interrupts the outer one. Of bare numbers the best sequence as a whole is kept.
     """
     if style not in BARE:
-        own = [c for c in candidates if c.style == style]
-        return _without_stray_start(own)
-    kept: list[Candidate] = []
-    expected = 1
-    fresh = True
-    for position, c in enumerate(candidates):
-        if c.style != style:
-            fresh = True
-            continue
-        following = next((d.number for d in candidates[position + 1 :] if d.style == style), None)
-        misprint = following == expected + 1 and expected > 1 and c.text >= PROSE_CHARS
-        restart = c.number == 1 and (fresh or not _resumes(candidates[position + 1 :], style, expected))
-        first_lost = not kept and c.number == 2 and following == 3
-        if c.number == expected or restart or misprint or first_lost:
-            expected = 3 if first_lost else expected + 1 if (c.number == expected or misprint) else 2
-            kept.append(c)
-            fresh = False
-    return kept
+        return _without_stray_start([c for c in candidates if c.style == style])
+    own: list[Numbered] = []
+    chosen: list[HeadingCandidate] = []
+    part = 0
+    for c in candidates:
+        if c.style == style:
+            own.append(Numbered(c.number or 0, part, _weight(c)))
+            chosen.append(c)
+        else:
+            part += 1
+    return [chosen[i] for i in best_sequence(own)]
 
 
-def _resumes(following: list[Candidate], style: str, expected: int) -> bool:
-    """Whether the outer numbering goes on after an inner one that starts here."""
-    previous = 1
-    for c in following:
-        if c.style != style:
-            return False
-        if c.number == expected:
-            return previous != expected - 1
-        previous = c.number
-    return False
+def _weight(c: HeadingCandidate) -> float:
+    """How much a bare number looks like a heading by itself: by the text it heads, its space and its form."""
+    return (0.5 if c.text >= PROSE_CHARS else -0.5) + 0.25 * min(c.gap, 2) + 0.25 * c.heading.marked
 
 
-def _without_stray_start(own: list[Candidate]) -> list[Candidate]:
+def _without_stray_start(own: list[HeadingCandidate]) -> list[HeadingCandidate]:
     """Drop headings before the first number one if the same heading comes again (left over from a contents page)."""
     first = next((i for i, c in enumerate(own) if c.number == 1), 0)
     if not 0 < first <= 2:
@@ -177,11 +180,13 @@ def _without_stray_start(own: list[Candidate]) -> list[Candidate]:
     return own[first:] if all(c.number in later for c in own[:first]) else own
 
 
-def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], total: int) -> Outline:
+def _walk(
+    candidates: list[HeadingCandidate], primary: str, part_styles: list[str], chain: set[int], total: int
+) -> Outline:
     units: list[Unit] = []
-    parts: list[Candidate] = []
-    inner: list[Candidate] = []
-    stack: list[Candidate] = []
+    parts: list[HeadingCandidate] = []
+    inner: list[HeadingCandidate] = []
+    stack: list[HeadingCandidate] = []
     open_primary = False
     inner_expected = 1
     read = 0
@@ -203,7 +208,7 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
             stack.append(c)
             open_primary, inner_expected = False, 1
             if (c.text >= _UNIT_CHARS and position != len(candidates) - 1) or c.text >= 4 * _UNIT_CHARS:
-                units.append(Unit(c, "narrative", tuple(stack[:-1])))
+                units.append(_part_with_text(c, candidates[position + 1 :], primary, tuple(stack)))
             else:
                 parts.append(c)
         elif c.style == "apparatus":
@@ -212,9 +217,8 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
             if not _named_fits(c, position > last_primary, bool(units), before, total):
                 continue
             follower = candidates[position + 1] if position + 1 < len(candidates) else None
-            heads_units = follower is not None and follower.rank >= 40 and follower.number == 1
             stack = [p for p in stack if p.style in part_styles] if c.style == "interlude" else []
-            if heads_units and c.text < _UNIT_CHARS and not _starts_book(follower, primary, units):
+            if c.text < _UNIT_CHARS and follower and _heads_units(follower, primary, units):
                 stack = [c]
                 parts.append(c)
                 open_primary, inner_expected = False, 1
@@ -236,7 +240,19 @@ def _walk(candidates, primary: str, part_styles: list[str], chain: set[int], tot
     return Outline(tuple(_grade_sections(units)), tuple(parts), tuple(inner), primary)
 
 
-def _fills_gap(c: Candidate, last: Candidate, following: list[Candidate], inner: list[Candidate]) -> bool:
+def _part_with_text(
+    c: HeadingCandidate, following: list[HeadingCandidate], primary: str, stack: tuple[HeadingCandidate, ...]
+) -> Unit:
+    """The unit of a part that carries text itself: a narrative, or its first chapter where the next is numbered two."""
+    after = next((d for d in following if d.rank <= c.rank or d.style == primary), None)
+    if after is not None and after.style == primary and after.number == 2:
+        return Unit(c, _KINDS.get(primary, "chapter"), stack)
+    return Unit(c, "narrative", stack[:-1])
+
+
+def _fills_gap(
+    c: HeadingCandidate, last: HeadingCandidate, following: list[HeadingCandidate], inner: list[HeadingCandidate]
+) -> bool:
     """Whether a bare number takes the place of a chapter heading that lost its keyword.
 
     It must carry the next number, a chapter's text and a chapter's space; no later heading may claim the number, and
@@ -250,12 +266,16 @@ def _fills_gap(c: Candidate, last: Candidate, following: list[Candidate], inner:
     return rival is None or rival.number != c.number
 
 
-def _starts_book(follower: Candidate, primary: str, units: list[Unit]) -> bool:
-    """Whether the heading after a prologue already is chapter one (then the prologue is short, not a container)."""
-    return follower.style == primary and not units
+def _heads_units(follower: HeadingCandidate, primary: str, units: list[Unit]) -> bool:
+    """Whether the heading after a named section begins a numbering inside it.
+
+    If it already is chapter one of the book, the section is a short prologue, not a container.
+    """
+    starts_book = follower.style == primary and not units
+    return follower.rank >= 40 and follower.number == 1 and not starts_book
 
 
-def _named_fits(c: Candidate, after_last: bool, any_units: bool, before: int, total: int) -> bool:
+def _named_fits(c: HeadingCandidate, after_last: bool, any_units: bool, before: int, total: int) -> bool:
     """Whether a named section stands where its name belongs."""
     if c.style == "prologue":
         return not any_units or c.heading.label.lower().removeprefix("the ") not in OPENING[5:]

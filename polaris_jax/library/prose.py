@@ -6,10 +6,12 @@ their lines.
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from polaris_jax.library.blocks import Block
+from polaris_jax.library.mending import keep_lines, mend_opening, strip_note_marks, unwrap
+from polaris_jax.library.spelling import Spelling
 
 BREAK_MARK = "* * *"
 _BREAK = re.compile(r"[\s*•·.#~=_—–+⁂☆★◆❦-]+$")
@@ -28,18 +30,20 @@ _PROSE_LINE = 40  # headings are shorter; their gaps say nothing about scene bre
 
 
 @dataclass(frozen=True)
-class Layout:
+class ProseLayout:
     """How a book was typed.
 
     Attributes:
       width: characters of a full line (0 when paragraphs are single lines).
       gap: usual blank lines between paragraphs.
       gap_breaks: whether a wider gap between paragraphs is rare enough to mean a scene break.
+      spelling: of the whole book.
     """
 
     width: int
     gap: int
     gap_breaks: bool
+    spelling: Spelling = field(default_factory=Spelling, compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Paragraph:
     line: int
 
 
-def measure_layout(blocks: list[Block]) -> Layout:
+def measure_layout(blocks: list[Block]) -> ProseLayout:
     """The typing conventions of a book, measured on its blocks."""
     lengths = sorted(len(block.lines[0]) for block in blocks if len(block.lines) > 2)
     width = lengths[int(0.7 * len(lengths))] if len(lengths) > 20 else 0
@@ -61,7 +65,7 @@ def measure_layout(blocks: list[Block]) -> Layout:
         block.gap > usual and len(block.lines[0]) > _PROSE_LINE and len(previous.lines[0]) > _PROSE_LINE
         for previous, block in pairwise(blocks)
     )
-    return Layout(width, usual, wide <= _MAX_GAP_BREAKS * max(1, len(blocks)))
+    return ProseLayout(width, usual, wide <= _MAX_GAP_BREAKS * max(1, len(blocks)), Spelling(blocks))
 
 
 def is_break(block: Block) -> bool:
@@ -92,19 +96,19 @@ def clean_line(text: str) -> str:
         text = _TAG.sub("", text)
     if "  " in text or "\t" in text:
         text = _SPACES.sub(" ", text)
-    return text.strip()
+    return strip_note_marks(text).strip()
 
 
-def clean_lines(lines: list[str], width: int) -> str:
+def clean_lines(lines: list[str], layout: ProseLayout) -> str:
     """One paragraph from the lines of a block."""
     if len(lines) == 1:
         return clean_line(lines[0])
-    if is_set_lines(lines, width):
-        return "\n".join(filter(None, map(clean_line, lines)))
-    return clean_line(" ".join(map(str.strip, lines)))
+    if is_set_lines(lines, layout.width):
+        return "\n".join(filter(None, map(clean_line, keep_lines(lines, layout.spelling))))
+    return clean_line(unwrap(lines, layout.spelling))
 
 
-def read_paragraphs(blocks: list[Block], layout: Layout, breaks: frozenset[int]) -> list[Paragraph]:
+def read_paragraphs(blocks: list[Block], layout: ProseLayout, breaks: frozenset[int]) -> list[Paragraph]:
     """The paragraphs of a stretch of blocks.
 
     Args:
@@ -128,9 +132,11 @@ def read_paragraphs(blocks: list[Block], layout: Layout, breaks: frozenset[int])
             if sum(len(line) for later in blocks[position + 1 :] for line in later.lines) < _TITLE_PAGE_CHARS:
                 break  # the title page of the next volume
             continue
-        text = clean_lines(block.lines, layout.width)
+        text = clean_lines(block.lines, layout)
         if not text:
             continue
+        if not result:
+            text = mend_opening(text, layout.spelling)
         wide = layout.gap_breaks and block.gap > layout.gap and not block.after_apparatus
         if wide and result and not (is_set_lines(block.lines, layout.width) or "\n" in result[-1].text):
             opens = True

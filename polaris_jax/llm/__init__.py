@@ -1,17 +1,27 @@
-"""Asking language models: one client for annotators and judges, whatever the provider.
+"""Asking language models: one client for annotators and judges, for every provider.
 
 ``open_client(ClientSpec(provider, model, ...))`` gives a thread-safe client whose ``ask`` and ``ask_all`` take
 ``Request``s (messages, JSON schema, sampling) and give ``Reply``s. Replies are cached by content, on disk or in a
-bucket: the same run again makes no calls. A ``Ledger`` counts tokens and money and stops before the budget is exceeded.
-What can be asked again is (``failures`` has the table); what fails for good is a ``CallFailed``, never an invented
+bucket: the same run again makes no calls. A ``UsageTracker`` counts tokens and money and stops before the budget is
+exceeded. Temporary failures are retried (table in ``failures``); a permanent one is a ``CallFailed``, never an invented
 answer. Keys are read from the environment at every call and appear nowhere else.
 Providers: ``openai`` (any compatible server), ``gemini``, ``replay`` (the cache alone); libraries by the ``llm`` extra.
 """
 
 from polaris_jax.llm.client import Client, open_client
 from polaris_jax.llm.failures import BudgetSpent, CallFailed
-from polaris_jax.llm.ledger import Ledger
 from polaris_jax.llm.request import Reply, Request
-from polaris_jax.llm.spec import ClientSpec
+from polaris_jax.llm.spec import ClientSpec, ModelOrOfflineSpec
+from polaris_jax.llm.usage import UsageTracker
 
-__all__ = ["BudgetSpent", "CallFailed", "Client", "ClientSpec", "Ledger", "Reply", "Request", "open_client"]
+__all__ = [
+    "BudgetSpent",
+    "CallFailed",
+    "Client",
+    "ClientSpec",
+    "ModelOrOfflineSpec",
+    "Reply",
+    "Request",
+    "UsageTracker",
+    "open_client",
+]

@@ -1,8 +1,8 @@
-"""Batch mode: requests as files that a provider answers within a day at a lower price, replies into the cache.
+"""Batch mode: writes requests as files that a provider answers within a day at a lower price; caches the replies.
 
 The format is that of OpenAI's Batch API, which vLLM and several gateways read too: one JSON object per line with the
-request's key as ``custom_id``. Uploading, waiting and downloading are the user's; afterwards the usual client finds
-the replies in its cache and makes no calls.
+request's key as ``custom_id``. The user uploads and downloads the files; afterwards the usual client finds the replies
+in its cache and makes no calls.
 """
 
 import json
@@ -15,19 +15,25 @@ from polaris_jax.errors import InputError
 from polaris_jax.llm.cache import Cache
 from polaris_jax.llm.client import read_reply
 from polaris_jax.llm.failures import AttemptFailed
-from polaris_jax.llm.ledger import Ledger
 from polaris_jax.llm.openai_transport import OpenAITransport
 from polaris_jax.llm.request import Request
 from polaris_jax.llm.spec import ClientSpec
+from polaris_jax.llm.usage import UsageTracker
 
 # Limits of one file at OpenAI.
-MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
+MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000
 _URL = "/v1/chat/completions"
 
 
 @dataclass
 class BatchReplies:
-    """What a file of answers brought: replies now in the cache, and lines that are no usable answer, by kind."""
+    """Counts over a file of answers.
+
+    Attributes:
+      kept: replies now in the cache.
+      unusable: lines without a usable answer, by kind of failure.
+      unknown: lines that answer other requests.
+    """
 
     kept: int = 0
     unusable: dict[str, int] = field(default_factory=dict)
@@ -39,28 +45,42 @@ class BatchReplies:
 
 
 def write_batch(requests: Sequence[Request], spec: ClientSpec, address: str | os.PathLike) -> list[str]:
-    """Writes the requests that the cache does not answer yet; returns the addresses of the files.
+    """Writes the requests that are not in the cache; returns the addresses of the files.
 
     Args:
-      address: of the file; where one is not enough, ``.2``, ``.3`` ... are put before its extension.
+      address: of the first file; further files have ``.2``, ``.3``, ... before the extension.
 
     Raises:
-      InputError: the client keeps no cache or is not of the provider ``openai``, or a file cannot be written.
+      InputError: the client has no cache or is not of the provider ``openai``, or a file cannot be written.
     """
-    cache, transport = _open(spec)
+    cache, transport = open_batch(spec)
     try:
         lines: dict[str, bytes] = {}
         for request in requests:
-            key = request.key(spec.identity)
+            key = request.key(spec.key_identity)
             if key not in lines and cache.read(key) is None:
-                row = {"custom_id": key, "method": "POST", "url": _URL, "body": transport.body(request.draw(0))}
-                lines[key] = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+                lines[key] = batch_line(key, transport, request.draw(0))
     finally:
         transport.close()
+    return write_lines(list(lines.values()), address)
+
+
+def batch_line(name: str, transport: OpenAITransport, request: Request) -> bytes:
+    """One line of a batch file; ``name`` is its ``custom_id``."""
+    row = {"custom_id": name, "method": "POST", "url": _URL, "body": transport.body(request)}
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+
+
+def write_lines(lines: Sequence[bytes], address: str | os.PathLike) -> list[str]:
+    """Writes lines into as many files as the limits ask for, none without lines; returns their addresses.
+
+    Args:
+      address: of the first file; further files have ``.2``, ``.3``, ... before the extension.
+    """
     files: list[list[bytes]] = []
     size = 0
-    for line in lines.values():
-        if not files or len(files[-1]) >= MOST_REQUESTS or size + len(line) > MOST_BYTES:
+    for line in lines:
+        if not files or len(files[-1]) >= MAX_REQUESTS or size + len(line) > MAX_BYTES:
             files.append([])
             size = 0
         files[-1].append(line)
@@ -74,24 +94,24 @@ def write_batch(requests: Sequence[Request], spec: ClientSpec, address: str | os
 
 
 def read_batch(
-    address: str | os.PathLike, requests: Sequence[Request], spec: ClientSpec, ledger: Ledger | None = None
+    address: str | os.PathLike, requests: Sequence[Request], spec: ClientSpec, usage: UsageTracker | None = None
 ) -> BatchReplies:
     """Puts the replies of a provider's output file into the client's cache.
 
-    A line that failed, or whose answer cannot be used, is counted and left out; asking again is the client's business.
+    A line that failed, or whose answer is unusable, is counted and left out; the client will ask again.
 
     Args:
       requests: what was asked; lines with another ``custom_id`` are counted as unknown.
-      ledger: books the tokens. (Batch prices are lower: give those in the spec.)
+      usage: records the tokens. (Batch prices are lower: give those in the spec.)
 
     Raises:
-      InputError: no such file, the client keeps no cache or is not of the provider ``openai``.
+      InputError: no such file, the client has no cache or is not of the provider ``openai``.
     """
-    cache, transport = _open(spec)
+    cache, transport = open_batch(spec)
     content = storage.read(os.fspath(address))
     if content is None:
         raise InputError("batch", os.fspath(address), "no such file")
-    asked = {request.key(spec.identity): request for request in requests}
+    asked = {request.key(spec.key_identity): request for request in requests}
     found = BatchReplies()
     try:
         for line in content.decode("utf-8", errors="replace").split("\n"):
@@ -108,27 +128,41 @@ def read_batch(
             elif row.get("error") or answer.get("status_code", 200) != 200:
                 found.count("server")
             else:
-                _keep(asked[key], key, json.dumps(answer.get("body")), found, cache, transport, spec, ledger)
+                _keep(asked[key], key, json.dumps(answer.get("body")), found, cache, transport, spec, usage)
     finally:
         transport.close()
     return found
 
 
-def _keep(request, key, body, found, cache, transport, spec, ledger) -> None:
+def _keep(
+    request: Request,
+    key: str,
+    body: str,
+    found: BatchReplies,
+    cache: Cache,
+    transport: OpenAITransport,
+    spec: ClientSpec,
+    usage: UsageTracker | None,
+) -> None:
     try:
         raw = transport.read(body)
         read_reply(raw, request, attempts=1)
     except AttemptFailed as failure:
         found.count(failure.kind)
         return
-    if ledger is not None and cache.read(key) is None:
-        with ledger.call(request.purpose, raw.prompt_tokens or 0, raw.completion_tokens or 0, retry=False) as spending:
-            spending.settle(raw.prompt_tokens, raw.completion_tokens)
+    if usage is not None and cache.read(key) is None:
+        with usage.call(request.purpose, raw.prompt_tokens or 0, raw.completion_tokens or 0, retry=False) as call:
+            call.settle(raw.prompt_tokens, raw.completion_tokens)
     cache.write(key, spec.identity, request, raw)
     found.kept += 1
 
 
-def _open(spec: ClientSpec) -> tuple[Cache, OpenAITransport]:
+def open_batch(spec: ClientSpec) -> tuple[Cache, OpenAITransport]:
+    """The cache and the transport of a client whose questions go into batches.
+
+    Raises:
+      InputError: it has no cache or is not of the provider ``openai``.
+    """
     if spec.provider != "openai":
         raise InputError("provider", spec.provider, "batch files are made for provider openai")
     if spec.cache is None:

@@ -3,21 +3,26 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from polaris_jax.llm.cache import Cache
-from polaris_jax.llm.failures import SPOILED, AttemptFailed, CallFailed
+from polaris_jax.llm.failures import UNUSABLE, AttemptFailed, CallFailed
 from polaris_jax.llm.gemini_transport import GeminiTransport
-from polaris_jax.llm.ledger import Ledger
+from polaris_jax.llm.hope import Hope
 from polaris_jax.llm.openai_transport import OpenAITransport
+from polaris_jax.llm.replies import UnreadableReply, without_thinking
 from polaris_jax.llm.request import Reply, Request
 from polaris_jax.llm.retry import RetryPolicy
 from polaris_jax.llm.spec import ClientSpec
-from polaris_jax.llm.structured import read_json, validator, without_thinking
+from polaris_jax.llm.structured import read_json, validator
 from polaris_jax.llm.transport import RawReply, Transport
+from polaris_jax.llm.usage import UsageTracker
 
-_TRANSPORTS = {"openai": OpenAITransport, "gemini": GeminiTransport}
+if TYPE_CHECKING:
+    from polaris_jax.llm.cache import Cache
+
+_TRANSPORTS: dict[str, Callable[[ClientSpec], Transport]] = {"openai": OpenAITransport, "gemini": GeminiTransport}
 
 
 class Client(Protocol):
@@ -25,14 +30,14 @@ class Client(Protocol):
 
     Attributes:
       identity: ``provider/model``; part of cache keys and of provenance, never a secret.
-      ledger: what it has cost so far.
+      usage: calls, tokens and money so far.
     """
 
     identity: str
-    ledger: Ledger
+    usage: UsageTracker
 
     def ask(self, request: Request) -> Reply:
-        """One answer. Thread-safe; threads that ask the same at the same time share one call.
+        """One answer. Thread-safe; equal requests at the same time share one call.
 
         Raises:
           CallFailed: no answer after all attempts.
@@ -47,34 +52,50 @@ class Client(Protocol):
           BudgetSpent, InputError: as ``ask``, once the calls in flight are done and in the cache.
         """
 
+    def ready(self) -> None:
+        """Checks that a call can be made, without one.
+
+        Raises:
+          InputError: the environment lacks the key.
+        """
+
     def close(self) -> None:
         """Closes connections."""
 
 
-def open_client(spec: ClientSpec, *, ledger: Ledger | None = None) -> "LanguageClient":
+def open_client(
+    spec: ClientSpec, *, usage: UsageTracker | None = None, stop_after: int | None = None
+) -> "LanguageClient":
     """A client by its spec.
 
     Args:
-      ledger: to share one budget between clients or to go on with an earlier one (``Ledger.restore``); by default a
+      usage: shares one budget between clients, or continues an earlier one (``UsageTracker.restore``); by default a
         fresh one with the spec's budget.
+      stop_after: calls in vain, without a usable answer among them, after which the client refuses to go on
+        (``Hope``); None never stops.
 
     Raises:
       InputError: a library is missing (``pip install polaris-jax[llm]``) or the cache cannot be opened.
     """
+    # TensorStore takes a third of a second to import; ``--help`` of a verb with a model's flags does without it.
+    from polaris_jax.llm.cache import Cache
+
     return LanguageClient(
         None if spec.provider == "replay" else _TRANSPORTS[spec.provider](spec),
         identity=spec.identity,
+        key_identity=spec.key_identity,
         cache=None if spec.cache is None else Cache(spec.cache),
-        ledger=Ledger(spec.budget_tokens, spec.budget_usd, spec.prices) if ledger is None else ledger,
+        usage=UsageTracker(spec.budget_tokens, spec.budget_usd, spec.known_prices) if usage is None else usage,
         policy=RetryPolicy(attempts=spec.attempts, backoff=spec.backoff),
         concurrency=spec.concurrency,
+        hope=None if stop_after is None else Hope(spec.identity, stop_after),
     )
 
 
 class LanguageClient:
     """The stack around a ``Transport``: shared call → cache → retries → concurrency slot → budget → one call.
 
-    Without a transport it replays: what the cache does not hold has no answer.
+    Without a transport it replays: a request that is not in the cache fails.
     """
 
     def __init__(
@@ -82,13 +103,16 @@ class LanguageClient:
         transport: Transport | None,
         *,
         identity: str,
-        cache: Cache | None,
-        ledger: Ledger,
+        key_identity: str,
+        cache: "Cache | None",
+        usage: UsageTracker,
         policy: RetryPolicy,
         concurrency: int,
+        hope: Hope | None = None,
     ):
-        self.identity, self.ledger = identity, ledger
+        self.identity, self._key_identity, self.usage = identity, key_identity, usage
         self._transport, self._cache, self._policy, self._concurrency = transport, cache, policy, concurrency
+        self._hope = hope
         self._slots = threading.BoundedSemaphore(concurrency)
         self._pending: dict[str, Future[Reply]] = {}
         self._pending_lock = threading.Lock()
@@ -107,24 +131,27 @@ class LanguageClient:
         if self._transport is not None:
             self._transport.close()
 
+    def ready(self) -> None:
+        """See ``Client.ready``."""
+        if self._transport is not None:
+            self._transport.ready()
+
     def ask(self, request: Request) -> Reply:
         """See ``Client.ask``."""
-        key = request.key(self.identity)
+        key = request.key(self._key_identity)
+        mine: Future[Reply] = Future()
         with self._pending_lock:
-            pending = self._pending.get(key)
-            first = pending is None
-            if first:
-                pending = self._pending[key] = Future()
-        if not first:
+            pending = self._pending.setdefault(key, mine)
+        if pending is not mine:
             reply = self._counted(request, pending.result)
-            self.ledger.count_cached(request.purpose)
+            self.usage.count_cached(request.purpose)
             return replace(reply, cached=True, attempts=0)
         try:
-            reply = self._recall(key, request) or self._counted(request, lambda: self._call(key, request))
-            pending.set_result(reply)
+            reply = self._read_cache(key, request) or self._counted(request, lambda: self._call(key, request))
+            mine.set_result(reply)
             return reply
         except BaseException as error:
-            pending.set_exception(error)
+            mine.set_exception(error)
             raise
         finally:
             with self._pending_lock:
@@ -148,19 +175,20 @@ class LanguageClient:
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="llm") as pool:
             futures = [pool.submit(answer, request) for request in requests]
             try:
-                # An answer left out has the exception that stopped the rest beside it, so None never leaves here.
-                return [future.result() for future in futures]
+                answers = [future.result() for future in futures]
             finally:
                 stop.set()
+        # A request is left out (None) only after another one raised, and then ``result`` has raised above.
+        return [reply for reply in answers if reply is not None]
 
     def _counted(self, request: Request, answer: Callable[[], Reply]) -> Reply:
         try:
             return answer()
         except CallFailed:
-            self.ledger.count_failed(request.purpose)
+            self.usage.count_failed(request.purpose)
             raise
 
-    def _recall(self, key: str, request: Request) -> Reply | None:
+    def _read_cache(self, key: str, request: Request) -> Reply | None:
         raw = None if self._cache is None else self._cache.read(key)
         if raw is None:
             return None
@@ -168,58 +196,79 @@ class LanguageClient:
             reply = read_reply(raw, request, attempts=0)
         except AttemptFailed:
             return None
-        self.ledger.count_cached(request.purpose)
+        self.usage.count_cached(request.purpose)
         return reply
 
     def _call(self, key: str, request: Request) -> Reply:
-        if self._transport is None:
-            raise CallFailed("not_recorded", 0, f"no reply of {self.identity} to this request at {self._cache.place}")
-        self._transport.ready()
+        transport = self._transport
+        if transport is None:
+            place = None if self._cache is None else self._cache.place
+            raise CallFailed("not_recorded", 0, f"no reply of {self.identity} to this request at {place}")
+        transport.ready()
         if request.schema is not None:
-            validator(request.schema)  # a wrong schema shall not cost a call
-        spoiled = 0
+            validator(request.schema)  # an invalid schema must not cost a call
+        failures: list[AttemptFailed] = []
 
         def attempt(number: int) -> tuple[RawReply, Reply]:
-            nonlocal spoiled
-            bounds = prompt_bound(request), request.max_tokens
+            unusable = [failure.kind for failure in failures if failure.kind in UNUSABLE]
+            cut = [failure for failure in failures if failure.kind == "truncated"]
+            # On some servers thinking that used up the limit shows as an empty answer: that raises it once.
+            raised = len(cut) + ("empty" in unusable)
+            sent = request.draw(len(unusable), raised)
             try:
-                with self._slots, self.ledger.call(request.purpose, *bounds, retry=number > 0) as spending:
-                    try:
-                        raw = self._transport.send(request.draw(spoiled))
-                    except AttemptFailed as failure:
-                        if not failure.billed:
-                            spending.settle(0, 0)
-                        raise
-                    spending.settle(raw.prompt_tokens, raw.completion_tokens)
-                return raw, read_reply(raw, request, attempts=number + 1)
+                with self._slots, self._hope.call() if self._hope else nullcontext():
+                    raw = self._send(transport, sent, retry=number > 0)
+                    return raw, read_reply(raw, sent, attempts=number + 1)
             except AttemptFailed as failure:
-                spoiled += failure.kind in SPOILED
+                if raised and failure.kind == "bad_request":  # the server takes no greater limit
+                    last = next(one for one in reversed(failures) if one.kind in ("truncated", "empty"))
+                    raise CallFailed(last.kind, number + 1, last.detail, last.reply) from None
+                failures.append(failure)
                 raise
 
-        raw, reply = self._policy.call(attempt)
+        try:
+            raw, reply = self._policy.call(attempt)
+        except CallFailed as failure:
+            if self._hope:
+                self._hope.given_up(failure)
+            raise
         if self._cache is not None:
             self._cache.write(key, self.identity, request, raw)
         return reply
+
+    def _send(self, transport: Transport, sent: Request, retry: bool) -> RawReply:
+        """One call, on record in ``usage``."""
+        with self.usage.call(sent.purpose, prompt_bound(sent), sent.max_tokens, retry=retry) as call:
+            try:
+                raw = transport.send(sent)
+            except AttemptFailed as failure:
+                if not failure.billed:
+                    call.settle(0, 0)
+                raise
+            call.settle(raw.prompt_tokens, raw.completion_tokens, raw.cached_tokens)
+        return raw
 
 
 def read_reply(raw: RawReply, request: Request, attempts: int) -> Reply:
     """The reply in what a server sent; with ``attempts`` 0 it came from the cache.
 
     Raises:
-      AttemptFailed: ``refused``, ``empty``, ``truncated`` or ``invalid_json``.
+      AttemptFailed: ``refused``, ``empty``, ``truncated``, ``invalid_json`` or ``ambiguous``.
     """
     if raw.finish == "refused":
         raise AttemptFailed("refused", "the model or a filter declined to answer", reply=raw.text)
-    if raw.finish == "length" and (request.schema is not None or not raw.text.strip()):
+    schema = request.schema if request.enforce_schema else None
+    if raw.finish == "length" and (schema is not None or not raw.text.strip()):
         raise AttemptFailed("truncated", f"cut at max_tokens={request.max_tokens}", reply=raw.text)
     if not without_thinking(raw.text):
-        raise AttemptFailed("empty", "no text in the answer", reply=raw.text)
+        what = "nothing but thinking" if raw.text.strip() else "no text"
+        raise AttemptFailed("empty", f"{what} in the answer at max_tokens={request.max_tokens}", reply=raw.text)
     data = None
-    if request.schema is not None:
+    if schema is not None:
         try:
-            data = read_json(raw.text, request.schema)
-        except ValueError as error:
-            raise AttemptFailed("invalid_json", str(error), reply=raw.text) from None
+            data = read_json(raw.text, schema)
+        except UnreadableReply as wrong:
+            raise AttemptFailed(wrong.kind, wrong.detail, reply=raw.text) from None
     return Reply(
         text=raw.text,
         data=data,

@@ -7,8 +7,9 @@
 | ``timeout`` | no byte within the time limit | yes |
 | ``connection`` | refused, cut, or not HTTP | yes |
 | ``invalid_json`` | body or answer is not JSON, or breaks the schema | yes |
-| ``truncated`` | an answer with a schema was cut at ``max_tokens`` | yes |
-| ``empty`` | no text in the answer | yes |
+| ``ambiguous`` | an answer with several different values | once |
+| ``truncated`` | an answer was cut at ``max_tokens`` | twice, at twice the limit each time |
+| ``empty`` | no text in the answer, or thinking only | yes, at twice the limit |
 | ``refused`` | the model or a filter declined | no |
 | ``quota`` | the account has no credit left | no |
 | ``auth`` | HTTP 401, 403 | no |
@@ -16,8 +17,11 @@
 | ``not_recorded`` | a replay client was asked something new | no |
 """
 
-RETRIED = frozenset({"rate_limit", "server", "timeout", "connection", "invalid_json", "truncated", "empty"})
-SPOILED = frozenset({"invalid_json", "truncated", "empty"})  # the model did answer, but not usably
+OUTAGE = frozenset({"rate_limit", "server", "timeout", "connection"})  # waiting may help, and costs nothing
+UNUSABLE = frozenset({"invalid_json", "ambiguous", "truncated", "empty"})  # the model answered in vain
+RETRIED = OUTAGE | UNUSABLE
+# Calls per question that end so, at most: asking the same again brings the same.
+MOST_CALLS = {"ambiguous": 2, "truncated": 3}
 
 
 class CallFailed(Exception):
@@ -26,20 +30,21 @@ class CallFailed(Exception):
     Attributes:
       kind: one of the table above.
       attempts: calls made.
-      detail: what the last of them brought, one line.
+      detail: of the last failure, one line.
       reply: the raw text of the last unusable answer, if there was one.
+      hopeless: every other question will fail as well: no access, no such model, no credit.
     """
 
-    def __init__(self, kind: str, attempts: int, detail: str, reply: str | None = None):
-        super().__init__(kind, attempts, detail, reply)
-        self.kind, self.attempts, self.detail, self.reply = kind, attempts, detail, reply
+    def __init__(self, kind: str, attempts: int, detail: str, reply: str | None = None, hopeless: bool = False):
+        super().__init__(kind, attempts, detail, reply, hopeless)
+        self.kind, self.attempts, self.detail, self.reply, self.hopeless = kind, attempts, detail, reply, hopeless
 
     def __str__(self) -> str:
         return f"{self.kind} after {self.attempts} attempt{'' if self.attempts == 1 else 's'}: {self.detail}"
 
 
 class BudgetSpent(Exception):
-    """The next call might exceed the budget, so it was not made. What was answered so far is in the cache.
+    """The next call might exceed the budget, so it was not made. The answers so far are in the cache.
 
     Attributes:
       unit: ``tokens`` or ``usd``.
@@ -53,24 +58,32 @@ class BudgetSpent(Exception):
     def __str__(self) -> str:
         return (
             f"budget of {self.limit:g} {self.unit}: {self.spent:g} spent, and the next call may take {self.needed:g};"
-            " raise the budget and run again to go on from the cache"
+            " raise the budget and run again to continue from the cache"
         )
 
 
 class AttemptFailed(Exception):
-    """One attempt brought no usable answer (internal: ``CallFailed`` is what callers see).
+    """One attempt gave no usable answer (internal: callers see ``CallFailed``).
 
     Attributes:
       kind, detail: as in ``CallFailed``.
       retry_after: seconds that the server asks us to wait.
-      billed: the server may have worked, and may charge, for it.
-      reply: the unusable answer's raw text.
+      billed: the server may charge for the attempt.
+      reply: raw text of the unusable answer.
+      hopeless: as in ``CallFailed``; of the kinds ``auth`` and ``quota`` always.
     """
 
     def __init__(
-        self, kind: str, detail: str, retry_after: float | None = None, billed: bool = False, reply: str | None = None
+        self,
+        kind: str,
+        detail: str,
+        retry_after: float | None = None,
+        billed: bool = False,
+        reply: str | None = None,
+        hopeless: bool = False,
     ):
         self.kind, self.retry_after, self.billed, self.reply = kind, retry_after, billed, reply
+        self.hopeless = hopeless or kind in ("auth", "quota")
         self.detail = " ".join(detail.split())[:300]
         super().__init__(f"{kind}: {self.detail}")
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from polaris_jax.errors import InputError
+from polaris_jax.llm.replies import clean_text
 
 ROLES = ("system", "user", "assistant")
-# A greedy answer that cannot be used would come back unchanged: from then on we draw with at least this temperature.
-SECOND_CHANCE_TEMPERATURE = 0.3
+# Greedy decoding would repeat an unusable answer: retries after one are sampled with at least this temperature.
+RETRY_TEMPERATURE = 0.3
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question to a language model. Everything but ``purpose`` decides the answer and is part of the cache key.
+    """One request to a language model. Everything but ``purpose`` affects the answer and is part of the cache key.
 
     Attributes:
       messages: ``(role, content)`` pairs, roles from ``ROLES``.
@@ -22,10 +23,14 @@ class Request:
         properties is kept: constrained decoders write an answer's fields in that order.
       temperature: 0 is greedy.
       max_tokens: upper bound of the answer, hidden reasoning included, in tokens of the model.
-      seed: of the draw, for servers that take one.
-      sample: tells repeated draws of one request apart; each gets a seed of its own.
-      purpose: the ledger's category.
+      seed: of the sampling, for servers that take one.
+      sample: tells repeated samples of one request apart; each gets a seed of its own.
+      purpose: category in the ``UsageTracker``.
       version: of the instructions; raise it to ask again what is in the cache.
+      enforce_schema: an answer that breaks the schema is asked again. False: the schema guides the server alone, and
+        the caller reads the text, whatever it is; no part of the cache key.
+      shared_prefix: other requests begin with the same long text, and a provider that keeps prompts should see it:
+        nothing that differs may stand before the messages. No part of the cache key.
 
     Raises:
       InputError: no messages, an unknown role, a schema that is not JSON, or a number out of range.
@@ -39,6 +44,8 @@ class Request:
     sample: int = 0
     purpose: str = ""
     version: str = ""
+    enforce_schema: bool = True
+    shared_prefix: bool = False
 
     def __post_init__(self):
         messages = tuple((role, content) for role, content in self.messages)
@@ -47,7 +54,8 @@ class Request:
         for role, content in messages:
             if role not in ROLES or not isinstance(content, str):
                 raise InputError("messages", (role, content), f"each is (role, text) with a role of {', '.join(ROLES)}")
-        object.__setattr__(self, "messages", messages)
+        # A text may hold half a surrogate pair, which no server and no file can be sent.
+        object.__setattr__(self, "messages", tuple((role, clean_text(content)) for role, content in messages))
         if self.schema is not None:
             object.__setattr__(self, "schema", _compact_schema(self.schema))
         if self.max_tokens < 1:
@@ -58,8 +66,8 @@ class Request:
             raise InputError("sample", self.sample, "0 or more")
 
     def key(self, identity: str) -> str:
-        """SHA-256 (hex) of the identity of the model and of everything here that decides the answer."""
-        decisive = {
+        """SHA-256 (hex) of the identity of the model and of every field that affects the answer."""
+        content = {
             "identity": identity,
             "version": self.version,
             "messages": self.messages,
@@ -69,21 +77,22 @@ class Request:
             "seed": self.seed,
             "sample": self.sample,
         }
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def draw(self, spoiled: int) -> "Request":
-        """The request as it is sent after ``spoiled`` unusable answers.
+    def draw(self, unusable: int, truncated: int = 0) -> "Request":
+        """The request as it is sent after ``unusable`` unusable answers, ``truncated`` of them for want of room.
 
-        Samples and second chances get seeds of their own. A failure on the way does not count as spoiled, so the answer
-        does not depend on the weather of the network.
+        An answer that was cut, or emptied by thinking, is asked for again at twice the limit. Samples and retries after
+        an unusable answer get seeds of their own. Network failures do not count, so that the answer does not depend on
+        them.
         """
         seed, temperature = self.seed, self.temperature
-        if seed is not None and (self.sample or spoiled):
-            digest = hashlib.sha256(f"{self.seed}/{self.sample}/{spoiled}".encode()).digest()
+        if seed is not None and (self.sample or unusable):
+            digest = hashlib.sha256(f"{self.seed}/{self.sample}/{unusable}".encode()).digest()
             seed = int.from_bytes(digest[:4], "big") >> 1
-        if spoiled:
-            temperature = max(temperature, SECOND_CHANCE_TEMPERATURE)
-        return replace(self, seed=seed, temperature=temperature)
+        if unusable:
+            temperature = max(temperature, RETRY_TEMPERATURE)
+        return replace(self, seed=seed, temperature=temperature, max_tokens=self.max_tokens * 2**truncated)
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,12 @@ class Reply:
     """One answer.
 
     Attributes:
-      text: what the model wrote, unchanged: hidden reasoning and code fences included.
+      text: the model's output, unchanged, with its reasoning and code fences.
       data: the JSON value in ``text``, valid under the request's schema; None for free text.
       model: the name that the server gives its model.
-      prompt_tokens, completion_tokens: of the call that gave the answer; 0 where the server does not say.
-      cached: no call was made for it.
-      attempts: calls made for it now; 0 when cached.
+      prompt_tokens, completion_tokens: of the call that gave the answer; 0 where the server does not report them.
+      cached: it came from the cache.
+      attempts: calls made for it; 0 when cached.
       finish: ``stop``, or ``length`` when free text was cut at ``max_tokens``.
     """
 

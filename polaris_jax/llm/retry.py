@@ -1,10 +1,11 @@
-"""Asking again: which failures, how often, after how long."""
+"""Retries: of which failures, how often, after how long."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from polaris_jax.llm.failures import RETRIED, AttemptFailed, CallFailed
+from polaris_jax.llm.failures import MOST_CALLS, RETRIED, AttemptFailed, CallFailed
 from polaris_jax.llm.transport import extra
 
 T = TypeVar("T")
@@ -12,14 +13,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to keep asking.
+    """How often a request is retried, and the waits between attempts.
 
     Attributes:
       attempts: calls at most.
-      backoff: seconds; the wait before retry ``n`` (from 0) is uniform in ``[0, backoff * 2**n]``, so that the many
-        clients of a server that recovers do not return in step.
+      backoff: seconds; the wait before retry ``n`` (from 0) is uniform in ``[0, backoff * 2**n]``, so that the
+        clients of a server that recovers do not all return at once.
       longest: seconds; upper bound of such a wait.
-      patience: seconds; a server that asks (``Retry-After``) for a longer wait has failed for good.
+      patience: seconds; a server that asks (``Retry-After``) for a longer wait counts as a permanent failure.
     """
 
     attempts: int = 6
@@ -35,7 +36,7 @@ class RetryPolicy:
         """
         tenacity = extra("tenacity")
         jitter = tenacity.wait_random_exponential(multiplier=self.backoff, max=self.longest)
-        made = 0
+        made, kinds = 0, Counter[str]()
 
         def numbered() -> T:
             nonlocal made
@@ -45,9 +46,16 @@ class RetryPolicy:
         def wait(state) -> float:
             return max(jitter(state), state.outcome.exception().retry_after or 0.0)
 
+        def retried(error: BaseException) -> bool:
+            if not isinstance(error, AttemptFailed) or error.kind not in RETRIED:
+                return False
+            kinds[error.kind] += 1
+            patient = (error.retry_after or 0.0) <= self.patience
+            return patient and kinds[error.kind] < MOST_CALLS.get(error.kind, self.attempts)
+
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self.attempts),
-            retry=tenacity.retry_if_exception(self._worth_it),
+            retry=tenacity.retry_if_exception(retried),
             wait=wait,
             reraise=True,
         )
@@ -56,9 +64,4 @@ class RetryPolicy:
             return retrying(numbered)
         except AttemptFailed as error:
             failure = error
-        raise CallFailed(failure.kind, made, failure.detail, failure.reply)
-
-    def _worth_it(self, error: BaseException) -> bool:
-        if not isinstance(error, AttemptFailed) or error.kind not in RETRIED:
-            return False
-        return (error.retry_after or 0.0) <= self.patience
+        raise CallFailed(failure.kind, made, failure.detail, failure.reply, failure.hopeless)

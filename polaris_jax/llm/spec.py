@@ -1,74 +1,133 @@
-"""``ClientSpec``: everything a client is made of, by name, so that it can be pickled, logged and put in a config."""
+"""``ClientSpec``: everything a client is made of, by name, so that it can be pickled, logged and put in a config.
+
+The fields of a client are named here and nowhere else: the command line's flags and a config's fields derive from them.
+"""
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from polaris_jax.errors import InputError
+from polaris_jax.options import AT_LEAST_1, NOT_NEGATIVE, Bounds, check, option
+from polaris_jax.prices import read_prices
 
 PROVIDERS = ("openai", "gemini", "replay")
 STRUCTURED = ("json_schema", "json_object", "prompt")
+KINDS = ("offline", "llm")
+EFFORTS = ("none", "minimal", "low", "medium", "high")
+TIERS = ("standard", "flex", "priority")
+# Gemini's names of its thresholds.
+SAFETY = {
+    "off": "OFF",
+    "none": "BLOCK_NONE",
+    "high": "BLOCK_ONLY_HIGH",
+    "medium": "BLOCK_MEDIUM_AND_ABOVE",
+    "low": "BLOCK_LOW_AND_ABOVE",
+}
 _KEY_VARIABLES = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
 
 
 @dataclass(frozen=True)
-class ClientSpec:
-    """Which model, how to reach it, and how far to go.
+class ClientOptions:
+    """Which model, how to reach it, and how far to go: what ``ClientSpec``, a config and the command line may say.
 
-    Attributes:
-      provider: ``openai`` (any OpenAI-compatible server: hosted, vLLM, llama.cpp), ``gemini``, or ``replay`` (answers
-        from the cache only).
-      model: the name that the server knows; for ``replay`` the identity that was recorded, ``openai/<model>``.
-      base_url: of the server; None is the provider's own.
-      api_key_env: NAME of the environment variable with the key, read at every call. None is the provider's usual
-        variable at its own address, and no key at any other.
-      cache: folder or ``gs://bucket/prefix`` of the replies; None keeps nothing.
-      concurrency: calls in flight at once, over all threads that share the client.
-      timeout: seconds without a byte from the server.
-      attempts: calls per request, at most.
-      budget_tokens, budget_usd: what the client may use, prompt and completion together; ``BudgetSpent`` beyond.
-      prices: USD per million prompt tokens and per million completion tokens.
-      structured: how a schema is sent: ``json_schema`` (the server constrains decoding), ``json_object`` (the server
-        promises JSON, the schema stands in the prompt) or ``prompt`` (the schema stands in the prompt).
-      backoff: seconds; before retry ``n`` we wait a random time of up to ``backoff * 2**n``.
+    ``openai`` is any OpenAI-compatible server: hosted, vLLM, llama.cpp. ``replay`` answers from the cache only; its
+    ``model`` is the identity that was recorded, ``openai/<model>``. Without ``api_key_env`` the key is read from the
+    provider's usual variable at its own address, and there is none at any other. A schema is sent as ``json_schema``
+    (the server constrains decoding), ``json_object`` (the server promises JSON, the schema stands in the prompt) or
+    ``prompt`` (the schema stands in the prompt). A client that would use more than its budget raises ``BudgetSpent``.
+    """
+
+    provider: str = option(choices=PROVIDERS, doc="openai (any compatible server), gemini or replay")
+    model: str = option(doc="name of the model")
+    base_url: str | None = option(None, blank="", doc="address of an OpenAI-compatible server")
+    api_key_env: str | None = option(None, blank="", doc="NAME of the environment variable that holds the key")
+    cache: str | None = option(
+        None, blank="", execution=True, doc="folder or gs:// prefix of the model's replies; without, none are kept"
+    )
+    concurrency: int = option(8, bounds=AT_LEAST_1, execution=True, doc="calls to the model in flight")
+    timeout: float = option(
+        120.0,
+        bounds=Bounds("seconds, more than 0", above=0),
+        execution=True,
+        doc="seconds without a byte from the server; reasoning models need more",
+    )
+    attempts: int = option(6, bounds=AT_LEAST_1, execution=True, doc="calls per question, at most")
+    budget_tokens: int | None = option(
+        None,
+        blank=0,
+        bounds=Bounds("0 or more, or None for no limit", least=0),
+        execution=True,
+        doc="stop before the model has used more tokens, prompt and completion together",
+    )
+    budget_usd: float | None = option(
+        None,
+        blank=0.0,
+        bounds=Bounds("0 or more, or None for no limit", least=0),
+        execution=True,
+        doc="stop before the model has cost more; needs prices",
+    )
+    prices: tuple[float, ...] | None = option(
+        None,
+        blank=(),
+        doc="USD per million prompt and completion tokens, and those from the provider's cache where these cost "
+        "less: 0.15,0.60 or 0.15,0.60,0.015; default: the dated table",
+    )
+    structured: str = option(
+        "json_schema", choices=STRUCTURED, doc="how a schema is sent: json_schema | json_object | prompt"
+    )
+    backoff: float = option(
+        1.0,
+        bounds=Bounds("seconds, 0 or more", least=0),
+        execution=True,
+        doc="seconds; before retry n a client waits a random time of up to this times 2^n",
+    )
+    top_p: float | None = option(
+        None,
+        blank=0.0,
+        bounds=Bounds("above 0, at most 1", above=0, most=1),
+        doc="probability of the tokens that are kept; without, the server's own",
+    )
+    effort: str | None = option(
+        None,
+        blank="",
+        choices=EFFORTS,
+        doc="of reasoning: OpenAI's reasoning_effort, Gemini's thinking_level; without, the model's own",
+    )
+    tier: str | None = option(
+        None,
+        blank="",
+        choices=TIERS,
+        execution=True,
+        doc="service tier: flex is cheaper and slower, priority dearer and faster; without, the provider's own",
+    )
+    safety: str | None = option(
+        None,
+        blank="",
+        choices=tuple(SAFETY),
+        doc="gemini: the risk from which its safety filters block: low, medium, high, none (they only rate) or off; "
+        "without, the provider's own",
+    )
+
+
+@dataclass(frozen=True)
+class ClientSpec(ClientOptions):
+    """``ClientOptions`` of which a client can be made.
 
     Raises:
       InputError: a field is out of range, or carries a secret.
     """
 
-    provider: str
-    model: str
-    base_url: str | None = None
-    api_key_env: str | None = None
-    cache: str | None = None
-    concurrency: int = 8
-    timeout: float = 120.0
-    attempts: int = 6
-    budget_tokens: int | None = None
-    budget_usd: float | None = None
-    prices: tuple[float, float] | None = None
-    structured: str = "json_schema"
-    backoff: float = 1.0
-
-    def __post_init__(self):
-        for name, allowed in (("provider", PROVIDERS), ("structured", STRUCTURED)):
-            if getattr(self, name) not in allowed:
-                raise InputError(name, getattr(self, name), f"one of {', '.join(allowed)}")
+    def __post_init__(self) -> None:
+        check(self)
         if not self.model:
             raise InputError("model", self.model, "the name that the server knows its model by")
-        for name in ("concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise InputError(name, getattr(self, name), "at least 1")
-        if self.timeout <= 0:
-            raise InputError("timeout", self.timeout, "seconds, more than 0")
-        if self.backoff < 0:
-            raise InputError("backoff", self.backoff, "seconds, 0 or more")
-        for name in ("budget_tokens", "budget_usd"):
-            if getattr(self, name) is not None and getattr(self, name) < 0:
-                raise InputError(name, getattr(self, name), "0 or more, or None for no limit")
-        if self.budget_usd is not None and self.prices is None:
+        if self.budget_usd is not None and self.known_prices is None:
             raise InputError("budget_usd", self.budget_usd, "needs prices=(USD per million prompt tokens, completion)")
-        # What may be a secret is not shown.
+        if self.prices is not None and len(self.prices) not in (2, 3):
+            raise InputError("prices", self.prices, "two or three prices such as 0.15,0.60")
+        # The value may be a secret: it is not shown.
         if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
             raise InputError("api_key_env", "...", "the NAME of an environment variable, never the key itself")
         if self.base_url is not None:
@@ -77,6 +136,10 @@ class ClientSpec:
                 raise InputError("base_url", "...", "leave credentials out of it; name a variable in api_key_env")
             if address.scheme not in ("http", "https") or not address.hostname:
                 raise InputError("base_url", self.base_url, "an http:// or https:// address")
+        if self.safety is not None and self.provider == "openai":
+            raise InputError("safety", self.safety, "only gemini has safety settings")
+        if self.effort == "none" and self.provider == "gemini":
+            raise InputError("effort", self.effort, "gemini's thinking has no such level; minimal is its least")
         if self.provider == "replay" and not self.cache:
             raise InputError("cache", self.cache, "a replay client answers from a cache: give its folder")
 
@@ -89,8 +152,48 @@ class ClientSpec:
         return self.model if self.provider == "replay" else f"{self.provider}/{self.model}"
 
     @property
+    def known_prices(self) -> tuple[float, ...] | None:
+        """``prices``, else those of the dated table for the provider's own address; None where neither knows."""
+        if self.prices is not None or self.base_url is not None or self.provider == "replay":
+            return self.prices
+        listed = read_prices().models.get(self.model)
+        return None if listed is None else (listed.input, listed.output, listed.cached)
+
+    @property
+    def key_identity(self) -> str:
+        """``identity`` with the dials that affect an answer, where they are set: part of cache keys."""
+        dials = ("top_p", "effort", "safety")
+        return self.identity + "".join(
+            f" {name}={value}" for name in dials if (value := getattr(self, name)) is not None
+        )
+
+    @property
     def key_variable(self) -> str | None:
         """Name of the environment variable that holds the key, or None when the server needs none."""
         if self.api_key_env or self.base_url:
             return self.api_key_env
         return _KEY_VARIABLES.get(self.provider)
+
+
+@dataclass(frozen=True)
+class ModelOrOfflineSpec:
+    """Who does a task: a language model, or the offline implementation. Base of annotator and judge specs.
+
+    ``client`` is the model's; it is needed for ``llm`` and None for ``offline``.
+
+    Raises:
+      InputError: a field is out of range; its name follows ``_where``.
+    """
+
+    kind: str = option("offline", choices=KINDS, doc="offline (no model) or llm")
+    client: ClientSpec | None = None
+    samples: int = option(1, bounds=AT_LEAST_1, doc="independent samples per question")
+    temperature: float = option(0.0, bounds=NOT_NEGATIVE, doc="of the samples")
+
+    _where: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check(self, self._where)
+        if (self.client is None) == (self.kind == "llm"):
+            name = f"{self._where}.client" if self._where else "client"
+            raise InputError(name, self.client, "a model's client for kind=llm, and only for that")

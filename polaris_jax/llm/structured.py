@@ -1,28 +1,15 @@
-"""JSON answers: how the schema is told to a model, and how an answer is read.
+"""Structured output: how a model is given the JSON schema, and how its answer is checked against it.
 
-Nothing is repaired: an answer is valid JSON under its schema or it is no answer.
+Nothing is completed: an answer without exactly one value that is valid under its schema is refused.
 """
 
 import functools
 import json
-import re
 from typing import Any
 
 from polaris_jax.errors import InputError
+from polaris_jax.llm.replies import UnreadableReply, read_number, read_value
 from polaris_jax.llm.transport import extra
-
-_FENCED = re.compile(r"```[A-Za-z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
-
-
-def without_thinking(text: str) -> str:
-    """``text`` after its ``<think>`` block; empty if the block never closes, unchanged if there is none.
-
-    Some chat templates open the block in the prompt, so a closing tag alone ends one too.
-    """
-    thought, closed, answer = text.partition("</think>")
-    if closed:
-        return answer.strip()
-    return "" if thought.lstrip().startswith("<think>") else text.strip()
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,29 +30,46 @@ def validator(schema: str) -> Any:
 
 
 def read_json(text: str, schema: str) -> Any:
-    """The JSON value that ``text`` answers with, alone or as its only fenced block, hidden reasoning aside.
+    """The JSON value in ``text`` that is valid under ``schema``, as ``replies.read_value`` reads it.
+
+    A number written as text counts as one where the schema asks for a number.
 
     Raises:
-      ValueError: it is not JSON, or not valid under ``schema``; one line.
+      UnreadableReply: there is none, or more than one; one line.
     """
-    stripped = text.strip()
-    # JSON comes first: a story inside it may well speak of <think>.
-    answer = stripped if stripped[:1] in ("{", "[") else without_thinking(stripped)
-    blocks = _FENCED.findall(answer) if answer[:1] not in ("{", "[") else []
-    value = json.loads(blocks[0] if len(blocks) == 1 else answer, parse_constant=_no_constant)
-    wrong = extra("jsonschema").exceptions.best_match(validator(schema).iter_errors(value))
-    if wrong is not None:
-        raise ValueError(f"{wrong.json_path}: {wrong.message[:150]}")
+    content, check = json.loads(schema), validator(schema)
+
+    def fits(value: Any) -> Any:
+        value = _with_numbers(value, content)
+        wrong = extra("jsonschema").exceptions.best_match(check.iter_errors(value))
+        if wrong is not None:
+            raise UnreadableReply("invalid_json", f"{wrong.json_path}: {wrong.message[:150]}")
+        return value
+
+    return read_value(text, fits)
+
+
+def _with_numbers(value: Any, schema: Any) -> Any:
+    """``value`` with its numbers written as text made numbers, wherever the schema wants nothing but a number."""
+    if not isinstance(schema, dict):
+        return value
+    if isinstance(value, str) and schema.get("type") in ("number", "integer"):
+        number = read_number(value, out_of=schema.get("maximum"))
+        return value if number is None else number
+    if isinstance(value, dict) and isinstance(parts := schema.get("properties"), dict):
+        return {name: _with_numbers(part, parts.get(name)) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(part, schema.get("items")) for part in value]
     return value
 
 
 def instruction(schema: str) -> str:
-    """The sentence that asks for JSON where the server does not enforce it."""
+    """The instruction that asks for JSON where the server does not enforce it."""
     return f"Reply with one JSON value that is valid under this JSON schema, and with nothing else:\n{schema}"
 
 
 def with_instruction(messages: tuple[tuple[str, str], ...], schema: str) -> tuple[tuple[str, str], ...]:
-    """``messages`` with the instruction at the end of the last one of the user (some chat templates know no system)."""
+    """``messages`` with the instruction at the end of the last user message (some templates have no system role)."""
     last = max((n for n, (role, _) in enumerate(messages) if role == "user"), default=None)
     if last is None:
         return (*messages, ("user", instruction(schema)))
@@ -74,7 +78,7 @@ def with_instruction(messages: tuple[tuple[str, str], ...], schema: str) -> tupl
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode takes the schema: every object closed, every property required."""
+    """Whether OpenAI's strict mode accepts the schema: every object closed, every property required."""
     if isinstance(schema, list):
         return all(is_strict(part) for part in schema)
     if not isinstance(schema, dict):
@@ -84,7 +88,3 @@ def is_strict(schema: Any) -> bool:
         if not closed or set(schema.get("required", ())) != set(schema.get("properties", {})):
             return False
     return all(is_strict(part) for part in schema.values())
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""What a provider has to offer: ``Transport``; and what all of them need: keys, optional libraries, waiting times."""
+"""``Transport``, the interface of a provider, and what every provider needs: keys, optional libraries, wait times."""
 
 import importlib
 import os
@@ -11,17 +11,18 @@ from typing import Any, Protocol
 from polaris_jax.errors import InputError
 from polaris_jax.llm.request import Request
 
-NO_KEY = "none"  # what servers without keys are sent
+NO_KEY = "none"  # sent to servers that need no key
 
 
 @dataclass(frozen=True)
 class RawReply:
-    """What one call brought.
+    """The answer of one call.
 
     Attributes:
       text: of the answer, possibly empty.
-      prompt_tokens, completion_tokens: as the server counts them; None where it does not say.
+      prompt_tokens, completion_tokens: as the server counts them; None where it does not report them.
       finish: ``stop``, ``length`` (cut at ``max_tokens``) or ``refused``.
+      cached_tokens: how many of the prompt tokens the provider had in its own cache.
     """
 
     text: str
@@ -29,13 +30,14 @@ class RawReply:
     prompt_tokens: int | None
     completion_tokens: int | None
     finish: str
+    cached_tokens: int = 0
 
 
 class Transport(Protocol):
     """One call to one provider, without retries. Thread-safe."""
 
     def ready(self) -> None:
-        """Does nothing if a call can be made.
+        """Checks that a call can be made.
 
         Raises:
           InputError: the environment lacks the key.
@@ -45,7 +47,7 @@ class Transport(Protocol):
         """Asks once.
 
         Raises:
-          AttemptFailed: for whatever reason there is no answer. No exception that has seen the key is chained to it.
+          AttemptFailed: there is no answer. No exception that may hold the key is chained to it.
         """
 
     def close(self) -> None:
@@ -53,7 +55,7 @@ class Transport(Protocol):
 
 
 def read_key(variable: str | None) -> str:
-    """The key in the environment variable ``variable``, as it is now.
+    """The current key in the environment variable ``variable``.
 
     Raises:
       InputError: the variable is not set.
@@ -70,6 +72,12 @@ def redacted(text: str, variable: str | None) -> str:
     """``text`` without the key, which some servers repeat in their errors."""
     key = os.environ.get(variable, "").strip() if variable else ""
     return text.replace(key, "***") if key else text
+
+
+def counted(tokens: Any) -> int | None:
+    """A number of tokens as a server reports it; None where it reports none."""
+    whole = isinstance(tokens, (int, float)) and not isinstance(tokens, bool) and 0 <= tokens < 1e12
+    return int(tokens) if whole else None
 
 
 def extra(module: str) -> Any:

@@ -1,7 +1,7 @@
-"""A decoder's memory of the tokens so far: what it holds, how it grows, and where it lives on a mesh.
+"""A decoder's cache of the tokens so far: its arrays, how it grows, and its sharding on a mesh.
 
-Attention layers keep keys and values, linear layers a convolution tail and a memory matrix. Weights and cache come in
-two forms. *Stacked*, layers are one scan: compilation is flat in depth. *Unstacked* (``unstack``, ``init_cache(...,
+Attention layers keep keys and values, linear layers a convolution tail and a memory matrix. Weights and cache have two
+forms. *Stacked*, layers are one scan: compilation is flat in depth. *Unstacked* (``unstack``, ``init_cache(...,
 unstacked=True)``), layers are a loop in the program: slower to compile, but no layer is copied out of its stack first,
 which halves the time per token where memory bandwidth is the limit (CPU).
 """
@@ -26,7 +26,7 @@ RECURRENT = ("conv", "memory")
 def unstack(params: Params) -> Params:
     """The same parameters with ``blocks`` a tuple of one tree per repeat of the group; for ``extend`` only. Copies.
 
-    A tied head gets a copy that lies as a head does, ``[D, V]``: a CPU reads that faster.
+    A tied head gets a copy in the layout of a head, ``[D, V]``: a CPU reads that faster.
     """
     repeats = len(jax.tree.leaves(params["blocks"])[0])
     blocks = tuple(jax.tree.map(itemgetter(r), params["blocks"]) for r in range(repeats))
@@ -61,6 +61,7 @@ def _empty_blocks(config: ModelConfig, repeats: int, batch: int, length: int, dt
     for j, kind in enumerate(config.group):
         if kind == "linear_attention":
             sizes = config.linear
+            assert sizes is not None  # ``ModelConfig`` has it when there are linear layers
             memory = (repeats, batch, sizes.value_heads, sizes.key_dim, sizes.value_dim)
             tail = (repeats, batch, sizes.conv_kernel - 1, sizes.channels)
             blocks[str(j)] = {
@@ -75,7 +76,7 @@ def _empty_blocks(config: ModelConfig, repeats: int, batch: int, length: int, dt
     return blocks
 
 
-def map_blocks(change: Callable[..., jax.Array], cache: Params, *others: Params) -> Params:
+def map_blocks(change: Callable[..., Any], cache: Params, *others: Params) -> Params:
     """``change(name, array, ...)`` on every array of ``blocks`` (axis 1 is the rows), keeping the lengths."""
     at_leaf = lambda path, *leaves: change(path[-1].key, *leaves)  # noqa: E731
     blocks = jax.tree_util.tree_map_with_path(at_leaf, cache["blocks"], *(other["blocks"] for other in others))
@@ -83,7 +84,7 @@ def map_blocks(change: Callable[..., jax.Array], cache: Params, *others: Params)
 
 
 def grow(cache: Params, more: int, shards: int = 1) -> Params:
-    """Room for ``more`` further tokens per row; with ``shards`` of the ``context`` axis, as much on each."""
+    """The cache with room for ``more`` further tokens per row, divided over ``shards`` of the ``context`` axis."""
 
     def longer(name: str, x: jax.Array) -> jax.Array:
         if name in RECURRENT:
@@ -97,20 +98,22 @@ def grow(cache: Params, more: int, shards: int = 1) -> Params:
 
 
 def cache_sharding(mesh: Mesh, cache: Params) -> Params:
-    """Where each array of a cache belongs: rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over
+    """``NamedSharding`` of each array of a cache: rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over
     ``context``; an axis that does not divide is left whole."""
 
     def sharding(name: str, x: jax.Array) -> NamedSharding:
         rows = row_axes(mesh, x.shape[1])
-        if name in RECURRENT:
-            return NamedSharding(mesh, P(None, rows))
+        if name == "memory":
+            return NamedSharding(mesh, P(None, rows, head_axis(mesh, x.shape[2])))
+        if name == "conv":  # its channels are the columns of a projection, which lie so
+            return NamedSharding(mesh, P(None, rows, None, head_axis(mesh, x.shape[3])))
         return NamedSharding(mesh, P(None, rows, head_axis(mesh, x.shape[2]), CONTEXT))
 
     return map_blocks(sharding, cache) | {"length": NamedSharding(mesh, P())}
 
 
 def take_rows(x: jax.Array, rows: jax.Array | None, axis: int = 0) -> jax.Array:
-    """One text of each group: the axis of ``B`` texts becomes ``n``; ``rows [n]`` as in ``Place``, None takes all."""
+    """One row of each group: the axis of ``B`` becomes ``n``; ``rows [n]`` as in ``WriteIndex``, None takes all."""
     if rows is None:
         return x
     if len(rows) == 1:

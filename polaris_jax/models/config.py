@@ -24,6 +24,12 @@ class Family:
       query_key_norm: RMS norm over ``head_dim`` on every query and key head, before RoPE.
       zero_centred_norm: gains are stored as their difference from one.
       output_gate: the query projection also makes a sigmoid gate for the attention output.
+      scaled_embedding: the embedding is multiplied by the root of the hidden size.
+      output_norms: both halves of a block have a norm behind them too, before the residual sum.
+      qkv_bias: the query, key and value projections add a bias.
+      sliding_window: the file has a ``sliding_window`` that holds wherever it is a number.
+      window_switch: it has one that holds only where ``use_sliding_window`` says so, from a given layer on.
+      layer_types: the file names the type of every layer.
       default_theta: RoPE base when the file names none; None = the file must name it.
     """
 
@@ -31,15 +37,24 @@ class Family:
     query_key_norm: bool = False
     zero_centred_norm: bool = False
     output_gate: bool = False
+    scaled_embedding: bool = False
+    output_norms: bool = False
+    qkv_bias: bool = False
+    sliding_window: bool = False
+    window_switch: bool = False
+    layer_types: bool = False
     default_theta: float | None = None
 
 
 FAMILIES = {
     "llama": Family("LlamaForCausalLM", default_theta=10000.0),
-    "mistral": Family("MistralForCausalLM", default_theta=10000.0),
-    "ministral3": Family("Ministral3ForCausalLM"),
-    "qwen3": Family("Qwen3ForCausalLM", query_key_norm=True),
-    "qwen3_5_text": Family("Qwen3_5ForCausalLM", query_key_norm=True, zero_centred_norm=True, output_gate=True),
+    "mistral": Family("MistralForCausalLM", sliding_window=True, default_theta=10000.0),
+    "ministral3": Family("Ministral3ForCausalLM", sliding_window=True),
+    "qwen2": Family("Qwen2ForCausalLM", qkv_bias=True, window_switch=True, layer_types=True, default_theta=10000.0),
+    "qwen3": Family("Qwen3ForCausalLM", query_key_norm=True, window_switch=True, layer_types=True),
+    "qwen3_5_text": Family(
+        "Qwen3_5ForCausalLM", query_key_norm=True, zero_centred_norm=True, output_gate=True, layer_types=True
+    ),
 }
 
 
@@ -72,6 +87,7 @@ class ModelConfig:
       linear: sizes of the ``linear_attention`` layers, None without any.
       vocab_rows: rows stored in embedding and head when padded beyond ``vocab_size``; 0 = not padded.
       eos_token_ids: every id that ends a text.
+      logit_soft_cap: logits are ``cap * tanh(logits / cap)``; 0 = off.
       mrope_section: Qwen3.5's split of the rotary dims between text and image axes; text does not need it, files do.
     """
 
@@ -97,12 +113,19 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...] = ()
     pad_token_id: int | None = None
     mrope_section: tuple[int, ...] = ()
+    logit_soft_cap: float = 0.0
 
     def __post_init__(self):
         if self.model_type not in FAMILIES:
             raise InputError("model_type", self.model_type, f"not one of {', '.join(FAMILIES)}")
         for name in (
-            "vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_layers",
+            "num_heads",
+            "num_kv_heads",
+            "head_dim",
         ):
             if getattr(self, name) < 1:
                 raise InputError(name, getattr(self, name), "must be at least 1")
@@ -135,8 +158,14 @@ class ModelConfig:
         return self.vocab_rows or self.vocab_size
 
     @property
+    def delta_rule(self) -> LinearAttention:
+        """Sizes of the ``linear_attention`` layers of a model that has some."""
+        assert self.linear is not None, "checked when the config was made"
+        return self.linear
+
+    @property
     def recurrent(self) -> bool:
-        """Whether some layer reads tokens in storage order, so that rows must not be permuted (zigzag)."""
+        """Whether some layer keeps a state of fixed size that passes from token to token."""
         return "linear_attention" in self.layer_types
 
     @property
@@ -155,8 +184,8 @@ class ModelConfig:
 
         Args:
           hf: the parsed file.
-          has_head: whether the checkpoint stores a separate output matrix; decides tying when the text config is
-            silent about it, because the classes' defaults differ.
+          has_head: whether the checkpoint stores a separate output matrix; decides tying when the file is silent about
+            it, because the classes' defaults differ, or says both at its two levels.
 
         Raises:
           InputError: an unknown model or RoPE type, a missing field, or an option that the model code does not compute.
@@ -167,19 +196,17 @@ class ModelConfig:
             raise InputError("model_type", model_type, f"not one of {', '.join(FAMILIES)}")
         _refuse_uncomputed(text)
 
-        def need(name: str) -> Any:
+        def need(name: str) -> int:
             if text.get(name) is None:
                 raise InputError(name, None, f"missing from the config of this {model_type} model")
-            return text[name]
+            return _whole(name, text[name])
 
-        tied = text.get("tie_word_embeddings")
-        if tied is None:
-            tied = bool(hf.get("tie_word_embeddings", False)) if has_head is None else not has_head
+        tied = _read_tied(hf, text, has_head)
         heads, layers = need("num_attention_heads"), need("num_hidden_layers")
-        head_dim = text.get("head_dim") or need("hidden_size") // heads
+        head_dim = _whole("head_dim", text.get("head_dim") or need("hidden_size") // max(heads, 1))
         rope, spelled = _read_rope(text, model_type, head_dim)
         window = text.get("sliding_window")
-        if model_type == "qwen3" and not text.get("use_sliding_window"):
+        if FAMILIES[model_type].window_switch and not text.get("use_sliding_window"):
             window = None
         eos = text.get("eos_token_id", hf.get("eos_token_id"))
         return cls(
@@ -189,11 +216,11 @@ class ModelConfig:
             intermediate_size=need("intermediate_size"),
             num_layers=layers,
             num_heads=heads,
-            num_kv_heads=text.get("num_key_value_heads") or heads,
+            num_kv_heads=_whole("num_key_value_heads", text.get("num_key_value_heads") or heads),
             head_dim=head_dim,
             rope=rope,
-            norm_eps=need("rms_norm_eps"),
-            tie_embeddings=bool(tied),
+            norm_eps=_positive("rms_norm_eps", text.get("rms_norm_eps")),
+            tie_embeddings=tied,
             layer_types=_read_layer_types(text, model_type, layers, window),
             max_positions=need("max_position_embeddings"),
             sliding_window=window,
@@ -228,12 +255,17 @@ class ModelConfig:
             "eos_token_id": list(eos) if len(eos) > 1 else eos[0] if eos else None,
             "pad_token_id": self.pad_token_id,
         }
-        if self.model_type in ("mistral", "ministral3"):
+        if self.family.sliding_window or self.family.window_switch:
             out["sliding_window"] = self.sliding_window
-        if self.model_type == "qwen3":
-            out |= {"sliding_window": self.sliding_window, "use_sliding_window": self.sliding_window is not None}
-        if self.model_type in ("qwen3", "qwen3_5_text"):
+        if self.family.window_switch:
+            out["use_sliding_window"] = self.sliding_window is not None
+        if self.family.layer_types:
             out["layer_types"] = list(self.layer_types)
+        if self.query_scale_beta:  # vLLM reads it here, transformers among the RoPE parameters
+            out["llama_4_scaling"] = {
+                "original_max_position_embeddings": self.query_scale_length,
+                "beta": self.query_scale_beta,
+            }
         if self.linear is not None:
             out |= {hf: getattr(self.linear, ours) for ours, hf in _LINEAR_FIELDS.items()}
         return out
@@ -256,17 +288,37 @@ def _refuse_uncomputed(text: Mapping[str, Any]) -> None:
         raise InputError("hidden_act", text["hidden_act"], "only silu is implemented")
     if text.get("attn_output_gate", True) is not True:
         raise InputError("attn_output_gate", text["attn_output_gate"], "Qwen3.5 has no other form here")
-    if text.get("quantization_config"):
-        raise InputError("quantization_config", text["quantization_config"], "load the unquantised release instead")
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(name, value, "must be a whole number")
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    """A finite number above 0; anything else, nothing included, is refused."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(name, value, "must be given, as a number above 0")
+    return value
+
+
+def _read_tied(hf: Mapping[str, Any], text: Mapping[str, Any], has_head: bool | None) -> bool:
+    said, outside = text.get("tie_word_embeddings"), bool(hf.get("tie_word_embeddings", False))
+    if said is None:
+        return outside if has_head is None else not has_head
+    # A multimodal class ties by its own switch, whatever its text part says; a head that is stored all the same counts.
+    return bool(said) or (outside and has_head is False)
 
 
 def _read_layer_types(text, model_type: str, layers: int, window: int | None) -> tuple[str, ...]:
-    if model_type in ("qwen3", "qwen3_5_text") and text.get("layer_types"):
+    family = FAMILIES[model_type]
+    if family.layer_types and text.get("layer_types"):
         return tuple(text["layer_types"])
     if model_type == "qwen3_5_text":
         every = text.get("full_attention_interval", 4)
         return tuple("linear_attention" if (i + 1) % every else "full_attention" for i in range(layers))
-    if model_type == "qwen3" and window is not None:
+    if family.window_switch and window is not None:
         full = text.get("max_window_layers", layers)
         return ("full_attention",) * min(full, layers) + ("sliding_attention",) * max(layers - full, 0)
     return ("full_attention" if window is None else "sliding_attention",) * layers
@@ -288,16 +340,21 @@ def _read_rope(text, model_type: str, head_dim: int) -> tuple[Rope, Mapping[str,
     share = spelled.get("partial_rotary_factor") or text.get("partial_rotary_factor")
     if share is None:
         share = 0.25 if model_type == "qwen3_5_text" else 1.0
-    fields: dict[str, Any] = {"theta": float(theta), "dim": int(head_dim * share), "kind": kind}
+    theta = float(_positive("rope_theta", theta))
+    fields: dict[str, Any] = {"theta": theta, "dim": int(head_dim * share), "kind": kind}
     if kind == "default":
         return Rope(**fields), spelled
     if kind not in ("llama3", "yarn"):
         raise InputError("rope_type", kind, "not one of default, llama3, yarn")
+    longest = _whole("max_position_embeddings", text.get("max_position_embeddings"))
     length = text.get("original_max_position_embeddings") or spelled.get("original_max_position_embeddings")
-    fields["original_length"] = length or text["max_position_embeddings"]
-    fields["factor"] = spelled.get("factor") or text["max_position_embeddings"] / fields["original_length"]
-    optional = ("low_freq_factor", "high_freq_factor") if kind == "llama3" else (
-        "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
+    fields["original_length"] = _whole("original_max_position_embeddings", length or longest)
+    fields["factor"] = float(_positive("factor", spelled.get("factor") or longest / fields["original_length"]))
+    optional = (
+        ("low_freq_factor", "high_freq_factor")
+        if kind == "llama3"
+        else ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
+    )
     fields |= {name: float(spelled[name]) for name in optional if spelled.get(name)}
     if kind == "yarn":
         fields["truncate"] = bool(spelled.get("truncate", True))

@@ -1,6 +1,7 @@
 """What a decoder costs, from its config alone: parameters by part, arithmetic per token, memory while writing."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from polaris_jax.models.config import ModelConfig
@@ -9,7 +10,7 @@ from polaris_jax.models.weights import weight_table
 
 @dataclass(frozen=True)
 class Flops:
-    """Floating-point operations per token (a multiply-add is two): in matrices, and in mixing tokens."""
+    """Floating-point operations (a multiply-add is two): in matrices, and in mixing tokens."""
 
     dense: float
     attention: float
@@ -17,6 +18,11 @@ class Flops:
     @property
     def total(self) -> float:
         return self.dense + self.attention
+
+    def trained(self, *, adapter: bool = False) -> float:
+        """Of a training step whose forward pass this is: the same again for the gradients of the activations, and of
+        the weights; the latter are not made where an adapter leaves the matrices frozen (its own are not counted)."""
+        return (2 if adapter else 3) * self.dense + 3 * self.attention
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,18 @@ class Description:
         return sum(self.parameters.values())
 
     def flops_per_token(self, length: int) -> Flops:
-        """Forward pass, averaged over the tokens of a document of ``length`` tokens; training is three times this.
+        """Forward pass, averaged over the tokens of a document of ``length`` tokens; ``Flops.trained`` is a step's.
 
         A causal token sees half the document on average, within its window if it has one.
+        """
+        window = min(self.config.sliding_window or length, length)
+        return self.flops(1, {"full_attention": length / 2, "sliding_attention": window - window**2 / (2 * length)})
+
+    def flops(self, tokens: float, seen: Mapping[str, float]) -> Flops:
+        """Forward pass over ``tokens`` tokens; for training see ``Flops.trained``.
+
+        Args:
+          seen: per type of attention layer, keys that are visible to a query, summed over the queries.
         """
         config = self.config
         matrices = self.total - self.parameters["norm"] - self.parameters["embed"]
@@ -46,21 +61,19 @@ class Description:
         mixing = 0.0
         for kind in config.layer_types:
             if kind == "linear_attention":
-                sizes = config.linear
+                sizes = config.delta_rule
                 # Predict, write and read the memory matrix; the convolution's taps are parameters, counted as dense.
-                mixing += 6 * sizes.value_heads * sizes.key_dim * sizes.value_dim
+                mixing += 6 * sizes.value_heads * sizes.key_dim * sizes.value_dim * tokens
             else:
-                window = min(config.sliding_window, length) if kind == "sliding_attention" else length
-                seen = window - window**2 / (2 * length)
-                mixing += 4 * config.num_heads * config.head_dim * seen
-        return Flops(dense=2.0 * matrices, attention=float(mixing))
+                mixing += 4 * config.num_heads * config.head_dim * seen[kind]
+        return Flops(dense=2.0 * matrices * tokens, attention=float(mixing))
 
     def cache_bytes(self, length: int, *, bytes_per_number: int = 2) -> int:
         """Memory of one row's cache while writing, for up to ``length`` tokens; the recurrent memory is float32."""
         config, size = self.config, 0
         for kind in config.layer_types:
             if kind == "linear_attention":
-                sizes = config.linear
+                sizes = config.delta_rule
                 size += 4 * sizes.value_heads * sizes.key_dim * sizes.value_dim
                 size += bytes_per_number * (sizes.conv_kernel - 1) * sizes.channels
             else:

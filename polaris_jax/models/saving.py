@@ -3,8 +3,8 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,28 +16,17 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from polaris_jax.errors import InputError
-from polaris_jax.models.checkpoint import CONFIG, INDEX, SINGLE, read_json
+from polaris_jax.models.checkpoint import INDEX, SINGLE, read_json
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.decoder import Decoder
+from polaris_jax.models.export_files import export_files, read_export_files
 from polaris_jax.models.folder import BucketFolder, LocalFolder, open_folder
+from polaris_jax.models.module import Decoder
 from polaris_jax.models.progress import progress
 from polaris_jax.models.safetensors_file import DTYPES, write_file
-from polaris_jax.models.tensors import HFTensor, pieces
-from polaris_jax.models.weights import Params, Weight, weight_table
+from polaris_jax.models.tensors import HFTensor, index_bounds, pieces
+from polaris_jax.models.weights import Params, Table, Weight, weight_table
 from polaris_jax.storage import is_remote
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tekken.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
 LOCAL_SHARD, BUCKET_SHARD = 5 * 10**9, 10**9  # an object of a bucket is put from memory
 
 
@@ -51,24 +40,33 @@ def save_pretrained(model: Decoder, path: Any, *, shard_bytes: int | None = None
     Raises:
       InputError: ``path`` is a file, or a parameter's dtype has no place in the format.
     """
-    write_checkpoint(hf_tensors(model.params, model.config), model.config, path, shard_bytes=shard_bytes,
-                     tokenizer_from=tokenizer_from)
+    write_checkpoint(
+        hf_tensors(model.params, model.config),
+        model.config,
+        path,
+        shard_bytes=shard_bytes,
+        tokenizer_from=tokenizer_from,
+    )
 
 
 def write_checkpoint(
-    tensors: Mapping[str, HFTensor], config: ModelConfig, path: Any, *, shard_bytes: int | None = None,
+    tensors: Mapping[str, HFTensor],
+    config: ModelConfig,
+    path: Any,
+    *,
+    shard_bytes: int | None = None,
     tokenizer_from: Any = None,
 ) -> None:
     """Writes a Hugging Face folder, a few rows at a time, wherever the tensors come from.
 
     A new local folder appears whole, by a rename; in an existing one every file is replaced whole, weights before the
     index and config that point at them. In a bucket ``config.json`` is written last. With several processes all must
-    call this; the first one writes.
+    call this; the first process writes.
 
     Args:
       path: local folder or ``gs://`` prefix.
       shard_bytes: a shard ends before it would exceed this many bytes; default 5 GB on a disk, 1 GB in a bucket.
-      tokenizer_from: folder whose tokenizer and generation files are copied along.
+      tokenizer_from: folder whose tokenizer and generation settings go along, or these files by name.
 
     Raises:
       InputError: ``path`` is a file, or a tensor's dtype has no place in the format.
@@ -83,8 +81,9 @@ def write_checkpoint(
         return
     earlier = _weight_files(open_folder(path))
     shards = _shards(tensors, shard_bytes or (BUCKET_SHARD if is_remote(path) else LOCAL_SHARD))
-    with appearing_whole(path) as folder:
-        where, total = {}, sum(tensor.bytes for tensor in tensors.values())
+    with atomic_folder(path) as folder:
+        where: dict[str, str] = {}
+        total = sum(tensor.bytes for tensor in tensors.values())
         with progress("saving", total) as advance:
             for number, shard in enumerate(shards, 1):
                 file = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
@@ -98,28 +97,35 @@ def write_checkpoint(
 
 
 def write_config(folder: LocalFolder | BucketFolder, config: ModelConfig, dtype: np.dtype, tokenizer_from: Any) -> None:
-    """Writes the tokenizer's files and then ``config.json``, which completes a folder."""
-    if tokenizer_from is not None:
-        source = open_folder(tokenizer_from)
-        for name in filter(source.exists, TOKENIZER_FILES):
-            folder.write(name, [source.read(name)])
-    write_json(folder, CONFIG, config.to_hf() | {"dtype": np.dtype(dtype).name})
+    """Writes what stands beside the weights (``export_files``); ``config.json``, which completes a folder, last.
+
+    Args:
+      tokenizer_from: a folder, or the files by name.
+    """
+    source = tokenizer_from if isinstance(tokenizer_from, Mapping) else {}
+    if tokenizer_from is not None and not isinstance(tokenizer_from, Mapping):
+        source = read_export_files(open_folder(tokenizer_from))
+    for name, content in export_files(config, dtype, source).items():
+        folder.write(name, [content])
 
 
 def write_json(folder: LocalFolder | BucketFolder, name: str, value: dict[str, Any]) -> None:
+    """Writes a JSON object."""
     folder.write(name, [(json.dumps(value, indent=2) + "\n").encode()])
 
 
+def atomic_folder(path: Any) -> AbstractContextManager[LocalFolder | BucketFolder]:
+    """``atomic_local_folder``, or the folder itself in a bucket."""
+    return nullcontext(open_folder(path)) if is_remote(path) else atomic_local_folder(path)
+
+
 @contextmanager
-def appearing_whole(path: Any) -> Iterator[LocalFolder | BucketFolder]:
-    """A folder to write into: a new local one gets its name when the block ends well, else nothing is left of it.
+def atomic_local_folder(path: Any) -> Iterator[LocalFolder]:
+    """A folder to write into that replaces ``path`` when the block ends without an error; else it is deleted.
 
     Raises:
       InputError: ``path`` is a file.
     """
-    if is_remote(path):
-        yield open_folder(path)
-        return
     final = Path(path)
     if final.exists() and not final.is_dir():
         raise InputError("path", str(path), "is a file; give a folder")
@@ -129,7 +135,7 @@ def appearing_whole(path: Any) -> Iterator[LocalFolder | BucketFolder]:
         partial_copy.chmod(0o755)
         yield LocalFolder(partial_copy)
         if final.exists():
-            # In the order in which they were written: what points at other files comes last.
+            # In the order in which they were written: files that name other files come last.
             for item in sorted(partial_copy.iterdir(), key=lambda item: item.stat().st_mtime_ns):
                 if item.is_dir():
                     shutil.rmtree(final / item.name, ignore_errors=True)
@@ -150,7 +156,7 @@ def _shards(tensors: Mapping[str, HFTensor], most: int) -> list[dict[str, HFTens
 
 
 def _weight_files(folder: LocalFolder | BucketFolder) -> set[str]:
-    """What an earlier, perhaps differently sharded save left in the folder."""
+    """Weight files of an earlier, perhaps differently sharded save."""
     found = {SINGLE} if folder.exists(SINGLE) else set()
     if folder.exists(INDEX):
         found |= {INDEX, *read_json(folder, INDEX).get("weight_map", {}).values()}
@@ -158,10 +164,15 @@ def _weight_files(folder: LocalFolder | BucketFolder) -> set[str]:
 
 
 def hf_tensors(params: Params, config: ModelConfig) -> dict[str, HFTensor]:
-    """A parameter-shaped tree (weights, or their gradients) as Hugging Face tensors by name, nothing fetched yet."""
+    """A parameter-shaped tree (weights, or their gradients) as Hugging Face tensors by name, no values fetched yet."""
+    return table_tensors(params, weight_table(replace(config, vocab_rows=0)))
+
+
+def table_tensors(params: Params, table: Table) -> dict[str, HFTensor]:
+    """``hf_tensors`` of the tree of any table of weights."""
     flat = flatten_dict(params)
     tensors = {}
-    for path, weight in weight_table(replace(config, vocab_rows=0)).items():
+    for path, weight in table.items():
         for name, index in weight.hf_tensors():
             rows = partial(_fetch, flat[path], index, weight)
             tensors[name] = HFTensor(weight.hf_shape, np.dtype(flat[path].dtype), rows)
@@ -169,14 +180,18 @@ def hf_tensors(params: Params, config: ModelConfig) -> dict[str, HFTensor]:
 
 
 def _fetch(array: jax.Array, layer: int | None, weight: Weight, start: int, stop: int) -> np.ndarray:
-    """Rows ``start:stop`` of one HF tensor, put together on the host from the shards that hold them."""
+    """Rows ``start:stop`` of one HF tensor, assembled on the host from the shards that hold them."""
     axis = array.ndim - 1 if weight.transpose else int(layer is not None)
+    parts: Iterable[Any]
     if array.is_fully_addressable:
-        parts = {_edges(shard.index): shard for shard in array.addressable_shards}.values()
+        parts = {index_bounds(shard.index): shard for shard in array.addressable_shards}.values()
     else:
+        assert isinstance(array.sharding, NamedSharding)  # arrays of several processes live on a mesh
         array = _gathered(array.sharding.mesh, layer is not None)(array, layer or 0)
         parts, layer = array.addressable_shards[:1], None if layer is None else 0
     shape = [size if i != axis else stop - start for i, size in enumerate(array.shape)]
+    if layer is not None:
+        shape[0] = 1
     whole = None
     for part in parts:
         first = part.index[axis].start or 0
@@ -187,23 +202,19 @@ def _fetch(array: jax.Array, layer: int | None, weight: Weight, start: int, stop
         at[axis], sizes[axis] = low - first, high - low
         if layer is not None:
             at[0], sizes[0] = layer, 1
-        values = np.asarray(_cut(part.data, np.int32(at), tuple(sizes)))
-        if values.size == np.prod(shape) // (shape[0] if layer is not None else 1):
-            whole = values  # the usual case: one device holds all that is asked for
+        values = np.asarray(_cut(part.data, np.asarray(at, np.int32), tuple(sizes)))
+        if values.size == np.prod(shape):
+            whole = values  # the usual case: one device holds all the rows
             break
         where = list(part.index)
         where[axis] = slice(low - start, high - start)
         if layer is not None:
             where[0] = slice(0, 1)
-            shape[0] = 1
         whole = np.empty(shape, values.dtype) if whole is None else whole
         whole[tuple(where)] = values
+    assert whole is not None  # the shards of an array cover it
     one = whole if layer is None else whole[0]
     return one.T if weight.transpose else one
-
-
-def _edges(index: tuple[slice, ...]) -> tuple:
-    return tuple((where.start, where.stop) for where in index)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -215,7 +226,7 @@ def _cut(array: jax.Array, at: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
 def _gathered(mesh: Mesh, stacked: bool) -> Callable[..., jax.Array]:
     """A jitted ``(array, layer) -> that layer on every device``, for arrays of which a process holds a part only."""
 
-    def take(array, layer):
+    def take(array: jax.Array, layer: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(array, layer, 1, 0) if stacked else array
 
     return jax.jit(take, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -1,4 +1,4 @@
-"""One tensor as Hugging Face stores it, wherever its values come from: read in runs of rows, never all at once.
+"""One tensor in Hugging Face layout, whatever its source: read in runs of rows, never all at once.
 
 Safetensors files, parameters on devices, Orbax checkpoints and GGUF files all appear as dictionaries of ``HFTensor``;
 whatever writes or loads a checkpoint takes such a dictionary. Memory is bounded by the run of rows, not by the tensor.
@@ -30,6 +30,7 @@ class HFTensor:
 
     @property
     def bytes(self) -> int:
+        """Bytes of all values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
@@ -39,8 +40,11 @@ class HFTensor:
     def astype(self, dtype: Any) -> "HFTensor":
         """The same values in another dtype, rounded as they are read."""
         dtype = np.dtype(dtype)
-        return self if dtype == self.dtype else HFTensor(
-            self.shape, dtype, lambda start, stop: self.rows(start, stop).astype(dtype))
+        return (
+            self
+            if dtype == self.dtype
+            else HFTensor(self.shape, dtype, lambda start, stop: self.rows(start, stop).astype(dtype))
+        )
 
 
 def row_runs(rows: int, row_bytes: int, limit: int | None = None) -> list[tuple[int, int]]:
@@ -57,7 +61,7 @@ def pieces(tensor: HFTensor) -> Iterator[np.ndarray]:
 
 
 def read_ahead(read: Callable[..., Any], wanted: list[tuple]) -> Iterator[Any]:
-    """``read(*args)`` for each of ``wanted``, in order; ``READERS`` of them are under way while one is used."""
+    """``read(*args)`` for each of ``wanted``, in order; ``READERS`` of them are being read while one is used."""
     if len(wanted) < 2:
         yield from (read(*args) for args in wanted)
         return
@@ -70,6 +74,11 @@ def read_ahead(read: Callable[..., Any], wanted: list[tuple]) -> Iterator[Any]:
             del present
         while coming:
             yield coming.popleft().result()
+
+
+def index_bounds(index: tuple[slice, ...]) -> tuple[tuple[int | None, int | None], ...]:
+    """``(start, stop)`` per axis: an index of an array as a key of a dictionary."""
+    return tuple((where.start, where.stop) for where in index)
 
 
 def contiguous(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A larger vocabulary for a model that is already trained: in memory, or on the way from one folder to another.
+"""Grows the vocabulary of a trained model, in memory or while it is converted from one folder to another.
 
 A new row starts at the mean of the old ones, which leaves the other tokens' probabilities almost unchanged (Hewitt
 2021).
@@ -51,7 +51,7 @@ def with_mean_rows(table: HFTensor, size: int, fresh: Sequence[int] = ()) -> HFT
 def grow_tensors(
     tensors: Mapping[str, HFTensor], config: ModelConfig, new_size: int, *, fresh: Sequence[int] = ()
 ) -> tuple[dict[str, HFTensor], ModelConfig]:
-    """``grow_vocabulary`` for Hugging Face tensors, which are read when somebody writes them.
+    """``grow_vocabulary`` for Hugging Face tensors, which are read only when they are written.
 
     Args:
       fresh: rows that the checkpoint has but no token used before; they start at the mean too.
@@ -79,7 +79,7 @@ def grow_vocabulary(params: Params, config: ModelConfig, new_size: int) -> tuple
     _check_growth(config, new_size)
     old, rows = config.vocab_size, max(config.rows, new_size)
 
-    def grow(table):  # [rows, D]
+    def grow(table: jax.Array) -> jax.Array:  # [rows, D]
         mean = table[:old].mean(axis=0, dtype=jnp.float32).astype(table.dtype)
         table = jnp.pad(table, ((0, rows - table.shape[0]), (0, 0)))
         index = jnp.arange(rows)[:, None]

@@ -12,16 +12,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from polaris_jax.ops import tile_xla
-from polaris_jax.ops.tile_state import empty_state, finish
-from polaris_jax.ops.tiles import Side, padded_length
-
-
-def block_size(length: int, target: int) -> int:
-    """The largest divisor of ``length`` that is at most ``target``."""
-    block = min(length, target)
-    while length % block:
-        block -= 1
-    return block
+from polaris_jax.ops.attention import empty_state, finish
+from polaris_jax.ops.tiles import TokenMetadata, padded_length
 
 
 def blockwise_attention(
@@ -54,37 +46,37 @@ def blockwise_attention(
     def pad(x, axis, length):  # padding has segment 0: it sees nothing and nobody sees it
         return jnp.pad(x, [(0, length - x.shape[axis] if a == axis else 0) for a in range(x.ndim)])
 
-    q_side = Side(pad(q_positions, 1, q_length), pad(q_segments, 1, q_length))
-    kv_side = Side(pad(kv_positions, 1, kv_length), pad(kv_segments, 1, kv_length))
+    q_meta = TokenMetadata(pad(q_positions, 1, q_length), pad(q_segments, 1, q_length))
+    kv_meta = TokenMetadata(pad(kv_positions, 1, kv_length), pad(kv_segments, 1, kv_length))
     q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
-    out = _attention(options, pad(q, 2, q_length), pad(jnp.stack([k, v]), 3, kv_length), q_side, kv_side)
+    out = _attention(options, pad(q, 2, q_length), pad(jnp.stack([k, v]), 3, kv_length), q_meta, kv_meta)
     return out[:, :, :Sq].transpose(0, 2, 1, 3)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attention(options, q, kv, q_side, kv_side):
-    return _forward(options, q, kv, q_side, kv_side)[0]
+def _attention(options, q, kv, q_meta, kv_meta):
+    return _forward(options, q, kv, q_meta, kv_meta)[0]
 
 
-def _executor(executor, options):
+def _backend(backend, options):
     scale, window, q_block, kv_block = options
-    return functools.partial(executor, scale=scale, window=window, q_block=q_block, kv_block=kv_block)
+    return functools.partial(backend, scale=scale, window=window, q_block=q_block, kv_block=kv_block)
 
 
-def _forward(options, q, kv, q_side, kv_side):
-    state = _executor(tile_xla.forward, options)(q, kv, q_side, kv_side, empty_state(q))
+def _forward(options, q, kv, q_meta, kv_meta):
+    state = _backend(tile_xla.forward, options)(q, kv, q_meta, kv_meta, empty_state(q))
     out, lse = finish(state, q.dtype)
     # Named, so that a remat policy may keep them instead of running the forward tiles again.
     out, lse = checkpoint_name(out, "attention_out"), checkpoint_name(lse, "attention_lse")
-    return out, (q, kv, q_side, kv_side, out, lse)
+    return out, (q, kv, q_meta, kv_meta, out, lse)
 
 
 def _backward(options, saved, dout):
-    q, kv, q_side, kv_side, out, lse = saved
+    q, kv, q_meta, kv_meta, out, lse = saved
     delta = jnp.einsum("bhsd,bhsd->bhs", dout, out, preferred_element_type=jnp.float32)
     zeros = jnp.zeros(q.shape, jnp.float32)
-    dq, dkv = _executor(tile_xla.backward, options)(q, kv, dout, lse, delta, q_side, kv_side, zeros)
-    nothing = Side(None, None)  # positions and segments are integers
+    dq, dkv = _backend(tile_xla.backward, options)(q, kv, dout, lse, delta, q_meta, kv_meta, zeros)
+    nothing = TokenMetadata(None, None)  # positions and segments are integers
     return (dq * options[0]).astype(q.dtype), dkv.astype(kv.dtype), nothing, nothing
 
 

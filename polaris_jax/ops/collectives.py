@@ -3,24 +3,28 @@
 For use inside ``shard_map``. On TPU and GPU these are XLA's own reductions. CPU processes talk through gloo, which adds
 in another order than the devices of one process do; on host devices every term is therefore brought to where the sum
 is needed and added in the order of the devices, in one process as in several, so that two processes of four devices
-give the bits of one process of eight.
+give the bits of one process of eight (the same program, compiled for the same processor).
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 Axes = tuple[str, ...]
 
 
-def psum(tree, axes: Axes):
+def psum(tree: Any, axes: Axes) -> Any:
     """The sum over ``axes`` of every array of a pytree, on every device along them."""
     if not axes:
         return tree
     return jax.lax.platform_dependent(
-        tree, default=lambda tree: jax.lax.psum(tree, axes),
-        cpu=lambda tree: jax.tree.map(lambda x: _add(jax.lax.all_gather(x, axes)), tree))
+        tree,
+        default=lambda tree: jax.lax.psum(tree, axes),
+        cpu=lambda tree: jax.tree.map(lambda x: _add(jax.lax.all_gather(x, axes)), tree),
+    )
 
 
 def reduce_scatter(x: jax.Array, axes: Axes, dim: int) -> jax.Array:
@@ -32,17 +36,48 @@ def reduce_scatter(x: jax.Array, axes: Axes, dim: int) -> jax.Array:
         return _add(jax.lax.all_to_all(parts, axes, split_axis=0, concat_axis=0, tiled=True))
 
     return jax.lax.platform_dependent(
-        x, cpu=in_order, default=lambda x: jax.lax.psum_scatter(x, axes, scatter_dimension=dim, tiled=True))
+        x, cpu=in_order, default=lambda x: jax.lax.psum_scatter(x, axes, scatter_dimension=dim, tiled=True)
+    )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def gather(x: jax.Array, axes: Axes, dim: int) -> jax.Array:
-    """The parts of all devices along ``axes``, joined along ``dim``; its gradient is ``reduce_scatter``."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def gather(x: jax.Array, axes: Axes, dim: int, reduce_dtype: DTypeLike) -> jax.Array:
+    """The parts of all devices along ``axes``, joined along ``dim``.
+
+    Its gradient is ``reduce_scatter`` in ``reduce_dtype``, rounded once, to the dtype of ``x``.
+    """
     return jax.lax.all_gather(x, axes, axis=dim, tiled=True)
 
 
-gather.defvjp(lambda x, axes, dim: (gather(x, axes, dim), None),
-              lambda axes, dim, _, dy: (reduce_scatter(dy, axes, dim),))
+def _gather_backward(axes, dim, reduce_dtype, _, dy):
+    return (reduce_scatter(dy.astype(reduce_dtype), axes, dim).astype(dy.dtype),)
+
+
+gather.defvjp(lambda x, axes, dim, reduce_dtype: (gather(x, axes, dim, reduce_dtype), None), _gather_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def sum_gradients(x: jax.Array, axes: Axes) -> jax.Array:
+    """``x``, which every device along ``axes`` holds whole; their gradients of it are added up.
+
+    What a column-parallel product starts with (Megatron-LM, arXiv 1909.08053, section 3: its ``f``).
+    """
+    return x
+
+
+sum_gradients.defvjp(lambda x, axes: (x, None), lambda axes, _, dx: (psum(dx, axes),))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def sum_parts(x: jax.Array, axes: Axes) -> jax.Array:
+    """The sum over ``axes`` on every device, of which all hold the same gradient; each takes it as its own.
+
+    What a row-parallel product ends with (the ``g`` of Megatron-LM). ``psum`` itself would add the gradients up too.
+    """
+    return psum(x, axes)
+
+
+sum_parts.defvjp(lambda x, axes: (psum(x, axes), None), lambda axes, _, dy: (dy,))
 
 
 def _add(terms: jax.Array) -> jax.Array:

@@ -13,17 +13,17 @@ import functools
 from typing import Literal, get_args
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.errors import InputError
-from polaris_jax.ops import tile_xla
+from polaris_jax.ops.attention_backends import AUTO, open_backend
 from polaris_jax.ops.ring import AXIS
 from polaris_jax.ops.shard_attention import ShardAttention
 
 Method = Literal["ring", "two_level", "all_gather"]
 METHODS: tuple[str, ...] = get_args(Method)
-Implementation = Literal["auto", "xla", "pallas", "pallas_interpret"]
 
 
 def context_attention(
@@ -41,13 +41,15 @@ def context_attention(
     scale: float | None = None,
     window: int | None = None,
     block: int | None = None,
-    implementation: Implementation = "auto",
+    implementation: str = AUTO,
+    chip: str | None = None,
     return_max_logit: bool = False,
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
     """``ops.attention`` for self-attention of rows sharded over the mesh's ``context`` axis.
 
     Args:
-      q: ``[B, S, H, D]``; k, v: ``[B, S, G, D]``. Batch is spread over ``(data, fsdp)`` and heads over ``tensor``.
+      q: ``[B, S, H, D]``; k, v: ``[B, S, G, D]``. Batch is spread over ``(data, fsdp)`` and heads over ``tensor``;
+        of fewer key heads than ``tensor`` has devices, several devices hold the same one.
       q_positions, q_segments: ``[B, S] int32``, in the same order of tokens.
       kv_positions, kv_segments: must be the same arrays, since queries and keys are the same tokens; they are here so
         that this function can stand for ``ops.attention``.
@@ -56,9 +58,11 @@ def context_attention(
         shards and kv heads.
       scale, window: as in ``ops.attention``.
       block: tile edge in tokens (rounded up to 128 in kernels); scores exist for one tile at a time. Default: 512, in
-        kernels 1024.
-      implementation: ``xla`` runs anywhere; ``pallas`` needs a TPU, ``pallas_interpret`` runs its kernels on any host,
-        slowly; ``auto`` is ``pallas`` on a mesh of TPUs (attached or described by a topology), else ``xla``.
+        kernels as ``tile_tpu_table`` says for the chip.
+      implementation: name of an attention backend (``attention_backends``): ``xla`` runs anywhere; ``pallas`` needs a
+        TPU, ``pallas_interpret`` runs its kernels on any host, slowly; ``auto`` is ``pallas`` on a mesh of TPUs
+        (attached or described by a topology), else ``xla``.
+      chip: the ``device_kind`` whose kernels are taken; default that of the mesh.
       return_max_logit: also return each head's largest scaled score over all rows, ``[H] float32`` (for QK-clip); it
         takes no gradient.
 
@@ -72,27 +76,53 @@ def context_attention(
     shards, tensor = mesh.shape[AXIS], mesh.shape["tensor"]
     S, H, G = q.shape[1], q.shape[2], k.shape[2]
     if S % (2 * shards):
-        raise InputError("window", S, f"context={shards} needs a multiple of {2 * shards}; "
-                                      f"the next is {-(-S // (2 * shards)) * 2 * shards}")
-    if H % tensor or G % tensor:
-        raise InputError("mesh.tensor", tensor, f"must divide the {H} query and {G} key-value heads")
-    attend = shard_attention(mesh, G // tensor, method=method, group=group, block=block, implementation=implementation,
-                             scale=q.shape[-1] ** -0.5 if scale is None else scale)
+        raise InputError(
+            "window",
+            S,
+            f"context={shards} needs a multiple of {2 * shards}; the next is {-(-S // (2 * shards)) * 2 * shards}",
+        )
+    if H % tensor or (G % tensor and tensor % G):
+        raise InputError(
+            "mesh.tensor", tensor, f"must divide the {H} query heads, and divide or be a multiple of the {G} key heads"
+        )
+    if tensor > G:  # a key head for every device
+        k, v = (jnp.repeat(x, tensor // G, axis=2) for x in (k, v))
+        G = tensor
+    attend = shard_attention(
+        mesh,
+        G // tensor,
+        method=method,
+        group=group,
+        block=block,
+        implementation=implementation,
+        chip=chip,
+        scale=q.shape[-1] ** -0.5 if scale is None else scale,
+    )
     local = functools.partial(_local, attend, window)
     rows, heads = P(("data", "fsdp"), AXIS), P(("data", "fsdp"), AXIS, "tensor", None)
-    out, top = jax.shard_map(
-        local, mesh=mesh, in_specs=(heads, heads, heads, rows, rows), out_specs=(heads, P("tensor")),
+    out, max_logit = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(heads, heads, heads, rows, rows),
+        out_specs=(heads, P("tensor")),
         check_vma=False,
     )(q, k, v, q_positions, q_segments)
-    return (out, top) if return_max_logit else out
+    return (out, max_logit) if return_max_logit else out
 
 
 ring_attention = functools.partial(context_attention, method="ring")
 
 
 def shard_attention(
-    mesh: Mesh, kv_heads: int, *, method: Method = "ring", group: int | None = None, block: int | None = None,
-    scale: float, implementation: Implementation = "auto",
+    mesh: Mesh,
+    kv_heads: int,
+    *,
+    method: Method = "ring",
+    group: int | None = None,
+    block: int | None = None,
+    scale: float,
+    implementation: str = AUTO,
+    chip: str | None = None,
 ) -> ShardAttention:
     """One shard's program for this mesh, with the choices of ``context_attention``.
 
@@ -102,10 +132,17 @@ def shard_attention(
     Raises:
       InputError: an unknown method or implementation, a group that does not divide.
     """
-    executor, options = _executor(implementation, mesh)
+    backend, options = open_backend(implementation, mesh, block, chip)
     shards = mesh.shape[AXIS]
-    return ShardAttention(shards, head_group(method, group, shards, kv_heads), method == "all_gather", executor,
-                          block or executor.BLOCK, scale, options)
+    return ShardAttention(
+        shards,
+        head_group(method, group, shards, kv_heads),
+        method == "all_gather",
+        backend,
+        block or backend.BLOCK,
+        scale,
+        options,
+    )
 
 
 def head_group(method: str, group: int | None, shards: int, kv_heads: int) -> int:
@@ -125,20 +162,7 @@ def head_group(method: str, group: int | None, shards: int, kv_heads: int) -> in
     return group
 
 
-def _executor(implementation: str, mesh: Mesh):
-    """The module that computes a hop, and its own options."""
-    if implementation == "auto":
-        implementation = "pallas" if mesh.devices.flat[0].platform == "tpu" else "xla"
-    if implementation == "xla":
-        return tile_xla, {}
-    if implementation in ("pallas", "pallas_interpret"):
-        from polaris_jax.ops import tile_tpu  # Mosaic is not importable on every host
-
-        return tile_tpu, {"interpret": implementation == "pallas_interpret"}
-    raise InputError("implementation", implementation, "choose auto, xla, pallas or pallas_interpret")
-
-
 def _local(attend: ShardAttention, window, q, k, v, positions, segments):
     """One shard's part, ``[B, S / shards, ...]``."""
-    out, _, top = attend.forward(q, k, v, attend.sides(positions, segments), window)
-    return out, jax.lax.pmax(top, ("data", "fsdp", AXIS))
+    out, _, max_logit = attend.forward(q, k, v, attend.metadata(positions, segments), window)
+    return out, jax.lax.pmax(max_logit, ("data", "fsdp", AXIS))

@@ -6,13 +6,22 @@ Per head, with unit keys ``k``, write strength ``beta`` in (0, 1) and log-decay 
 
 ``recurrent_delta_rule`` is that, one token at a time. ``gated_delta_rule`` is the same function chunk by chunk: all
 tokens of a chunk are written at once, by one triangular solve. Everything here is float32 at the highest matmul
-precision, because the solve amplifies the rounding of its inputs.
+precision, because the solve amplifies the rounding of its inputs. The backward pass finds the memory between chunks
+saved and computes the rest of a chunk again.
+
+A row of tokens acts on the memory as an affine map, ``S -> A S + B`` per head, and so does every part of it:
+``affine_pair`` is that map, ``initial_gradient`` the transposed one. With them a row may be spread over devices
+(``ops.context_recurrence``).
 """
+
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 HIGHEST = jax.lax.Precision.HIGHEST
+CHUNK = 64  # tokens
 
 
 def causal_convolution(
@@ -21,6 +30,7 @@ def causal_convolution(
     *,
     segment_ids: jax.Array | None = None,
     state: jax.Array | None = None,
+    state_segments: jax.Array | None = None,
     valid: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Depthwise convolution over the last K tokens, zeros before the document.
@@ -29,26 +39,73 @@ def causal_convolution(
       x: ``[B, S, C]``; kernel: ``[K, C]``, whose last row weighs the current token.
       segment_ids: ``[B, S] int32``; tokens of another segment count as zeros.
       state: the K-1 inputs before ``x``, ``[B, K-1, C]``; default zeros.
+      state_segments: ``[B, K-1] int32``, their segments; default: with ``segment_ids``, none that is in ``x``.
       valid: ``[B] int32`` real tokens per row; default all.
 
     Returns:
       ``(y [B, S, C], the K-1 inputs up to the last valid token)``.
     """
-    B, S, C = x.shape
+    B, _, C = x.shape
     K = kernel.shape[0]
-    kernel = kernel.astype(x.dtype)
     before = jnp.zeros((B, K - 1, C), x.dtype) if state is None else state.astype(x.dtype)
     row = jnp.concatenate([before, x], axis=1)
-    y = jnp.zeros_like(x)
-    for lag in range(K):
-        past = row[:, K - 1 - lag : K - 1 - lag + S]
-        if segment_ids is not None and lag:
-            same = jnp.pad(segment_ids, ((0, 0), (lag, 0)), constant_values=-1)[:, :S] == segment_ids
-            past = jnp.where(same[..., None], past, 0)
-        y = y + past * kernel[K - 1 - lag]
+    owners = None
+    if segment_ids is not None:
+        if state_segments is None:
+            state_segments = jnp.full((B, K - 1), -1, segment_ids.dtype)
+        owners = jnp.concatenate([state_segments, segment_ids], axis=1)
+    return _taps(row, kernel, owners), convolution_tail(x, K - 1, state=state, valid=valid)
+
+
+def convolution_tail(
+    x: jax.Array, length: int, *, state: jax.Array | None = None, valid: jax.Array | None = None
+) -> jax.Array:
+    """The last inputs of ``causal_convolution`` up to the last valid token, ``[B, length, C]``; arguments as there."""
+    B, S, C = x.shape
+    before = jnp.zeros((B, length, C), x.dtype) if state is None else state.astype(x.dtype)
     valid = jnp.full((B,), S, jnp.int32) if valid is None else valid
-    last = valid[:, None] + jnp.arange(K - 1)
-    return y, jnp.take_along_axis(row, last[..., None], axis=1)
+    last = valid[:, None] + jnp.arange(length)
+    return jnp.take_along_axis(jnp.concatenate([before, x], axis=1), last[..., None], axis=1)
+
+
+@jax.custom_vjp
+def _taps(row: jax.Array, kernel: jax.Array, owners: jax.Array | None) -> jax.Array:
+    """The sum over taps in float32, rounded once; its gradients too. Of ``row [B, K-1 + S, C]`` the last S tokens.
+
+    The gradient is written out, so that each of its sums is one pass over arrays in the dtype of the row.
+    """
+    pasts = _pasts(row, kernel.shape[0], owners)
+    return sum(past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True)).astype(row.dtype)
+
+
+def _pasts(row: jax.Array, K: int, owners: jax.Array | None) -> list[jax.Array]:
+    """What each tap weighs, ``[B, S, C] float32``: zeros where it belongs to another document."""
+    S = row.shape[1] - (K - 1)
+    pasts = [row[:, tap : tap + S].astype(jnp.float32) for tap in range(K)]
+    if owners is None:
+        return pasts
+    same = [owners[:, tap : tap + S] == owners[:, K - 1 :] for tap in range(K)]
+    return [jnp.where(mask[..., None], past, 0.0) for mask, past in zip(same, pasts, strict=True)]
+
+
+def _taps_backward(saved, dy):
+    row, kernel, owners = saved
+    K, length = kernel.shape[0], row.shape[1]
+    dtaps = [jnp.sum(dy.astype(jnp.float32) * past, axis=(0, 1)) for past in _pasts(row, K, owners)]
+    # Token t of the row is weighed by tap j for output t - j: the taps once more, over the gradients behind it.
+    later = jnp.pad(dy, ((0, 0), (K - 1, K - 1), (0, 0)))
+    drow = jnp.zeros((), jnp.float32)
+    for tap in range(K):
+        gradient = later[:, K - 1 - tap : K - 1 - tap + length].astype(jnp.float32)
+        if owners is not None:
+            behind = jnp.pad(owners[:, K - 1 :], ((0, 0), (K - 1, K - 1)), constant_values=-2)
+            same = behind[:, K - 1 - tap : K - 1 - tap + length] == owners
+            gradient = jnp.where(same[..., None], gradient, 0.0)
+        drow = drow + gradient * kernel[tap].astype(jnp.float32)
+    return drow.astype(row.dtype), jnp.stack(dtaps).astype(kernel.dtype), None
+
+
+_taps.defvjp(lambda *saved: (_taps(*saved), saved), _taps_backward)
 
 
 def _prepare(q, k, v, beta, log_decay, valid):
@@ -65,7 +122,17 @@ def _prepare(q, k, v, beta, log_decay, valid):
     return q, k, v, beta, log_decay
 
 
-def recurrent_delta_rule(q, k, v, *, beta, log_decay, segment_ids=None, initial=None, valid=None):
+def recurrent_delta_rule(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    beta: jax.Array,
+    log_decay: jax.Array,
+    segment_ids: jax.Array | None = None,
+    initial: jax.Array | None = None,
+    valid: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
     """The recurrence, token by token: the reference, and the faster form for a few tokens. As ``gated_delta_rule``."""
     B, S, H, dv = v.shape
     q, k, v, beta, log_decay = _prepare(q, k, v, beta, log_decay, valid)
@@ -96,7 +163,7 @@ def gated_delta_rule(
     segment_ids: jax.Array | None = None,
     initial: jax.Array | None = None,
     valid: jax.Array | None = None,
-    chunk: int = 64,
+    chunk: int = CHUNK,
 ) -> tuple[jax.Array, jax.Array]:
     """The gated delta rule over a row of tokens in storage order.
 
@@ -105,48 +172,141 @@ def gated_delta_rule(
         ``h // (H // N)``.
       beta, log_decay: ``[B, S, H]``.
       segment_ids: ``[B, S] int32``, contiguous runs; the memory is empty at the start of each.
-      initial: memory before the first token, ``[B, H, dk, dv]``; default zeros.
+      initial: memory before the first token, ``[B, H, dk, dv]``, of the first token's document; default zeros.
       valid: ``[B] int32`` real tokens per row; later ones leave the memory unchanged.
       chunk: tokens per chunk; any value gives the same result.
 
     Returns:
       ``(o [B, S, H, dv] float32, memory after the row [B, H, dk, dv] float32)``.
     """
-    S = q.shape[1]
+    B, S, H, dv = v.shape
     if S < 8:
         return recurrent_delta_rule(
             q, k, v, beta=beta, log_decay=log_decay, segment_ids=segment_ids, initial=initial, valid=valid
         )
-    B, _, H, dv = v.shape
-    q, k, v, beta, log_decay = _prepare(q, k, v, beta, log_decay, valid)
-    segments = jnp.ones((B, S), jnp.int32) if segment_ids is None else segment_ids
-    C = min(chunk, S)
-    padding = -S % C
-    if padding:
-        q, k, v, beta, log_decay = (
-            jnp.pad(x, ((0, 0), (0, padding)) + ((0, 0),) * (x.ndim - 2)) for x in (q, k, v, beta, log_decay)
-        )
-        # Padding continues the last document, so that its memory survives to the end.
-        segments = jnp.pad(segments, ((0, 0), (0, padding)), mode="edge")
-
-    def chunks(x):  # [B, S, ...] -> [N, B, C, ...]
-        return jnp.moveaxis(x.reshape(B, -1, C, *x.shape[2:]), 1, 0)
-
-    def heads_first(x):  # [B, S, H, ...] -> [N, B, H, C, ...]
-        return jnp.swapaxes(chunks(x), 2, 3)
-
+    if valid is not None:
+        real = jnp.arange(S)[None, :, None] < valid[:, None, None]
+        beta, log_decay = (jnp.where(real, x, 0) for x in (beta, log_decay))
+    rows = _rows(chunk, segment_ids, q, k, v, beta, log_decay)
     memory = jnp.zeros((B, H, q.shape[-1], dv)) if initial is None else initial.astype(jnp.float32)
-    rows = (*(heads_first(x) for x in (q, k, v, beta, log_decay)), chunks(segments))
-    (memory, _), out = jax.lax.scan(_chunk_step, (memory, segments[:, 0]), rows)
-    out = jnp.moveaxis(jnp.swapaxes(out, 2, 3), 0, 1).reshape(B, S + padding, H, dv)
-    return out[:, :S], memory
+
+    # Of a chunk only its inputs and the memory before it are kept: what lies between is several times as large.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def step(memory, rows):
+        owner, segments, *tokens = rows
+        c = _chunk(owner, segments, *_prepare(*tokens, None))
+        written = c.learned - _mm("bhik,bhkv->bhiv", c.forgotten, memory)
+        out = _mm("bhik,bhkv->bhiv", c.asked, memory) + _mm("bhij,bhjv->bhiv", c.scores, written)
+        return c.after(memory, written), jnp.swapaxes(out, 1, 2)
+
+    memory, out = jax.lax.scan(step, memory, rows)
+    return jnp.moveaxis(out, 0, 1).reshape(B, -1, H, dv)[:, :S], memory
 
 
-def _chunk_step(carry, rows):
-    """One chunk for all heads: ``carry`` is the memory ``[B, H, dk, dv]`` and the segment ``[B]`` it belongs to."""
-    memory, owner = carry
-    q, k, v, beta, log_decay, segments = rows  # [B, H, C, ...], segments [B, C]
-    C = segments.shape[1]
+def affine_pair(
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    beta: jax.Array,
+    log_decay: jax.Array,
+    segment_ids: jax.Array,
+    chunk: int = CHUNK,
+) -> tuple[jax.Array, jax.Array]:
+    """What a row of tokens does to the memory: ``memory after = A @ memory before + B`` per head.
+
+    Arguments as in ``gated_delta_rule``. No gradient is taken through it.
+
+    Returns:
+      ``(A [B, H, dk, dk], B [B, H, dk, dv])`` in float32; ``A`` is zero where a later document starts in the row.
+    """
+    B, _, H, dv = v.shape
+    dk = k.shape[-1]
+    # The map of an empty row, identity and zeros, side by side; every chunk is applied to both.
+    pair = jnp.broadcast_to(jnp.eye(dk, dk + dv), (B, H, dk, dk + dv))
+
+    def step(pair, rows):
+        owner, segments, k, v, beta, log_decay = rows
+        c = _chunk(owner, segments, *_prepare(k, k, v, beta, log_decay, None))
+        learned = jnp.pad(c.learned, ((0, 0),) * 3 + ((dk, 0),))
+        return c.after(pair, learned - _mm("bhik,bhkv->bhiv", c.forgotten, pair)), None
+
+    pair, _ = jax.lax.scan(step, pair, _rows(chunk, segment_ids, k, v, beta, log_decay))
+    return pair[..., :dk], pair[..., dk:]
+
+
+def initial_gradient(
+    q: jax.Array,
+    k: jax.Array,
+    dout: jax.Array,
+    *,
+    beta: jax.Array,
+    log_decay: jax.Array,
+    segment_ids: jax.Array,
+    chunk: int = CHUNK,
+) -> jax.Array:
+    """The gradient of ``gated_delta_rule``'s ``initial`` through its output alone, ``[B, H, dk, dv] float32``.
+
+    Arguments as there, and ``dout [B, S, H, dv]``, the gradient of its output. The output is affine in ``initial``, so
+    neither that nor the values are needed.
+    """
+    rows = _rows(chunk, segment_ids, q, k, dout, beta, log_decay)
+
+    def step(gradient, rows):
+        owner, segments, *tokens = rows
+        q, k, dout, beta, log_decay = _prepare(*tokens, None)
+        c = _chunk(owner, segments, q, k, dout[..., :0], beta, log_decay)
+        dout = jnp.swapaxes(dout, 1, 2)
+        written = _mm("bhij,bhiv->bhjv", c.scores, dout) + _mm("bhjk,bhkv->bhjv", c.keys, gradient)
+        through = _mm("bhik,bhiv->bhkv", c.asked, dout) - _mm("bhik,bhiv->bhkv", c.forgotten, written)
+        return gradient * c.kept[..., None, None] + through, None
+
+    shape = (q.shape[0], dout.shape[2], q.shape[-1], dout.shape[-1])
+    return jax.lax.scan(step, jnp.zeros(shape), rows, reverse=True)[0]
+
+
+def _mm(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum(subscripts, a, b, precision=HIGHEST)
+
+
+def _rows(chunk: int, segment_ids: jax.Array | None, *tokens: jax.Array) -> tuple[jax.Array, ...]:
+    """The row cut into chunks: ``(owner [n, B], segments [n, B, C], *tokens [n, B, C, ...])``.
+
+    ``owner`` is the segment that the memory before a chunk belongs to.
+    """
+    B, S = tokens[0].shape[:2]
+    C = min(chunk, S)
+    segments = jnp.ones((B, S), jnp.int32) if segment_ids is None else segment_ids
+    if padding := -S % C:
+        # Padding continues the last document and writes nothing, so that its memory survives to the end.
+        segments = jnp.pad(segments, ((0, 0), (0, padding)), mode="edge")
+        tokens = tuple(jnp.pad(x, ((0, 0), (0, padding)) + ((0, 0),) * (x.ndim - 2)) for x in tokens)
+    cut = [jnp.moveaxis(x.reshape(B, -1, C, *x.shape[2:]), 1, 0) for x in (segments, *tokens)]
+    owners = jnp.concatenate([cut[0][:1, :, 0], cut[0][:-1, :, -1]])
+    return owners, *cut
+
+
+class _Chunk(NamedTuple):
+    """One chunk of C tokens as linear functions of the memory before it; all ``[B, H, ...] float32``.
+
+    What is written: ``learned - forgotten @ memory``. The output: ``asked @ memory + scores @ written``. The memory
+    after it: ``kept * memory + keys^T @ written``.
+    """
+
+    learned: jax.Array  # [.., C, dv]
+    forgotten: jax.Array  # [.., C, dk]
+    asked: jax.Array  # [.., C, dk]
+    scores: jax.Array  # [.., C, C]
+    keys: jax.Array  # [.., C, dk]
+    kept: jax.Array  # [..]
+
+    def after(self, memory: jax.Array, written: jax.Array) -> jax.Array:
+        return memory * self.kept[..., None, None] + _mm("bhjk,bhjv->bhkv", self.keys, written)
+
+
+def _chunk(owner, segments, q, k, v, beta, log_decay) -> _Chunk:
+    """``owner [B]``, ``segments [B, C]``, the others ``[B, C, H, ...]`` from ``_prepare``."""
+    q, k, v, beta, log_decay = (jnp.swapaxes(x, 1, 2) for x in (q, k, v, beta, log_decay))  # [B, H, C, ...]
+    C, dv = v.shape[-2:]
     decay_in = jnp.cumsum(log_decay, axis=-1)  # G_i, from the chunk's start through token i
     same = (segments[:, :, None] == segments[:, None, :])[:, None]
     earlier = jnp.tril(jnp.ones((C, C), bool)) & same
@@ -155,18 +315,16 @@ def _chunk_step(carry, rows):
     from_memory = jnp.where((segments == owner[:, None])[:, None], jnp.exp(decay_in), 0.0)
 
     # What token i must still learn after the others of its chunk: (I + A) [U | W] = [beta v | beta exp(G) k].
-    overlap = jnp.einsum("bhik,bhjk->bhij", k, k, precision=HIGHEST) * decay * beta[..., None]
+    overlap = _mm("bhik,bhjk->bhij", k, k) * decay * beta[..., None]
     system = jnp.tril(overlap, -1) + jnp.eye(C)
     wanted = jnp.concatenate([v, k * from_memory[..., None]], axis=-1) * beta[..., None]
     solved = jax.scipy.linalg.solve_triangular(system, wanted, lower=True, unit_diagonal=True)
-    dv = v.shape[-1]
-    written = solved[..., :dv] - jnp.einsum("bhik,bhkv->bhiv", solved[..., dv:], memory, precision=HIGHEST)
-
-    scores = jnp.einsum("bhik,bhjk->bhij", q, k, precision=HIGHEST) * decay
-    out = jnp.einsum("bhik,bhkv->bhiv", q * from_memory[..., None], memory, precision=HIGHEST)
-    out = out + jnp.einsum("bhij,bhjv->bhiv", scores, written, precision=HIGHEST)
-
-    # The last row of ``decay`` is exp(G_C - G_j) for the tokens of the chunk's last segment, zero for the others.
-    kept = memory * from_memory[..., -1, None, None]
-    memory = kept + jnp.einsum("bhjk,bhjv->bhkv", k * decay[..., -1, :, None], written, precision=HIGHEST)
-    return (memory, segments[:, -1]), out
+    return _Chunk(
+        learned=solved[..., :dv],
+        forgotten=solved[..., dv:],
+        asked=q * from_memory[..., None],
+        scores=_mm("bhik,bhjk->bhij", q, k) * decay,
+        # The last row of ``decay`` is exp(G_C - G_j) for the tokens of the chunk's last segment, zero for the others.
+        keys=k * decay[..., -1, :, None],
+        kept=from_memory[..., -1],
+    )

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from polaris_jax.ops.linear import scaled
+
 
 def _unit_rms(x: jax.Array, eps: float) -> jax.Array:
     x = x.astype(jnp.float32)
@@ -21,7 +23,7 @@ def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     Returns:
       ``[..., D]`` in ``x.dtype``.
     """
-    return _unit_rms(x, eps).astype(x.dtype) * scale.astype(x.dtype)
+    return scaled(_unit_rms(x, eps).astype(x.dtype), scale)
 
 
 def zero_centred_rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:

@@ -11,11 +11,12 @@ hardware's, would hand its bits over through memory, and they would depend on ho
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 _HALF = 0x8000  # half a unit in the last place of a bfloat16, in units of the float32 below it
 
 
-def stochastic_round(key: jax.Array, x: jax.Array, dtype=jnp.bfloat16) -> jax.Array:
+def stochastic_round(key: jax.Array, x: jax.Array, dtype: DTypeLike = jnp.bfloat16) -> jax.Array:
     """Rounds ``x`` to one of its two bfloat16 neighbours, up with probability proportional to the distance.
 
     Exact on representable values (no bits to cut off), correct across exponent boundaries and for negative numbers

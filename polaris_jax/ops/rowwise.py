@@ -2,7 +2,8 @@
 
 Blockwise Parallel Transformer (arXiv 2305.19370): what acts on every token alone (norms, projections, the MLP) need
 not hold its wide inner activations for the whole row at once. The backward pass recomputes each piece, sums the
-gradients of the weights in float32, and writes the gradient of the input over the buffer of the incoming one.
+gradients of the weights that learn in float32, and writes the gradient of the input over the buffer of the incoming
+one.
 """
 
 import functools
@@ -12,7 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from polaris_jax.ops.blockwise import block_size
+from polaris_jax.ops.perturbed import instantiate, merge, split, values
+
+
+def block_size(length: int, target: int) -> int:
+    """The largest divisor of ``length`` that is at most ``target``."""
+    block = min(length, target)
+    while length % block:
+        block -= 1
+    return block
 
 
 def rowwise(f: Callable, weights: Any, x: jax.Array, *, chunk: int) -> jax.Array:
@@ -41,11 +50,11 @@ def _pieces(f, size, weights, x):
 
 
 def _forward(f, size, weights, x):
-    return _pieces(f, size, weights, x), (weights, x)
+    return _pieces(f, size, values(weights), x.value), (*split(weights), x.value)
 
 
 def _backward(f, size, saved, dy):
-    weights, x = saved
+    (weights, frozen, x), dy = saved, instantiate(dy)
     # Seen as float32, weights get float32 gradients: each piece's product is added to the sums without being rounded.
     wide = jax.tree.map(lambda w: w.astype(jnp.float32), weights)
 
@@ -53,8 +62,9 @@ def _backward(f, size, saved, dy):
         sums, buffer = carry
         # Read out before it is written over: a slice fused into a later use would make the compiler copy the buffer.
         piece, cotangent = jax.lax.optimization_barrier(
-            tuple(jax.lax.dynamic_slice_in_dim(a, i * size, size, axis=1) for a in (x, buffer)))
-        dweights, dx = jax.vjp(f, wide, piece)[1](cotangent)
+            tuple(jax.lax.dynamic_slice_in_dim(a, i * size, size, axis=1) for a in (x, buffer))
+        )
+        dweights, dx = jax.vjp(lambda w, piece: f(merge(w, frozen), piece), wide, piece)[1](cotangent)
         sums = jax.tree.map(jnp.add, sums, dweights)
         return sums, jax.lax.dynamic_update_slice_in_dim(buffer, dx, i * size, axis=1)
 
@@ -64,4 +74,4 @@ def _backward(f, size, saved, dy):
     return jax.lax.optimization_barrier((jax.tree.map(lambda total, w: total.astype(w.dtype), sums, weights), dx))
 
 
-_pieces.defvjp(_forward, _backward)
+_pieces.defvjp(_forward, _backward, symbolic_zeros=True)

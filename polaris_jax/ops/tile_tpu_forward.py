@@ -1,8 +1,9 @@
-"""The forward TPU kernel: one hop of attention, merged into the state it is given.
+"""The forward TPU kernel of chips with matrix units as wide as a head (v4, v5): scores are ``[queries, keys]``.
 
 For each head the kernel walks the tiles query block by query block. The state of a query block is read when its first
 tile comes, kept in vector memory (the weighted values in the output block itself), and written after its last: state
-arrays are updated in place, and query blocks without a tile are not touched. Scores are in base 2.
+arrays are updated in place, and query blocks without a tile are not touched. Scores are in base 2: queries come
+multiplied by ``scale * log2(e)``.
 """
 
 import functools
@@ -12,8 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from polaris_jax.ops.attention import MASKED
-from polaris_jax.ops.tile_state import State
+from polaris_jax.ops.attention import MASKED, SoftmaxState
 from polaris_jax.ops.tile_tpu_parts import (
     LANES,
     LN2,
@@ -23,102 +23,183 @@ from polaris_jax.ops.tile_tpu_parts import (
     across,
     as_column,
     cost,
-    packed_sides,
+    flat_codes,
+    for_each_kind,
+    key_head_of,
+    packed_metadata,
+    part_of,
+    row_of_list,
     sees,
 )
-from polaris_jax.ops.tiles import FULL, MASKED_TILE, Side, Tiles
+from polaris_jax.ops.tiles import FULL, MASKED_TILE, Tiles, TokenMetadata
+
+STEP = 512  # keys handled at once inside a tile
+MASKED_ROWS = 1024  # queries handled at once where documents meet
 
 
-def _kernel(codes, q, kv, q_ids, kv_ids, top_in, total_in, out_in, top_ref, total_ref, out_ref, top, total, ids, *,
-            capacity, scale, window, step):
-    """``top, total [q_block, 128]``: running maximum (equal lanes), and sum of weights spread over the lanes."""
+def _kernel(
+    codes,
+    q,
+    kv,
+    q_ids,
+    kv_ids,
+    top_in,
+    total_in,
+    out_in,
+    top_ref,
+    total_ref,
+    out_ref,
+    running_max,
+    denominator,
+    ids,
+    *,
+    capacity,
+    window,
+    step,
+):
+    """``running_max [q_block, 128]`` (equal lanes) and ``denominator``, whose terms are spread over the lanes."""
     walk, t, count = Walk(codes, pl.program_id(0), capacity), pl.program_id(2), pl.num_programs(2)
-    kind = walk.kind(t)
     dim = q.shape[-1]
 
     @pl.when(walk.first(t))
     def _():
-        top[...] = as_column(top_in[0, 0] * LOG2E)
-        total[...] = as_column(total_in[0, 0] * (1 / LANES))
+        running_max[...] = as_column(top_in[0, 0] * LOG2E)
+        denominator[...] = as_column(total_in[0, 0] * (1 / LANES))
         out_ref[...] = out_in[...]
         ids[0] = as_column(q_ids[0, :1])
         ids[1] = as_column(q_ids[0, 1:])
 
-    def compute(masked):
+    def compute(kind):
+        # A whole mask on top of the scores of many queries does not fit into registers.
+        queries = part_of(q.shape[2], MASKED_ROWS) if kind == MASKED_TILE else q.shape[2]
+
         def part(i, _):
             keys = pl.ds(pl.multiple_of(i * step, step), step)
-            scores = jax.lax.dot_general(q[0, 0], kv[0, 0, 0, keys], (((1,), (1,)), ((), ())),
-                                         preferred_element_type=jnp.float32) * (scale * LOG2E)
-            if masked:
-                q_ids_here = (across(ids[0], step), across(ids[1], step))
-                mask = sees(*q_ids_here, kv_ids[0, :1, keys], kv_ids[0, 1:, keys], window)
+            for first in range(0, q.shape[2], queries):
+                add(keys, pl.ds(first, queries))
+
+        def add(keys, rows):
+            scores = jax.lax.dot_general(
+                q[0, 0, rows], kv[0, 0, 0, keys], (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+            )
+            if kind != FULL:
+                mask = sees(
+                    kind,
+                    lambda row, shift=0: across(ids[row, rows] + shift, step),
+                    lambda row: kv_ids[0, row : row + 1, keys],
+                    window,
+                )
                 scores = jnp.where(mask, scores, MASKED)
-            before = top[...]
+            before = running_max[rows]
             now = jnp.maximum(before, scores.max(axis=1, keepdims=True))
             weights = jnp.exp2(scores - across(now, step))
             shrink = jnp.exp2(before - now)
-            sums = sum(weights[:, lane:lane + LANES] for lane in range(0, step, LANES))
-            top[...] = now
-            total[...] = total[...] * shrink + sums
+            sums = sum(weights[:, lane : lane + LANES] for lane in range(0, step, LANES))
+            running_max[rows] = now
+            denominator[rows] = denominator[rows] * shrink + sums
             update = jax.lax.dot(weights.astype(kv.dtype), kv[1, 0, 0, keys], preferred_element_type=jnp.float32)
-            out_ref[0, 0] = out_ref[0, 0] * across(shrink, dim) + update
+            out_ref[0, 0, rows] = out_ref[0, 0, rows] * across(shrink, dim) + update
 
-        jax.lax.fori_loop(0, kv.shape[3] // step, part, None)
+        jax.lax.fori_loop(0, trips(q.shape[2], kv.shape[3]), part, None)
 
-    pl.when(kind == FULL)(lambda: compute(masked=False))
-    pl.when(kind == MASKED_TILE)(lambda: compute(masked=True))
+    for_each_kind(walk.kind(t), window, compute)
 
     @pl.when(walk.last(t, count))
     def _():
-        top_ref[0, 0] = top[...].T[:1] * LN2
-        total_ref[0, 0] = total[...].T.sum(axis=0, keepdims=True)
+        top_ref[0, 0] = running_max[...].T[:1] * LN2
+        total_ref[0, 0] = denominator[...].T.sum(axis=0, keepdims=True)
 
 
-@functools.partial(jax.jit, static_argnames=("scale", "window", "q_block", "kv_block", "step", "interpret"))
-def forward_kernel(tiles: Tiles, q, kv, q_side: Side, kv_side: Side, state: State, *, scale: float, window: int | None,
-                   q_block: int, kv_block: int, step: int = 512, interpret: bool = False) -> State:
+def trips(q_block: int, kv_block: int) -> int:
+    """Of the loop over a tile."""
+    return kv_block // part_of(kv_block, STEP)
+
+
+@functools.partial(jax.jit, static_argnames=("window", "q_block", "kv_block", "interpret"))
+def forward_kernel(
+    tiles: Tiles,
+    q: jax.Array,
+    kv: jax.Array,
+    q_meta: TokenMetadata,
+    kv_meta: TokenMetadata,
+    state: SoftmaxState,
+    *,
+    window: int | None,
+    q_block: int,
+    kv_block: int,
+    interpret: bool = False,
+) -> SoftmaxState:
     """One hop; shapes as in ``tile_xla``, lengths multiples of the blocks, blocks of 128.
 
     Args:
-      tiles: rows are query blocks, columns key blocks.
-      step: keys handled at once inside a tile.
+      tiles: rows are query blocks, columns key blocks; ``n B`` lists for the ``B`` rows of the batch, list ``i`` for
+        row ``i % B``.
+      q: times ``scale * log2(e)``.
     """
     B, H, S, D = q.shape
     G = kv.shape[2]
-    capacity = tiles.codes.shape[1]
-    step = max(s for s in range(LANES, min(step, kv_block) + 1, LANES) if kv_block % s == 0)
-    q_ids, kv_ids = packed_sides(q_side, kv_side)
+    lists, capacity = tiles.codes.shape
+    step = part_of(kv_block, STEP)
+    q_ids, kv_ids = packed_metadata(q_meta, kv_meta)
 
     def at(where):
         """An index map from batch row, head, query block and key block."""
-        return lambda b, h, t, codes: where(b, h, Walk(codes, b, capacity).row(t), Walk(codes, b, capacity).column(t))
+
+        def index(n, h, t, codes):
+            walk = Walk(codes, n, capacity)
+            return where(row_of_list(n, B), h, walk.row(t), walk.column(t))
+
+        return index
 
     row = pl.BlockSpec((1, 1, 1, q_block), at(lambda b, h, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, q_block, D), at(lambda b, h, i, j: (b, h, i, 0)))
     rows = jax.ShapeDtypeStruct((B, H, 1, S), jnp.float32)
-    top, total, out = pl.pallas_call(
-        functools.partial(_kernel, capacity=capacity, scale=scale, window=window, step=step),
+    running_max, denominator, out = pl.pallas_call(
+        functools.partial(_kernel, capacity=capacity, window=window, step=step),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
-            grid=(B, H, tiles.count),
+            grid=(lists, H, tiles.used),
             in_specs=[
                 block,
-                pl.BlockSpec((2, 1, 1, kv_block, D), at(lambda b, h, i, j: (0, b, jax.lax.div(h, H // G), j, 0))),
+                pl.BlockSpec((2, 1, 1, kv_block, D), at(lambda b, h, i, j: (0, b, key_head_of(h, H // G), j, 0))),
                 pl.BlockSpec((1, 2, q_block), at(lambda b, h, i, j: (b, 0, i))),
                 pl.BlockSpec((1, 2, kv_block), at(lambda b, h, i, j: (b, 0, j))),
-                row, row, block,
+                row,
+                row,
+                block,
             ],
             out_specs=[row, row, block],
-            scratch_shapes=[pltpu.VMEM((q_block, LANES), jnp.float32), pltpu.VMEM((q_block, LANES), jnp.float32),
-                            pltpu.VMEM((2, q_block, LANES), jnp.int32)],
+            scratch_shapes=[
+                pltpu.VMEM((q_block, LANES), jnp.float32),
+                pltpu.VMEM((q_block, LANES), jnp.float32),
+                pltpu.VMEM((2, q_block, LANES), jnp.int32),
+            ],
         ),
         out_shape=[rows, rows, jax.ShapeDtypeStruct(state.out.shape, jnp.float32)],
         input_output_aliases={5: 0, 6: 1, 7: 2},
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"),
-                                             vmem_limit_bytes=VMEM_LIMIT),
-        cost_estimate=cost(q, kv, matmuls=2, window=window, q_block=q_block, kv_block=kv_block,
-                           tiles=capacity, tile_bytes=2 * kv_block * D * kv.dtype.itemsize),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
+        ),
+        cost_estimate=cost(
+            q,
+            kv,
+            matmuls=2,
+            window=window,
+            q_block=q_block,
+            kv_block=kv_block,
+            tiles=capacity * (lists // B),
+            tile_bytes=2 * kv_block * D * kv.dtype.itemsize,
+        ),
         interpret=interpret,
         name="attention_forward",
-    )(tiles.codes.reshape(-1), q, kv, q_ids, kv_ids, state.top[:, :, None], state.total[:, :, None], state.out)
-    return State(top[:, :, 0], total[:, :, 0], out)
+    )(
+        flat_codes(tiles.codes),
+        q,
+        kv,
+        q_ids,
+        kv_ids,
+        state.running_max[:, :, None],
+        state.denominator[:, :, None],
+        state.out,
+    )
+    return SoftmaxState(running_max[:, :, 0], denominator[:, :, 0], out)

@@ -4,13 +4,17 @@ Per-query numbers (positions, segments, maxima, sums) are rows ``[1, block]`` in
 replicated over 128 lanes outside the kernels. Inside, ``as_column`` turns a row to one value per sublane.
 """
 
+import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from polaris_jax.ops.tiles import Side, column_of, kind_of, row_of
+from polaris_jax.ops.tiles import CAUSAL, EDGE, FULL, MASKED_TILE, TokenMetadata, column_of, kind_of, row_of
 
 LANES = 128
 LOG2E = math.log2(math.e)
@@ -30,46 +34,111 @@ def across(column: jax.Array, lanes: int) -> jax.Array:
     return column[:, :lanes] if lanes <= LANES else jnp.tile(column, (1, lanes // LANES))
 
 
-def sees(q_position, q_segment, kv_position, kv_segment, window: int | None):
-    """Visibility of broadcast positions and segments; padding queries have segment -1, padding keys 0."""
-    mask = (q_segment == kv_segment) & (kv_position <= q_position)
-    return mask if window is None else mask & (q_position - kv_position < window)
+def sees(
+    kind: int,
+    query: Callable[..., jax.Array],
+    key: Callable[..., jax.Array],
+    window: int | None,
+) -> jax.Array:
+    """Visibility within a tile of this kind, by as few comparisons as the kind needs.
+
+    Args:
+      query, key: ``query(row, shift=0)`` gives the positions (row 0) or segments (row 1) plus ``shift`` as an array
+        that broadcasts to the scores. Padding queries have segment -1, padding keys 0.
+    """
+    if kind == CAUSAL:
+        return key(0) <= query(0)
+    if kind == EDGE:
+        assert window is not None
+        return key(0) > query(0, -window)
+    mask = (query(1) == key(1)) & (key(0) <= query(0))
+    return mask if window is None else mask & (key(0) > query(0, -window))
 
 
-def packed_sides(q_side: Side, kv_side: Side) -> tuple[jax.Array, jax.Array]:
+def masked_kinds(window: int | None) -> tuple[int, ...]:
+    """The kinds of tiles that need a mask."""
+    return (CAUSAL, MASKED_TILE) if window is None else (CAUSAL, EDGE, MASKED_TILE)
+
+
+def for_each_kind(kind: jax.Array, window: int | None, compute: Callable[[int], None]) -> None:
+    """Runs ``compute(kind)``, which is told the kind when it is traced; skipped tiles run nothing."""
+    for one in (FULL, *masked_kinds(window)):
+        pl.when(kind == one)(functools.partial(compute, one))
+
+
+def part_of(length: int, most: int) -> int:
+    """The largest divisor of ``length`` that is a multiple of 128 and at most ``most``; both are multiples of 128."""
+    return max(n for n in range(LANES, min(length, most) + 1, LANES) if length % n == 0)
+
+
+def packed_metadata(q_meta: TokenMetadata, kv_meta: TokenMetadata) -> tuple[jax.Array, jax.Array]:
     """``[B, 2, S] int32`` each (positions, segments), so that one comparison of segments is enough."""
-    q_segments = jnp.where(q_side.segments == 0, -1, q_side.segments)
-    return jnp.stack([q_side.positions, q_segments], axis=1), jnp.stack(kv_side, axis=1)
+    q_segments = jnp.where(q_meta.segments == 0, -1, q_meta.segments)
+    return jnp.stack([q_meta.positions, q_segments], axis=1), jnp.stack(kv_meta, axis=1)
+
+
+def row_of_list(n: Any, rows: int) -> Any:
+    """The row of the batch that schedule ``n`` is for, without a division where there is one row."""
+    return 0 if rows == 1 else jax.lax.rem(n, rows)
+
+
+def key_head_of(head: Any, group: int) -> Any:
+    """``head // group``, by a shift where that does it."""
+    if group & (group - 1) == 0:
+        return head >> (group.bit_length() - 1)
+    return jax.lax.div(head, group)
+
+
+# Codes before and after each list, so that neighbours are read without a check of the bounds.
+MARGIN = 2
 
 
 class Walk:
-    """Reads the prefetched schedule ``codes [B * capacity]`` of batch row ``b`` inside a kernel or an index map."""
+    """Reads the prefetched schedule of list ``n`` inside a kernel or an index map.
 
-    def __init__(self, codes, b, capacity: int):
-        self.codes, self.start, self.capacity = codes, b * capacity, capacity
+    ``codes [lists * (capacity + 2 * MARGIN)]`` as ``flat_codes`` makes them; tiles from ``-MARGIN`` to the capacity
+    plus ``MARGIN`` may be asked for, those outside the list mean nothing.
+    """
 
-    def code(self, t):
-        return self.codes[self.start + jnp.clip(t, 0, self.capacity - 1)]
+    def __init__(self, codes: Any, n: Any, capacity: int):
+        self.codes, self.start = codes, n * (capacity + 2 * MARGIN) + MARGIN
 
-    def row(self, t):
+    def code(self, t: Any) -> jax.Array:
+        return self.codes[self.start + t]
+
+    def row(self, t: Any) -> jax.Array:
         return row_of(self.code(t))
 
-    def column(self, t):
+    def column(self, t: Any) -> jax.Array:
         return column_of(self.code(t))
 
-    def kind(self, t):
+    def kind(self, t: Any) -> jax.Array:
         return kind_of(self.code(t))
 
-    def first(self, t):
+    def first(self, t: Any) -> jax.Array:
         """Whether tile ``t`` is the first of its row."""
         return (t == 0) | (self.row(t) != self.row(t - 1))
 
-    def last(self, t, count):
+    def last(self, t: Any, count: Any) -> jax.Array:
         return (t == count - 1) | (self.row(t) != self.row(t + 1))
 
 
-def cost(q: jax.Array, kv: jax.Array, *, matmuls: int, window: int | None, q_block: int, kv_block: int, tiles: int,
-         tile_bytes: int) -> pl.CostEstimate:
+def flat_codes(codes: jax.Array) -> jax.Array:
+    """``[lists, capacity]`` to one row with margins, as ``Walk`` reads it."""
+    return jnp.pad(codes, ((0, 0), (MARGIN, MARGIN))).reshape(-1)
+
+
+def cost(
+    q: jax.Array,
+    kv: jax.Array,
+    *,
+    matmuls: int,
+    window: int | None,
+    q_block: int,
+    kv_block: int,
+    tiles: int,
+    tile_bytes: int,
+) -> pl.CostEstimate:
     """What XLA should assume of a call, so that transfers are scheduled beside it.
 
     Half of the tiles are visible at every hop of a balanced causal ring, less within a window. ``tiles`` is how many of
@@ -79,5 +148,40 @@ def cost(q: jax.Array, kv: jax.Array, *, matmuls: int, window: int | None, q_blo
     Skv = kv.shape[3]
     scores = B * H * Sq * (Skv // 2 if window is None else min(window, Skv // 2))
     scores = scores * tiles // ((Sq // q_block) * (Skv // kv_block))
-    return pl.CostEstimate(flops=2 * matmuls * D * scores, transcendentals=scores,
-                           bytes_accessed=tile_bytes * scores // (q_block * kv_block) + q.nbytes + kv.nbytes)
+    return pl.CostEstimate(
+        flops=2 * matmuls * D * scores,
+        transcendentals=scores,
+        bytes_accessed=tile_bytes * scores // (q_block * kv_block) + q.nbytes + kv.nbytes,
+    )
+
+
+@dataclass(frozen=True)
+class Units:
+    """How a tile is cut: ``trips`` of a loop, each over ``steps`` key steps times all parts of the query block.
+
+    Attributes:
+      keys, queries: tokens of a unit. steps: key steps of a trip. parts: query parts. trips: of the loop.
+    """
+
+    keys: int
+    queries: int
+    steps: int
+    parts: int
+    trips: int
+
+    def places(self, trip: Any) -> list[tuple[Any, Any]]:
+        """``(keys, queries)`` of the units of a trip, as slices of the blocks."""
+        first = pl.multiple_of(trip * (self.keys * self.steps), self.keys * self.steps)
+        return [
+            (pl.ds(first + step * self.keys, self.keys), pl.ds(part * self.queries, self.queries))
+            for step in range(self.steps)
+            for part in range(self.parts)
+        ]
+
+
+def units_of(q_block: int, kv_block: int, *, keys: int = 512, queries: int = 512, steps: int = 1) -> Units:
+    """Units of at most so many keys and queries, ``steps`` key steps in a trip where the block has as many."""
+    keys, queries = part_of(kv_block, keys), part_of(q_block, queries)
+    count = kv_block // keys
+    steps = max(n for n in range(1, steps + 1) if count % n == 0)
+    return Units(keys, queries, steps, q_block // queries, count // steps)

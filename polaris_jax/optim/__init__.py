@@ -5,8 +5,8 @@ for everything else by path rules and skips steps that are not finite; ``precisi
 low-precision weights; ``qk_clip`` keeps attention logits small.
 """
 
-from polaris_jax.optim.groups import ATTENTION_AND_GATES, GroupRule, attention_splits, group_table, label_params
-from polaris_jax.optim.muon import muon, orthogonalize
+from polaris_jax.optim.groups import ATTENTION_AND_GATES, GroupRule, group_table, label_params
+from polaris_jax.optim.muon import attention_splits, muon, orthogonalize
 from polaris_jax.optim.nonfinite import skipped_steps
 from polaris_jax.optim.norms import global_norm, group_norms
 from polaris_jax.optim.optimizer import make_optimizer
@@ -14,6 +14,22 @@ from polaris_jax.optim.precision import RECIPES, apply_updates, stored_dtype, wo
 from polaris_jax.optim.qk_clip import qk_clip
 from polaris_jax.optim.schedules import make_schedule
 
-__all__ = ["ATTENTION_AND_GATES", "RECIPES", "GroupRule", "apply_updates", "attention_splits", "global_norm",
-           "group_norms", "group_table", "label_params", "make_optimizer", "make_schedule", "muon", "orthogonalize",
-           "qk_clip", "skipped_steps", "stored_dtype", "working_copy"]
+__all__ = [
+    "ATTENTION_AND_GATES",
+    "RECIPES",
+    "GroupRule",
+    "apply_updates",
+    "attention_splits",
+    "global_norm",
+    "group_norms",
+    "group_table",
+    "label_params",
+    "make_optimizer",
+    "make_schedule",
+    "muon",
+    "orthogonalize",
+    "qk_clip",
+    "skipped_steps",
+    "stored_dtype",
+    "working_copy",
+]

@@ -4,21 +4,31 @@ Source: "Muon is Scalable for LLM Training" (arXiv 2502.16982). A parameter leaf
 ``[..., rows, cols]`` (scanned layers lead). Updates have root-mean-square ``0.2`` whatever the shape (their eq. 4), so
 that one learning rate serves Muon and AdamW.
 
-Under a mesh whole matrices are dealt out (``dealing``): the iteration itself is local matrix algebra without a single
-collective, no matrix is orthogonalised twice, and momentum travels in the dtype of the iteration, once in, once out.
+Under a mesh every device gets whole matrices (``resharding``): the iteration itself is local matrix algebra without a
+single collective, no matrix is orthogonalised twice, and momentum travels in the dtype of the iteration, once in, once
+out.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from polaris_jax.errors import InputError
-from polaris_jax.optim.dealing import Layout, arrange, deal, places, restore, undeal
-from polaris_jax.optim.groups import Split, find_split, path_name
+from polaris_jax.optim.resharding import (
+    MatrixLayout,
+    gather_matrices,
+    join_stacks,
+    owners,
+    scatter_matrices,
+    split_stacks,
+)
 from polaris_jax.sharding import axes_size
 
 # Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
@@ -31,13 +41,44 @@ class MuonState(NamedTuple):
     momentum: optax.Updates
 
 
+@dataclass(frozen=True)
+class Split:
+    """A weight whose rows (``axis`` -2) or columns (-1) are ``parts`` equal blocks, each a matrix of its own."""
+
+    axis: int
+    parts: int
+
+
+def attention_splits(heads: int, kv_heads: int, *, gated: bool = False) -> tuple[tuple[str, Split], ...]:
+    """``(path pattern, Split)`` that make every head of the projections a matrix of its own.
+
+    Args:
+      gated: the query projection also makes an output gate (``[q | gate]`` per head), which is split off too.
+    """
+    return (
+        (r"\battention/q$", Split(-1, heads * (2 if gated else 1))),
+        (r"\battention/(k|v)$", Split(-1, kv_heads)),
+        (r"\battention/o$", Split(-2, heads)),
+    )
+
+
+def find_split(name: str, splits: Sequence[tuple[str, Split]]) -> Split | None:
+    """The first of ``splits`` whose pattern is found in the path ``name``."""
+    return next((split for pattern, split in splits if re.search(pattern, name)), None)
+
+
+def path_name(path: Any) -> str:
+    """``blocks/0/mlp/up`` from a JAX key path."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def newton_schulz(matrix: jax.Array, steps: int = 5) -> jax.Array:
     """Approximate polar factor of ``matrix [rows, cols]`` with ``rows <= cols``.
 
     Works in the dtype it is given, accumulates in float32, and normalises by the Frobenius norm in float32.
     """
     a, b, c = QUINTIC
-    matrix = jax.lax.optimization_barrier(matrix)  # compiled alone, whatever made it: the same bits on every mesh
+    matrix = jax.lax.optimization_barrier(matrix)  # compiled alone, whatever made it and on whichever mesh
     dot = lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32).astype(matrix.dtype)  # noqa: E731
     norm = jnp.sqrt(jnp.sum(jnp.square(matrix.astype(jnp.float32))))
     x = (matrix.astype(jnp.float32) / (norm + 1e-7)).astype(matrix.dtype)
@@ -47,15 +88,22 @@ def newton_schulz(matrix: jax.Array, steps: int = 5) -> jax.Array:
     return x
 
 
-def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None, splits=()):
+def orthogonalize(
+    tree: Any,
+    *,
+    steps: int = 5,
+    dtype: DTypeLike | None = None,
+    shardings: Any = None,
+    splits: Sequence[tuple[str, Split]] = (),
+) -> Any:
     """Orthogonalises every matrix of a pytree of stacks ``[..., rows, cols]``.
 
     Args:
       tree: arrays of at least two dimensions; leading dimensions (layers, experts) are batch.
       steps: Newton-Schulz steps.
       dtype: of the iteration and of what travels (bfloat16 on TPU); default the leaf's own.
-      shardings: tree of ``NamedSharding`` like ``tree``: deal matrices out over that mesh; None: compute in place.
-      splits: ``(path pattern, groups.Split)`` for weights whose rows or columns are several matrices (heads).
+      shardings: tree of ``NamedSharding`` like ``tree``: share matrices out over that mesh; None: compute in place.
+      splits: ``(path pattern, Split)`` for weights whose rows or columns are several matrices (heads).
 
     Returns:
       The same structure in ``dtype``, singular values near 1.
@@ -63,38 +111,50 @@ def orthogonalize(tree, *, steps: int = 5, dtype=None, shardings=None, splits=()
     Raises:
       InputError: a split that does not divide its dimension, or would cut across devices.
     """
+    structure: Any
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     leaves = [leaf.astype(dtype or leaf.dtype) for _, leaf in paths]
     cuts = [find_split(path_name(path), splits) for path, _ in paths]
-    if shardings is None or not leaves:  # without a matrix there is no mesh to deal over
+    if shardings is None or not leaves:  # without a matrix there is no mesh to share over
         return jax.tree.unflatten(structure, _orthogonalize_local(leaves, cuts, steps, None, [None] * len(leaves)))
     shardings = structure.flatten_up_to(shardings)
     mesh, specs = shardings[0].mesh, tuple(sharding.spec for sharding in shardings)
-    layouts = [Layout.of(mesh, spec, leaf.ndim) for spec, leaf in zip(specs, leaves, strict=True)]
-    program = jax.shard_map(lambda *local: tuple(_orthogonalize_local(local, cuts, steps, mesh, layouts)), mesh=mesh,
-                            in_specs=specs, out_specs=specs, check_vma=False)
+    layouts = [MatrixLayout.of(mesh, spec, leaf.ndim) for spec, leaf in zip(specs, leaves, strict=True)]
+    program = jax.shard_map(
+        lambda *local: tuple(_orthogonalize_local(local, cuts, steps, mesh, layouts)),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=specs,
+        check_vma=False,
+    )
     return jax.tree.unflatten(structure, program(*leaves))
 
 
 def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
-    """One device's part: equal shapes are joined to a batch, dealt, orthogonalised one by one, and sent back."""
-    groups: dict[tuple, list[int]] = defaultdict(list)
+    """One device's part: equal shapes are joined to a batch, scattered, orthogonalised one by one, and sent back."""
+    groups = defaultdict(list)
     stacks, undo = [], []
     for number, (leaf, cut, layout) in enumerate(zip(leaves, cuts, layouts, strict=True)):
         stack, layout, back = _as_stack(leaf, cut, layout, mesh)
-        rows, cols = (size * axes_size(mesh, axes) for size, axes in zip(
-            stack.shape[1:], (layout.rows, layout.cols), strict=True)) if layout else stack.shape[1:]
+        rows, cols = (
+            (
+                size * axes_size(mesh, axes)
+                for size, axes in zip(stack.shape[1:], (layout.rows, layout.cols), strict=True)
+            )
+            if layout
+            else stack.shape[1:]
+        )
         if rows > cols:  # the iteration works on the shorter side
-            stack, layout = stack.swapaxes(1, 2), layout and layout.turned()
+            stack, layout = stack.swapaxes(1, 2), layout and layout.transposed()
         stacks.append(stack)
         undo.append((back, rows > cols))
         groups[min(rows, cols), max(rows, cols), leaf.dtype, layout].append(number)
     results, idle = list(leaves), 0
-    for (*_, layout), members in sorted(groups.items(), key=lambda group: -group[0][0] ** 2 * group[0][1]):
+    for (*_, layout), members in sorted(groups.items(), key=lambda group: -(group[0][0] ** 2) * group[0][1]):
         parts, idle = _orthogonalize_group([stacks[number] for number in members], steps, mesh, layout, idle)
         for number, part in zip(members, parts, strict=True):
-            back, turned = undo[number]
-            results[number] = back(part.swapaxes(1, 2) if turned else part)
+            back, transposed = undo[number]
+            results[number] = back(part.swapaxes(1, 2) if transposed else part)
     return results
 
 
@@ -104,16 +164,19 @@ def _orthogonalize_group(stacks, steps, mesh, layout, idle):
         return [_each(lambda x, _: newton_schulz(x, steps), stack) for stack in stacks], idle
     counts, devices = [stack.shape[0] for stack in stacks], layout.devices(mesh)
     count, first = sum(counts), idle % devices
-    batch, index = deal(arrange(stacks, devices, first), places(count, devices, first), layout, mesh)
+    batch, index = scatter_matrices(join_stacks(stacks, devices, first), owners(count, devices, first), layout, mesh)
 
     if count % devices:
+
         def one(x, i):  # a slot that is empty costs nothing
             return jax.lax.cond(index[i] >= 0, lambda x: newton_schulz(x, steps), jnp.zeros_like, x)
     else:
+
         def one(x, _):
             return newton_schulz(x, steps)
+
     batch = _each(one, batch)
-    return restore(undeal(batch, layout, mesh), counts, devices, first), (first + count) % devices
+    return split_stacks(gather_matrices(batch, layout, mesh), counts, devices, first), (first + count) % devices
 
 
 def _each(run, stack):
@@ -122,6 +185,7 @@ def _each(run, stack):
     One at a time, so that bits do not depend on neighbours. In place, since for a second stack (``lax.map`` writes one)
     the TPU compiler sets memory aside at the very beginning of the step when all its collectives are asynchronous.
     """
+
     def replace(i, stack):
         matrix = jax.lax.dynamic_index_in_dim(stack, i, keepdims=False)
         return jax.lax.dynamic_update_index_in_dim(stack, run(matrix, i), i, 0)
@@ -137,14 +201,21 @@ def _as_stack(leaf, cut, layout, mesh):
         return stack, layout, lambda part: part.reshape(leaf.shape)
     spread = axes_size(mesh, layout.rows if cut.axis == -2 else layout.cols) if layout else 1
     if leaf.shape[cut.axis] % max(1, cut.parts // spread) or cut.parts % spread:
-        raise InputError("optim.per_head", leaf.shape, f"axis {cut.axis}, spread over {spread} devices, is not "
-                         f"{cut.parts} whole blocks; take fewer devices along it or leave the matrices whole")
+        raise InputError(
+            "optim.per_head",
+            leaf.shape,
+            f"axis {cut.axis}, spread over {spread} devices, is not "
+            f"{cut.parts} whole blocks; take fewer devices along it or leave the matrices whole",
+        )
     parts, layout = cut.parts // spread, layout and layout.split(cut.axis)
     if cut.axis == -2:
         return (stack.reshape(-1, rows // parts, cols), layout, lambda part: part.reshape(leaf.shape))
     blocks = stack.reshape(-1, rows, parts, cols // parts).swapaxes(1, 2)
-    return (blocks.reshape(-1, rows, cols // parts), layout,
-            lambda part: part.reshape(-1, parts, rows, cols // parts).swapaxes(1, 2).reshape(leaf.shape))
+    return (
+        blocks.reshape(-1, rows, cols // parts),
+        layout,
+        lambda part: part.reshape(-1, parts, rows, cols // parts).swapaxes(1, 2).reshape(leaf.shape),
+    )
 
 
 def muon(
@@ -154,9 +225,9 @@ def muon(
     nesterov: bool = True,
     steps: int = 5,
     weight_decay: float = 0.0,
-    momentum_dtype=None,
-    dtype=None,
-    shardings=None,
+    momentum_dtype: DTypeLike | None = None,
+    dtype: DTypeLike | None = None,
+    shardings: Any = None,
     splits: Sequence[tuple[str, Split]] = (),
 ) -> optax.GradientTransformation:
     """Muon as an optax transformation over stacks of matrices.
@@ -181,15 +252,21 @@ def muon(
                 raise ValueError(f"muon moves matrices; got a parameter of shape {leaf.shape}: label it adamw")
         return MuonState(jax.tree.map(lambda p: jnp.zeros_like(p, dtype=momentum_dtype or p.dtype), params))
 
-    where = {} if shardings is None else {
-        path_name(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(shardings)}
+    where = (
+        {}
+        if shardings is None
+        else {path_name(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(shardings)}
+    )
 
     def update(gradients, state, params=None):
         del params
         step = lambda g, m: momentum * m.astype(jnp.float32) + g.astype(jnp.float32)  # noqa: E731
         gathered = jax.tree.map(step, gradients, state.momentum)
-        ahead = jax.tree.map(lambda g, m: g.astype(jnp.float32) + momentum * m, gradients, gathered) if nesterov else (
-            gathered)
+        ahead = (
+            jax.tree.map(lambda g, m: g.astype(jnp.float32) + momentum * m, gradients, gathered)
+            if nesterov
+            else (gathered)
+        )
         there = jax.tree_util.tree_map_with_path(lambda path, _: where[path_name(path)], ahead) if where else None
         directions = orthogonalize(ahead, steps=steps, dtype=dtype, shardings=there, splits=splits)
 

@@ -20,8 +20,9 @@ class SkipState(NamedTuple):
     inner: Any
 
 
-def skip_nonfinite(inner: optax.GradientTransformation, norm: Callable[[Any], jax.Array]) -> (
-        optax.GradientTransformation):
+def skip_nonfinite(
+    inner: optax.GradientTransformation, norm: Callable[[Any], jax.Array]
+) -> optax.GradientTransformation:
     """``inner``, except that a step whose gradients have no finite norm leaves parameters and momenta as they are.
 
     Updates of such a step are minus zero, the one number that added to any weight gives back its very bits. Schedules

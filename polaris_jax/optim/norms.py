@@ -1,5 +1,7 @@
 """Norms over whole trees of sharded arrays, with the same bits however devices are shared out to processes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -13,17 +15,23 @@ def sum_of_squares(leaf: jax.Array, sharding: jax.sharding.NamedSharding | None 
     Args:
       sharding: where the leaf lies; None leaves the sum over devices to the compiler.
     """
+
     def local(x):
         return jnp.sum(jnp.square(x.astype(jnp.float32)))
 
     if sharding is None:
         return local(leaf)
     axes = tuple(axis for entry in sharding.spec for axis in spec_axes(entry) if sharding.mesh.shape[axis] > 1)
-    return jax.shard_map(lambda x: collectives.psum(local(x), axes), mesh=sharding.mesh, in_specs=sharding.spec,
-                         out_specs=jax.sharding.PartitionSpec(), check_vma=False)(leaf)
+    return jax.shard_map(
+        lambda x: collectives.psum(local(x), axes),
+        mesh=sharding.mesh,
+        in_specs=sharding.spec,
+        out_specs=jax.sharding.PartitionSpec(),
+        check_vma=False,
+    )(leaf)
 
 
-def group_norms(tree, labels, shardings=None) -> dict[str, jax.Array]:
+def group_norms(tree: Any, labels: Any, shardings: Any = None) -> dict[str, jax.Array]:
     """The norm of every group of leaves, and of all under ``""``; float32 scalars.
 
     Args:
@@ -31,13 +39,13 @@ def group_norms(tree, labels, shardings=None) -> dict[str, jax.Array]:
     """
     leaves, names = jax.tree.leaves(tree), jax.tree.leaves(labels)
     where = [None] * len(leaves) if shardings is None else jax.tree.leaves(shardings)
-    squares = {}
+    squares: dict[str, Any] = {}
     for leaf, name, sharding in zip(leaves, names, where, strict=True):
         squares[name] = squares.get(name, 0.0) + sum_of_squares(leaf, sharding)
     return {name: jnp.sqrt(value) for name, value in {"": sum(squares.values()), **squares}.items()}
 
 
-def global_norm(tree, shardings=None) -> jax.Array:
+def global_norm(tree: Any, shardings: Any = None) -> jax.Array:
     """Root of the sum of squares of all leaves, float32.
 
     Args:

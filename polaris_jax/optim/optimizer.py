@@ -2,32 +2,33 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 
 from polaris_jax.errors import InputError
-from polaris_jax.optim.groups import Split
-from polaris_jax.optim.muon import muon
+from polaris_jax.optim.muon import Split, muon
 from polaris_jax.optim.nonfinite import skip_nonfinite
 from polaris_jax.optim.norms import global_norm
 
 
 def make_optimizer(
-    labels,
+    labels: Any,
     schedule: optax.Schedule,
     *,
     adamw_scale: float = 1.0,
     momentum: float = 0.95,
     newton_schulz_steps: int = 5,
-    newton_schulz_dtype=None,
+    newton_schulz_dtype: DTypeLike | None = None,
     b1: float = 0.9,
     b2: float = 0.95,
     weight_decay: float = 0.0,
     clip_norm: float | None = 1.0,
-    state_dtype=jnp.float32,
-    shardings=None,
+    state_dtype: DTypeLike = jnp.float32,
+    shardings: Any = None,
     splits: Sequence[tuple[str, Split]] = (),
 ) -> optax.GradientTransformation:
     """Global-norm clipping followed by one transformation per group of ``labels`` (muon, adamw, frozen).
@@ -39,21 +40,33 @@ def make_optimizer(
       labels: tree of group names from ``label_params``.
       schedule: learning rate by step; AdamW uses ``adamw_scale`` times it.
       state_dtype: of the momenta, AdamW's second one included. clip_norm: None switches clipping off.
-      shardings: tree of ``NamedSharding`` of all parameters: Newton-Schulz is dealt out over their mesh.
-      splits: weights of which Muon orthogonalises every block apart, e.g. ``groups.attention_splits(...)``.
+      shardings: tree of ``NamedSharding`` of all parameters: Newton-Schulz shares the matrices out over their mesh.
+      splits: weights of which Muon orthogonalises every block apart, e.g. ``muon.attention_splits(...)``.
 
     Raises:
       InputError: a decay too slow for a bfloat16 average: the change would round away and the average stand still.
     """
     for name, decay in (("momentum", momentum), ("b1", b1), ("b2", b2)):
         if jnp.dtype(state_dtype) == jnp.bfloat16 and 1 - decay < 2**-7:  # twice half a unit in the last place of 1
-            raise InputError(f"config.optim.{name}", decay, "a bfloat16 average stands still at such a decay; take at "
-                             "most 0.99, or float32 state")
+            raise InputError(
+                f"config.optim.{name}",
+                decay,
+                "a bfloat16 average stands still at such a decay; take at most 0.99, or float32 state",
+            )
     groups = {
-        "muon": muon(schedule, momentum=momentum, steps=newton_schulz_steps, weight_decay=weight_decay,
-                     momentum_dtype=state_dtype, dtype=newton_schulz_dtype, shardings=shardings, splits=splits),
-        "adamw": in_float32(optax.adamw(lambda step: adamw_scale * schedule(step), b1=b1, b2=b2,
-                                        weight_decay=weight_decay), state_dtype),
+        "muon": muon(
+            schedule,
+            momentum=momentum,
+            steps=newton_schulz_steps,
+            weight_decay=weight_decay,
+            momentum_dtype=state_dtype,
+            dtype=newton_schulz_dtype,
+            shardings=shardings,
+            splits=splits,
+        ),
+        "adamw": in_float32(
+            optax.adamw(lambda step: adamw_scale * schedule(step), b1=b1, b2=b2, weight_decay=weight_decay), state_dtype
+        ),
         "frozen": optax.set_to_zero(),
     }
     clip = optax.identity() if clip_norm is None else clip_by_global_norm(clip_norm, labels, shardings)
@@ -62,12 +75,15 @@ def make_optimizer(
 
 def _moving_norm(labels, shardings, gradients) -> jax.Array:
     """Global norm without the frozen parameters."""
-    moving = lambda tree: [leaf for leaf, label in zip(  # noqa: E731
-        jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True) if label != "frozen"]
+
+    def moving(tree):
+        pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
+        return [leaf for leaf, label in pairs if label != "frozen"]
+
     return global_norm(moving(gradients), None if shardings is None else moving(shardings))
 
 
-def clip_by_global_norm(most: float, labels, shardings=None) -> optax.GradientTransformation:
+def clip_by_global_norm(most: float, labels: Any, shardings: Any = None) -> optax.GradientTransformation:
     """Scales all gradients down to a global norm of ``most``; frozen parameters do not count.
 
     The gradients keep their dtype and are read twice, never held a second time.
@@ -81,7 +97,7 @@ def clip_by_global_norm(most: float, labels, shardings=None) -> optax.GradientTr
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def in_float32(inner: optax.GradientTransformation, state_dtype) -> optax.GradientTransformation:
+def in_float32(inner: optax.GradientTransformation, state_dtype: DTypeLike) -> optax.GradientTransformation:
     """``inner`` computing in float32, its floating state stored in ``state_dtype`` between steps."""
 
     def cast(tree, dtype):

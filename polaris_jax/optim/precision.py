@@ -9,8 +9,11 @@
 Random bits come from (key of the step, index of the leaf): reproducible, and equal on any mesh.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from polaris_jax.errors import InputError
 from polaris_jax.ops import stochastic_round
@@ -26,30 +29,44 @@ def check_recipe(recipe: str) -> str:
     return recipe
 
 
-def stored_dtype(recipe: str):
+def stored_dtype(recipe: str) -> jnp.dtype:
     """The dtype in which parameters are stored between steps."""
     return jnp.bfloat16 if check_recipe(recipe) == "bf16_stochastic" else jnp.float32
 
 
-def leaf_keys(key, tree):
+def leaf_keys(key: jax.Array, tree: Any) -> Any:
     """A tree like ``tree`` with a key of its own for every leaf."""
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(structure, [jax.random.fold_in(key, number) for number in range(len(leaves))])
 
 
-def working_copy(recipe: str, params, key, lr_fraction, compute_dtype):
+def working_copy(
+    recipe: str,
+    params: Any,
+    key: jax.Array,
+    lr_fraction: float | jax.Array,
+    compute_dtype: DTypeLike,
+    exact: Any = None,
+) -> Any:
     """The weights the forward pass uses.
 
     Args:
       key: of this step. lr_fraction: ``lr / peak lr``, float32 scalar in [0, 1].
       compute_dtype: of the copy in ``fp32_master`` (float32 or bfloat16); the other recipes compute in bfloat16.
+      exact: tree of bool like ``params``; where True the float32 weight itself is used (``Weight.float32``).
     """
-    if check_recipe(recipe) == "stochastic_downcast":
-        return jax.tree.map(lambda p, k: scaled_stochastic_round(k, p, lr_fraction), params, leaf_keys(key, params))
-    return jax.tree.map(lambda p: p.astype(compute_dtype), params) if recipe == "fp32_master" else params
+    if check_recipe(recipe) == "bf16_stochastic":
+        return params
+    exact = jax.tree.map(lambda _: False, params) if exact is None else exact
+    if recipe == "fp32_master":
+        return jax.tree.map(lambda p, kept: p if kept else p.astype(compute_dtype), params, exact)
+    share = jnp.asarray(lr_fraction)
+    return jax.tree.map(
+        lambda p, k, kept: p if kept else scaled_stochastic_round(k, p, share), params, leaf_keys(key, params), exact
+    )
 
 
-def apply_updates(recipe: str, params, updates, key):
+def apply_updates(recipe: str, params: Any, updates: Any, key: jax.Array) -> Any:
     """Parameters after the step, each in its own dtype; ``updates`` are float32.
 
     Weights that a model keeps in float32 whatever the recipe are written exactly.

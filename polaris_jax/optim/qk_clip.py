@@ -11,6 +11,8 @@ and the keys by ``gamma ** (1 - alpha)``, so that the same tokens would now give
   ``k_norm`` are scaled instead. All heads of a layer share them: the layer's largest logit decides for all.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -20,15 +22,25 @@ from polaris_jax.optim.precision import check_recipe, leaf_keys
 THRESHOLD = 85.0
 
 
-def qk_clip(recipe: str, params, max_logits: dict[str, jax.Array], key: jax.Array, *, threshold=THRESHOLD,
-            alpha: float = 0.5, zero_centred_norm: bool = False, labels=None):
+def qk_clip(
+    recipe: str,
+    params: Any,
+    max_logits: dict[str, jax.Array],
+    key: jax.Array,
+    *,
+    threshold: float | jax.Array = THRESHOLD,
+    alpha: float = 0.5,
+    zero_centred_norm: bool = False,
+    labels: Any = None,
+) -> tuple[Any, dict[str, jax.Array]]:
     """Parameters whose attention logits stay below ``threshold``, and what was done.
 
     Args:
       recipe: of ``precision``; float32 masters are scaled exactly, bfloat16 weights with stochastic rounding (a factor
         near one would be lost otherwise). Heads below the threshold keep their bits in either.
       params: the model's tree; ``params["blocks"][name]["attention"]`` holds ``q [repeats, D, H * d]``,
-        ``k [repeats, D, G * d]`` and, in families that have them, ``q_norm`` and ``k_norm [repeats, d]``.
+        ``k [repeats, D, G * d]`` and, in families that have them, ``q_norm`` and ``k_norm [repeats, d]`` or
+        ``q_bias [repeats, H * d]`` and ``k_bias [repeats, G * d]``.
       max_logits: per such name ``[repeats, H] float32``, each head's largest logit. Values that are not finite count as
         below the threshold: such a step is skipped, not clipped.
       key: of the step.
@@ -54,8 +66,11 @@ def qk_clip(recipe: str, params, max_logits: dict[str, jax.Array], key: jax.Arra
         blocks[name] = {**blocks[name], "attention": {**attention, **clipped}}
     gammas = jnp.concatenate([gamma.reshape(-1) for gamma in factors.values()])
     largest = jnp.concatenate([value.reshape(-1) for value in max_logits.values()])
-    stats = {"qk_max_logit": largest.max().astype(jnp.float32), "qk_smallest_factor": gammas.min(),
-             "qk_clipped_heads": (gammas < 1).sum().astype(jnp.float32)}
+    stats = {
+        "qk_max_logit": largest.max().astype(jnp.float32),
+        "qk_smallest_factor": gammas.min(),
+        "qk_clipped_heads": (gammas < 1).sum().astype(jnp.float32),
+    }
     return {**params, "blocks": blocks}, stats
 
 
@@ -78,6 +93,8 @@ def _clip_layer(recipe, attention, gamma, key, alpha, zero_centred_norm):
         keys = shared.min(axis=2, keepdims=True) ** (1 - alpha)
         shift = 0.0
         scales = {"q": _columns(shared / keys, d), "k": _columns(keys, d)}
+        biases = {f"{name}_bias": scale[:, 0] for name, scale in scales.items() if f"{name}_bias" in attention}
+        scales |= biases  # a bias is part of the query and the key that it is added to
     keys_of = leaf_keys(key, scales)
     return {name: _scale(recipe, attention[name], scale, keys_of[name], shift) for name, scale in scales.items()}
 

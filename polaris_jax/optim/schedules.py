@@ -26,5 +26,6 @@ def make_schedule(name: str, peak: float, steps: int, warmup: int) -> optax.Sche
     else:
         decay = max(rest // 5, 1)
         tail = optax.join_schedules(
-            [optax.constant_schedule(peak), optax.linear_schedule(peak, 0.0, decay)], [rest - decay])
+            [optax.constant_schedule(peak), optax.linear_schedule(peak, 0.0, decay)], [rest - decay]
+        )
     return optax.join_schedules([rise, tail], [warmup]) if warmup else tail

@@ -8,6 +8,6 @@ libtpu, ``analytic`` answers instead, and says so. ``with_suggestion`` and ``lar
 from polaris_jax.planner.choose import choose_context_method
 from polaris_jax.planner.plan import plan
 from polaris_jax.planner.suggest import largest_context, with_suggestion
-from polaris_jax.planner.verdict import Verdict
+from polaris_jax.planner.verdict import PlanVerdict
 
-__all__ = ["Verdict", "choose_context_method", "largest_context", "plan", "with_suggestion"]
+__all__ = ["PlanVerdict", "choose_context_method", "largest_context", "plan", "with_suggestion"]

@@ -1,54 +1,48 @@
 """The real train step over devices that need not exist: model, state and batch as shapes with shardings."""
 
 import json
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from ml_collections import ConfigDict
 
-from polaris_jax.optim import make_schedule, stored_dtype
-from polaris_jax.sharding import make_mesh
-from polaris_jax.training import loop
-from polaris_jax.training.config import default_config, flatten
-from polaris_jax.training.state import abstract_state
+from polaris_jax.data.loader import FIELDS
+from polaris_jax.options import build
+from polaris_jax.training.config import TrainConfig, flatten
+from polaris_jax.training.setup import set_up
 from polaris_jax.training.step import make_train_step
 
-BATCH = {"tokens": jnp.int32, "targets": jnp.int32, "weights": jnp.float32, "roles": jnp.int32, "kinds": jnp.int32,
-         "segment_ids": jnp.int32, "positions": jnp.int32}
 
-
-def lower_step(config: ConfigDict, devices) -> jax.stages.Lowered:
+def lower_step(config: TrainConfig, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
     """``training.make_train_step`` of ``config`` lowered for ``devices`` (attached, or described by a topology)."""
-    model = loop.read_model(config.model.path, shape_only=True)
-    mesh = make_mesh(config.mesh, devices=devices)
-    dtype = stored_dtype(config.optim.precision)
-    schedule = make_schedule(config.optim.schedule, config.optim.learning_rate, config.train.steps,
-                             config.optim.warmup)
-    optimizer, _ = loop.optimizer_of(config, model, mesh, schedule, dtype)
-    state = abstract_state(model, optimizer, mesh, dtype)
-    rows = NamedSharding(mesh, P(("data", "fsdp"), "context"))
+    step, arguments = abstract_step(config, devices)
+    return step.lower(*arguments)
+
+
+def abstract_step(config: TrainConfig, devices: Sequence[jax.Device]) -> tuple[jax.stages.Wrapped, tuple]:
+    """The jitted step of ``config``, and the shapes of its arguments with their shardings over ``devices``.
+
+    Raises:
+      InputError: an unreadable model, or a mesh that model and rows cannot be spread over.
+    """
+    setup = set_up(config, devices=devices, shape_only=True)
+    rows = NamedSharding(setup.mesh, P(("data", "fsdp"), "context"))
     shape = (config.data.batch_size, config.data.window)
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in BATCH.items()}
-    return make_train_step(config, model, mesh, optimizer, schedule).lower(state, batch)
+    batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in FIELDS.items()}
+    step = make_train_step(config, setup.model, setup.mesh, setup.optimizer, setup.schedule, setup.labels)
+    return step, (setup.abstract, batch)
 
 
-def to_rows(config: ConfigDict) -> dict[str, object]:
+def to_rows(config: TrainConfig) -> dict[str, object]:
     """``config`` as plain JSON values; ``from_rows`` undoes it."""
     return json.loads(json.dumps(flatten(config)))
 
 
-def from_rows(rows: dict[str, object]) -> ConfigDict:
-    config = default_config()
-    for name, value in rows.items():
-        parent = config
-        *folders, leaf = name.split(".")
-        for folder in folders:
-            parent = parent[folder]
-        parent[leaf] = _tuples(value)
-    return config
+def from_rows(rows: dict[str, object]) -> TrainConfig:
+    """What ``to_rows`` gave, as a config again.
 
-
-def _tuples(value):
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    Raises:
+      InputError: a row that is no field, or an impossible value.
+    """
+    return build(TrainConfig, rows)

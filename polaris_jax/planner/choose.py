@@ -7,16 +7,15 @@ the least memory is taken, and between equals the one that sends the fewest byte
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ml_collections import ConfigDict
-
 from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.model_folder import read_config
 from polaris_jax.ops.context import METHODS
 from polaris_jax.planner import analytic, roofline
 from polaris_jax.planner.topology import Slice, mesh_sizes, slice_of
 from polaris_jax.planner.traffic import expected_collectives
 from polaris_jax.planner.verdict import GIB
-from polaris_jax.training.config import AUTO
-from polaris_jax.training.loop import read_model
+from polaris_jax.training.config import AUTO, TrainConfig, replace
+from polaris_jax.training.slices import fit_to_slices
 
 _ABOUT = 1.01  # estimates within this factor are equal
 
@@ -32,7 +31,7 @@ class Option:
     fits: bool
 
 
-def context_options(config: ConfigDict, model: ModelConfig, slice_: Slice) -> tuple[Option, ...]:
+def context_options(config: TrainConfig, model: ModelConfig, slice_: Slice) -> tuple[Option, ...]:
     """Every method on this slice.
 
     Raises:
@@ -40,13 +39,19 @@ def context_options(config: ConfigDict, model: ModelConfig, slice_: Slice) -> tu
     """
     chip, options = slice_.chip, []
     for method in METHODS:
-        one = config.copy_and_resolve_references()
-        one.model.context_method = method
+        one = replace(config, {"model.context_method": method})
         sizes = mesh_sizes(one, slice_, model)
-        needs, moved = analytic.memory(one, model, sizes), expected_collectives(one, model, sizes)
+        needs, moved = (analytic.memory(one, model, sizes), expected_collectives(one, model, sizes, slice_.count))
         time = roofline.estimate(one, model, slice_, sizes, moved, offloaded=needs.host)
-        options.append(Option(method, time.seconds, needs, sum(row.bytes for row in moved),
-                              needs.total <= chip.hbm_limit and needs.host <= chip.host_bytes))
+        options.append(
+            Option(
+                method,
+                time.seconds,
+                needs,
+                sum(row.bytes for row in moved),
+                needs.total <= chip.hbm_limit and needs.host <= chip.host_bytes,
+            )
+        )
     return tuple(options)
 
 
@@ -59,11 +64,13 @@ def best(options: tuple[Option, ...]) -> Option:
     return min(left, key=lambda one: one.traffic)
 
 
-def choose_context_method(config: ConfigDict, device_kind: str, devices: int) -> str | None:
-    """Sets ``config.model.context_method`` if it is ``auto`` and the attached devices are a TPU slice.
+def choose_context_method(
+    config: TrainConfig, device_kind: str, devices: int, slices: int = 1
+) -> tuple[TrainConfig, str | None]:
+    """Chooses ``config.model.context_method`` if it is ``auto`` and the attached devices are a TPU slice.
 
     Args:
-      config: checked. device_kind: as JAX names it. devices: how many there are, over all processes.
+      device_kind: as JAX names it. devices: how many there are, over all processes. slices: they belong to.
 
     Returns:
       As ``resolve_context_method``.
@@ -71,29 +78,35 @@ def choose_context_method(config: ConfigDict, device_kind: str, devices: int) ->
     Raises:
       InputError: no model, or a config that cannot be laid out over the slice.
     """
-    slice_ = slice_of(device_kind, devices)
+    slice_ = slice_of(device_kind, devices, slices)
     if config.model.context_method != AUTO or slice_ is None:
-        return None
-    return resolve_context_method(config, read_model(config.model.path, shape_only=True), slice_)
+        return config, None
+    fitted, _ = fit_to_slices(config, slices, devices)
+    chosen, said = resolve_context_method(fitted, read_config(config.model.path, shape_only=True), slice_)
+    return replace(config, {"model.context_method": chosen.model.context_method}), said
 
 
-def resolve_context_method(config: ConfigDict, model: ModelConfig, slice_: Slice) -> str | None:
-    """Sets ``config.model.context_method`` if it is ``auto``.
+def resolve_context_method(config: TrainConfig, model: ModelConfig, slice_: Slice) -> tuple[TrainConfig, str | None]:
+    """Chooses ``config.model.context_method`` if it is ``auto``.
 
     Returns:
-      What was chosen and what every method would take by estimate, memory and traffic of one device; None if nothing
-      was chosen.
+      ``(config, choice)``: the config with the method that was chosen; in words what was chosen and what every method
+      would take by estimate, memory and traffic of one device, None if nothing was chosen.
 
     Raises:
       InputError: a config that cannot be laid out over the slice.
     """
     if config.model.context_method != AUTO:
-        return None
+        return config, None
     options = context_options(config, model, slice_)
-    config.model.context_method = best(options).method
-    each = (f"{one.method} {one.seconds:.3g} s, {one.needs.total / GIB:.1f} GiB, {one.traffic / 1e9:.0f} GB sent"
-            f"{'' if one.fits else ' (does not fit)'}" for one in options)
-    return f"context_method {config.model.context_method}; by estimate {'; '.join(each)}"
+    method = best(options).method
+    each = (
+        f"{one.method} {one.seconds:.3g} s, {one.needs.total / GIB:.1f} GiB, {one.traffic / 1e9:.0f} GB sent"
+        f"{'' if one.fits else ' (does not fit)'}"
+        for one in options
+    )
+    chosen = replace(config, {"model.context_method": method})
+    return chosen, f"context_method {method}; by estimate {'; '.join(each)}"
 
 
 def _about_least(options: list[Option], of: Callable[[Option], float]) -> list[Option]:

@@ -21,8 +21,12 @@ from polaris_jax.errors import InputError, RunError
 from polaris_jax.planner.topology import Slice
 
 # What libtpu wants to know where there is no TPU.
-ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16", "TPU_WORKER_HOSTNAMES": "localhost",
-               "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5p-16",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",
+}
 _POLL = 0.25  # seconds between looks at the dump folder
 _QUIET = 1.0  # seconds without growth after which the files are complete
 _ENDINGS = ("after_optimizations.txt", "buffer-assignment.txt", "live-range.txt", "memory-usage-report.txt")
@@ -33,18 +37,20 @@ class Compiled:
     """Where the compiler's files lie, and what a full compile said.
 
     Attributes:
+      program: name of the compiled function.
       peak: bytes of HBM at the peak, from a full compile; None where it was ended early or failed.
       error: the compiler's own words, when it refused.
     """
 
     folder: Path
     seconds: float
+    program: str
     peak: int | None = None
     error: str | None = None
 
     def text(self, ending: str) -> str | None:
-        """The dump file of the train step with this ending, None where the compiler did not come so far."""
-        files = list(self.folder.glob(f"*jit_train_step*{ending}"))
+        """The dump file of the program with this ending, None where the compiler did not get that far."""
+        files = list(self.folder.glob(f"*jit_{self.program}*{ending}"))
         return files[0].read_text(encoding="utf-8", errors="replace") if files else None
 
 
@@ -57,8 +63,15 @@ def compiler_version() -> str | None:
     return version("libtpu")
 
 
-def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False, options: dict | None = None,
-                 limit: float | None = None) -> Compiled:
+def compile_step(
+    rows: dict,
+    slice_: Slice,
+    folder: Path,
+    *,
+    full: bool = False,
+    options: dict | None = None,
+    limit: float | None = None,
+) -> Compiled:
     """Compiles the train step of a config (``abstract.to_rows``) for a slice; its files go to ``folder``.
 
     Args:
@@ -68,58 +81,93 @@ def compile_step(rows: dict, slice_: Slice, folder: Path, *, full: bool = False,
 
     Raises:
       InputError: the step refused the config, or ``folder`` holds files already, which could pass for the verdict.
-      RunError: the compiler came to no verdict in time, or its process was killed.
-      RuntimeError: the process failed in another way; carries its last words.
+      RunError: the compiler came to no verdict in time, or its process was killed or failed; carries its last words.
+    """
+    asked = {"config": rows, "topology": slice_.topology_name, "slices": slice_.count, "options": options or {}}
+    return compile_program(
+        asked, folder, module="polaris_jax.planner.compiler_process", program="train_step", full=full, limit=limit
+    )
+
+
+def compile_program(
+    asked: dict, folder: Path, *, module: str, program: str, full: bool = False, limit: float | None = None
+) -> Compiled:
+    """Runs ``python -m module`` on a request (see ``compiler_process.answer``); its files go to ``folder``.
+
+    Args:
+      asked: the request: ``topology``, ``slices``, ``options``, and what the module wants to know.
+      program: name of the function that it compiles.
+      full, limit: as for ``compile_step``.
+
+    Raises:
+      InputError, RunError: as for ``compile_step``.
     """
     if limit is None:
         limit = math.inf if full else 3600.0
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise InputError("--keep", str(folder), "is not empty; give a new folder")
     request, result, log = folder / "request.json", folder / "result.json", folder / "log.txt"
-    request.write_text(json.dumps({"config": rows, "topology": slice_.topology_name, "options": options or {}}))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError("--keep", str(folder), "is not empty; give a new folder")
+        request.write_text(json.dumps(asked))
+    except OSError as error:
+        raise InputError("--keep", str(folder), f"cannot be written: {error.strerror}") from error
     environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu"}
     start = time.monotonic()
     with log.open("w") as words:
         process = subprocess.Popen(
-            [sys.executable, "-m", "polaris_jax.planner.compiler_process", str(request)], stdin=subprocess.PIPE,
-            stdout=words, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+            [sys.executable, "-m", module, str(request)],
+            stdin=subprocess.PIPE,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
         try:
-            _wait(process, folder, full, start + limit)
+            _wait(process, folder, program, full, start + limit)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            process.stdin.close()
+            if process.stdin is not None:
+                process.stdin.close()
     seconds = time.monotonic() - start
     if not result.exists():
-        if not full and _complete(folder):
-            return Compiled(folder, seconds)
+        if not full and _complete(folder, program):
+            return Compiled(folder, seconds, program)
         if seconds >= limit:
             raise RunError(f"the compiler came to no verdict within {limit:.0f} s")
         if process.returncode < 0:
-            raise RunError(f"the compiler was killed by {signal.Signals(-process.returncode).name} after {seconds:.0f} "
-                           "s; by SIGKILL most often because the machine had no memory left")
-        raise RuntimeError("the compiler's process failed: " + log.read_text(errors="replace").strip()[-2000:])
+            raise RunError(
+                f"the compiler was killed by {signal.Signals(-process.returncode).name} after {seconds:.0f} "
+                "s; by SIGKILL most often because the machine had no memory left"
+            )
+        raise RunError(f"the compiler's process failed: {_last_words(log)}; --keep=DIR keeps all of its log")
     said = json.loads(result.read_text())
     if said.get("input_error"):
         raise InputError(*said["input_error"])
-    return Compiled(folder, seconds, said.get("peak"), said.get("error"))
+    return Compiled(folder, seconds, program, said.get("peak"), said.get("error"))
 
 
-def _wait(process: subprocess.Popen, folder: Path, full: bool, deadline: float) -> None:
+def _last_words(log: Path) -> str:
+    """The last line that a failed process wrote, which of a traceback is the exception."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:400] if lines else "it said nothing"
+
+
+def _wait(process: subprocess.Popen, folder: Path, program: str, full: bool, deadline: float) -> None:
     """Until the process ends, or (not ``full``) the files of the verdict have stopped growing."""
     sizes, quiet = None, 0.0
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(_POLL)
-        if full or not _complete(folder):
+        if full or not _complete(folder, program):
             continue
-        now = {file.name: file.stat().st_size for file in folder.glob("*jit_train_step*")}
+        now = {file.name: file.stat().st_size for file in folder.glob(f"*jit_{program}*")}
         quiet = quiet + _POLL if now == sizes else 0.0
         sizes = now
         if quiet >= _QUIET:
             return
 
 
-def _complete(folder: Path) -> bool:
-    return all(any(file.stat().st_size for file in folder.glob(f"*jit_train_step*{ending}")) for ending in _ENDINGS)
+def _complete(folder: Path, program: str) -> bool:
+    return all(any(file.stat().st_size for file in folder.glob(f"*jit_{program}*{ending}")) for ending in _ENDINGS)

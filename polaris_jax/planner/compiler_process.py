@@ -9,31 +9,40 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 from jax.errors import JaxRuntimeError
 from jax.experimental import topologies
 
+from polaris_jax import storage
 from polaris_jax.errors import InputError
 from polaris_jax.planner.abstract import from_rows, lower_step
 
 
-def main(path: str) -> None:
-    """Answers one request."""
+def main(lower: Callable[[dict, Sequence[jax.Device]], jax.stages.Lowered]) -> None:
+    """What a module that compiles runs: answers the request named on the command line."""
+    threading.Thread(target=_end_with_the_pipe, daemon=True).start()
+    answer(sys.argv[1], lower)
+
+
+def answer(path: str, lower: Callable[[dict, Sequence[jax.Device]], jax.stages.Lowered]) -> None:
+    """Compiles what ``lower(request, devices)`` gives for the request's topology."""
     request, folder = json.loads(Path(path).read_text()), Path(path).parent
-    said = {}
+    said: dict[str, object] = {}
     try:
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=request["topology"])
-        lowered = lower_step(from_rows(request["config"]), topology.devices)
+        several = {"num_slices": request["slices"]} if request.get("slices", 1) > 1 else {}
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=request["topology"], **several)
+        lowered = lower(request, topology.devices)
         options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True, **request["options"]}
-        said["peak"] = lowered.compile(compiler_options=options).memory_analysis().peak_memory_in_bytes
+        memory = lowered.compile(compiler_options=options).memory_analysis()
+        said["peak"] = None if memory is None else memory.peak_memory_in_bytes
     except InputError as error:
         said["input_error"] = [error.field, error.value, error.advice]
     except JaxRuntimeError as error:
         said["error"] = str(error)
-    temporary = folder / "result.tmp"
-    temporary.write_text(json.dumps(said, default=str))
-    temporary.replace(folder / "result.json")
+    storage.write(str(folder / "result.json"), json.dumps(said, default=str).encode())
 
 
 def _end_with_the_pipe() -> None:
@@ -43,5 +52,4 @@ def _end_with_the_pipe() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_the_pipe, daemon=True).start()
-    main(sys.argv[1])
+    main(lambda request, devices: lower_step(from_rows(request["config"]), devices))

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 _SPACE = re.compile(r"^Memory Space: (\S+).*\nTotal bytes: (\d+)", re.M)
 _ALLOCATION = re.compile(r"^allocation \d+: size (\d+)(.*)")
-_VALUE = re.compile(r"^ value: <\d+ (\S+?)(?:\{([\d,]*)\})?(?: \(phi\))? @\d+> \(size=(\d+),offset=(\d+)\): "
-                    r"(\w+)\[([\d,]*)\]")
+_VALUE = re.compile(
+    r"^ value: <\d+ (\S+?)(?:\{([\d,]*)\})?(?: \(phi\))? @\d+> \(size=(\d+),offset=(\d+)\): "
+    r"(\w+)\[([\d,]*)\]"
+)
 _RANGE = re.compile(r"^\s+(\S+)\{([\d,]*)\}:(\d+)-(\d+)$")
 LARGE = 1 << 20  # smaller values are not followed one by one
 
@@ -44,7 +46,7 @@ def memory_spaces(report: str) -> dict[str, int]:
 def temporaries(assignment: str, live_range: str) -> list[Buffer]:
     """The large values of the temporary HBM allocation."""
     ranges = defaultdict(list)
-    for line in live_range[live_range.find("BufferLiveRange"):].splitlines():
+    for line in live_range[live_range.find("BufferLiveRange") :].splitlines():
         if match := _RANGE.match(line):
             ranges[match[1], match[2]].append((int(match[3]), int(match[4])))
     found, inside = [], False
@@ -71,5 +73,6 @@ def alive(buffers: list[Buffer], moment: int) -> list[Buffer]:
 
 def peak_moment(buffers: list[Buffer]) -> int:
     """The moment with the most bytes alive."""
-    return max({buffer.start for buffer in buffers}, key=lambda moment: sum(b.size for b in alive(buffers, moment)),
-               default=0)
+    return max(
+        {buffer.start for buffer in buffers}, key=lambda moment: sum(b.size for b in alive(buffers, moment)), default=0
+    )

@@ -4,6 +4,9 @@ The compiler's own cost analysis counts the body of a loop once. Here the schedu
 multiplying by the trip counts of loops. On TPU a collective hides behind computation in one of two ways: as a start and
 a done with work scheduled between, or cut into steps that ride inside fusions (``chain_id``). Anything else stops the
 device until it is over.
+
+What crosses slices leaves the device as a ``send`` to the Megascale runtime on the host, which does the collective over
+the data-centre network; the result comes back by the ``recv`` of the same rendezvous.
 """
 
 import math
@@ -13,15 +16,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _MOVES = ("fusion", "copy", "reduce", "scatter", "sort", "dynamic-update-slice", "transpose")
+ICI, DCN = "ici", "dcn"  # links inside a slice; the data-centre network between slices
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
-          "s64": 8, "u64": 8, "f8e4m3fn": 1, "f8e5m2": 1}
+_BYTES = {
+    "pred": 1,
+    "s8": 1,
+    "u8": 1,
+    "bf16": 2,
+    "f16": 2,
+    "s16": 2,
+    "u16": 2,
+    "f32": 4,
+    "s32": 4,
+    "u32": 4,
+    "f64": 8,
+    "s64": 8,
+    "u64": 8,
+    "f8e4m3fn": 1,
+    "f8e5m2": 1,
+}
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
 _HEADER = re.compile(r"^(ENTRY )?%?(\S+) \(.*\{\s*$")
 _LINE = re.compile(r"^  (?:ROOT )?%(\S+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
 _CALLED = re.compile(r"\b(calls|body|condition|to_apply|branch_computations|called_computations)=(\{[^}]*\}|%[\w.-]+)")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
+_MEGASCALE = re.compile(r'_xla_host_transfer_rendezvous="([^"]*)".*_xla_megascale_transfer_type="(\w+)"')
 _CHAIN = re.compile(r'chain_id="(\d+)"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclass(frozen=True)
@@ -39,8 +60,12 @@ class Instruction:
         return match[1] if match else ""
 
     def called(self, *roles: str) -> list[str]:
-        return [name for role, names in _CALLED.findall(self.rest) if role in roles
-                for name in re.findall(r"%([\w.-]+)", names)]
+        return [
+            name
+            for role, names in _CALLED.findall(self.rest)
+            if role in roles
+            for name in re.findall(r"%([\w.-]+)", names)
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,7 @@ class Collective:
       bytes: per device and step: what it sends in permutes, all-to-alls and reductions, what it holds after a gather.
       asynchronous: whether the device can do other work meanwhile.
       overlapped_with: what is scheduled meanwhile: "attention", "matmul", "loop", "other", or "nothing".
+      network: "ici" inside a slice, "dcn" between slices.
     """
 
     kind: str
@@ -61,6 +87,7 @@ class Collective:
     bytes: int
     asynchronous: bool
     overlapped_with: str
+    network: str = ICI
 
 
 @dataclass
@@ -72,9 +99,21 @@ class Program:
     runs: dict[str, int] = field(default_factory=dict)
 
 
+def estimated_cycles(instruction: Instruction) -> int:
+    """The TPU compiler's estimate for one run of an operation of its own; 0 where it gives none."""
+    found = _CYCLES.search(instruction.rest)
+    return int(found[1]) if found else 0
+
+
+def all_estimated_cycles(program: Program) -> int:
+    """``estimated_cycles`` of all operations, every one as often as it runs."""
+    return sum(times * sum(map(estimated_cycles, program.computations[name])) for name, times in program.runs.items())
+
+
 def read_program(text: str) -> Program:
     """Parses a scheduled HLO module as XLA dumps it."""
-    computations, entry, current = {}, "", None
+    computations: dict[str, list[Instruction]] = {}
+    entry, current = "", None
     for line in text.splitlines():
         if not line.startswith(" "):
             header = _HEADER.match(line)
@@ -117,13 +156,19 @@ def _trips(program: Program, loop: Instruction) -> int:
 
 def collectives(program: Program) -> list[Collective]:
     """All collectives of a step, those alike added up, most bytes first."""
-    rows = defaultdict(lambda: [0, 0])
-    for times, kind, size, asynchronous, meanwhile, where in _events(program):
-        row = rows[kind, f"{where}, {'in a loop' if times > 1 else 'once'}", asynchronous, meanwhile]
+    rows: dict[tuple[str, str, bool, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    events = [(*event, ICI) for event in _events(program)] + [(*event, DCN) for event in _between_slices(program)]
+    for times, kind, size, asynchronous, meanwhile, where, network in events:
+        row = rows[kind, f"{where}, {'in a loop' if times > 1 else 'once'}", asynchronous, meanwhile, network]
         row[0] += times
         row[1] += times * size
-    return sorted((Collective(kind, where, count, size, asynchronous, meanwhile)
-                   for (kind, where, asynchronous, meanwhile), (count, size) in rows.items()), key=lambda c: -c.bytes)
+    return sorted(
+        (
+            Collective(kind, where, count, size, asynchronous, meanwhile, network)
+            for (kind, where, asynchronous, meanwhile, network), (count, size) in rows.items()
+        ),
+        key=lambda c: -c.bytes,
+    )
 
 
 def kernel_runs(program: Program) -> dict[str, int]:
@@ -147,26 +192,41 @@ def matmul_flops(program: Program) -> int:
             if instruction.opcode in ("dot", "convolution"):
                 total += times * _product_flops(program.computations[home], instruction)
             elif instruction.opcode in ("fusion", "async-start"):
-                waiting += [(callee, inner) for callee in instruction.called("calls", "called_computations")
-                            for inner in program.computations.get(callee, ())]
+                waiting += [
+                    (callee, inner)
+                    for callee in instruction.called("calls", "called_computations")
+                    for inner in program.computations.get(callee, ())
+                ]
     return total
 
 
 def _product_flops(computation: list[Instruction], product: Instruction) -> int:
     """Two for every term of every sum; TPU writes products as convolutions, batches of them with a dilated window."""
-    left = re.search(r"%([\w.-]+)", product.rest)[1]
+    left = _found(r"%([\w.-]+)", product.rest)[1]
     shape = next(_dims(i.result) for i in computation if i.name == left)
     if product.opcode == "dot":
-        dims = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", product.rest)[1]
+        dims = _found(r"lhs_contracting_dims=\{([\d,]*)\}", product.rest)[1]
         summed = [shape[int(dim)] for dim in dims.split(",") if dim]
     else:
-        summed = [shape[re.search(r"dim_labels=(\w+)_", product.rest)[1].index("f")]]
+        summed = [shape[_found(r"dim_labels=(\w+)_", product.rest)[1].index("f")]]
     return 2 * math.prod(_dims(product.result)) * math.prod(summed)
 
 
 def _dims(text: str) -> list[int]:
     """The shape of the first array named in a type."""
-    return [int(dim) for dim in _ARRAY.search(text)[2].split(",") if dim]
+    return [int(dim) for dim in _found(_ARRAY, text)[2].split(",") if dim]
+
+
+def _found(pattern: str | re.Pattern[str], text: str) -> re.Match[str]:
+    """The first match of what every program of XLA's has.
+
+    Raises:
+      ValueError: there is none: the text is another compiler's.
+    """
+    match = re.search(pattern, text)
+    if match is None:
+        raise ValueError(f"no {pattern!r} in the compiler's program: {text[:200]}")
+    return match
 
 
 def _events(program: Program) -> Iterator[tuple[int, str, int, bool, str, str]]:
@@ -186,17 +246,56 @@ def _events(program: Program) -> Iterator[tuple[int, str, int, bool, str, str]]:
                 if "all-reduce-scatter" in instruction.rest:  # TPU's form of a reduce-scatter along a minor axis
                     kind = "reduce-scatter"
                 started = instruction.opcode.endswith("-start")
-                meanwhile = _work(program, schedule[place + 1:_done(schedule, place)]) if started else "nothing"
+                meanwhile = _work(program, schedule[place + 1 : _done(schedule, place)]) if started else "nothing"
                 where = _where(held.op_name or instruction.op_name) or phase
                 yield times, kind, _size(kind, held), started, meanwhile, where
     for parts in steps.values():
         # The steps of one collective may reach into a loop that runs meanwhile: it still happens once.
         outer = min((name for name, _, _ in parts), key=lambda name: program.runs[name])
         places = [place for name, place, _ in parts if name == outer]
-        meanwhile = _work(program, program.computations[outer][min(places):max(places) + 1])
+        meanwhile = _work(program, program.computations[outer][min(places) : max(places) + 1])
         held = parts[0][2]
         where = _where(held.op_name) or _phase(program.computations[outer])
         yield program.runs[outer], held.opcode, _size(held.opcode, held), True, meanwhile, where
+
+
+def _between_slices(program: Program) -> Iterator[tuple[int, str, int, bool, str, str]]:
+    """As ``_events``, of every collective over the data-centre network."""
+    for name, times in program.runs.items():
+        schedule = program.computations[name]
+        ends: dict[str, list[tuple[int, Instruction]]] = defaultdict(list)
+        kinds: dict[str, str] = {}
+        for place, instruction in enumerate(schedule):
+            if instruction.opcode in ("send", "recv") and (found := _MEGASCALE.search(instruction.rest)):
+                ends[found[1]].append((place, instruction))
+                kinds[found[1]] = found[2].lower().replace("_", "-")
+        for rendezvous, both in ends.items():
+            kind = kinds[rendezvous] if kinds[rendezvous] in KINDS else "collective-permute"
+            sent = [pair for pair in both if pair[1].opcode == "send"]
+            start = max(place for place, _ in both)
+            done = min(_done(schedule, place) for place, each in both if each.opcode == "recv" or len(both) == 1)
+            size = max(_first_array(instruction) for _, instruction in both)
+            where = _where(_origin(schedule, sent[0][1])) if sent else ""
+            yield times, kind, size, True, _work(program, schedule[start + 1 : done]), where or _phase(schedule)
+
+
+def _first_array(instruction: Instruction) -> int:
+    """Bytes of what a send or recv carries: (array, context, token)."""
+    found = _ARRAY.search(instruction.result)
+    return array_bytes(found[0]) if found else 0
+
+
+def _origin(schedule: list[Instruction], instruction: Instruction) -> str:
+    """The name of the operation that made an operand, past what only moves it and carries no name."""
+    by_name = {each.name: each for each in schedule}
+    for _ in range(8):
+        if instruction.op_name:
+            break
+        operand = re.search(r"%([\w.-]+)", instruction.rest)
+        if operand is None or operand[1] not in by_name:
+            break
+        instruction = by_name[operand[1]]
+    return instruction.op_name
 
 
 def _inside(program: Program, instruction: Instruction) -> Iterator[Instruction]:
@@ -283,4 +382,4 @@ def _phase(schedule: list[Instruction]) -> str:
     for instruction in schedule:
         votes[_where(instruction.op_name)] += 1
     votes.pop("", None)
-    return max(votes, key=votes.get) if votes else "optimizer"
+    return max(votes, key=lambda phase: votes[phase]) if votes else "optimizer"

@@ -1,33 +1,40 @@
-"""Whose memory it is: the compiler's temporaries sorted into gradients, saved activations and workspace, by shape."""
+"""Sorts the compiler's temporaries into gradients, saved activations and workspace, by their shapes."""
 
 from dataclasses import dataclass
 
-from ml_collections import ConfigDict
-
 from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.lora import split_table
 from polaris_jax.planner.analytic import context_group, local_shapes
 from polaris_jax.planner.dump import Buffer, alive, peak_moment
+from polaris_jax.training.config import TrainConfig, lora
+from polaris_jax.training.tensor_axis import model_shard
 
 _SAMPLES = 240
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What gives a buffer away. A saved activation is a stack over layers of a layer's input, or of attention's output
-    or log-sum-exp; a gradient is a stack of one device's shards of a weight, or its shard of a weight elsewhere."""
+    """How a buffer is recognised.
+
+    A saved activation is a stack over layers of a layer's input, or of attention's output or log-sum-exp. A gradient is
+    a stack of one device's shards of a weight, or its shard of a weight elsewhere.
+    """
 
     layers: int
     activations: frozenset[tuple[int, ...]]
     weights: frozenset[tuple[int, ...]]
 
     @classmethod
-    def of(cls, config: ConfigDict, model: ModelConfig, sizes: dict[str, int]) -> "Shapes":
+    def of(cls, config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> "Shapes":
         rows = config.data.batch_size // (sizes["data"] * sizes["fsdp"]) // config.train.microbatches
         length, group = config.data.window // sizes["context"], context_group(config, model, sizes)
-        heads = (rows, model.num_heads // sizes["tensor"] // group, length * group)
-        shapes = local_shapes(model, sizes)
-        return cls(model.num_layers, frozenset({(rows, length, model.hidden_size), heads, (*heads, model.head_dim)}),
-                   frozenset(shape[1:] if path[0] == "blocks" else shape for path, shape in shapes.items()))
+        heads = (rows, model_shard(model, sizes["tensor"]).num_heads // group, length * group)
+        shapes = local_shapes(split_table(model, lora(config)).trained, sizes)
+        return cls(
+            model.num_layers,
+            frozenset({(rows, length, model.hidden_size), heads, (*heads, model.head_dim)}),
+            frozenset(shape[1:] if path[0] == "blocks" else shape for path, shape in shapes.items()),
+        )
 
     def part(self, buffer: Buffer) -> str:
         dims = buffer.dims

@@ -1,24 +1,36 @@
-"""How long a step takes, from a stated roofline: arithmetic at a fraction of the peak, and traffic that nothing hides.
+"""How long a step takes: at least, by the compiler's schedules, and by expectation, with traffic that nothing hides.
 
-The fractions are calibrated on published v5p runs with known settings (``tests/planner/test_roofline.py`` holds the
-model to them): matrix products reach 0.75 of the peak, attention kernels with head width 128 0.57. Causal attention
-counts half the square, in the work and in MFU. What a collective hides behind is taken from the compiled program where
-there is one; without it, rings overlap with attention and everything else is exposed.
+Attention is the tiles of the step times the cycles that the compiler's schedule of our kernels gives a tile
+(``attention_time``): a lower bound. The expectation multiplies it by one factor, fitted on published v5p runs with the
+schedule of the kernel that those ran (``benchmarks/time_model.py``, judged leave-one-out); for other chips no run is
+published and the same factor is taken. The gated delta rule takes the cycles of its compiled program
+(``recurrence_time``); other products run at the share of the peak that the compiler's cycle estimate of one block
+gives. Causal attention counts half the square, in the work and in MFU. What a collective hides behind is
+taken from the compiled program where there is one; without it, rings overlap with attention and everything else is
+exposed.
 """
 
 from dataclasses import dataclass
-
-from ml_collections import ConfigDict
 
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.describe import describe
 from polaris_jax.models.weights import weight_table
 from polaris_jax.planner.analytic import state_bytes
-from polaris_jax.planner.hlo import Collective
+from polaris_jax.planner.attention_time import attention_time, measured_chips
+from polaris_jax.planner.hlo import DCN, Collective
+from polaris_jax.planner.kernel_schedule import RELATIVES
+from polaris_jax.planner.recurrence_time import recurrence_seconds
 from polaris_jax.planner.topology import Slice
 from polaris_jax.sharding.chips import Chip
+from polaris_jax.training.config import TrainConfig
 
-MATMUL, ATTENTION = 0.75, 0.57  # of the peak
+# What a run takes over the schedule of its attention kernels. The fit of benchmarks/time_model.py; runs on v5p alone.
+OVER_SCHEDULE = 1.7
+# Share of the peak of a block's products by the compiler's estimated cycles, one 14B block of 32,768 tokens.
+PRODUCTS = {"v5e": 0.73, "v5p": 0.73, "v6e": 0.50, "tpu7x": 0.50}
+# Chips whose numbers above are not their own: v5e's are v5p's, which has the same matrix units, tpu7x's those of v6e.
+BORROWED = ("v5e", "tpu7x")
+PUBLISHED = ("v5p",)  # chips with published runs to hold the expectation to
 BACKWARD_ATTENTION = 2.5  # five products where the forward pass has two
 _ELEMENTWISE = 40  # reads and writes of the residual stream per layer and step: norms, rotations, gates, additions
 
@@ -35,21 +47,42 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """``seconds`` per step, its ``terms`` (seconds each, in sum the step), and what follows from them."""
+    """``seconds`` per step by expectation, its ``terms`` (seconds each, in sum the step), and what follows from them.
+
+    Attributes:
+      least: seconds if attention ran as its kernels are scheduled; no run of these programs can be faster.
+      dcn_bytes, dcn_seconds: what a device sends over the data-centre network per step, and the time of that alone;
+        what nothing hides of it is ``terms["dcn"]``.
+    """
 
     seconds: float
+    least: float
     terms: dict[str, float]
     mfu: float
     tokens_per_s_per_chip: float
+    dcn_bytes: float = 0.0
+    dcn_seconds: float = 0.0
 
     @property
     def limiting_term(self) -> str:
-        return max(self.terms, key=self.terms.get)
+        return max(self.terms, key=lambda term: self.terms[term])
 
 
-def work(config: ConfigDict, model: ModelConfig, devices: int) -> Work:
+def source(chip: str) -> str:
+    """Where a time for this chip comes from, in words."""
+    least = "at least: the compiler's schedule of the attention kernels"
+    if chip not in measured_chips():
+        least += f" on {RELATIVES[chip]}"
+    if chip in BORROWED:
+        least += f", products as on {RELATIVES[chip]}"
+    runs = "published runs on this chip" if chip in PUBLISHED else "published v5p runs; none is published for this chip"
+    return f"{least}; expected: {OVER_SCHEDULE:g} times that for attention, fitted on {runs}"
+
+
+def work(config: TrainConfig, model: ModelConfig, devices: int) -> Work:
     """What a step computes, every row one document of the whole window."""
     costs, window, remat = describe(model), config.data.window, config.model.remat
+    adapter = bool(config.adapter.rank)
     per_token, tokens = costs.flops_per_token(window), config.data.batch_size * window
     head = 2.0 * model.vocab_size * model.hidden_size
     down = 2.0 * model.num_layers * model.intermediate_size * model.hidden_size
@@ -57,9 +90,12 @@ def work(config: ConfigDict, model: ModelConfig, devices: int) -> Work:
     again = {"none": 0.0, "dots": 0.0}.get(remat, per_token.dense - head - down)
     attention = {"full": 2 + BACKWARD_ATTENTION}.get(remat, 1 + BACKWARD_ATTENTION)
     share = tokens / devices
-    return Work(model=3 * per_token.total * share, matmul=(3 * per_token.dense + again + head) * share,
-                attention=attention * per_token.attention * share,
-                newton_schulz=newton_schulz_flops(model, config.optim.newton_schulz_steps) / devices)
+    return Work(
+        model=per_token.trained(adapter=adapter) * share,
+        matmul=((2 if adapter else 3) * per_token.dense + again + head) * share,
+        attention=attention * per_token.attention * share,
+        newton_schulz=0.0 if adapter else newton_schulz_flops(model, config.optim.newton_schulz_steps) / devices,
+    )
 
 
 def newton_schulz_flops(model: ModelConfig, steps: int) -> float:
@@ -92,8 +128,23 @@ def seconds_for(kind: str, size: float, group: int, slice_: Slice) -> float:
     return size / speed * {"all-reduce": 2 * share, "all-to-all": share * max(1.0, longest / 4)}.get(kind, share)
 
 
-def estimate(config: ConfigDict, model: ModelConfig, slice_: Slice, sizes: dict[str, int],
-             collectives: list[Collective], offloaded: int = 0) -> Estimate:
+def sent_over_dcn(collective: Collective, slices: int) -> float:
+    """Bytes that a device sends to other slices for a collective over the data-centre network.
+
+    Rings of ``slices`` members: an all-reduce passes everything on twice, the others once, but for the own part.
+    """
+    share = (slices - 1) / slices
+    return collective.bytes * {"all-reduce": 2 * share, "collective-permute": 1.0}.get(collective.kind, share)
+
+
+def estimate(
+    config: TrainConfig,
+    model: ModelConfig,
+    slice_: Slice,
+    sizes: dict[str, int],
+    collectives: list[Collective],
+    offloaded: int = 0,
+) -> Estimate:
     """The step's time.
 
     Args:
@@ -101,27 +152,56 @@ def estimate(config: ConfigDict, model: ModelConfig, slice_: Slice, sizes: dict[
       offloaded: bytes per device that wait in host memory; they cross the host link twice, behind computation.
     """
     chip, done = slice_.chip, work(config, model, slice_.devices)
-    compute = {"attention": done.attention / (chip.flops * ATTENTION),
-               "matmul": done.matmul / (chip.flops * MATMUL),
-               "newton_schulz": done.newton_schulz / (chip.flops * MATMUL)}
-    group = sizes["fsdp"] * sizes["context"]
-    exposed, covered = 0.0, {}
+    passes = attention_time(config, model, chip.name, sizes)
+    bound = passes.backward + passes.forward * (2 if config.model.remat == "full" else 1)
+    products = chip.flops * PRODUCTS[chip.name]
+    compute = {
+        "attention": bound * OVER_SCHEDULE,
+        "matmul": done.matmul / products,
+        "newton_schulz": done.newton_schulz / products,
+        "recurrence": recurrence_seconds(config, model, chip.name, sizes),
+    }
+    group = max(sizes["fsdp"] * sizes["context"], sizes["tensor"])
+    exposed = exposed_dcn = dcn_bytes = 0.0
+    covered: dict[str, float] = {}
     for collective in collectives:
-        time = seconds_for(collective.kind, collective.bytes, group, slice_)
+        if collective.network == DCN:
+            sent = sent_over_dcn(collective, slice_.count)
+            dcn_bytes, time = dcn_bytes + sent, sent / chip.dcn
+        else:
+            time = seconds_for(collective.kind, collective.bytes, group, slice_)
         if collective.asynchronous and collective.overlapped_with in ("attention", "matmul", "loop"):
             cover = "attention" if collective.overlapped_with == "loop" else collective.overlapped_with
             covered[cover] = covered.get(cover, 0.0) + time
+        elif collective.network == DCN:
+            exposed_dcn += time
         else:
             exposed += time
     exposed += sum(max(0.0, time - compute[cover]) for cover, time in covered.items())
-    terms = compute | {"memory": _memory_seconds(config, model, sizes, chip), "communication": exposed}
-    terms["host_link"] = max(0.0, 2 * offloaded / chip.host_link - compute["attention"] - compute["matmul"])
+    terms = compute | {
+        "memory": _memory_seconds(config, model, sizes, chip),
+        "communication": exposed,
+        "dcn": exposed_dcn,
+    }
+    hiding = compute["attention"] + compute["matmul"] + compute["recurrence"]
+    terms["host_link"] = max(0.0, 2 * offloaded / chip.host_link - hiding)
     seconds = sum(terms.values())
+    behind = covered.get("attention", 0.0)  # what hides behind attention may stand out where that is faster
+    uncovered = max(0.0, behind - bound) - max(0.0, behind - compute["attention"])
+    least = seconds - compute["attention"] + bound + uncovered
     tokens = config.data.batch_size * config.data.window
-    return Estimate(seconds, terms, done.model / (chip.flops * seconds), tokens / seconds / slice_.chips)
+    return Estimate(
+        seconds,
+        least,
+        terms,
+        done.model / (chip.flops * seconds),
+        tokens / seconds / slice_.all_chips,
+        dcn_bytes,
+        dcn_bytes / chip.dcn,
+    )
 
 
-def _memory_seconds(config: ConfigDict, model: ModelConfig, sizes: dict[str, int], chip: Chip) -> float:
+def _memory_seconds(config: TrainConfig, model: ModelConfig, sizes: dict[str, int], chip: Chip) -> float:
     """What moves through HBM outside matrix products: the residual stream, and the optimizer's read and write."""
     state = state_bytes(config, model, sizes)
     tokens = config.data.batch_size // (sizes["data"] * sizes["fsdp"]) * (config.data.window // sizes["context"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polaris_jax
+from polaris_jax import storage
 from polaris_jax.planner.hlo import Collective
 
 GIB = 1 << 30
@@ -17,7 +18,7 @@ _CODE = ("ops", "sharding", "optim", "models", "training", "planner")  # rooms t
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PlanVerdict:
     """One step of one config on one slice.
 
     Attributes:
@@ -28,7 +29,14 @@ class Verdict:
       hbm_gib_per_chip, hbm_limit_gib, host_gib_per_chip, parts: GiB per chip; ``parts`` sum to the HBM, except
         ``offloaded``, which lies on the host.
       collectives: per device and step.
+      step_time_s: by expectation; step_time_least_s: at least, by the compiler's schedule of the attention kernels.
+      time_source: where the two come from, in words.
+      slices: slices of this topology, joined by the data-centre network (DCN). dcn: over several slices what each chip
+        sends over it per step (``gb_per_chip``), and the ``seconds`` of that alone; ``terms["dcn"]`` is what nothing
+        hides of them.
       attention_forward_runs: how often attention's forward kernel runs for each time it must; None if not compiled.
+      cost: dollars at list price (``prices.toml``) per hour, step, million tokens and run, hours and steps of the run;
+        None for a chip without a price.
       timeline: ``(moment in the schedule, GiB by part)`` samples of the temporaries, for the picture.
       choice: why ``context_method`` was chosen, where the config says ``auto``.
       suggestion: overrides that make it fit, the smallest change found; None when it fits.
@@ -49,25 +57,34 @@ class Verdict:
     parts: dict[str, float]
     collectives: tuple[Collective, ...]
     step_time_s: float
+    step_time_least_s: float
     terms: dict[str, float]
     limiting_term: str
     mfu: float
     tokens_per_s_per_chip: float
     cost: dict[str, float] | None
+    time_source: str = ""
     attention_forward_runs: float | None = None
     compile_s: float | None = None
     error: str | None = None
     choice: str | None = None
     suggestion: str | None = None
     timeline: tuple[tuple[int, dict[str, float]], ...] = ()
+    slices: int = 1
+    dcn: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Verdict":
-        return cls(**record | {"collectives": tuple(Collective(**row) for row in record["collectives"]),
-                               "timeline": tuple((moment, parts) for moment, parts in record["timeline"])})
+    def from_json(cls, record: dict[str, Any]) -> "PlanVerdict":
+        return cls(
+            **record
+            | {
+                "collectives": tuple(Collective(**row) for row in record["collectives"]),
+                "timeline": tuple((moment, parts) for moment, parts in record["timeline"]),
+            }
+        )
 
 
 def cache_folder() -> Path:
@@ -82,7 +99,7 @@ def code_version() -> str:
     digest = hashlib.sha256()
     root = Path(polaris_jax.__file__).parent
     for room in _CODE:
-        for file in sorted((root / room).rglob("*.py")):
+        for file in sorted([*(root / room).rglob("*.py"), *(root / room).rglob("*.json")]):
             digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -94,17 +111,13 @@ def cache_key(rows: dict[str, Any], model: str, topology: str, source: str, comp
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def read_cached(key: str) -> Verdict | None:
+def read_cached(key: str) -> PlanVerdict | None:
     file = cache_folder() / f"{key}.json"
     try:
-        return Verdict.from_json(json.loads(file.read_text(encoding="utf-8")))
+        return PlanVerdict.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError):  # absent, or torn by an older version: computed again
         return None
 
 
-def write_cached(key: str, verdict: Verdict) -> None:
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{key}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(verdict.to_json()), encoding="utf-8")
-    temporary.replace(folder / f"{key}.json")
+def write_cached(key: str, verdict: PlanVerdict) -> None:
+    storage.write(str(cache_folder() / f"{key}.json"), json.dumps(verdict.to_json()).encode())

@@ -1,7 +1,7 @@
-"""``build_report.html``: what a token store holds, what was left out and why; in the work area also how the run went.
+"""``build_report.html``: contents of a token store, books left out and why; in the work area also the build run.
 
 The page beside the store depends on the store's content alone, so building again gives the same bytes. The page in the
-work area adds what differs from run to run: time per stage, throughput, and what the model cost.
+work area adds numbers of the run: time per stage, throughput, and the cost of the model.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from polaris_jax import storage
 from polaris_jax.corpus import Build
-from polaris_jax.corpus.clock import STAGES
 from polaris_jax.corpus.options import SPLITS
+from polaris_jax.corpus.stage_timer import STAGES
 from polaris_jax.report.charts import nice_ticks, tick_label
 from polaris_jax.report.page import render
 from polaris_jax.report.sections import PUBLISHED_SHARES
@@ -25,7 +25,7 @@ _GROUPS = {"prompt": ("prompt",), "scaffold": ("header", "scaffold", "copy"), "p
 
 @dataclass(frozen=True)
 class Speed:
-    """Throughput of the books that were planned in this run, per core: seconds are those spent in the stages."""
+    """Throughput per core of the books planned in this run; seconds are those of the stages."""
 
     seconds: float
     megabytes_per_second: float
@@ -41,18 +41,24 @@ def write_build_report(build: Build, out: str, work: str) -> str:
 
 
 def build_page(report: dict, run: dict | None = None) -> str:
-    """The page of a build report; with ``run`` also how the run went."""
+    """The page of a build report; with ``run`` also the numbers of the run."""
     shares = _shares(report["by_kind"])
     return render(
-        "build_report.html", report=report, run=run, speed=_speed(run), shares=shares, published=PUBLISHED_SHARES,
-        splits=[(name, report["splits"][name]) for name in SPLITS], stages=_stages(run),
+        "build_report.html",
+        report=report,
+        run=run,
+        speed=_speed(run),
+        shares=shares,
+        published=PUBLISHED_SHARES,
+        splits=[(name, report["splits"][name]) for name in SPLITS],
+        stages=_stages(run),
         grouped={group: sum(shares.get(kind, 0.0) for kind in kinds) for group, kinds in _GROUPS.items()},
         built=[row for row in report["books"] if row["status"] == "built"],
         copies=[row for row in report["books"] if row["status"] == "duplicate"],
         left_out=[row for row in report["books"] if row["status"] not in ("built", "duplicate")],
         lengths=length_histogram([row["tokens"] for row in report["trajectories"]]),
         fields_rows=_fields(report),
-    )  # fmt: skip
+    )
 
 
 def _shares(kinds: dict[str, int]) -> dict[str, float]:
@@ -92,15 +98,23 @@ def length_histogram(lengths: list[int], width: int = 720, height: int = 170) ->
         tall = (floor - top) * count / max(counts)
         x = left + number * step
         if count:
-            parts.append(f'<rect x="{x + 1:.1f}" y="{floor - tall:.1f}" width="{step - 2:.1f}" height="{tall:.1f}" '
-                         f'fill="currentColor"><title>{count} of {tick_label(edges[number])} to '
-                         f"{tick_label(edges[number + 1])} tokens</title></rect>")  # fmt: skip
-            parts.append(f'<text class="tick" x="{x + step / 2:.1f}" y="{floor - tall - 4:.1f}" text-anchor="middle">'
-                         f"{count}</text>")  # fmt: skip
+            parts.append(
+                f'<rect x="{x + 1:.1f}" y="{floor - tall:.1f}" width="{step - 2:.1f}" height="{tall:.1f}" '
+                f'fill="currentColor"><title>{count} of {tick_label(edges[number])} to '
+                f"{tick_label(edges[number + 1])} tokens</title></rect>"
+            )
+            parts.append(
+                f'<text class="tick" x="{x + step / 2:.1f}" y="{floor - tall - 4:.1f}" text-anchor="middle">'
+                f"{count}</text>"
+            )
         if number % max(1, len(counts) // 7) == 0:
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{floor + 15}" text-anchor="middle">'
-                         f"{tick_label(edges[number])}</text>")  # fmt: skip
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{floor + 15}" text-anchor="middle">'
+                f"{tick_label(edges[number])}</text>"
+            )
     parts.append(f'<text class="tick" x="{width - 12}" y="{floor + 15}" text-anchor="end">tokens</text>')
     label = f"{len(lengths)} trajectories by length"
-    return Markup(f'<svg class="chart k-scaffold" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-                  f"<title>{label}</title>{''.join(parts)}</svg>")  # fmt: skip
+    return Markup(
+        f'<svg class="chart k-scaffold" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+        f"<title>{label}</title>{''.join(parts)}</svg>"
+    )

@@ -8,21 +8,21 @@ from markupsafe import Markup, escape
 
 from polaris_jax.report.curves import moving_average
 
-Curve = Sequence[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve; ``css`` is the class that colours it (``k-prose``, ``r-book_plan``)."""
+    """One curve; ``css`` is its colour's class in the style sheet (``k-prose``, ``r-book_plan``)."""
 
     name: str
     css: str
-    curve: Curve
+    curve: Points
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Size of a chart in SVG units and the room around its plot area."""
+class ChartFrame:
+    """Size of a chart and its margins, in SVG units."""
 
     width: int
     height: int
@@ -44,7 +44,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def tick_label(value: float) -> str:
-    """As short as it stays exact: ``0``, ``2.5``, ``12k``, ``2e−05``."""
+    """The shortest exact form: ``0``, ``2.5``, ``12k``, ``2e−05``."""
     if value and abs(value) < 1e-3:
         return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("-", "−")
     if abs(value) >= 10_000:
@@ -53,15 +53,20 @@ def tick_label(value: float) -> str:
 
 
 def line_chart(
-    series: Sequence[Series], label: str, *, frame: Frame = Frame(720, 280), x_label: str = "step",
-    limits: tuple[float, float] | None = None, smooth: bool = True,
-) -> Markup:  # fmt: skip
+    series: Sequence[Series],
+    label: str,
+    *,
+    frame: ChartFrame = ChartFrame(720, 280),
+    x_label: str = "step",
+    limits: tuple[float, float] | None = None,
+    smooth: bool = True,
+) -> Markup:
     """Curves over steps: the raw values faint and their moving average on top.
 
     Args:
       series: at least one, each with at least one point.
-      label: what a screen reader says.
-      limits: least range of the vertical axis, to put several charts on one scale.
+      label: for screen readers.
+      limits: smallest range of the vertical axis, to draw several charts on one scale.
       smooth: draw the moving average (an eighth of the curve wide); otherwise only the values.
     """
     xs = [x for one in series for x, _ in one.curve]
@@ -84,15 +89,17 @@ def line_chart(
     for tick in ticks:
         y = place((x_low, tick))[1]
         parts.append(f'<line class="grid" x1="{frame.left}" x2="{frame.left + across}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{frame.left - 6}" y="{y + 3.5:.1f}" text-anchor="end">'
-                     f"{tick_label(tick)}</text>")
+        parts.append(
+            f'<text class="tick" x="{frame.left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick_label(tick)}</text>'
+        )
     for tick in _step_ticks(x_low, x_high, 6 if across > 300 else 3):
         x = place((tick, y_low))[0]
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{floor + 15}" text-anchor="middle">{tick_label(tick)}</text>')
     parts.append(f'<line class="axis" x1="{frame.left}" x2="{frame.left + across}" y1="{floor}" y2="{floor}"/>')
-    parts.append(f'<text class="tick" x="{frame.left + across}" y="{floor + 15}" text-anchor="end">'
-                 f"{escape(x_label)}</text>")
+    parts.append(
+        f'<text class="tick" x="{frame.left + across}" y="{floor + 15}" text-anchor="end">{escape(x_label)}</text>'
+    )
     for one in series:
         css = escape(one.css)
         parts.append(_path(map(place, one.curve), f"{css} raw" if smooth else f"{css} mean"))
@@ -108,7 +115,7 @@ def line_chart(
 
 
 def _step_ticks(low: float, high: float, most: int) -> list[float]:
-    """Whole steps only, and none at the far right, where the axis says what it counts."""
+    """Whole steps, and none at the far right, where the axis label stands."""
     end = high - (high - low) / 16
     return [tick for tick in nice_ticks(low, high, most) if tick == round(tick) and low <= tick < end]
 

@@ -1,4 +1,4 @@
-"""Metrics records as curves, and what changed between the first and the last quarter of a run."""
+"""Curves of metrics records, and the change between the first and the last quarter of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def points(records: Sequence[dict], key: str) -> list[tuple[float, float]]:
 
 
 def values(records: Sequence[dict], key: str) -> list[float]:
-    """The second halves of ``points``."""
+    """The values of ``points``."""
     return [value for _, value in points(records, key)]
 
 
@@ -67,7 +67,7 @@ def loss_roles(records: Sequence[dict]) -> list[str]:
 
 
 def median(numbers: Sequence[float]) -> float | None:
-    """The middle value; None of nothing."""
+    """The median; None without numbers."""
     ordered = sorted(numbers)
     middle = len(ordered) // 2
     if not ordered:

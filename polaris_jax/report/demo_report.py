@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from polaris_jax import storage
 from polaris_jax.data import load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.report import sections
-from polaris_jax.report.page import render, write_page
+from polaris_jax.report.page import render
 from polaris_jax.report.transcript_view import TokenCounter, TranscriptView, view_transcript
 from polaris_jax.report.workdir import MODEL, DemoRun, read_run
 
@@ -13,7 +14,7 @@ REPORT = "report.html"
 
 
 def write_report(workdir: str | Path) -> Path:
-    """Writes ``workdir/report.html`` from what the run has left so far, and returns its path.
+    """Writes ``workdir/report.html`` from the files of the run so far, and returns its path.
 
     Raises:
       InputError: ``workdir`` is not a folder.
@@ -24,15 +25,25 @@ def write_report(workdir: str | Path) -> Path:
     example, example_view = _example(run, count_tokens)
     written = sections.written(run, artifact)
     page = render(
-        "report.html", run=run, corpus=sections.corpus(run), training=sections.training(run), mesh=sections.mesh(run),
-        written=written, example=example, example_view=example_view, times=sections.time_parts(run),
-        published=sections.PUBLISHED_SHARES, commands=sections.commands(run, written.prompt if written else ""),
-    )  # fmt: skip
-    return write_page(run.path / REPORT, page)
+        "report.html",
+        run=run,
+        corpus=sections.corpus(run),
+        training=sections.training(run),
+        mesh=sections.mesh(run),
+        written=written,
+        example=example,
+        example_view=example_view,
+        times=sections.time_parts(run),
+        published=sections.PUBLISHED_SHARES,
+        commands=sections.commands(run, written.prompt if written else ""),
+    )
+    target = run.path / REPORT
+    storage.write(str(target), page.encode())
+    return target
 
 
 def _example(run: DemoRun, count_tokens: TokenCounter | None) -> tuple[dict, TranscriptView | None]:
-    """The first trajectory that was trained on (or the first there is), and how it looks."""
+    """The first trajectory of the training data (or the first of all), and its view."""
     corpus = sections.corpus(run)
     rows = corpus.trajectories if corpus else []
     wanted = [index for index in run.books.get("trained_on") or () if isinstance(index, int) and 0 <= index < len(rows)]

@@ -1,15 +1,15 @@
 """The plots of an evaluation, from its JSON: curves with intervals over a shaded range, and bars with intervals."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from polaris_jax.report.charts import Frame, nice_ticks, tick_label
+from polaris_jax.report.charts import ChartFrame, nice_ticks, tick_label
+from polaris_jax.report.formats import is_number
 
 COLOURS = ("t1", "t3", "t2", "t4", "t5", "t6")
-_FRAME = Frame(720, 300, left=52, bottom=34)
+_FRAME = ChartFrame(720, 300, left=52, bottom=34)
 _ROW, _LABEL = 26, 190
 
 
@@ -18,9 +18,9 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def lines_chart(part: Mapping[str, Any], frame: Frame = _FRAME) -> Markup | None:
+def lines_chart(part: Mapping[str, Any], frame: ChartFrame = _FRAME) -> Markup | None:
     """Curves of ``(x, y)`` or ``(x, y, low, high)``; intervals as a faint area. None without a single point."""
-    curves = [[point for point in curve["points"] if all(map(math.isfinite, point))] for curve in part["curves"]]
+    curves = [[point for point in curve["points"] if all(map(is_number, point))] for curve in part["curves"]]
     points = [point for curve in curves for point in curve]
     if not points:
         return None
@@ -40,19 +40,27 @@ def lines_chart(part: Mapping[str, Any], frame: Frame = _FRAME) -> Markup | None
     if shade:
         left, right = x(shade[0]), x(shade[1])
         parts.append(f'<rect class="shade" x="{left:.1f}" y="{frame.top}" width="{right - left:.1f}" height="{down}"/>')
-        parts.append(f'<text class="tick" x="{(left + right) / 2:.1f}" y="{frame.top + 13}" text-anchor="middle">'
-                     f'{escape(part.get("shade_label") or "")}</text>')
+        parts.append(
+            f'<text class="tick" x="{(left + right) / 2:.1f}" y="{frame.top + 13}" text-anchor="middle">'
+            f"{escape(part.get('shade_label') or '')}</text>"
+        )
     for tick in ticks_y:
-        parts.append(f'<line class="grid" x1="{frame.left}" x2="{frame.left + across}" y1="{y(tick):.1f}" '
-                     f'y2="{y(tick):.1f}"/><text class="tick" x="{frame.left - 6}" y="{y(tick) + 3.5:.1f}" '
-                     f'text-anchor="end">{tick_label(tick)}</text>')
+        parts.append(
+            f'<line class="grid" x1="{frame.left}" x2="{frame.left + across}" y1="{y(tick):.1f}" '
+            f'y2="{y(tick):.1f}"/><text class="tick" x="{frame.left - 6}" y="{y(tick) + 3.5:.1f}" '
+            f'text-anchor="end">{tick_label(tick)}</text>'
+        )
     for tick in ticks_x:
-        parts.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{floor}" y2="{floor + 4}"/>'
-                     f'<text class="tick" x="{x(tick):.1f}" y="{floor + 16}" text-anchor="middle">'
-                     f"{tick_label(tick)}</text>")
+        parts.append(
+            f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{floor}" y2="{floor + 4}"/>'
+            f'<text class="tick" x="{x(tick):.1f}" y="{floor + 16}" text-anchor="middle">'
+            f"{tick_label(tick)}</text>"
+        )
     parts.append(f'<line class="axis" x1="{frame.left}" x2="{frame.left + across}" y1="{floor}" y2="{floor}"/>')
-    parts.append(f'<text class="tick" x="{frame.left + across / 2:.0f}" y="{floor + 31}" text-anchor="middle">'
-                 f'{escape(part["x_label"])}</text>')
+    parts.append(
+        f'<text class="tick" x="{frame.left + across / 2:.0f}" y="{floor + 31}" text-anchor="middle">'
+        f"{escape(part['x_label'])}</text>"
+    )
     for index, curve in enumerate(curves):
         parts.append(_curve(curve, colour(index), x, y))
     return _svg(part["title"], frame.width, frame.height, parts)
@@ -61,7 +69,7 @@ def lines_chart(part: Mapping[str, Any], frame: Frame = _FRAME) -> Markup | None
 def bars_chart(part: Mapping[str, Any], width: int = 720) -> Markup | None:
     """Horizontal bars from ``zero``, with a whisker for the interval; None without bars."""
     bars = [(name, value["value"], value["low"], value["high"]) for name, value in part["bars"]]
-    bars = [bar for bar in bars if all(map(math.isfinite, bar[1:]))]
+    bars = [bar for bar in bars if all(map(is_number, bar[1:]))]
     if not bars:
         return None
     ticks = nice_ticks(*_span([part["zero"], *(value for bar in bars for value in bar[1:])]))
@@ -71,17 +79,22 @@ def bars_chart(part: Mapping[str, Any], width: int = 720) -> Markup | None:
         return _LABEL + across * (value - ticks[0]) / (ticks[-1] - ticks[0])
 
     floor = _ROW * len(bars) + 6
-    parts = [f'<line class="grid" x1="{x(t):.1f}" x2="{x(t):.1f}" y1="0" y2="{floor}"/><text class="tick" '
-             f'x="{x(t):.1f}" y="{floor + 15}" text-anchor="middle">{tick_label(t)}</text>' for t in ticks]
+    parts = [
+        f'<line class="grid" x1="{x(t):.1f}" x2="{x(t):.1f}" y1="0" y2="{floor}"/><text class="tick" '
+        f'x="{x(t):.1f}" y="{floor + 15}" text-anchor="middle">{tick_label(t)}</text>'
+        for t in ticks
+    ]
     for index, (name, value, low, high) in enumerate(bars):
         top, left, right = _ROW * index + 5, *sorted((x(part["zero"]), x(value)))
-        middle, said = top + 8, tick_label(round(value, 2))
-        parts.append(f'<text class="bar-name" x="{_LABEL - 8}" y="{top + 12}" text-anchor="end">'
-                     f"{escape(_short(name))}</text>"
-                     f'<rect class="{colour(0)} bar" x="{left:.1f}" y="{top}" width="{right - left:.1f}" height="16"/>'
-                     f'<path class="whisker" d="M{x(low):.1f} {middle}H{x(high):.1f}M{x(low):.1f} {middle - 4}v8M'
-                     f'{x(high):.1f} {middle - 4}v8"/>'
-                     f'<text class="tick" x="{max(x(high), right) + 6:.1f}" y="{top + 12}">{said}</text>')
+        middle, label = top + 8, tick_label(round(value, 2))
+        parts.append(
+            f'<text class="bar-name" x="{_LABEL - 8}" y="{top + 12}" text-anchor="end">'
+            f"{escape(_short(name))}</text>"
+            f'<rect class="{colour(0)} bar" x="{left:.1f}" y="{top}" width="{right - left:.1f}" height="16"/>'
+            f'<path class="whisker" d="M{x(low):.1f} {middle}H{x(high):.1f}M{x(low):.1f} {middle - 4}v8M'
+            f'{x(high):.1f} {middle - 4}v8"/>'
+            f'<text class="tick" x="{max(x(high), right) + 6:.1f}" y="{top + 12}">{label}</text>'
+        )
     return _svg(part["title"], width, height, parts)
 
 

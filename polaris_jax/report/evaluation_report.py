@@ -1,4 +1,4 @@
-"""``evaluation.html``: an evaluation on one page, from the ``evaluation.json`` that it left in its folder."""
+"""``evaluation.html``: an evaluation on one page, from the ``evaluation.json`` in its folder."""
 
 import json
 import os
@@ -32,10 +32,19 @@ def write_evaluation(out: str | os.PathLike) -> str:
 def evaluation_page(content: dict) -> str:
     """The page of an evaluation's JSON."""
     sections = [section | {"anchor": f"s{number}"} for number, section in enumerate(content["sections"])]
-    facts = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-             for name, value in content["facts"].items()}
-    return render("evaluation.html", title=content["title"], lead=content["lead"], sections=sections, facts=facts,
-                  chart=_chart, colour=colour)  # fmt: skip
+    facts = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in content["facts"].items()
+    }
+    return render(
+        "evaluation.html",
+        title=content["title"],
+        lead=content["lead"],
+        sections=sections,
+        facts=facts,
+        chart=_chart,
+        colour=colour,
+    )
 
 
 def _chart(part: dict) -> Markup | None:

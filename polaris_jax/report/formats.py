@@ -1,8 +1,9 @@
-"""How numbers and texts are written on a page. Whatever is not a finite number becomes a dash, so that a record that
-lacks a field still makes a page."""
+"""Numbers and texts as a page shows them. A value that is not finite becomes a dash, so that a page can be made
+of records that lack a field."""
 
 import math
 import re
+from typing import TypeGuard
 
 from markupsafe import Markup, escape
 
@@ -13,8 +14,8 @@ MINUS = "−"
 _SPECIALS = re.compile("(" + "|".join(map(re.escape, SPECIALS)) + ")")
 
 
-def is_number(value: object) -> bool:
-    """True for finite ints and floats; bool, None, text and NaN are no numbers."""
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether the value is a finite int or float; bool, None, text and NaN are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -83,6 +84,13 @@ def paragraphs(prose: str) -> list[str]:
 
 
 FILTERS = {
-    "count": count, "compact": compact, "decimal": decimal, "signed": signed, "share": share, "duration": duration,
-    "plural": plural, "mark_specials": mark_specials, "paragraphs": paragraphs,
-}  # fmt: skip
+    "count": count,
+    "compact": compact,
+    "decimal": decimal,
+    "signed": signed,
+    "share": share,
+    "duration": duration,
+    "plural": plural,
+    "mark_specials": mark_specials,
+    "paragraphs": paragraphs,
+}

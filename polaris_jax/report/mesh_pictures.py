@@ -8,14 +8,14 @@ from markupsafe import Markup
 from polaris_jax.data import zigzag_order
 from polaris_jax.sharding import MESH_AXES
 
-# Beyond these sizes a picture says no more than its sentence.
+# Larger sizes are described in words only.
 MOST_DEVICES = 64
 MOST_SHARDS = 16
 MOST_HOPS = 8
 
 
 @dataclass(frozen=True)
-class Pair:
+class ChunkPair:
     """Shard ``shard`` multiplies its query chunk with a key chunk it holds at this hop.
 
     ``diagonal`` pairs are causal inside (half the work); all others are full.
@@ -38,7 +38,7 @@ def shard_chunks(shards: int) -> list[tuple[int, ...]]:
     return [tuple(int(chunk) for chunk in held) for held in order]
 
 
-def ring_hops(shards: int) -> list[list[Pair]]:
+def ring_hops(shards: int) -> list[list[ChunkPair]]:
     """Chunk pairs computed at each hop of zigzag ring attention.
 
     At hop ``r`` shard ``i`` holds the keys of shard ``i - r``; causality leaves the pairs whose key chunk is not
@@ -47,7 +47,7 @@ def ring_hops(shards: int) -> list[list[Pair]]:
     held = shard_chunks(shards)
     return [
         [
-            Pair(shard, query, key)
+            ChunkPair(shard, query, key)
             for shard in range(shards)
             for query in held[shard]
             for key in held[(shard - hop) % shards]
@@ -79,9 +79,11 @@ def mesh_picture(sizes: Mapping[str, int]) -> Markup:
     device = 0
     for replica in range(data * fsdp):
         y = top + replica * (side + gap)
-        parts.append(f'<text class="axis-name" x="{left - 14}" y="{y + side / 2 - 3}" text-anchor="end">'
-                     f'data {replica // fsdp}</text><text class="axis-name" x="{left - 14}" '
-                     f'y="{y + side / 2 + 13}" text-anchor="end">fsdp {replica % fsdp}</text>')
+        parts.append(
+            f'<text class="axis-name" x="{left - 14}" y="{y + side / 2 - 3}" text-anchor="end">'
+            f'data {replica // fsdp}</text><text class="axis-name" x="{left - 14}" '
+            f'y="{y + side / 2 + 13}" text-anchor="end">fsdp {replica % fsdp}</text>'
+        )
         for shard in range(context):
             for slot in range(tensor):
                 x = left + shard * block + slot * side
@@ -98,8 +100,10 @@ def zigzag_picture(shards: int, window: int | None) -> Markup:
     owner = {chunk: shard for shard, pair in enumerate(held) for chunk in pair}
     width, left, tall = 720, 8, 34
     cell = (width - 2 * left) / chunks
-    parts = [f'<text class="axis-title" x="{left}" y="14">the row, cut in {chunks} chunks'
-             f"{f' of {window // chunks:,} tokens' if window and window % chunks == 0 else ''}</text>"]
+    parts = [
+        f'<text class="axis-title" x="{left}" y="14">the row, cut in {chunks} chunks'
+        f"{f' of {window // chunks:,} tokens' if window and window % chunks == 0 else ''}</text>"
+    ]
     for chunk in range(chunks):
         parts.append(_cell(left + chunk * cell, 22, cell, tall, hue(owner[chunk], shards), str(chunk)))
     for shard, pair in enumerate(held):
@@ -108,15 +112,18 @@ def zigzag_picture(shards: int, window: int | None) -> Markup:
         for place, chunk in enumerate(pair):
             centre = left + (chunk + 0.5) * cell
             target = x + group / 2 + (place - 0.5) * group * 0.42
-            parts.append(f'<path class="thread" style="--h:{hue(shard, shards)}" d="M{centre:.1f} {22 + tall}'
-                         f'C{centre:.1f} {22 + tall + 34} {target:.1f} {96 - 24} {target:.1f} 98"/>')
+            parts.append(
+                f'<path class="thread" style="--h:{hue(shard, shards)}" d="M{centre:.1f} {22 + tall}'
+                f'C{centre:.1f} {22 + tall + 34} {target:.1f} {96 - 24} {target:.1f} 98"/>'
+            )
             parts.append(_cell(target - group * 0.21, 98, group * 0.42, tall, hue(shard, shards), str(chunk)))
-        parts.append(f'<text class="axis-name" x="{x + group / 2:.1f}" y="150" text-anchor="middle">'
-                     f"shard {shard}</text>")
+        parts.append(
+            f'<text class="axis-name" x="{x + group / 2:.1f}" y="150" text-anchor="middle">shard {shard}</text>'
+        )
     return _svg(width, 158, parts, "Zigzag order: which chunks of the row each context shard holds")
 
 
-def hop_picture(shards: int, hops: Sequence[Sequence[Pair]], hop: int) -> Markup:
+def hop_picture(shards: int, hops: Sequence[Sequence[ChunkPair]], hop: int) -> Markup:
     """Query chunks down, key chunks across: what is computed at this hop (solid) and what already was (faint)."""
     chunks, side = 2 * shards, 150
     cell = side / chunks
@@ -125,8 +132,11 @@ def hop_picture(shards: int, hops: Sequence[Sequence[Pair]], hop: int) -> Markup
         for pair in pairs:
             x, y = pair.key * cell, pair.query * cell
             css = "shard" if earlier == hop else "shard done"
-            shape = (f'<path d="M{x:.1f} {y:.1f}v{cell:.1f}h{cell:.1f}z"' if pair.diagonal else
-                     f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}"')
+            shape = (
+                f'<path d="M{x:.1f} {y:.1f}v{cell:.1f}h{cell:.1f}z"'
+                if pair.diagonal
+                else f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" height="{cell:.1f}"'
+            )
             parts.append(f'{shape} class="{css}" style="--h:{hue(pair.shard, shards)}"/>')
     for line in range(chunks + 1):
         at = f"{line * cell:.1f}"
@@ -138,13 +148,17 @@ def _cell(x: float, y: float, width: float, height: float, degrees: int, label: 
     """A coloured field with a number on it and, if given, a small name below the number."""
     middle, line = x + width / 2, y + height / 2 + (1 if name else 5)
     below = f'<text class="on-shard small" x="{middle:.1f}" y="{y + height - 12}" text-anchor="middle">{name}</text>'
-    return (f'<g style="--h:{degrees}"><rect class="shard" x="{x + 1:.1f}" y="{y}" width="{width - 2:.1f}" '
-            f'height="{height}" rx="5"/><text class="on-shard" x="{middle:.1f}" y="{line}" '
-            f'text-anchor="middle">{label}</text>{below if name else ""}</g>')
+    return (
+        f'<g style="--h:{degrees}"><rect class="shard" x="{x + 1:.1f}" y="{y}" width="{width - 2:.1f}" '
+        f'height="{height}" rx="5"/><text class="on-shard" x="{middle:.1f}" y="{line}" '
+        f'text-anchor="middle">{label}</text>{below if name else ""}</g>'
+    )
 
 
 def _svg(width, height, parts: list[str], label: str, *, margin: int = 0, natural: bool = False) -> Markup:
     box = f"{-margin} {-margin} {width + 2 * margin} {height + 2 * margin}"
     size = f' style="max-width:{width}px"' if natural else ""
-    return Markup(f'<svg class="picture"{size} viewBox="{box}" role="img" aria-label="{label}"><title>{label}</title>'
-                  f"{''.join(parts)}</svg>")
+    return Markup(
+        f'<svg class="picture"{size} viewBox="{box}" role="img" aria-label="{label}"><title>{label}</title>'
+        f"{''.join(parts)}</svg>"
+    )

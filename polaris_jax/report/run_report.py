@@ -1,28 +1,25 @@
-"""The page of one training run: where it stands, its losses by kind and role, and the curve of everything it logged."""
+"""The page of one run, training or post-training: progress, and the curve of every logged metric."""
 
 import os
-from pathlib import Path
 
 from polaris_jax import storage
 from polaris_jax.report.metric_charts import all_charts
-from polaris_jax.report.page import render, write_page
+from polaris_jax.report.page import render
+from polaris_jax.report.rl_report import is_post_training, rl_page
 from polaris_jax.report.run_state import RunState
 from polaris_jax.report.sections import training_of
 
 
-def write_run_report(state: RunState, target: str | os.PathLike) -> str:
+def write_run_report(state: RunState, target: str | os.PathLike, samples: str | None = None) -> str:
     """Writes the page to ``target``, a file, local or gs://; returns its address."""
-    page = run_page(state)
-    if storage.is_remote(target):
-        storage.write(os.fspath(target), page.encode())
-    else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        write_page(Path(target), page)
+    storage.write(os.fspath(target), run_page(state, samples).encode())
     return os.fspath(target)
 
 
-def run_page(state: RunState) -> str:
-    """The page as a string."""
+def run_page(state: RunState, samples: str | None = None) -> str:
+    """The page as a string; ``samples`` is the address of a post-training run's page of samples, to link to."""
+    if is_post_training(state):
+        return rl_page(state, samples)
     facts = {"steps": state.steps, "config": state.config}
     lost = {name.removeprefix("lost/"): seconds for name, seconds in state.goodput.items() if name.startswith("lost/")}
     return render("run.html", state=state, training=training_of(state.records, facts, all_charts), lost=lost)

@@ -1,4 +1,4 @@
-"""What each section of the report says, computed from the files of the run and from nothing else.
+"""The sections of the demo's report, computed from the files of the run only.
 
 Each function returns None (or an empty list) where the run has not come that far; the templates then say so.
 """
@@ -27,7 +27,7 @@ PLOTTED_KINDS = ("prose", "scaffold", "copy", "header")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Books as they were read and the trajectories made of them; tokens summed over all trajectories."""
+    """Books as they were read, and the trajectories made of them; tokens summed over all trajectories."""
 
     books: list[dict]
     trajectories: list[dict]
@@ -69,11 +69,17 @@ def corpus(run: DemoRun) -> Corpus | None:
         if any(role in _part(row, "by_role") for row in trajectories)
     }
     return Corpus(
-        books, trajectories, sum(row.get("accepted") is True for row in books),
-        sum(row.get("valid") is True for row in trajectories), run.books.get("tokens"), run.books.get("window"),
-        run.books.get("fill"), {kind: tokens for kind, tokens in kinds.items() if tokens}, roles,
+        books,
+        trajectories,
+        sum(row.get("accepted") is True for row in books),
+        sum(row.get("valid") is True for row in trajectories),
+        run.books.get("tokens"),
+        run.books.get("window"),
+        run.books.get("fill"),
+        {kind: tokens for kind, tokens in kinds.items() if tokens},
+        roles,
         frozenset(index for index in run.books.get("trained_on") or () if isinstance(index, int)),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,13 @@ def training(run: DemoRun) -> Training | None:
     return training_of(run.metrics, run.training)
 
 
-def training_of(records: Sequence[dict], facts: dict, others: Callable[[Sequence[dict]], list[SmallChart]] = run_charts
-                ) -> Training | None:
+def training_of(
+    records: Sequence[dict], facts: dict, others: Callable[[Sequence[dict]], list[SmallChart]] = run_charts
+) -> Training | None:
     """Curves and means of metrics records; rates are medians over the steps after the first, which also compiles.
 
     Args:
-      others: which charts to draw of what is no loss by kind or role.
+      others: charts of the metrics that are no loss by kind or role.
     """
     if not records:
         return None
@@ -159,16 +166,17 @@ def mesh(run: DemoRun) -> MeshView | None:
     hops = mesh_pictures.ring_hops(shards) if 1 < shards <= mesh_pictures.MOST_DEVICES else []
     drawn = 1 < shards <= mesh_pictures.MOST_SHARDS
     return MeshView(
-        sizes, devices,
+        sizes,
+        devices,
         mesh_pictures.mesh_picture(sizes) if devices <= mesh_pictures.MOST_DEVICES else None,
         mesh_pictures.zigzag_picture(shards, run.books.get("window")) if drawn else None,
         [mesh_pictures.hop_picture(shards, hops, hop) for hop in range(min(len(hops), mesh_pictures.MOST_HOPS))],
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
 class WrittenView:
-    """The book that the trained model wrote, as far as it got."""
+    """The book that the trained model wrote, finished or not."""
 
     prompt: str
     book: ReadableBook | None
@@ -187,8 +195,7 @@ def written(run: DemoRun, view: TranscriptView | None) -> WrittenView | None:
         prompt = next((part.text for part in split_stages(run.artifact, partial=True) if part.role == "prompt"), "")
         book = readable(run.artifact)
     finished = run.writing.get("verdict") is not None and view.ok is not None
-    return WrittenView(prompt, book, view, finished, _part(run.writing, "totals"),
-                       _rows(run.writing, "steps"))
+    return WrittenView(prompt, book, view, finished, _part(run.writing, "totals"), _rows(run.writing, "steps"))
 
 
 def time_parts(run: DemoRun) -> list[tuple[str, float]]:
@@ -197,13 +204,17 @@ def time_parts(run: DemoRun) -> list[tuple[str, float]]:
 
 
 def commands(run: DemoRun, prompt: str) -> list[tuple[str, str]]:
-    """``(what for, command line)`` to go on from this run."""
+    """``(purpose, command line)`` of next steps from this run."""
     base = shlex.quote(str(run.path))
     found = []
     if run.metrics:
         ask = shlex.quote(prompt or "A short novel about a lighthouse keeper and the last ship of the year.")
-        found.append(("Write another book with the trained model",
-                      f"polaris write --checkpoint={base}/run --prompt={ask} --out={base}/another-book"))
+        found.append(
+            (
+                "Write another book with the trained model",
+                f"polaris write --checkpoint={base}/run --prompt={ask} --out={base}/another-book",
+            )
+        )
     first = next((row["file"] for row in _rows(run.books, "trajectories") if isinstance(row.get("file"), str)), None)
     if first:
         found.append(("Look inside a trajectory", f"polaris inspect {base}/{shlex.quote(first)} --html"))

@@ -1,7 +1,7 @@
-"""A transcript as coloured text: what each character is (kind), whose stage it is (role), what the grammar says.
+"""A transcript as coloured text: the kind of each character, the role of each stage, the verdict of the grammar.
 
-Works on whatever there is: a transcript whose last stage is still being written, one that breaks the grammar (then
-stages are coloured coarsely), and text that is no transcript at all (shown as it is).
+Also for a transcript whose last stage is still being written, for one that breaks the grammar (its stages are coloured
+coarsely), and for text that is no transcript (shown unchanged).
 """
 
 from collections.abc import Callable, Iterator
@@ -70,7 +70,8 @@ class TranscriptView:
     @property
     def tokens(self) -> int | None:
         counts = [stage.tokens for stage in self.stages]
-        return None if None in counts or not counts else sum(counts)
+        known = [count for count in counts if count is not None]
+        return sum(known) if known and len(known) == len(counts) else None
 
 
 def transcript_html(transcript: str, title: str, count_tokens: TokenCounter | None = None) -> str:
@@ -79,7 +80,7 @@ def transcript_html(transcript: str, title: str, count_tokens: TokenCounter | No
     Args:
       transcript: any text; what is not a transcript is shown with the reason.
       title: heading of the page.
-      count_tokens: tokens of a text, for example ``lambda text: len(tokenizer.encode(text))``.
+      count_tokens: number of tokens of a text, for example ``lambda text: len(tokenizer.encode(text))``.
     """
     return render("transcript_page.html", title=title, view=view_transcript(transcript, count_tokens))
 
@@ -98,13 +99,18 @@ def view_transcript(transcript: str, count_tokens: TokenCounter | None = None) -
     for number, part in enumerate(parts):
         judged = verdict.stages[number] if part.complete else None
         own = [span for span in coloured if part.start <= span.start < part.end]
-        stages.append(StageView(
-            number=number, role=part.role, words=count_words(part.text), characters=len(part.text),
-            tokens=count_tokens(transcript[part.start : part.end]) if count_tokens else None,
-            ok=judged.ok if judged else None,
-            violation=str(judged.violation) if judged and judged.violation else None,
-            pieces=tuple(_piece(span.kind, transcript[span.start : span.end]) for span in own),
-        ))  # fmt: skip
+        stages.append(
+            StageView(
+                number=number,
+                role=part.role,
+                words=count_words(part.text),
+                characters=len(part.text),
+                tokens=count_tokens(transcript[part.start : part.end]) if count_tokens else None,
+                ok=judged.ok if judged else None,
+                violation=str(judged.violation) if judged and judged.violation else None,
+                pieces=tuple(_piece(span.kind, transcript[span.start : span.end]) for span in own),
+            )
+        )
     kinds = {kind: sum(span.end - span.start for span in coloured if span.kind == kind) for kind in KINDS}
     unfinished = len(finished) < len(parts)
     violations = tuple(str(one) for one in verdict.violations)
@@ -122,7 +128,7 @@ def _colours(transcript: str, prefix: str, parts: list[Stage]) -> list[Span]:
 
 
 def _coarse(transcript: str, part: Stage) -> Iterator[Span]:
-    """Kinds of a stage that the grammar cannot read: its header, and the rest as prose or scaffold."""
+    """Kinds of a stage that breaks the grammar: its header, and the rest as prose or scaffold."""
     if part.role == "prompt":
         yield Span(part.start, part.end, part.role, "prompt", 0.0)
         return
@@ -137,7 +143,7 @@ def _coarse(transcript: str, part: Stage) -> Iterator[Span]:
 
 
 def _piece(kind: str, text: str) -> Piece:
-    """Folds prose after the paragraph that reaches ``VISIBLE_WORDS``, if enough follows to be worth it."""
+    """Folds prose after the paragraph that reaches ``VISIBLE_WORDS``, if at least ``LEAST_FOLDED_WORDS`` follow."""
     if kind != "prose":
         return Piece(kind, text)
     seen, at = 0, 0

@@ -13,7 +13,7 @@ MODEL = "run/model"
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What is on disk.
+    """The files of a demo run.
 
     Attributes:
       path: the folder.

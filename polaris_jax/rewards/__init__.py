@@ -1,30 +1,38 @@
-"""What a story is worth: a judge's Story Quality, self-repetition, length, blankness, and their composition.
+"""The reward of a story: a judge's Story Quality, self-repetition, length, blankness, and their composition.
 
-``score(story, prompt, ...)`` gives one response a ``RewardBreakdown``: a scalar within ±2, its components, and why
-there is none when judging failed. ``open_judge(JudgeSpec(...))`` gives a judge: a language model with the rubric, or
-the offline one, which is no measure of quality. ``RewardSpec`` holds every number; the defaults are the recipe's.
-``as_released=True`` and ``released`` repeat the released trainer, defects included, for comparison.
+``score(story, prompt, ...)`` gives one response a ``RewardBreakdown``: a scalar within ±2, its components, and the
+reason when judging failed and there is no scalar. ``open_judge(JudgeSpec(...))`` gives a judge: a language model with
+the rubric, or the offline one, which does not measure quality. ``TERMS`` lists what is added up, ``RewardSpec``
+holds every number; the defaults are the recipe's. ``released`` is the released trainer's reward, defects included.
 """
 
-from polaris_jax.rewards.breakdown import COMPONENTS, RewardBreakdown
+from polaris_jax.rewards.breakdown import RewardBreakdown
 from polaris_jax.rewards.compose import score
 from polaris_jax.rewards.judge import Judge, JudgeSpec, ModelJudge, judge_all, open_judge
-from polaris_jax.rewards.judgement import Judgement, of_stored, read_replies
-from polaris_jax.rewards.length import LengthSpec, Tolerance, judge_length, requested_words, without_length_request
+from polaris_jax.rewards.judgement import Judgement, read_replies, read_stored
+from polaris_jax.rewards.length import LengthSpec, LengthTarget, Tolerance, find_target, judge_length, requested_words
+from polaris_jax.rewards.length_hiding import without_length_request
 from polaris_jax.rewards.offline_judge import OfflineJudge
 from polaris_jax.rewards.quality import QualitySpec, story_quality
 from polaris_jax.rewards.repetition import RepetitionSpec, self_repetition
-from polaris_jax.rewards.sheet import BadSheet, ScoreSheet, read_sheet
+from polaris_jax.rewards.requested_length import LengthRequest, length_request
+from polaris_jax.rewards.rubric_scores import InvalidJudgeReply, RubricScores, read_rubric_scores
 from polaris_jax.rewards.spec import RewardSpec
+from polaris_jax.rewards.terms import COMPONENTS, TERMS, WEIGHTS, RewardTerm
 from polaris_jax.rewards.thinking import Response, TokenCounts, count_thought_tokens, split_thinking
+from polaris_jax.rewards.word_count import count_characters, count_longwriter, count_words
 
 __all__ = [
     "COMPONENTS",
-    "BadSheet",
+    "TERMS",
+    "WEIGHTS",
+    "InvalidJudgeReply",
     "Judge",
     "JudgeSpec",
     "Judgement",
+    "LengthRequest",
     "LengthSpec",
+    "LengthTarget",
     "ModelJudge",
     "OfflineJudge",
     "QualitySpec",
@@ -32,16 +40,22 @@ __all__ = [
     "Response",
     "RewardBreakdown",
     "RewardSpec",
-    "ScoreSheet",
+    "RewardTerm",
+    "RubricScores",
     "TokenCounts",
     "Tolerance",
+    "count_characters",
+    "count_longwriter",
     "count_thought_tokens",
+    "count_words",
+    "find_target",
     "judge_all",
     "judge_length",
-    "of_stored",
+    "length_request",
     "open_judge",
     "read_replies",
-    "read_sheet",
+    "read_rubric_scores",
+    "read_stored",
     "requested_words",
     "score",
     "self_repetition",

@@ -1,22 +1,23 @@
-"""Judges: whoever reads a story and fills in a score sheet; a language model behind ``polaris_jax.llm``, or offline.
+"""Judges score a story under the rubric: a language model behind ``polaris_jax.llm``, or the offline judge.
 
-Replies are cached by content (rubric version, model, prompt, story, draw), so a reference is judged once, ever, and a
-run that was killed pays nothing twice. Money is the client's ledger's business.
+Replies are cached by content (rubric version, model, prompt, story, sample), so a human reference is judged once, and
+a killed run pays nothing twice. The client's ``UsageTracker`` counts the cost.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from polaris_jax.errors import InputError
-from polaris_jax.llm import CallFailed, Client, ClientSpec, Request, open_client
+from polaris_jax.llm import CallFailed, Client, ModelOrOfflineSpec, Request, open_client
+from polaris_jax.llm.failures import OUTAGE
+from polaris_jax.options import ANY_NUMBER, AT_LEAST_1, NOT_NEGATIVE, option
 from polaris_jax.rewards import rubric
 from polaris_jax.rewards.judgement import Judgement, read_replies
-from polaris_jax.rewards.length import without_length_request
+from polaris_jax.rewards.length_hiding import without_length_request
 from polaris_jax.rewards.offline_judge import OfflineJudge
 
-KINDS = ("offline", "llm")
 _MAX_TOKENS = {"full": 16384, "brief": 1024}
 
 
@@ -24,7 +25,7 @@ class Judge(Protocol):
     """Judges stories.
 
     Attributes:
-      identity: who it is, for records: model, rubric version and number of draws.
+      identity: for records: model, rubric version and number of samples.
       concurrency: how many stories may be judged at once.
     """
 
@@ -32,7 +33,7 @@ class Judge(Protocol):
     concurrency: int
 
     def judge(self, prompt: str, story: str) -> Judgement:
-        """Judges one story; thread-safe. A failure is a ``Judgement`` that says so.
+        """Judges one story; thread-safe. A failure is a ``Judgement`` with ``failed``.
 
         Args:
           prompt: the request as the writer got it; its length request is not shown to the judge.
@@ -48,37 +49,20 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class JudgeSpec:
-    """Which judge, and how it is asked.
+class JudgeSpec(ModelOrOfflineSpec):
+    """Which judge, and how it is asked; ``offline`` is ``OfflineJudge``."""
 
-    Attributes:
-      kind: ``offline`` (``OfflineJudge``) or ``llm``.
-      client: of the model; needed for ``llm``.
-      samples: draws per story; their qualities are averaged, their variance is kept.
-      temperature, seed: of the draws.
-      rubric: ``full``, or ``brief`` for small context windows.
-      max_tokens: of an answer, hidden reasoning included; None is 16384 (full) or 1024 (brief).
+    samples: int = option(
+        1, bounds=AT_LEAST_1, doc="samples per story; their qualities are averaged, their variance is kept"
+    )
+    temperature: float = option(0.2, bounds=NOT_NEGATIVE, doc="of the samples")
+    seed: int | None = option(0, bounds=ANY_NUMBER, doc="of the samples; None leaves it to the server")
+    rubric: str = option("full", choices=rubric.RUBRICS, doc="full, or brief for small context windows")
+    max_tokens: int | None = option(
+        None, blank=0, bounds=AT_LEAST_1, doc="of an answer, reasoning included; None: 16384 (full) or 1024 (brief)"
+    )
 
-    Raises:
-      InputError: a field is out of range.
-    """
-
-    kind: str = "offline"
-    client: ClientSpec | None = None
-    samples: int = 1
-    temperature: float = 0.2
-    seed: int | None = 0
-    rubric: str = "full"
-    max_tokens: int | None = None
-
-    def __post_init__(self):
-        for name, allowed in (("kind", KINDS), ("rubric", rubric.RUBRICS)):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"judge.{name}", getattr(self, name), f"one of {', '.join(allowed)}")
-        if self.samples < 1:
-            raise InputError("judge.samples", self.samples, "at least 1")
-        if (self.client is None) == (self.kind == "llm"):
-            raise InputError("judge.client", self.client, "a model's client for kind=llm, and only for that")
+    _where: ClassVar[str] = "judge"
 
 
 def open_judge(spec: JudgeSpec = JudgeSpec()) -> Judge:
@@ -87,47 +71,60 @@ def open_judge(spec: JudgeSpec = JudgeSpec()) -> Judge:
     Raises:
       InputError: a library is missing or the cache cannot be opened.
     """
-    if spec.kind == "offline":
+    if spec.client is None:
         return OfflineJudge()
     return ModelJudge(open_client(spec.client), spec, spec.client.concurrency)
 
 
 class ModelJudge:
-    """A language model with the rubric. ``client`` is asked once per draw; see ``Judge``."""
+    """A language model with the rubric. ``client`` is asked once per sample; see ``Judge``."""
 
     def __init__(self, client: Client, spec: JudgeSpec, concurrency: int = 8):
         self.client, self.spec, self.concurrency = client, spec, concurrency
-        draws = f" x{spec.samples}" if spec.samples > 1 else ""
-        self.identity = f"{client.identity} rubric {spec.rubric} {rubric.version(spec.rubric)}{draws}"
+        samples = f" x{spec.samples}" if spec.samples > 1 else ""
+        self.identity = f"{client.identity} rubric {spec.rubric} {rubric.version(spec.rubric)}{samples}"
 
     def requests(self, prompt: str, story: str) -> list[Request]:
-        """What the model is asked about one story: a request per draw."""
+        """The requests about one story, one per sample."""
         spec = self.spec
-        messages = (("system", rubric.instructions(spec.rubric)),
-                    ("user", rubric.question(without_length_request(prompt), story)))  # fmt: skip
+        messages = (
+            ("system", rubric.instructions(spec.rubric)),
+            ("user", rubric.question(without_length_request(prompt), story)),
+        )
         return [
             Request(
-                messages, schema=rubric.schema(spec.rubric), temperature=spec.temperature,
-                max_tokens=spec.max_tokens or _MAX_TOKENS[spec.rubric], seed=spec.seed, sample=sample,
-                purpose="judge", version=f"story-quality {rubric.version(spec.rubric)}",
+                messages,
+                schema=rubric.schema(spec.rubric),
+                temperature=spec.temperature,
+                max_tokens=spec.max_tokens or _MAX_TOKENS[spec.rubric],
+                seed=spec.seed,
+                sample=sample,
+                purpose="judge",
+                version=f"story-quality {rubric.version(spec.rubric)}",
             )
             for sample in range(spec.samples)
-        ]  # fmt: skip
+        ]
 
     def judge(self, prompt: str, story: str) -> Judgement:
-        """See ``Judge.judge``. Draws that fail are left out of the mean; when all do, the judgement has failed."""
+        """See ``Judge.judge``. Failed samples are left out of the mean; when all fail, the judgement has failed."""
         if not story.strip():
             return Judgement((), failed="no_story", detail="there is nothing to judge", judge=self.identity)
-        raw, unusable, failed, detail, cached = [], [], None, "", True
+        raw: list[str] = []
+        unusable: list[str] = []
+        failed, detail, cached, outage, hopeless = None, "", True, None, False
         for request in self.requests(prompt, story):
             try:
                 reply = self.client.ask(request)
                 raw.append(reply.text)
                 cached = cached and reply.cached
             except CallFailed as failure:
-                failed, detail, cached = failure.kind, failure.detail, False
+                failed, detail, cached, hopeless = failure.kind, failure.detail, False, failure.hopeless
                 unusable += [] if failure.reply is None else [failure.reply]
-        return read_replies(raw, failed, detail, unusable, self.identity, cached)
+                outage = failure.kind if failure.kind in OUTAGE else outage
+                if outage or hopeless:
+                    break  # neither is about this story
+        judged = read_replies(raw, failed, detail, unusable, self.identity, cached)
+        return dataclasses.replace(judged, outage=outage, hopeless=hopeless)
 
     def close(self) -> None:
         """See ``Judge.close``."""
@@ -140,10 +137,10 @@ def judge_all(
     """Judgements of ``(prompt, story)`` pairs, in order, asked concurrently.
 
     Args:
-      progress: is told after every story how many are judged, of how many.
+      progress: called after every story with the numbers of judged and of all stories.
 
     Raises:
-      BudgetSpent, InputError: as ``Judge.judge``; stories not yet begun are not asked about.
+      BudgetSpent, InputError: as ``Judge.judge``; stories not yet begun are left out.
     """
     with ThreadPoolExecutor(max(1, min(judge.concurrency, len(stories))), thread_name_prefix="judge") as pool:
         futures = [pool.submit(judge.judge, prompt, story) for prompt, story in stories]

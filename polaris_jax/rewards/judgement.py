@@ -1,4 +1,4 @@
-"""``Judgement``: what judging a story brought, usable scores or a kind of failure, with the raw replies."""
+"""``Judgement``: the result of judging a story: usable scores or a kind of failure, with the raw replies."""
 
 import json
 import statistics
@@ -7,73 +7,90 @@ from dataclasses import dataclass
 from typing import Any
 
 from polaris_jax.errors import InputError
-from polaris_jax.rewards.sheet import BadSheet, ScoreSheet, read_sheet
+from polaris_jax.rewards.rubric_scores import InvalidJudgeReply, RubricScores, read_rubric_scores
+
+_FORMS = "a stored reply: its text, the JSON object in it, or a list of replies"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The replies of one judge about one story, and the score sheets in them.
+    """The replies of one judge about one story, and the rubric scores in them.
 
     Attributes:
-      sheets: one for every usable reply; their qualities are averaged.
-      raw: the texts of these replies, for the record and for reading them again.
+      rubric_scores: one for every usable reply; their qualities are averaged.
+      raw: the texts of these replies, to be stored and read again.
       unusable: the texts of the others.
-      failed: None, or why there is no sheet at all: a kind of ``polaris_jax.llm.CallFailed`` or of ``BadSheet``, or
-        ``no_story``. A failed judgement has no score; the row leaves its group's statistics and gradient.
+      failed: None, or why there are no scores at all: a kind of ``polaris_jax.llm.CallFailed`` or of
+        ``InvalidJudgeReply``, or ``no_story``. A failed judgement has no score; the row is left out of its group's
+        statistics and of the gradient.
       detail: of the failure, one line.
       judge: identity of the judge, ``stored`` for a reply that came with the row.
-      cached: no call was made for it.
+      cached: every reply came from the cache.
+      outage: kind of a failed call that may succeed later (``llm.failures.OUTAGE``), of one sample at least.
+      hopeless: the failure is one that every other story will meet as well (``CallFailed.hopeless``).
     """
 
-    sheets: tuple[ScoreSheet, ...]
+    rubric_scores: tuple[RubricScores, ...]
     raw: tuple[str, ...] = ()
     unusable: tuple[str, ...] = ()
     failed: str | None = None
     detail: str = ""
     judge: str = "stored"
     cached: bool = True
+    outage: str | None = None
+    hopeless: bool = False
 
     def mean(self, dimension: str) -> float | None:
-        """Mean score of a dimension, by its id; None without a sheet."""
-        return statistics.fmean(sheet.scores[dimension] for sheet in self.sheets) if self.sheets else None
+        """Mean score of a dimension, by its id; None without scores."""
+        return statistics.fmean(one.scores[dimension] for one in self.rubric_scores) if self.rubric_scores else None
 
     def to_json(self) -> dict:
-        """Plain values from which ``of_stored`` makes the judgement again."""
-        return {"raw": list(self.raw), "unusable": list(self.unusable), "failed": self.failed, "detail": self.detail,
-                "judge": self.judge}  # fmt: skip
+        """JSON values from which ``read_stored`` restores the judgement."""
+        return {
+            "raw": list(self.raw),
+            "unusable": list(self.unusable),
+            "failed": self.failed,
+            "detail": self.detail,
+            "judge": self.judge,
+        }
 
 
 def read_replies(
-    replies: Sequence[str], failed: str | None = None, detail: str = "", unusable: Sequence[str] = (),
-    judge: str = "stored", cached: bool = True,
-) -> Judgement:  # fmt: skip
-    """The judgement in raw replies; it has failed only if none of them holds a sheet.
+    replies: Sequence[str],
+    failed: str | None = None,
+    detail: str = "",
+    unusable: Sequence[str] = (),
+    judge: str = "stored",
+    cached: bool = True,
+) -> Judgement:
+    """The judgement in raw replies; it has failed only if none of them holds scores.
 
     Args:
-      failed, detail: of a call beside the replies, kept if there is no sheet.
-      unusable: texts that a failed call did bring: kept for the record, never read for scores.
+      failed, detail: of a failed call beside the replies; kept if no reply holds scores.
+      unusable: texts of failed calls: stored, never read for scores.
     """
-    sheets, raw, unusable = [], [], list(unusable)
+    rubric_scores: list[RubricScores] = []
+    raw, texts = [], list(unusable)
     for reply in replies:
         try:
-            sheets.append(read_sheet(reply))
+            rubric_scores.append(read_rubric_scores(reply))
             raw.append(reply)
-        except BadSheet as bad:
-            unusable.append(reply)
+        except InvalidJudgeReply as bad:
+            texts.append(reply)
             if failed is None:
                 failed, detail = ("empty", "no text in the reply") if not reply.strip() else (bad.kind, bad.detail)
-    if not sheets and failed is None:
+    if not rubric_scores and failed is None:
         failed, detail = "empty", "no reply"
-    if sheets:
+    if rubric_scores:
         failed, detail = None, ""
-    return Judgement(tuple(sheets), tuple(raw), tuple(unusable), failed, detail, judge, cached)
+    return Judgement(tuple(rubric_scores), tuple(raw), tuple(texts), failed, detail, judge, cached)
 
 
-def of_stored(stored: Any) -> Judgement:
-    """A judgement from what a row carries.
+def read_stored(stored: Any) -> Judgement:
+    """The judgement that a row carries.
 
     Args:
-      stored: a ``Judgement``; a reply as text or as the JSON object in it; a list of those (repeated draws); what
+      stored: a ``Judgement``; a reply as text or as the JSON object in it; a list of those (repeated samples); what
         ``Judgement.to_json`` wrote; or ``[reply or null, timed out, error or null]``.
 
     Raises:
@@ -84,16 +101,36 @@ def of_stored(stored: Any) -> Judgement:
     if isinstance(stored, str):
         return read_replies([stored])
     if isinstance(stored, Mapping):
-        if isinstance(stored.get("raw"), list):
-            said = {name: stored[name] for name in ("failed", "detail", "unusable", "judge") if stored.get(name)}
-            return read_replies(stored["raw"], **said)
-        return read_replies([json.dumps(stored, ensure_ascii=False)])
+        if not isinstance(stored.get("raw"), list):
+            return read_replies([_text(stored)])
+        given = {name: stored[name] for name in ("failed", "detail", "judge") if stored.get(name)}
+        if not all(isinstance(value, str) for value in given.values()) or not isinstance(
+            stored.get("unusable") or [], list
+        ):
+            raise InputError("judge", stored, _FORMS)
+        return read_replies(_texts(stored["raw"]), unusable=_texts(stored.get("unusable") or []), **given)
     if isinstance(stored, (list, tuple)):
         if len(stored) == 3 and isinstance(stored[1], bool):
             reply, timed_out, error = stored
+            texts = [""] if reply is None else _texts([reply])
             if timed_out or error:
-                return read_replies([], "timeout" if timed_out else "server", str(error or "timed out"))
-            return read_replies([reply or ""])
-        if stored and all(isinstance(reply, (str, Mapping)) for reply in stored):
-            return read_replies([r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in stored])
-    raise InputError("judge", stored, "a stored reply: its text, the JSON object in it, or a list of replies")
+                return read_replies([], "timeout" if timed_out else "server", str(error or "timed out")[:300])
+            return read_replies(texts)
+        if stored:
+            return read_replies(_texts(stored))
+    raise InputError("judge", stored, _FORMS)
+
+
+def _texts(replies: Sequence[Any]) -> list[str]:
+    """Replies as text.
+
+    Raises:
+      InputError: one is neither text nor a JSON object.
+    """
+    if not all(isinstance(reply, (str, Mapping)) for reply in replies):
+        raise InputError("judge", replies, _FORMS)
+    return [_text(reply) for reply in replies]
+
+
+def _text(reply: str | Mapping) -> str:
+    return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)

@@ -1,27 +1,21 @@
-"""Length and blankness: how many words were asked for, how many came, and what the difference costs (POLARIS §3.4)."""
+"""Length and blankness: words requested, words written, and the penalty for the difference (POLARIS §3.4)."""
 
-import html
-import re
 from dataclasses import dataclass
 
-from polaris_jax.errors import InputError
+from polaris_jax.options import NOT_NEGATIVE, SHARE, Bounds, check, option, section
+from polaris_jax.rewards.requested_length import length_request
+from polaris_jax.rewards.word_count import count_characters, count_words
 
-_WORD = re.compile(r"\w+")
-_REQUEST = re.compile(r"(\d+)\s+words\s+long", re.IGNORECASE)
-_REQUEST_WITH_THOUSANDS = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)\s+words\s+long", re.IGNORECASE)
-_MENTION = re.compile(r"words\s+long", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?\n]")
-# A full stop after a title or an initial, or inside a number, ends no sentence.
-_REAL_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?]+[\"'”’)]*(?!\d)|\n")
+ROW, PROMPT, CONFIG, HUMAN_REFERENCE, NOWHERE = "row", "prompt", "config", "human reference", "nowhere"
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far off is still fine: ``share`` of the target, but between ``least`` and ``most`` words."""
+    """Allowed difference from the target: ``share`` of it, but between ``least`` and ``most`` words."""
 
-    share: float
-    least: float
-    most: float
+    share: float = option(bounds=NOT_NEGATIVE, doc="of the target")
+    least: float = option(bounds=NOT_NEGATIVE, doc="words, whatever the target")
+    most: float = option(bounds=NOT_NEGATIVE, doc="words, whatever the target")
 
     def words(self, target: int) -> int:
         """The tolerance for a target, in whole words."""
@@ -29,124 +23,153 @@ class Tolerance:
 
     @classmethod
     def of(cls, words: int) -> "Tolerance":
-        """Always so many words."""
+        """A fixed number of words, whatever the target."""
         return cls(0.0, words, words)
 
 
 @dataclass(frozen=True)
 class LengthSpec:
-    """What is too short, too long and blank. The defaults are the recipe's.
+    """What counts as too short, too long and blank. The defaults are the recipe's. Tolerances may be given as triples.
 
-    Attributes:
-      min_words: fewer are blank; also the lowest target.
-      target: words asked for where neither row nor prompt says; None: as many as the reference has.
-      lower, upper: tolerances below and above the target.
-      max_words: at this many words the penalty is 1, growing linearly from the upper tolerance; None: the overshoot's
-        share of the upper tolerance's end.
-      min_visible: least share of characters that are not white space.
+    Raises:
+      InputError: a field is out of range.
     """
 
-    min_words: int = 150
-    target: int | None = None
-    lower: Tolerance = Tolerance(0.15, 350, 1000)
-    upper: Tolerance = Tolerance(0.25, 600, 1500)
-    max_words: int | None = None
-    min_visible: float = 0.10
+    min_words: int = option(
+        150, bounds=Bounds("0 or more words", least=0), doc="fewer words are blank; also the lowest target"
+    )
+    target: int | None = option(
+        None,
+        bounds=NOT_NEGATIVE,
+        doc="words asked for where neither row nor prompt says; None: as many as the human reference has",
+    )
+    lower: Tolerance = section(Tolerance(0.15, 350, 1000), as_row=True, doc="what may be missing")
+    upper: Tolerance = section(Tolerance(0.25, 600, 1500), as_row=True, doc="what may be too much")
+    max_words: int | None = option(
+        None,
+        bounds=NOT_NEGATIVE,
+        doc="at so many words the penalty is 1, growing linearly from the upper tolerance; None: the overshoot's share "
+        "of the upper tolerance's end",
+    )
+    min_visible: float = option(0.10, bounds=SHARE, doc="least share of characters that are not white space")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("lower", "upper"):
             if not isinstance(getattr(self, name), Tolerance):
                 object.__setattr__(self, name, Tolerance(*getattr(self, name)))
-        if self.min_words < 0:
-            raise InputError("min_words", self.min_words, "0 or more words")
+        check(self)
+
+
+@dataclass(frozen=True)
+class LengthTarget:
+    """The length that a story should have, and who says so.
+
+    Attributes:
+      words: in ``unit``; None when nobody asked for a length; every length is then right.
+      least, most: of the range that was asked for, ``most`` of None is open; a single number is both.
+      unit: ``words`` or ``characters``.
+      source: ``row``, ``prompt``, ``config`` (``LengthSpec.target``), ``human reference`` or ``nowhere``.
+      guessed: nobody said it in so many words: a number that the prompt merely mentions, one of several, or none.
+    """
+
+    words: int | None
+    least: int = 0
+    most: int | None = None
+    unit: str = "words"
+    source: str = NOWHERE
+    guessed: bool = False
+
+    @classmethod
+    def of(cls, words: int, source: str = ROW) -> "LengthTarget":
+        """A single number."""
+        return cls(words, words, words, source=source)
+
+    def count(self, text: str) -> int:
+        """The length of a text in the target's unit."""
+        return count_words(text) if self.unit == "words" else count_characters(text)
 
 
 @dataclass(frozen=True)
 class Length:
-    """What was found.
+    """Length of a text against its target.
 
     Attributes:
-      words, target: counted and asked for.
-      band: fewest and most words that cost nothing.
+      words, target: counted and requested, in the target's unit.
+      band: fewest and most without a penalty; None where there is no limit.
       length_penalty: 0-1. blank_penalty: 0 or 1.
       length_reward: 1 on target, 0 at the edges of the band and beyond.
     """
 
     words: int
-    target: int
-    band: tuple[int, int]
+    target: int | None
+    band: tuple[int, int | None]
     length_penalty: float
     blank_penalty: float
     length_reward: float
 
 
-def count_words(text: str) -> int:
-    """Runs of letters and digits, HTML entities resolved: ``don't`` is two. (The trajectory's count is another.)"""
-    return len(_WORD.findall(html.unescape(text)))
+def requested_words(prompt: str) -> int | None:
+    """The length that a prompt asks for (``length_request``), in words or characters; None when it names none."""
+    request = length_request(prompt)
+    return request.number if request else None
 
 
-def requested_words(prompt: str, as_released: bool = False) -> int | None:
-    """The number in the prompt's first ``N words long``; None when there is none.
+def find_target(
+    prompt: str, spec: LengthSpec = LengthSpec(), given: int | None = None, human_reference_words: int = 0
+) -> LengthTarget:
+    """Who says how long the story should be: the row, else the prompt, else ``spec.target``, else the human reference.
 
-    ``2,500 words long`` is 2500; as released it is 500.
-    """
-    found = (_REQUEST if as_released else _REQUEST_WITH_THOUSANDS).search(prompt)
-    return int(found[1].replace(",", "")) if found else None
-
-
-def without_length_request(prompt: str, as_released: bool = False) -> str:
-    """The prompt without the sentence that last says ``words long``: the judge must not know the length.
-
-    A prompt of that one sentence stays as it is. What follows the sentence is kept, and titles and initials
-    (``Dr. Smith``) do not end one. As released, every full stop ends one, all that follows is lost, and a prompt that
-    begins with the sentence stays as it is.
-    """
-    mention = max((found.start() for found in _MENTION.finditer(prompt)), default=None)
-    if mention is None:
-        return prompt
-    ends = (_SENTENCE_END if as_released else _REAL_SENTENCE_END).finditer(prompt, 0, mention)
-    start = max((end.end() for end in ends), default=0)
-    before = prompt[:start].rstrip()
-    if as_released:
-        return before if start else prompt
-    closing = _REAL_SENTENCE_END.search(prompt, mention)
-    after = prompt[closing.end() :].strip() if closing else ""
-    apart = "\n" if closing and (closing[0] == "\n" or prompt[start - 1 : start] == "\n") else " "
-    return apart.join(part for part in (before, after) if part) or prompt
-
-
-def length_target(prompt: str, spec: LengthSpec, given: int | None = None, reference_words: int = 0,
-                  as_released: bool = False) -> int:  # fmt: skip
-    """How long the story should be: what the row says, else the prompt, else ``spec.target``, else the reference.
-
-    A number in a prompt and a reference's length are raised to ``spec.min_words``. As released the prompt goes first.
+    A number in a prompt and the human reference's length are raised to ``spec.min_words``.
 
     Args:
-      given: the row's number.
-      reference_words: of a reference story.
+      given: the row's number of words.
+      human_reference_words: of the human story, by ``count_words``.
     """
-    said = requested_words(prompt, as_released)
-    said = max(spec.min_words, said) if said else None
-    ranked = (said, given) if as_released else (given, said)
-    return next((n for n in (*ranked, spec.target) if n and n > 0), max(spec.min_words, reference_words))
+    if given and given > 0:
+        return LengthTarget.of(given)
+    request = length_request(prompt)
+    if request is not None:
+        least = spec.min_words if request.unit == "words" else 1
+        most = None if request.most is None else max(least, request.most)
+        return LengthTarget(max(least, request.number), request.least, most, request.unit, PROMPT, request.guessed)
+    if spec.target:
+        return LengthTarget.of(spec.target, CONFIG)
+    if human_reference_words:
+        return LengthTarget.of(max(spec.min_words, human_reference_words), HUMAN_REFERENCE)
+    return LengthTarget(None, guessed=True)
 
 
-def judge_length(text: str, target: int, spec: LengthSpec = LengthSpec()) -> Length:
-    """Penalties of a text for its length and for being blank."""
-    words = count_words(text)
+def judge_length(
+    text: str, target: int | LengthTarget, spec: LengthSpec = LengthSpec(), words: int | None = None
+) -> Length:
+    """Penalties of a text for its length and for being blank.
+
+    Args:
+      target: a number of words, or a ``LengthTarget``; without a number no length is wrong.
+      words: of the text; None counts them.
+    """
+    target = target if isinstance(target, LengthTarget) else LengthTarget.of(target)
+    counted = count_words(text) if words is None else words
     visible = sum(not char.isspace() for char in text) / max(1, len(text))
-    blank = visible < spec.min_visible or words < spec.min_words
-    below, above = spec.lower.words(target), spec.upper.words(target)
-    low, high = target - below, target + above
-    if words < low:
-        penalty = min(1.0, 1 - words / max(1, low))
-    elif words <= high:
+    blank = visible < spec.min_visible or counted < spec.min_words
+    if target.words is None:
+        return Length(counted, None, (0, None), 0.0, float(blank), 0.0)
+    if target.unit != "words":
+        counted = target.count(text)
+    least = min(target.least, target.words)
+    most = None if target.most is None else max(target.most, target.words)
+    below, above = spec.lower.words(least), 0 if most is None else spec.upper.words(most)
+    low, high = max(0, least - below) if least else 0, None if most is None else most + above
+    if counted < low:
+        penalty = min(1.0, 1 - counted / max(1, low))
+    elif high is None or counted <= high:
         penalty = 0.0
     elif spec.max_words is not None and spec.max_words > high:
-        penalty = min(max(1 - (spec.max_words - words) / max(1, spec.max_words - high), 0.0), 1.0)
+        penalty = min(max(1 - (spec.max_words - counted) / max(1, spec.max_words - high), 0.0), 1.0)
     else:
-        penalty = min(1.0, words / max(1, high) - 1)
+        penalty = min(1.0, counted / max(1, high) - 1)
     reward = 0.0
-    if not blank and low <= words <= high:
-        reward = 1 - abs(words - target) / max(1, below if words < target else above)
-    return Length(words, target, (low, high), penalty, float(blank), reward)
+    if not blank and penalty == 0:
+        missing, over = max(0, least - counted), 0 if most is None else max(0, counted - most)
+        reward = 1 - (missing / max(1, below) if missing else over / max(1, above))
+    return Length(counted, target.words, (low, high), penalty, float(blank), reward)

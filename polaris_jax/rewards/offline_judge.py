@@ -1,8 +1,8 @@
 """A judge without a model, for demonstrations and tests: it measures the surface of a text.
 
 It is NO measure of literary quality. It counts: how varied the vocabulary is, how much repeats, whether there is
-dialogue, whether words of the prompt return. A text written to please it need not be worth reading. What it offers is
-a deterministic score sheet in the judge's own format, so that everything behind a judge can run without one.
+dialogue, whether words of the prompt return. A text with a high score need not be worth reading. It gives deterministic
+scores in the format of a judge's reply, so that everything that needs a judge can run without a model.
 """
 
 import json
@@ -11,7 +11,7 @@ import statistics
 
 from polaris_jax.rewards.dimensions import BONUS, DIMENSIONS, PENALTY
 from polaris_jax.rewards.judgement import Judgement, read_replies
-from polaris_jax.rewards.length import without_length_request
+from polaris_jax.rewards.length_hiding import without_length_request
 from polaris_jax.rewards.repetition import self_repetition
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
@@ -30,7 +30,7 @@ _WINDOW = 200  # words; vocabulary is compared between stretches of this length,
 
 
 class OfflineJudge:
-    """Fills in a score sheet from counts; see the module. Deterministic, no measure of quality."""
+    """Derives rubric scores from counts; see the module. Deterministic, no measure of quality."""
 
     identity = "offline 1"
     concurrency = 1
@@ -60,13 +60,25 @@ def _scores(prompt: str, story: str) -> dict[str, int]:
     ended = story.rstrip()[-1] in ".!?\"”’'…"
     long = max(0.0, statistics.fmean(sentences) - 30) / 20
     shares = {
-        "P1": echoed, "P2": 0.4 + 0.2 * rhythm + 0.2 * ended, "P3": min(0.8, 0.2 + 0.15 * names),
-        "P4": (variety + rhythm) / 2, "P5": 0.2 + 0.6 * senses, "P6": 0.3 + 0.3 * variety,
-        "N1": 0.4 * (1 - echoed), "N2": 0.2 + 0.3 * repeated.ngrams, "N3": 0.6 * (1 - variety),
-        "N4": 0.5 * (1 - senses), "N5": repeated.ngrams, "N6": (repeated.near + repeated.lines) / 2,
-        "N7": 0.2 * (1 - speech), "N8": 0.0 if ended else 0.5, "N9": 0.3 + 0.4 * abstract, "N10": min(1.0, long),
-        BONUS.id: 0.0, PENALTY.id: 0.0,
-    }  # fmt: skip
+        "P1": echoed,
+        "P2": 0.4 + 0.2 * rhythm + 0.2 * ended,
+        "P3": min(0.8, 0.2 + 0.15 * names),
+        "P4": (variety + rhythm) / 2,
+        "P5": 0.2 + 0.6 * senses,
+        "P6": 0.3 + 0.3 * variety,
+        "N1": 0.4 * (1 - echoed),
+        "N2": 0.2 + 0.3 * repeated.ngrams,
+        "N3": 0.6 * (1 - variety),
+        "N4": 0.5 * (1 - senses),
+        "N5": repeated.ngrams,
+        "N6": (repeated.near + repeated.lines) / 2,
+        "N7": 0.2 * (1 - speech),
+        "N8": 0.0 if ended else 0.5,
+        "N9": 0.3 + 0.4 * abstract,
+        "N10": min(1.0, long),
+        BONUS.id: 0.0,
+        PENALTY.id: 0.0,
+    }
     return {d.id: round(min(max(shares[d.id], 0.0), 1.0) * d.most) for d in DIMENSIONS}
 
 

@@ -5,54 +5,60 @@ from dataclasses import dataclass
 import numpy as np
 
 from polaris_jax.errors import InputError
-from polaris_jax.rewards.sheet import ScoreSheet
+from polaris_jax.options import ANY_NUMBER, NOT_NEGATIVE, Bounds, check, option
+from polaris_jax.rewards.length import LengthTarget
+from polaris_jax.rewards.rubric_scores import RubricScores
 
 
 @dataclass(frozen=True)
 class QualitySpec:
-    """How totals become a score. The defaults are the recipe's.
+    """How totals become a score: overall = scale * (P - N + bonus - penalty) + bias, in points, clipped.
 
-    Attributes:
-      bonus_floor: no bonus for a story that loses more than half of what it earns.
-      penalty_cap: the penalty is at most this for a story that earns 1.5 times what it loses; None is no cap.
-      scale, bias: overall = scale * (P - N + bonus - penalty) + bias, in points.
-      least, most: points; the overall score is clipped to them.
-      divisor: points per unit of reward.
-      positive_only: leave the N dimensions out: (P + bonus - penalty) / divisor.
-      dq: disqualify incoherent, overwritten or far too short stories: their overall score is ``least``.
-      dq_n2, dq_n10: scores of N2 and N10 from which a story is disqualified.
-      dq_words: share of the requested words (split at white space) below which it is.
-      dq_references: references can be disqualified too.
+    The defaults are the recipe's.
+
+    Raises:
+      InputError: a field is out of range.
     """
 
-    bonus_floor: bool = True
-    penalty_cap: float | None = 3.0
-    scale: float = 1.0
-    bias: float = 0.0
-    least: float = -159.0
-    most: float = 108.0
-    divisor: float = 100.0
-    positive_only: bool = False
-    dq: bool = False
-    dq_n2: float = 7.0
-    dq_n10: float = 8.0
-    dq_words: float = 0.40
-    dq_references: bool = False
+    bonus_floor: bool = option(True, doc="no bonus for a story that loses more than half of the points it earns")
+    penalty_cap: float | None = option(
+        3.0,
+        bounds=NOT_NEGATIVE,
+        doc="most penalty for a story that earns 1.5 times what it loses, points; None: no cap",
+    )
+    scale: float = option(1.0, bounds=ANY_NUMBER, doc="of the overall score")
+    bias: float = option(0.0, bounds=ANY_NUMBER, doc="of the overall score, points")
+    least: float = option(-159.0, bounds=ANY_NUMBER, doc="lowest overall score, points")
+    most: float = option(108.0, bounds=ANY_NUMBER, doc="highest overall score, points")
+    divisor: float = option(
+        100.0, bounds=Bounds("points per unit of reward, more than 0", above=0), doc="points per unit of reward"
+    )
+    positive_only: bool = option(False, doc="leave the N dimensions out: (P + bonus - penalty) / divisor")
+    dq: bool = option(
+        False, doc="disqualify incoherent, overwritten or far too short stories: they get the lowest score"
+    )
+    dq_n2: float = option(7.0, bounds=ANY_NUMBER, doc="score of N2 from which a story is disqualified")
+    dq_n10: float = option(8.0, bounds=ANY_NUMBER, doc="score of N10 from which a story is disqualified")
+    dq_words: float = option(
+        0.40,
+        bounds=NOT_NEGATIVE,
+        doc="share of the requested length below which a story is disqualified",
+    )
+    dq_references: bool = option(False, doc="human references can be disqualified too")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        check(self)
         if self.least > self.most:
             raise InputError("least", self.least, f"must not exceed most={self.most}")
-        if self.divisor <= 0:
-            raise InputError("divisor", self.divisor, "points per unit of reward, more than 0")
 
 
 @dataclass(frozen=True)
 class Overall:
-    """An overall score and how it came about.
+    """An overall score and its derivation.
 
     Attributes:
       points: after floor, cap, scale, bias, disqualification and clipping.
-      bonus, penalty: as they counted.
+      bonus, penalty: after floor and cap.
       bonus_floored, penalty_capped: whether floor and cap applied.
       disqualified: the reasons: ``n2``, ``n10``, ``words``.
       before: points before the disqualification.
@@ -74,37 +80,53 @@ def overall(
     floored = spec.bonus_floor and negative > positive / 2
     capped = spec.penalty_cap is not None and positive > 1.5 * negative and penalty > spec.penalty_cap
     bonus = 0.0 if floored else float(bonus)
-    penalty = float(spec.penalty_cap if capped else penalty)
+    penalty = float(spec.penalty_cap if capped and spec.penalty_cap is not None else penalty)
     before = spec.scale * (positive - negative + bonus - penalty) + spec.bias
     points = float(np.clip(spec.least if reasons else before, spec.least, spec.most))
     return Overall(points, bonus, penalty, floored, capped, reasons, float(before))
 
 
 def disqualification(
-    n2: float | None, n10: float | None, story: str, target: int | None, spec: QualitySpec, is_reference: bool = False
+    n2: float | None,
+    n10: float | None,
+    length_share: float | None,
+    spec: QualitySpec,
+    is_human_reference: bool = False,
 ) -> tuple[str, ...]:
-    """Why a story is disqualified; empty when it is not, or the gate is open (``dq`` off, or a reference).
+    """Why a story is disqualified; empty when it is not, or when the gate is off (no ``dq``, or a human reference).
 
     Args:
       n2, n10: scores of these dimensions; None does not disqualify.
-      target: requested words, None when the prompt names no number.
+      length_share: written over requested length, None when none was requested.
     """
-    if not spec.dq or (is_reference and not spec.dq_references):
+    if not spec.dq or (is_human_reference and not spec.dq_references):
         return ()
     wrong = {
         "n2": n2 is not None and n2 >= spec.dq_n2,
         "n10": n10 is not None and n10 >= spec.dq_n10,
-        "words": target is not None and len(story.split()) < spec.dq_words * target,
+        "words": length_share is not None and length_share < spec.dq_words,
     }
     return tuple(reason for reason, applies in wrong.items() if applies)
 
 
 def story_quality(
-    sheet: ScoreSheet, spec: QualitySpec, story: str = "", target: int | None = None, is_reference: bool = False
+    scores: RubricScores,
+    spec: QualitySpec,
+    story: str = "",
+    target: int | LengthTarget | None = None,
+    is_human_reference: bool = False,
 ) -> tuple[float, Overall]:
-    """Story Quality of one sheet, in units of reward (-1.59 to 1.08 by default), and how it came about."""
-    reasons = disqualification(sheet.scores["N2"], sheet.scores["N10"], story, target, spec, is_reference)
-    result = overall(sheet.positive, sheet.negative, sheet.bonus, sheet.penalty, spec, reasons)
+    """Story Quality of one judge reply, in units of reward (-1.59 to 1.08 by default), and its derivation.
+
+    Args:
+      target: requested words or length; None when none was requested.
+    """
+    share = None
+    if target is not None:
+        length = target if isinstance(target, LengthTarget) else LengthTarget.of(target)
+        share = None if length.words is None else length.count(story) / max(1, length.words)
+    reasons = disqualification(scores.scores["N2"], scores.scores["N10"], share, spec, is_human_reference)
+    result = overall(scores.positive, scores.negative, scores.bonus, scores.penalty, spec, reasons)
     if spec.positive_only:
-        return (sheet.positive + sheet.bonus - sheet.penalty) / spec.divisor, result
+        return (scores.positive + scores.bonus - scores.penalty) / spec.divisor, result
     return result.points / spec.divisor, result

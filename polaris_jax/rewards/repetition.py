@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polaris_jax.errors import InputError
+from polaris_jax.options import ANY_NUMBER, NOT_NEGATIVE, Bounds, check, option
 
 _TOKEN = re.compile(r"\w+|\S")
+_TOKENS = Bounds("at least 1 token", least=1)
 _HINGED, _NEAR = 0.7, 0.3  # shares of the two n-gram measures
 
 
@@ -16,25 +17,21 @@ _HINGED, _NEAR = 0.7, 0.3  # shares of the two n-gram measures
 class RepetitionSpec:
     """What counts as repetition, and how much. The defaults are the recipe's.
 
-    Attributes:
-      n: tokens per n-gram.
-      window: an n-gram repeats locally when it starts less than this many tokens after its last occurrence.
-      hinge: share of repeated n-grams that costs nothing.
-      ngrams, lines: weights of n-grams and lines.
-      cap: the penalty is at most this.
+    Raises:
+      InputError: a field is out of range.
     """
 
-    n: int = 4
-    window: int = 64
-    hinge: float = 0.08
-    ngrams: float = 0.8
-    lines: float = 0.4
-    cap: float = 1.5
+    n: int = option(4, bounds=_TOKENS, doc="tokens per n-gram")
+    window: int = option(
+        64, bounds=_TOKENS, doc="an n-gram repeats locally within fewer tokens than this after its last occurrence"
+    )
+    hinge: float = option(0.08, bounds=NOT_NEGATIVE, doc="share of repeated n-grams that costs nothing")
+    ngrams: float = option(0.8, bounds=ANY_NUMBER, doc="weight of n-grams")
+    lines: float = option(0.4, bounds=ANY_NUMBER, doc="weight of lines")
+    cap: float = option(1.5, bounds=ANY_NUMBER, doc="the penalty is at most this")
 
-    def __post_init__(self):
-        for name in ("n", "window"):
-            if getattr(self, name) < 1:
-                raise InputError(name, getattr(self, name), "at least 1 token")
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def self_repetition(text: str, spec: RepetitionSpec = RepetitionSpec()) -> Repet
 
 
 def self_repetition_plain(text: str, spec: RepetitionSpec = RepetitionSpec()) -> Repetition:
-    """The definition, spelt out: the reference for ``self_repetition``; O(tokens * window)."""
+    """``self_repetition`` by its definition, for tests; O(tokens * window)."""
     tokens = [token.lower() for token in _TOKEN.findall(text)]
     grams = [tuple(tokens[i : i + spec.n]) for i in range(len(tokens) - spec.n + 1)]
     again = sum(count - 1 for count in Counter(grams).values())

@@ -1,8 +1,8 @@
-"""What a judge is told: the Story Quality rubric as instructions and a JSON schema, whole or brief.
+"""The Story Quality rubric as the judge's instructions and JSON schema, full or brief.
 
 ``full`` explains every dimension with its bands and asks for a justification before each score, as the recipe does.
 ``brief`` is one line per dimension and scores alone, a tenth of the size: for judges with a small context window.
-Instructions and schema together have a version, which is part of the key that a reply is kept under.
+Instructions and schema together have a version, which is part of a reply's cache key.
 """
 
 import functools
@@ -13,6 +13,8 @@ from polaris_jax.errors import InputError
 from polaris_jax.rewards.dimensions import BONUS, DIMENSIONS, NEGATIVE, PENALTY, POSITIVE, Dimension
 
 RUBRICS = ("full", "brief")
+# Tokens of a filled-in rubric (full: 18 reasons with quotes; brief: 18 numbers): for a forecast, not for a budget.
+ANSWER_TOKENS = {"full": 2500, "brief": 150}
 LABELS = (("very_poor", None), ("poor", 15), ("fair", 35), ("good", 55), ("excellent", 75))  # name, least overall score
 _QUOTE_WORDS = 12
 
@@ -53,10 +55,22 @@ def instructions(rubric: str = "full") -> str:
     _known(rubric)
     if rubric == "brief":
         lines = [f"{d.id} 0-{d.most}: {d.title.lower()}" for d in DIMENSIONS]
-        return ("Score the story on each point. P and BONUS: higher is better. N and PENALTY: higher is worse, 0 is no "
-                "such fault. Answer with one JSON object, a whole number per point.\n" + "\n".join(lines))  # fmt: skip
-    parts = [_RULES, "What earns points", *map(_section, POSITIVE), "What loses points", *map(_section, NEGATIVE),
-             "What nothing above covers", _section(BONUS), _section(PENALTY), _CATCH_ALLS, _TOTALS]  # fmt: skip
+        return (
+            "Score the story on each point. P and BONUS: higher is better. N and PENALTY: higher is worse, 0 is no "
+            "such fault. Answer with one JSON object, a whole number per point.\n" + "\n".join(lines)
+        )
+    parts = [
+        _RULES,
+        "What earns points",
+        *map(_section, POSITIVE),
+        "What loses points",
+        *map(_section, NEGATIVE),
+        "What nothing above covers",
+        _section(BONUS),
+        _section(PENALTY),
+        _CATCH_ALLS,
+        _TOTALS,
+    ]
     return "\n".join(parts).strip()
 
 
@@ -121,8 +135,9 @@ def _score(dimension: Dimension) -> dict:
 
 
 def _closed(properties: dict) -> str:
-    return json.dumps({"type": "object", "properties": properties, "required": list(properties),
-                       "additionalProperties": False})  # fmt: skip
+    return json.dumps(
+        {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    )
 
 
 def _known(rubric: str) -> None:

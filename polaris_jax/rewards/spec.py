@@ -1,90 +1,66 @@
 """``RewardSpec``: every number of the reward. The defaults are the recipe's (POLARIS §3, main configuration)."""
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from polaris_jax.errors import InputError
-from polaris_jax.rewards.length import LengthSpec, Tolerance
+from polaris_jax.options import ANY_NUMBER, NOT_NEGATIVE, Bounds, build, check, option, section
+from polaris_jax.rewards.length import LengthSpec
 from polaris_jax.rewards.quality import QualitySpec
 from polaris_jax.rewards.repetition import RepetitionSpec
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """scalar = clip(quality - 1.5 repetition - 0.8 length - blank, ±2), and what its parts are made of.
+    """scalar = clip(quality - 1.5 repetition - 0.8 length - blank, ±2), and the settings of its parts.
 
-    Attributes:
-      quality_weight, repetition_weight, length_weight, blank_weight: of the components.
-      length_reward_weight: of being on target; the recipe has none.
-      clip: the scalar lies within ± this; a response without a story gets the lower end.
-      reference_best: a reference gets the upper end, unjudged.
-      quality, length, repetition: of the components.
-      thinking_opened: the prompts end inside the thinking block (``split_thinking``).
-      think_cap, think_penalty: thoughts of more tokens cost the penalty.
-      max_tokens, overlong_buffer, overlong_penalty: a response that has not ended by itself costs up to the penalty,
-        growing linearly over the last ``overlong_buffer`` of ``max_tokens`` tokens (DAPO's soft overlong punishment).
-        Both token penalties are 0: the published runs configured 0.05 and 1.0, and their trainer lost them.
+    A response that has not ended by itself costs up to ``overlong_penalty``, growing linearly over the last
+    ``overlong_buffer`` of ``max_tokens`` tokens (DAPO's soft overlong punishment). Both token penalties are 0: the
+    published runs configured 0.05 and 1.0, and their trainer lost them.
+
+    Raises:
+      InputError: a field is out of range.
     """
 
-    quality_weight: float = 1.0
-    repetition_weight: float = 1.5
-    length_weight: float = 0.8
-    blank_weight: float = 1.0
-    length_reward_weight: float = 0.0
-    clip: float = 2.0
-    reference_best: bool = False
-    quality: QualitySpec = field(default_factory=QualitySpec)
-    length: LengthSpec = field(default_factory=LengthSpec)
-    repetition: RepetitionSpec = field(default_factory=RepetitionSpec)
-    thinking_opened: bool = False
-    think_cap: int = 3072
-    think_penalty: float = 0.0
-    max_tokens: int = 8192
-    overlong_buffer: int = 512
-    overlong_penalty: float = 0.0
+    quality_weight: float = option(1.0, bounds=ANY_NUMBER, doc="of the judged quality")
+    repetition_weight: float = option(1.5, bounds=ANY_NUMBER, doc="of self-repetition")
+    length_weight: float = option(0.8, bounds=ANY_NUMBER, doc="of being too short or too long")
+    blank_weight: float = option(1.0, bounds=ANY_NUMBER, doc="of being blank")
+    length_reward_weight: float = option(0.0, bounds=ANY_NUMBER, doc="of being on target; the recipe has none")
+    clip: float = option(
+        2.0,
+        bounds=Bounds("more than 0", above=0),
+        doc="the scalar lies within ± this; a response without a story gets the lower end",
+    )
+    reference_best: bool = option(False, doc="a human reference gets the upper end, unjudged")
+    quality: QualitySpec = section(QualitySpec(), doc="how a judge's scores become quality")
+    length: LengthSpec = section(LengthSpec(), doc="what is too short, too long and blank")
+    repetition: RepetitionSpec = section(RepetitionSpec(), doc="what counts as repetition")
+    thinking_opened: bool = option(False, doc="the prompts end inside the thinking block (``split_thinking``)")
+    think_cap: int = option(3072, bounds=NOT_NEGATIVE, doc="thoughts of more tokens cost the penalty")
+    think_penalty: float = option(0.0, bounds=ANY_NUMBER, doc="of thoughts beyond the cap")
+    max_tokens: int = option(8192, bounds=NOT_NEGATIVE, doc="most tokens of a response; in a run those of its rollouts")
+    overlong_buffer: int = option(
+        512, bounds=Bounds("0 or more tokens", least=0), doc="last tokens over which the overlong penalty grows"
+    )
+    overlong_penalty: float = option(0.0, bounds=ANY_NUMBER, doc="of a response that was cut off, at most")
 
-    def __post_init__(self):
-        if self.clip <= 0:
-            raise InputError("clip", self.clip, "more than 0")
-        if self.overlong_buffer < 0:
-            raise InputError("overlong_buffer", self.overlong_buffer, "0 or more tokens")
+    def __post_init__(self) -> None:
+        check(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "rewards") -> "RewardSpec":
         """A spec from nested plain values, as a config file has them; what is left out keeps its default.
 
         Raises:
-          InputError: an unknown name or a value of the wrong kind, by its path.
+          InputError: an unknown name or a value of the wrong type, by its path.
         """
-        return _build(cls, values, where)
+        return build(cls, dict(_rows(values)), where)
 
 
-def _build(cls: type[S], values: Any, where: str) -> S:
-    if cls is Tolerance and isinstance(values, (list, tuple)) and len(values) == 3:
-        values = dict(zip(("share", "least", "most"), values, strict=True))
-    if not isinstance(values, Mapping):
-        raise InputError(where, values, f"a group of values: {', '.join(f.name for f in dataclasses.fields(cls))}")
-    kinds = get_type_hints(cls)
-    given = {}
+def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        path = f"{where}.{name}"
-        if name not in kinds:
-            raise InputError(path, value, f"no such field; the fields are {', '.join(kinds)}")
-        if dataclasses.is_dataclass(kinds[name]):
-            value = value if isinstance(value, kinds[name]) else _build(kinds[name], value, path)
-        elif not _fits(value, kinds[name]):
-            raise InputError(path, value, f"must be {getattr(kinds[name], '__name__', kinds[name])}")
-        given[name] = value
-    return cls(**given)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    if value is None:
-        return kind not in (int, float)
-    return isinstance(value, int) or (isinstance(value, float) and (kind is not int and kind != int | None))
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,4 +1,4 @@
-"""Reasoning before the story: where it ends, in characters and in tokens (POLARIS §3.2)."""
+"""Splits the reasoning before a story from the story, in characters and in tokens (POLARIS §3.2)."""
 
 import re
 from collections.abc import Sequence
@@ -26,18 +26,17 @@ class TokenCounts:
     ended: bool = True
 
 
-def split_thinking(text: str, opened: bool = False, as_released: bool = False) -> Response:
-    """Parts a response at its first ``</think>``; the opening tag may be missing, as chat templates write it.
+def split_thinking(text: str, opened: bool = False) -> Response:
+    """Splits a response at its first ``</think>``; the opening tag may be missing: some chat templates write it.
 
     Args:
       opened: the prompt ended inside the thinking block, so a response that never closes it has no story.
-      as_released: a block that is never closed is the story.
     """
     closed = _CLOSED.match(text)
     if closed:
         return Response(closed[1].strip() or None, closed[2])
     unclosed = _OPEN.match(text)
-    if as_released or not (opened or unclosed):
+    if not (opened or unclosed):
         return Response(None, text)
     return Response((unclosed[1] if unclosed else text).strip() or None, "")
 

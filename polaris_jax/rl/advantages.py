@@ -1,8 +1,8 @@
-"""Group-relative advantages with human references in the group (GRPO, arXiv 2402.03300; POLARIS, arXiv 2606.04095).
+"""Group-relative advantages (GRPO, arXiv 2402.03300) with human-reference injection (HRI; POLARIS, arXiv 2606.04095).
 
 A group is the rollouts of one prompt, perhaps with the human text of the same prompt beside them. Mean and spread come
-from the policy's own rows; a reference is measured against them but does not move them. A row whose judgement failed
-has no score: it is in no statistic and gets no gradient.
+from the policy's own rows; a human reference is measured against them but does not move them. A row whose judgement
+failed has no score: it is in no statistic and gets no gradient.
 """
 
 from collections.abc import Sequence
@@ -35,48 +35,53 @@ def group_advantages(
     scores: Sequence[float] | np.ndarray,
     groups: Sequence,
     *,
-    reference: Sequence[bool] | None = None,
-    valid: Sequence[bool] | None = None,
-    exclude_references: bool = True,
+    human_reference: Sequence[bool] | np.ndarray | None = None,
+    valid: Sequence[bool] | np.ndarray | None = None,
+    exclude_human_references: bool = True,
     normalise: bool = True,
     std_floor: float = 0.0,
-    reference_limit: float = 0.0,
+    human_reference_limit: float = 0.0,
+    human_reference_floor: float | None = None,
 ) -> np.ndarray:
     """``(score - mean) / (std + 1e-6)`` within each group; std is the sample's (n - 1).
 
     A group with one counted row has mean 0 and std 1, unless failed judgements left it alone: then nothing can be
-    compared and the group gets no gradient. A group of references only is measured against itself.
+    compared and the group gets no gradient. A group of human references only is measured against itself.
 
     Args:
       scores: ``[B]``; those of invalid rows are not read.
       groups: ``[B]`` labels.
-      reference: ``[B]``, rows that the policy did not write.
+      human_reference: ``[B]``, rows that the policy did not write.
       valid: ``[B]``, rows with a score.
-      exclude_references: statistics from policy rows only; otherwise from all rows.
+      exclude_human_references: statistics from policy rows only; otherwise from all rows.
       normalise: divide by the spread.
       std_floor: least spread to divide by. Rollouts with (nearly) equal scores carry no signal, yet without a floor
-        their reference would get an advantage of a million.
-      reference_limit: advantages of references are clipped to it on both sides; 0 is off.
+        their human reference would get an advantage of a million.
+      human_reference_limit: advantages of human references are clipped to it on both sides; 0 is off.
+      human_reference_floor: least advantage of a human reference; None is none. A human text that scores below the
+        rollouts would otherwise be unlearned, and the better the policy gets the more often.
 
     Returns:
       ``[B] float32``, 0 for invalid rows.
     """
     scores = np.asarray(scores, np.float32)
     size = len(scores)
-    reference = np.zeros(size, bool) if reference is None else np.asarray(reference, bool)
-    valid = np.ones(size, bool) if valid is None else np.asarray(valid, bool)
+    human = np.zeros(size, bool) if human_reference is None else np.asarray(human_reference, bool)
+    scored = np.ones(size, bool) if valid is None else np.asarray(valid, bool)
     advantages = np.zeros(size, np.float32)
     for label in dict.fromkeys(groups):
         here = np.array([group == label for group in groups])
-        counted = here & ~reference if exclude_references and not reference[here].all() else here
-        left = scores[counted & valid]
+        counted = here & ~human if exclude_human_references and not human[here].all() else here
+        left = scores[counted & scored]
         if len(left) == 0 or (len(left) == 1 and counted.sum() > 1):
             continue
         mean, std = (np.float32(0.0), np.float32(1.0)) if len(left) == 1 else (left.mean(), left.std(ddof=1))
-        rows = here & valid
+        rows = here & scored
         advantages[rows] = scores[rows] - mean
         if normalise:
             advantages[rows] /= max(std, np.float32(std_floor)) + np.float32(EPSILON)
-    if reference_limit:
-        advantages[reference] = np.clip(advantages[reference], -reference_limit, reference_limit)
+    if human_reference_limit:
+        advantages[human] = np.clip(advantages[human], -human_reference_limit, human_reference_limit)
+    if human_reference_floor is not None:
+        advantages[human & scored] = np.maximum(advantages[human & scored], np.float32(human_reference_floor))
     return np.nan_to_num(advantages, nan=0.0, posinf=0.0, neginf=0.0)

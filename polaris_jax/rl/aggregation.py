@@ -39,15 +39,3 @@ def aggregation_weights(mask: np.ndarray, mode: str = "token-mean", *, width: fl
         elif mode == "seq-mean-token-mean":
             weights /= np.maximum(per_row, 1.0)
     return weights.astype(np.float32)
-
-
-def micro_batch_weights(mask: np.ndarray, rows: int) -> np.ndarray:
-    """The released trainer's shares: the mean over micro-batches of ``rows`` rows of their own token means.
-
-    The loss then depends on which rows share a micro-batch. One without any token is 0/0: its shares are NaN, and so
-    is the step's loss.
-    """
-    mask = np.asarray(mask, np.float64)
-    parts = np.split(mask, range(rows, len(mask), rows))
-    with np.errstate(invalid="ignore"):
-        return np.concatenate([part / np.float64(part.sum()) for part in parts]).astype(np.float32) / len(parts)

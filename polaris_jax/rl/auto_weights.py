@@ -7,80 +7,81 @@ simplex of weights.
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from polaris_jax.errors import InputError
+from polaris_jax.options import ANY_NUMBER, NOT_NEGATIVE, POSITIVE, SHARE, Bounds, check, option
 
 
 @dataclass(frozen=True)
 class AutoWeightOptions:
     """How weights follow slopes.
 
-    Attributes:
-      keys: components that are weighed; the others keep their weights.
-      update_every, start_step, min_points, window: steps between updates; first step of one; points every component
-        must have; points that are remembered (at least 10).
-      eta: strength of an update.
-      w_min, w_max: bounds of a share before the shares are brought back to a sum of 1.
-      deg: of the polynomial; the slope is its linear coefficient.
-      ema_beta: smoothing of the means (0: none).
-      penalty_keys: components whose fall is the improvement.
-      normalize_domain: ``subset``: weights are shares times ``sum_target``; ``global``: the shares themselves.
-      sum_target: sum of the weights; None keeps the sum of the first ones.
-      key_overrides: per component, ``w_min``, ``w_max`` or ``eta_scale`` of its own.
+    Raises:
+      InputError: a field is out of range.
     """
 
-    keys: tuple[str, ...]
-    update_every: int = 10
-    start_step: int = 0
-    min_points: int = 30
-    window: int = 100
-    eta: float = 0.5
-    w_min: float = 0.05
-    w_max: float = 0.95
-    deg: int = 1
-    ema_beta: float = 0.0
-    penalty_keys: tuple[str, ...] = ()
-    normalize_domain: str = "subset"
-    sum_target: float | None = None
-    key_overrides: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    components: tuple[str, ...] = option((), doc="components that are weighed; the others keep their weights")
+    update_every: int = option(10, bounds=Bounds("steps, at least 1", least=1), doc="steps between updates")
+    start_step: int = option(0, bounds=NOT_NEGATIVE, doc="first step of an update")
+    min_points: int = option(30, bounds=NOT_NEGATIVE, doc="points that every component must have")
+    window: int = option(100, bounds=NOT_NEGATIVE, doc="points that are remembered (at least 10)")
+    eta: float = option(0.5, bounds=ANY_NUMBER, doc="strength of an update")
+    w_min: float = option(0.05, bounds=NOT_NEGATIVE, doc="least share before the shares are brought back to a sum of 1")
+    w_max: float = option(0.95, bounds=NOT_NEGATIVE, doc="largest share before that")
+    deg: int = option(1, bounds=POSITIVE, doc="of the polynomial; the slope is its linear coefficient")
+    ema_beta: float = option(0.0, bounds=SHARE, doc="smoothing of the means (0: none)")
+    penalty_keys: tuple[str, ...] = option((), doc="components whose fall is the improvement")
+    normalize_domain: str = option(
+        "subset",
+        choices=("subset", "global"),
+        doc="subset: weights are shares times the sum of the first ones; global: the shares themselves",
+    )
 
-    def __post_init__(self):
-        if self.normalize_domain not in ("subset", "global"):
-            raise InputError("normalize_domain", self.normalize_domain, "choose subset or global")
-        if self.update_every < 1:
-            raise InputError("update_every", self.update_every, "steps, at least 1")
-
-    def of(self, key: str, name: str) -> float:
-        """``w_min``, ``w_max`` or ``eta_scale`` of a component."""
-        default = 1.0 if name == "eta_scale" else getattr(self, name)
-        return float(self.key_overrides.get(key, {}).get(name, default))
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class AutoWeights:
     """The present shares and what they were learnt from.
 
     Args:
-      initial: weights at the start, for every key at least.
+      initial: weights at the start, for every component at least.
+      sum_target: sum of the weights; None keeps the sum of the first ones.
+      own: per component, ``w_min``, ``w_max`` or ``eta_scale`` of its own.
 
     Raises:
-      InputError: a key has no initial weight, or they sum to nothing.
+      InputError: a component has no initial weight, or they sum to nothing.
     """
 
-    def __init__(self, options: AutoWeightOptions, initial: Mapping[str, float]):
-        missing = [key for key in options.keys if key not in initial]
+    def __init__(
+        self,
+        options: AutoWeightOptions,
+        initial: Mapping[str, float],
+        *,
+        sum_target: float | None = None,
+        own: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    ):
+        names = options.components
+        missing = [name for name in names if name not in initial]
         if missing:
-            raise InputError("auto_weights.keys", missing[0], f"has no weight; the rewards are {', '.join(initial)}")
-        total = sum(float(initial[key]) for key in options.keys)
+            raise InputError(
+                "auto_weights.components", missing[0], f"has no weight; the rewards are {', '.join(initial)}"
+            )
+        total = sum(float(initial[name]) for name in names)
         if total <= 0:
-            raise InputError("auto_weights.keys", options.keys, "their weights must have a positive sum")
+            raise InputError("auto_weights.components", names, "their weights must have a positive sum")
         self.options = options
-        self.alpha = {key: float(initial[key]) / total for key in options.keys}
-        self._target = total if options.sum_target is None else options.sum_target
-        self._points = {key: deque(maxlen=max(10, options.window)) for key in options.keys}
+        self.alpha = {name: float(initial[name]) / total for name in names}
+        self._target = total if sum_target is None else sum_target
+        self._own = own
+        self._points: dict[str, deque[tuple[int, float]]] = {
+            name: deque(maxlen=max(10, options.window)) for name in names
+        }
         self._smooth: dict[str, float] = {}
 
     def update(self, step: int, means: Mapping[str, float]) -> dict[str, float] | None:
@@ -91,7 +92,7 @@ class AutoWeights:
           means: mean of each component over the step's valid policy rows; absent or non-finite ones are left out.
         """
         o = self.options
-        for key in o.keys:
+        for key in o.components:
             if key in means and math.isfinite(means[key]):
                 value = float(means[key])
                 if o.ema_beta > 0:
@@ -101,29 +102,37 @@ class AutoWeights:
         due = step >= o.start_step and step % o.update_every == 0
         if not due or any(len(points) < o.min_points for points in self._points.values()):
             return None
-        raw = {key: self._pushed(key) for key in o.keys}
+        raw = {key: self._pushed(key) for key in o.components}
         total = sum(raw.values())
         self.alpha = {key: value / total for key, value in raw.items()}
-        if any(all(raw[key] == o.of(key, bound) for key in o.keys) for bound in ("w_min", "w_max")):
+        if any(all(raw[key] == self._of(key, bound) for key in o.components) for bound in ("w_min", "w_max")):
             return None  # every share at the same bound says nothing about their order
         scale = self._target if o.normalize_domain == "subset" else 1.0
         return {key: share * scale for key, share in self.alpha.items()}
+
+    def _of(self, key: str, name: str) -> float:
+        """``w_min``, ``w_max`` or ``eta_scale`` of a component."""
+        default = 1.0 if name == "eta_scale" else getattr(self.options, name)
+        return float(self._own.get(key, {}).get(name, default))
 
     def _pushed(self, key: str) -> float:
         o = self.options
         steps, values = zip(*self._points[key], strict=True)
         slope = float(np.polyfit(steps, values, o.deg)[-2])
         slope = -slope if key in o.penalty_keys else slope
-        value = self.alpha[key] * math.exp(-o.eta * o.of(key, "eta_scale") * slope)
-        return min(max(value, o.of(key, "w_min")), o.of(key, "w_max"))
+        value = self.alpha[key] * math.exp(-o.eta * self._of(key, "eta_scale") * slope)
+        return min(max(value, self._of(key, "w_min")), self._of(key, "w_max"))
 
     def state(self) -> dict[str, Any]:
         """Everything ``restore`` needs, as JSON values."""
-        return {"alpha": self.alpha, "smooth": self._smooth,
-                "points": {key: list(map(list, points)) for key, points in self._points.items()}}
+        return {
+            "alpha": self.alpha,
+            "smooth": self._smooth,
+            "points": {key: list(map(list, points)) for key, points in self._points.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on where ``state`` was taken."""
+        """Takes up what ``state`` gave."""
         self.alpha, self._smooth = dict(state["alpha"]), dict(state["smooth"])
         for key, points in state["points"].items():
             self._points[key].clear()

@@ -1,10 +1,11 @@
 """Groups of whole chapters under a plan: book-scale tasks taken from a trajectory store.
 
 A task's prompt is the transcript up to where a chapter's prose begins: the request, the book's plan, the earlier
-chapters, this chapter's scenes. What the group writes is the chapter; the reference is the human one of the same plan.
+chapters, this chapter's scenes. The group writes the chapter; the human reference is the novel's own.
 """
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,15 +13,20 @@ from polaris_jax import trajectory
 from polaris_jax.data import Tokenizer, TokenStore
 from polaris_jax.errors import InputError
 from polaris_jax.rewards.length import count_words
-from polaris_jax.rl.tasks import Task
+from polaris_jax.rl.tasks import RlTask
 
 FENCE = "\n```"
 
 
 def chapter_tasks(
-    store: TokenStore, tokenizer: Tokenizer, *, split: str = "train", max_prompt: int = 65536,
-    max_response: int = 8192, limit: int = 0,
-) -> tuple[list[Task], dict[str, int]]:
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    *,
+    split: str = "train",
+    max_prompt: int = 65536,
+    max_response: int = 8192,
+    limit: int = 0,
+) -> tuple[list[RlTask], dict[str, int]]:
     """One task for every chapter of the store whose plan and earlier text fit.
 
     Args:
@@ -43,22 +49,35 @@ def chapter_tasks(
             prompt = tokenizer.encode(text[:start])
             if tokenizer.bos_id is not None:
                 prompt = np.concatenate([np.array([tokenizer.bos_id], np.int32), prompt])
-            reference = tokenizer.encode(text[start:end])
-            if len(prompt) > max_prompt or len(reference) > max_response:
+            human = tokenizer.encode(text[start:end])
+            if len(prompt) > max_prompt or len(human) > max_response:
                 counts["long_prompts" if len(prompt) > max_prompt else "long_references"] += 1
                 continue
             said = text[start:end].removesuffix(trajectory.EOT)
-            tasks.append(Task(f"{index}/{number}", prompt, request, tokenizer.eot_id,
-                              count_words(said.removesuffix(FENCE)), reference, said, closing=FENCE))
+            tasks.append(
+                RlTask(
+                    f"{index}/{number}",
+                    prompt,
+                    request,
+                    tokenizer.eot_id,
+                    count_words(said.removesuffix(FENCE)),
+                    human,
+                    said,
+                    closing=FENCE,
+                )
+            )
     if not tasks:
-        raise InputError("config.data.train", store.path, f"no chapter fits {max_prompt} tokens of plan and "
-                         f"{max_response} of text ({counts})")
+        raise InputError(
+            "config.data.train",
+            store.path,
+            f"no chapter fits {max_prompt} tokens of plan and {max_response} of text ({counts})",
+        )
     if 0 < limit < len(tasks):
         tasks = [tasks[i] for i in np.linspace(0, len(tasks) - 1, limit).round().astype(int)]
     return tasks, counts
 
 
-def _chapters(text: str):
+def _chapters(text: str) -> Iterator[tuple[int, int, str]]:
     """``(start of the prose, end of its stage, what was asked for)`` of every chapter of a transcript."""
     parts = trajectory.split_stages(text)
     prose = [span.start for span in trajectory.spans(text) if span.kind == "prose"]

@@ -1,19 +1,28 @@
-"""A step's groups, complete: responses written, rewards in, everything on disk; judging overlaps writing."""
+"""A step's groups, complete: responses written, rewards in, everything on disk; judging overlaps writing.
 
+In a run of several processes all write the same responses together, on one mesh. The first alone keeps the journal and
+asks the judge; what it finds is told to the others, and what stops it stops all.
+"""
+
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 
-from ml_collections import ConfigDict
-
 from polaris_jax.rewards import RewardSpec, TokenCounts
-from polaris_jax.rl.groups import Member, wanted_rows
+from polaris_jax.rl.config import RlConfig
+from polaris_jax.rl.groups import Member, group_requests
 from polaris_jax.rl.journal import Journal, Rollout
 from polaris_jax.rl.rewarding import Rewarder
-from polaris_jax.rl.rollouts import Wanted, Writing, seed_of, write_rollouts
-from polaris_jax.rl.tasks import Task, count_thoughts, decode_response
+from polaris_jax.rl.rollouts import RolloutRequest, RolloutStats, seed_of, write_rollouts
+from polaris_jax.rl.tasks import RlTask, count_thoughts, decode_response
 from polaris_jax.sampling import Engine, SamplingOptions
+from polaris_jax.training import cluster
 from polaris_jax.training.stopping import Stop
+
+_collections = itertools.count()  # the same number in all processes: they collect together
+_LOOK = 0.2  # seconds between two looks at a request to stop
 
 
 class Stopped(Exception):
@@ -25,68 +34,81 @@ class Collected:
     """What a step learns from, and what getting it took.
 
     Attributes:
-      members: of all groups, the rollouts first, then the references.
-      writing: of the rollouts that were not on disk already (``resumed`` were).
+      members: of all groups, the rollouts first, then the human references.
+      stats: of the rollouts that were not on disk already (``resumed`` were).
       waited: seconds after the last token until the last reward; judged: seconds that threads spent on rewards.
     """
 
     members: list[Member]
-    writing: Writing
+    stats: RolloutStats
     waited: float
     judged: float
     resumed: int
 
 
-def sampling_options(config: ConfigDict, prefix: str = "") -> SamplingOptions:
+def sampling_options(config: RlConfig, prefix: str = "") -> SamplingOptions:
     """Of training rollouts, or with the prefix ``validation_`` of those."""
-    rollout = config.rollout
-    return SamplingOptions(
-        temperature=rollout[f"{prefix}temperature"], top_k=rollout[f"{prefix}top_k"],
-        top_p=rollout[f"{prefix}top_p"], repetition_penalty=rollout[f"{prefix}repetition_penalty"])
+    names = ("temperature", "top_k", "top_p", "repetition_penalty")
+    return SamplingOptions(**{name: getattr(config.rollout, f"{prefix}{name}") for name in names})
 
 
 def collect(
-    config: ConfigDict, step: int, tasks: Sequence[Task], journal: Journal, engine: Engine,
-    rewarder: Rewarder | None, spec: RewardSpec, *, references: bool, options: SamplingOptions | None = None,
+    config: RlConfig,
+    step: int,
+    tasks: Sequence[RlTask],
+    journal: Journal,
+    engine: Engine,
+    rewarder: Rewarder | None,
+    spec: RewardSpec,
+    *,
+    human_references: bool,
+    options: SamplingOptions | None = None,
     stop: Stop | None = None,
 ) -> Collected:
     """Writes and scores what ``journal`` does not hold yet.
 
     Args:
       step: part of every seed.
-      rewarder: None: nothing is scored (ORPO needs no rewards).
-      references: the human texts join their groups.
+      rewarder: None: nothing is scored (ORPO needs no rewards, and of several processes only the first scores).
+      human_references: the human texts join their groups (HRI).
       options: of sampling; default the training ones.
-      stop: looked at after every rollout.
+      stop: looked at after every rollout, and while rewards are waited for.
 
     Raises:
       Stopped: ``stop`` was asked for.
-      BudgetSpent, InputError: from the judge; what is done is on disk.
+      BudgetSpent, InputError, RunError: from the judge; what is done is on disk.
     """
-    rollouts, human = wanted_rows(tasks, config, references)
+    rollouts, human = group_requests(tasks, config, human_references)
     tokenizer, pending = engine.sampler.tokenizer, []
     pieces = tokenizer.token_bytes()
     busy = 0.0 if rewarder is None else rewarder.busy
 
-    def ask(item: Wanted, text: str, counts: TokenCounts | None) -> None:
+    def ask(item: RolloutRequest, text: str, counts: TokenCounts | None) -> None:
         if rewarder is not None and (item.group, item.member) not in journal.rewards:
-            pending.append(rewarder.submit(item.group, item.member, item.task, text, spec, tokens=counts,
-                                           done=journal.add))
+            pending.append(
+                rewarder.submit(item.group, item.member, item.task, text, spec, tokens=counts, done=journal.add)
+            )
 
-    def scored(item: Wanted, rollout: Rollout) -> None:
-        before = decode_response(tokenizer, item.task.thoughts) if item.prefixed else ""
-        given = len(item.task.thoughts) if item.prefixed else 0
-        ask(item, before + rollout.text, TokenCounts(
-            given + len(rollout.tokens), given or count_thoughts(pieces, rollout.tokens), rollout.finish == "stop"))
+    def scored(item: RolloutRequest, rollout: Rollout) -> None:
+        given, written = len(item.given), len(rollout.tokens)
+        thoughts = given or count_thoughts(pieces, rollout.tokens)
+        text = decode_response(tokenizer, item.given) + rollout.text
+        ask(item, text, TokenCounts(given + written, thoughts, rollout.finish == "stop"))
 
-    def written(item: Wanted, rollout: Rollout) -> None:
+    def written(item: RolloutRequest, rollout: Rollout) -> None:
         journal.add(rollout)
-        if stop is not None and stop.number:
-            raise Stopped
+        _together(look)
         scored(item, rollout)
 
+    def look() -> None:
+        if stop is not None and stop.number:
+            raise Stopped
+        for future in pending:  # a judge that cannot be asked need not cost the other rollouts of the step
+            if future.done():
+                future.result()
+
     for item in human:
-        ask(item, item.task.reference_text, None)
+        ask(item, item.task.human_reference_text, None)
     missing = []
     for number, item in enumerate(rollouts):
         found = journal.rollouts.get((item.group, item.member))
@@ -94,11 +116,47 @@ def collect(
             missing.append((item, seed_of(config.seed, step, number)))
         else:
             scored(item, found)
-    writing = write_rollouts(engine, missing, options or sampling_options(config), config.rollout.max_tokens, written)
+    stats = write_rollouts(engine, missing, options or sampling_options(config), config.rollout.max_tokens, written)
     begun = time.perf_counter()
-    for future in pending:
-        future.result()
-    members = [Member(item, journal.rollouts.get((item.group, item.member)),
-                      journal.rewards.get((item.group, item.member))) for item in (*rollouts, *human)]
-    return Collected(members, writing, time.perf_counter() - begun, 0.0 if rewarder is None else rewarder.busy - busy,
-                     len(rollouts) - len(missing))
+    _together(lambda: _wait(pending, stop), patience=config.judge.pause.patience + config.judge.timeout)
+    journal.take(cluster.from_first([reward.to_json() for reward in journal.rewards.values()]))
+    members = [
+        Member(item, journal.rollouts.get((item.group, item.member)), journal.rewards.get((item.group, item.member)))
+        for item in (*rollouts, *human)
+    ]
+    return Collected(
+        members,
+        stats,
+        time.perf_counter() - begun,
+        0.0 if rewarder is None else rewarder.busy - busy,
+        len(rollouts) - len(missing),
+    )
+
+
+def _together(do: Callable[[], None], patience: float = 0.0) -> None:
+    """Runs ``do`` in every process, and raises in all of them what it raises in one.
+
+    Args:
+      patience: seconds for which the first process may take longer than the others.
+    """
+    problem: Exception | None = None
+    try:
+        do()
+    except Exception as error:
+        problem = error
+    if patience:
+        cluster.wait_for_all(f"rewards of collection {next(_collections)}", patience)
+    if cluster.all_max(int(isinstance(problem, Stopped))):
+        raise Stopped
+    cluster.raise_together(problem, "the step")
+
+
+def _wait(pending: Sequence[Future], stop: Stop | None) -> None:
+    """Until all rewards are in; raises what one of them raised, as soon as it does."""
+    left = set(pending)
+    while left:
+        done, left = wait(left, timeout=None if stop is None else _LOOK, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if left and stop is not None and stop.number:
+            raise Stopped

@@ -1,39 +1,42 @@
 """A step's groups: who is in them, what their rows weigh, and the batch that the learner gets."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from polaris_jax.rl.advantages import group_advantages
-from polaris_jax.rl.aggregation import aggregation_weights, micro_batch_weights
+from polaris_jax.rl.aggregation import aggregation_weights
+from polaris_jax.rl.config import RlConfig
 from polaris_jax.rl.journal import Reward, Rollout
 from polaris_jax.rl.objective import FIELDS
-from polaris_jax.rl.rollouts import Wanted
-from polaris_jax.rl.rows import Row
-
-RELEASED_MICRO_ROWS = 2  # rows per micro-batch of the released trainer
+from polaris_jax.rl.released import group_rules
+from polaris_jax.rl.rollouts import RolloutRequest
+from polaris_jax.rl.rows import TrainingRow
+from polaris_jax.rl.tasks import RlTask
 
 
 @dataclass(frozen=True)
 class Member:
-    """One row of a group: a rollout with its reward, or (``rollout`` None) the reference with its own."""
+    """One row of a group: a rollout with its reward, or (``rollout`` None) the human reference with its own."""
 
-    wanted: Wanted
+    request: RolloutRequest
     rollout: Rollout | None
     reward: Reward | None
 
     @property
-    def is_reference(self) -> bool:
+    def is_human_reference(self) -> bool:
         """Whether a human wrote it."""
         return self.rollout is None
 
     @property
-    def row(self) -> Row:
+    def row(self) -> TrainingRow:
         """Its tokens."""
-        response = self.wanted.task.reference if self.rollout is None else self.rollout.tokens
-        return Row(self.wanted.prompt, response)
+        response = self.request.task.human_reference if self.rollout is None else self.rollout.tokens
+        if response is None:
+            raise ValueError(f"{self.request.group}: neither a rollout nor a human reference")
+        return TrainingRow(self.request.prompt, response)
 
     @property
     def scalar(self) -> float | None:
@@ -42,72 +45,122 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What the learner gets: rows and, per row and field of ``objective.FIELDS``, one number per response token."""
+class UpdateBatch:
+    """What the learner gets: rows and, per row and field of ``objective.FIELDS``, one number per response token.
 
-    rows: list[Row]
+    ``empty``: no row has anything to teach (all advantages are 0, and nothing else is learned); one stands in for all.
+    """
+
+    rows: list[TrainingRow]
     fields: dict[str, list[np.ndarray]]
+    empty: bool = False
 
 
-def wanted_rows(tasks: Sequence, config: ConfigDict, references: bool) -> tuple[list[Wanted], list[Wanted]]:
-    """Who is to be in the groups of a step: rollouts, and references (member -1)."""
-    rollouts, found = [], []
+def group_requests(
+    tasks: Sequence[RlTask], config: RlConfig, human_references: bool
+) -> tuple[list[RolloutRequest], list[RolloutRequest]]:
+    """The members of a step's groups: rollouts to be written, and human references (member -1)."""
+    rollouts: list[RolloutRequest] = []
+    found: list[RolloutRequest] = []
     for place, task in enumerate(tasks):
         group = f"{place}/{task.uid}"
         size = config.rl.group_size
-        if references and task.reference is not None:
-            found.append(Wanted(group, -1, task))
+        if human_references and task.human_reference is not None:
+            found.append(RolloutRequest(group, -1, task))
             size -= 1
         prefixed = config.rl.think_prefix if task.thoughts is not None else 0
-        rollouts += [Wanted(group, member, task, member >= size - prefixed) for member in range(size)]
+        rollouts += [RolloutRequest(group, member, task, member >= size - prefixed) for member in range(size)]
     return rollouts, found
 
 
-def member_advantages(members: Sequence[Member], config: ConfigDict, reference_weight: float) -> np.ndarray:
-    """``[B] float32``: advantages within the groups, those of references times their weight."""
-    released = config.rl.as_released
-    scores = [0.0 if member.scalar is None or (released and member.is_reference) else member.scalar
-              for member in members]
-    reference = np.array([member.is_reference for member in members])
+def member_advantages(members: Sequence[Member], config: RlConfig, human_reference_weight: float) -> np.ndarray:
+    """``[B] float32``: advantages within the groups, those of human references times their weight (HRI)."""
+    rules = group_rules(config)
+    human = np.array([member.is_human_reference for member in members])
     advantages = group_advantages(
-        scores, [member.wanted.group for member in members], reference=reference,
-        valid=[released or member.scalar is not None for member in members],
-        exclude_references=config.rl.exclude_references, normalise=config.rl.normalise,
-        std_floor=0.0 if released else config.rl.std_floor,
-        reference_limit=0.0 if released else config.rl.reference_limit)
-    return advantages * np.where(reference, reference_weight, 1.0).astype(np.float32)
+        [rules.score(member) for member in members],
+        [member.request.group for member in members],
+        human_reference=human,
+        valid=[rules.valid(member) for member in members],
+        exclude_human_references=config.rl.exclude_human_references,
+        normalise=config.rl.normalise,
+        std_floor=config.rl.std_floor,
+        human_reference_limit=config.rl.human_reference_limit,
+        human_reference_floor=config.rl.human_reference_floor,
+    )
+    return advantages * np.where(human, human_reference_weight, 1.0).astype(np.float32)
+
+
+def judged_groups(members: Sequence[Member]) -> tuple[int, int]:
+    """How many groups have two judged rollouts, which can be compared, and how many groups there are."""
+    judged: Counter[str] = Counter()
+    for member in members:
+        judged[member.request.group] += (
+            not member.is_human_reference and member.reward is not None and member.reward.failed is None
+        )
+    return sum(count >= 2 for count in judged.values()), len(judged)
+
+
+def reference_corrections(members: Sequence[Member], old: Sequence[np.ndarray], limit: float) -> np.ndarray:
+    """``[B] float32``: the mean importance weight of the group's sampled tokens, for human references; 1 for rollouts.
+
+    The objective weighs a sampled token by ``min(pi/mu, limit)``, which top-k, top-p and a repetition penalty push
+    below 1 (the recipe's filters to 0.95 on the mean, others to 0.08). A human reference has no such weights; times
+    their mean it weighs as much, beside its group, as its schedule says.
+
+    Args:
+      old: per member, log-probabilities (nats) of its response under the policy that the update begins with.
+    """
+    weights: dict[str, list[np.ndarray]] = {}
+    for member, logprobs in zip(members, old, strict=True):
+        if member.rollout is not None and member.scalar is not None:
+            ratio = np.minimum(np.exp(np.asarray(logprobs, np.float64) - member.rollout.logprobs), limit)
+            weights.setdefault(member.request.group, []).append(ratio)
+    means = {group: float(np.mean(np.concatenate(parts))) for group, parts in weights.items()}
+    return np.array(
+        [means.get(member.request.group, 1.0) if member.is_human_reference else 1.0 for member in members], np.float32
+    )
 
 
 def make_batch(
-    members: Sequence[Member], advantages: np.ndarray, config: ConfigDict, *, cloning: float = 0.0,
-    old: Sequence[np.ndarray] | None = None, anchor: Sequence[np.ndarray] | None = None,
-) -> Batch:
+    members: Sequence[Member],
+    advantages: np.ndarray,
+    config: RlConfig,
+    *,
+    cloning: float = 0.0,
+    old: Sequence[np.ndarray] | None = None,
+    reference_logprobs: Sequence[np.ndarray] | None = None,
+) -> UpdateBatch:
     """The batch of an update. Shares of the loss are fixed here, over all of ``members``.
 
-    As released, references have an empty mask: no share, and a micro-batch of two of them is 0/0.
-
     Args:
-      advantages: ``[B]``. cloning: coefficient of the references' negative log-likelihood.
-      old, anchor: per member, log-probabilities of its response under the policy before the step's first update, and
-        under the reference policy.
+      advantages: ``[B]``. cloning: coefficient of the human references' negative log-likelihood.
+      old, reference_logprobs: per member, log-probabilities (nats) of its response under the policy before the step's
+        first update, and under the reference policy.
     """
-    released, reference = config.rl.as_released, [member.is_reference for member in members]
+    rules, human = group_rules(config), [member.is_human_reference for member in members]
     lengths = [len(member.row.response) for member in members]
     mask = np.zeros((len(members), max(lengths)), np.float32)
     for index, member in enumerate(members):
-        counts = not reference[index] if released else member.scalar is not None
-        # References without a weight are in the batch for cloning alone.
-        mask[index, :lengths[index]] = counts and not (reference[index] and cloning and advantages[index] == 0)
-    shares = (micro_batch_weights(mask, RELEASED_MICRO_ROWS) if released
-              else aggregation_weights(mask, config.rl.aggregation, width=config.rollout.max_tokens))
+        # Human references without a weight are in the batch for cloning alone.
+        mask[index, : lengths[index]] = rules.counts(member) and not (
+            human[index] and cloning and advantages[index] == 0
+        )
+    shares = rules.shares(mask, config)
     cloned = np.zeros_like(mask)
-    if cloning and not released:  # the released trainer has no such term
+    if cloning:
         for index, member in enumerate(members):
-            cloned[index, :lengths[index]] = member.is_reference
-        cloned = cloning * aggregation_weights(cloned)
-    keep = [index for index in range(len(members))
-            if (not np.all(shares[index] == 0) and (advantages[index] != 0 or config.rl.kl_coef or released))
-            or cloned[index].any()] or [0]
+            cloned[index, : lengths[index]] = member.is_human_reference
+        cloned = np.float32(cloning) * aggregation_weights(cloned)
+    keep = [
+        index
+        for index in range(len(members))
+        if (
+            not np.all(shares[index] == 0)
+            and (advantages[index] != 0 or config.rl.kl_coef or rules.keeps_rows_without_advantage)
+        )
+        or cloned[index].any()
+    ]
 
     def row_fields(index: int) -> dict[str, np.ndarray]:
         length, rollout = lengths[index], members[index].rollout
@@ -116,50 +169,72 @@ def make_batch(
             "weights": shares[index, :length],
             "advantages": np.full(length, advantages[index], np.float32),
             "old": zeros if old is None else old[index],
-            "drawn": zeros if rollout is None else zeros + 1,
+            "sampled": zeros if rollout is None else zeros + 1,
             "behaviour": zeros if rollout is None else rollout.logprobs,
             "cloning": cloned[index, :length],
-            "anchor": zeros if anchor is None else anchor[index],
+            "reference_logprobs": zeros if reference_logprobs is None else reference_logprobs[index],
         }
 
-    rows = [row_fields(index) for index in keep]
-    return Batch([members[index].row for index in keep], {name: [row[name] for row in rows] for name in FIELDS})
+    shown = keep or [0]
+    rows = [row_fields(index) for index in shown]
+    fields = {name: [row[name] for row in rows] for name in FIELDS}
+    return UpdateBatch([members[index].row for index in shown], fields, empty=not keep)
 
 
 def group_metrics(members: Sequence[Member], advantages: np.ndarray) -> dict[str, float]:
     """What the rewards of a step look like; means over rows that have a scalar."""
-    policy = [member for member in members if not member.is_reference]
-    metrics = {"reward/failed": float(sum(member.scalar is None for member in members)),
-               "rollout/tokens": float(np.mean([len(member.rollout.tokens) for member in policy])),
-               "rollout/cut_off": float(np.mean([member.rollout.finish == "length" for member in policy]))}
-    for name, rows in (("reward/policy", policy),
-                       ("reward/reference", [member for member in members if member.is_reference])):
-        scored = [member.reward for member in rows if member.scalar is not None]
+    rollouts = [member.rollout for member in members if member.rollout is not None]
+    policy = [member.reward for member in members if not member.is_human_reference]
+    human = [member.reward for member in members if member.is_human_reference]
+    kinds = Counter(member.reward.failed for member in members if member.reward is not None and member.reward.failed)
+    judged, groups = judged_groups(members)
+    metrics = {
+        "reward/failed": float(sum(member.scalar is None for member in members)),
+        **{f"judge/failed/{kind}": float(count) for kind, count in sorted(kinds.items())},
+        "judge/groups": judged / groups,
+        "rollout/tokens": float(np.mean([len(rollout.tokens) for rollout in rollouts])),
+        "rollout/cut_off": float(np.mean([rollout.finish == "length" for rollout in rollouts])),
+    }
+    for name, rewards in (("reward/policy", policy), ("reward/reference", human)):
+        scored = [(reward, reward.scalar) for reward in rewards if reward is not None and reward.scalar is not None]
         if not scored:
             continue
-        metrics[name] = float(np.mean([reward.scalar for reward in scored]))
-        for part in scored[0].breakdown["components"]:
-            values = [reward.breakdown["components"][part] for reward in scored]
+        metrics[name] = float(np.mean([scalar for _, scalar in scored]))
+        for part in scored[0][0].breakdown["components"]:
+            values = [reward.breakdown["components"][part] for reward, _ in scored]
             if None not in values:
                 metrics[f"{name}/{part}"] = float(np.mean(values))
-    errors = [error for member in policy if member.reward and (error := length_error(member.reward)) is not None]
+    errors = [error for reward in policy if reward is not None and (error := length_error(reward)) is not None]
     if errors:
         metrics["length/error"] = float(np.mean(errors))
-    ahead = []
-    for label in {member.wanted.group for member in members}:
-        group = [member for member in members if member.wanted.group == label and member.scalar is not None]
-        best = [m.scalar for m in group if not m.is_reference]
-        ahead += [m.scalar > max(best) for m in group if m.is_reference and best]
+    for name, rewards, field in (
+        ("length/words", policy, "words"),
+        ("length/target", policy, "target_words"),
+        ("length/reference", human, "words"),
+    ):
+        said = [reward.breakdown["diagnostics"].get(field) for reward in rewards if reward is not None]
+        if counted := [value for value in said if value is not None]:
+            metrics[name] = float(np.mean(counted))
+    ahead: list[bool] = []
+    for label in {member.request.group for member in members}:
+        scores = [
+            (member.scalar, member.is_human_reference)
+            for member in members
+            if member.request.group == label and member.scalar is not None
+        ]
+        best = [scalar for scalar, by_human in scores if not by_human]
+        ahead += [scalar > max(best) for scalar, by_human in scores if by_human and best]
     if ahead:
         metrics["reference/best"] = float(np.mean(ahead))
-        metrics["reference/advantage"] = float(np.mean([
-            a for a, member in zip(advantages, members, strict=True) if member.is_reference]))
+        metrics["reference/advantage"] = float(
+            np.mean([a for a, member in zip(advantages, members, strict=True) if member.is_human_reference])
+        )
     return metrics
 
 
 def length_error(reward: Reward) -> float | None:
-    """``|log(words / target)|`` of a response (an empty one counts as one word); None as released."""
+    """``|log(words / target)|`` of a response (an empty one is one word); None as released or without a target."""
     said = reward.breakdown["diagnostics"]
-    if "words" not in said:
+    if "words" not in said or said["target_words"] is None:
         return None
     return float(abs(np.log(max(said["words"], 1) / max(said["target_words"], 1))))

@@ -1,19 +1,22 @@
 """What a step has produced, written down as it comes, so that a killed step goes on instead of beginning again.
 
 ``WORKDIR/steps/000012.jsonl`` holds, one JSON object a line: every rollout (tokens, log-probabilities, text), every
-reward with the judge's raw replies, those of references included. A line that a kill cut off is dropped. Rollouts are
-functions of (weights, seed, step, place in the group), so what is missing is written again to the same tokens.
+reward with the judge's raw replies, those of human references included. A line that a kill cut off is dropped. Rollouts
+are functions of (weights, seed, step, place in the group), so what is missing is written again to the same tokens. A
+judgement that failed is on record and not final: whoever reads the step again asks again.
 """
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from polaris_jax import storage
+from polaris_jax.training import cluster
 
 FOLDER = "steps"
 
@@ -28,7 +31,7 @@ class Rollout:
       logprobs: ``[T] float32`` nats, under the distribution they were drawn from.
       text: decoded, without control tokens; of a think-prefix rollout the prefix is not part of it.
       finish: ``stop`` or ``length``.
-      prefixed: it was written after the reference's reasoning.
+      prefixed: it was written after the human reference's reasoning.
     """
 
     task: str
@@ -41,15 +44,29 @@ class Rollout:
 
     def to_json(self) -> dict:
         """Plain values; arrays to the bit, as base64 of little-endian bytes."""
-        return {"kind": "rollout", "task": self.task, "member": self.member, "finish": self.finish,
-                "prefixed": self.prefixed, "text": self.text, "tokens": _pack(self.tokens, "<i4"),
-                "logprobs": _pack(self.logprobs, "<f4")}
+        return {
+            "kind": "rollout",
+            "task": self.task,
+            "member": self.member,
+            "finish": self.finish,
+            "prefixed": self.prefixed,
+            "text": self.text,
+            "tokens": _pack(self.tokens, "<i4"),
+            "logprobs": _pack(self.logprobs, "<f4"),
+        }
 
     @classmethod
     def from_json(cls, line: dict) -> "Rollout":
         """What ``to_json`` wrote."""
-        return cls(line["task"], line["member"], _unpack(line["tokens"], "<i4"), _unpack(line["logprobs"], "<f4"),
-                   line["text"], line["finish"], line["prefixed"])
+        return cls(
+            line["task"],
+            line["member"],
+            _unpack(line["tokens"], "<i4"),
+            _unpack(line["logprobs"], "<f4"),
+            line["text"],
+            line["finish"],
+            line["prefixed"],
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class Reward:
     """What a response is worth.
 
     Attributes:
-      task, member: of the rollout; member -1 is the reference.
+      task, member: of the rollout; member -1 is the human reference.
       breakdown: ``RewardBreakdown.to_json()``; its ``scalar`` is None when the judgement failed.
       judgement: ``Judgement.to_json()`` (raw replies), or None when nobody judged.
     """
@@ -72,10 +89,21 @@ class Reward:
         """The reward, or None."""
         return self.breakdown["scalar"]
 
+    @property
+    def failed(self) -> str | None:
+        """Why the judge gave no scores of a story; None when it did, when nobody judges or there is no story."""
+        failed = None if self.judgement is None else self.judgement["failed"]
+        return None if failed == "no_story" else failed or self.breakdown["failed"]
+
     def to_json(self) -> dict:
         """Plain values."""
-        return {"kind": "reward", "task": self.task, "member": self.member, "reward": self.breakdown,
-                "judgement": self.judgement}
+        return {
+            "kind": "reward",
+            "task": self.task,
+            "member": self.member,
+            "reward": self.breakdown,
+            "judgement": self.judgement,
+        }
 
     @classmethod
     def from_json(cls, line: dict) -> "Reward":
@@ -84,33 +112,79 @@ class Reward:
 
 
 class Journal:
-    """The record of one step; ``rollouts`` and ``rewards`` by (task uid, member) hold what it found and what came."""
+    """The record of one step.
 
-    def __init__(self, workdir: str | Path, step: int, folder: str = FOLDER):
-        folder = Path(workdir) / folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{step:06d}.jsonl"
+    Args:
+      lines: what the first process found on disk, in a process that keeps no record of its own; None reads the disk.
+
+    Attributes:
+      rollouts, rewards: by (task uid, member), what it found and what came; of the rewards it found, the judged ones.
+      failures: the rewards it found that the judge owes.
+    """
+
+    def __init__(self, workdir: str | Path, step: int, folder: str = FOLDER, *, lines: Sequence[dict] | None = None):
+        self.path = Path(workdir) / folder / f"{step:06d}.jsonl"
+        if lines is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self.rollouts: dict[tuple[str, int], Rollout] = {}
         self.rewards: dict[tuple[str, int], Reward] = {}
-        for line in storage.read_lines(str(self.path)):
-            found = (Rollout if line["kind"] == "rollout" else Reward).from_json(line)
-            self._remember(found)
+        self.take(storage.read_lines(str(self.path)) if lines is None else lines)
+        self.failures = {key: reward for key, reward in self.rewards.items() if reward.failed}
+        for key in self.failures:
+            del self.rewards[key]
         self.resumed = len(self.rollouts)
         self._lock = threading.Lock()
-        self._lines = storage.Lines(str(self.path))
+        self._lines = storage.JsonLinesFile(str(self.path)) if lines is None else None
+
+    def lines(self) -> list[dict]:
+        """What another process takes over: rollouts and rewards, failed ones that were found included."""
+        found: list[Rollout | Reward] = [*self.rollouts.values(), *self.failures.values(), *self.rewards.values()]
+        return [one.to_json() for one in found]
+
+    def take(self, lines: Iterable[dict]) -> None:
+        """Remembers what another process has on record."""
+        for line in lines:
+            self._remember((Rollout if line["kind"] == "rollout" else Reward).from_json(line))
 
     def add(self, found: Rollout | Reward) -> None:
         """Writes it down; it survives a kill from now on. Thread-safe."""
         with self._lock:
             self._remember(found)
-            self._lines.append(found.to_json())
+            if self._lines is not None:
+                self._lines.append(found.to_json())
 
     def close(self) -> None:
         """Ends the record."""
-        self._lines.close()
+        if self._lines is not None:
+            self._lines.close()
+
+    def changed(self) -> bool:
+        """Whether a reward that had failed has a scalar now; later steps were then written with the wrong weights."""
+        return any(
+            key in self.rewards and self.rewards[key].scalar != before.scalar for key, before in self.failures.items()
+        )
+
+    def drop_later(self) -> int:
+        """Deletes the records of later steps; returns how many there were. The judge's replies stay in their cache."""
+        later = [path for path in self.path.parent.glob("*.json*") if path.name.split(".")[0] > self.path.stem]
+        for path in later:
+            path.unlink()
+        return len({path.name.split(".")[0] for path in later})
 
     def _remember(self, found: Rollout | Reward) -> None:
-        (self.rollouts if isinstance(found, Rollout) else self.rewards)[found.task, found.member] = found
+        if isinstance(found, Rollout):
+            self.rollouts[found.task, found.member] = found
+        else:
+            self.rewards[found.task, found.member] = found
+
+
+def open_journal(workdir: str | Path, step: int, folder: str = FOLDER) -> Journal:
+    """The record of a step in every process of a run; the first alone keeps it on disk. All must call this."""
+    if jax.process_count() == 1:
+        return Journal(workdir, step, folder)
+    own = Journal(workdir, step, folder) if cluster.is_first() else None
+    lines = cluster.from_first(own and own.lines())
+    return own or Journal(workdir, step, folder, lines=lines)
 
 
 def read_journals(workdir: str | Path) -> Iterator[tuple[int, list[dict]]]:

@@ -1,11 +1,11 @@
 """The learner: log-probabilities and updates over packed windows, on the training mesh.
 
-A step's windows are processed a few at a time; gradients are added up in float32 and applied once. Shares in the loss
-are part of the batch, so micro-batches and meshes change memory and time, not the numbers.
+A step's windows are processed a few at a time, in one program that adds their gradients up in float32 and in place;
+they are applied once, by the update that supervised training has too. Shares in the loss are part of the batch, so
+micro-batches and meshes change memory and time, not the numbers.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,107 +13,143 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
-from ml_collections import ConfigDict
+from jax.sharding import PartitionSpec as P
 
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.optim import apply_updates, global_norm, skipped_steps, working_copy
-from polaris_jax.rl.rows import INTEGERS, Packed, Row, pack
-from polaris_jax.sharding import activation_spec
+from polaris_jax.rl.config import RlConfig
+from polaris_jax.rl.rows import INTEGERS, Packed, TrainingRow, best_window, pack
+from polaris_jax.sharding import activation_spec, fetch
 from polaris_jax.training import TrainState
-from polaris_jax.training.device_program import MAX_LOGITS
-from polaris_jax.training.step import loss_and_gradients, make_loss
+from polaris_jax.training.compiler_options import compiler_options
+from polaris_jax.training.sharded_loss import MAX_LOGITS
+from polaris_jax.training.step import Batch, Objective, Results, make_loss, summed_gradients
+from polaris_jax.training.update import Update
 
-Objective = Callable
+# Windows of a step that may choose their length: a half-shard of the context axis is a multiple of so many tokens, as
+# the attention kernels' tiles like it.
+GRANULE = 128
 
 
 class Learner:
     """The compiled programs of a run; it holds no state.
 
+    Attributes:
+      windows: processed at once by the whole mesh.
+      logprob_program: ``(working params, batch, frozen) -> [windows, window] float32``. update_program: as
+        ``training.update.Update.apply``; the state is donated. ``gradient_program`` makes the third.
+
     Args:
-      config: a training config (model, loss, optim, seed) with ``rl.window`` (tokens per window) and
+      config: a training config (model, loss, optim, train, seed) with ``rl.window`` (tokens per window) and
         ``rl.micro_windows`` (windows processed at once by each row of the mesh).
-      optimizer, schedule: as for ``training.step``.
+      optimizer, schedule, labels: as for ``training.update.Update``.
     """
 
-    def __init__(self, config: ConfigDict, model: ModelConfig, mesh: Mesh, optimizer: optax.GradientTransformation,
-                 schedule: optax.Schedule):
+    def __init__(
+        self,
+        config: RlConfig,
+        model: ModelConfig,
+        mesh: Mesh,
+        optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
+        labels: Any = None,
+    ):
         self.config, self.model, self.mesh = config, model, mesh
         self.windows = config.rl.micro_windows * mesh.shape["data"] * mesh.shape["fsdp"]
-        self._accumulators: dict[Objective, Callable] = {}
-        recipe, compute = config.optim.precision, jnp.dtype(config.model.compute_dtype)
+        self._options = compiler_options(mesh, config.model.overlap)
+        self._summed: dict[Objective, jax.stages.Wrapped] = {}
+        update = Update(config, model, mesh, optimizer, schedule, labels)
 
-        def working(params, step):
-            noise, rounding = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step))
-            return working_copy(recipe, params, noise, schedule(step) / config.optim.learning_rate, compute), rounding
-
-        def finish(state: TrainState, gradients, rounding):
-            updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-            written = apply_updates(recipe, state.params, updates, rounding)
-            metrics = {"grad_norm": global_norm(gradients), "update_norm": global_norm(updates),
-                       "learning_rate": schedule(state.step), "skipped_steps": skipped_steps(moments)["skipped_steps"]}
-            return TrainState(state.step + 1, written, moments), metrics
-
-        def keep_logprobs(nll, lse, batch, total):
+        def keep_logprobs(
+            nll: jax.Array, lse: jax.Array, batch: Batch, total: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
             return jnp.zeros(()), -nll
 
         forward = make_loss(config, model, mesh, keep_logprobs)
-        self._logprobs = jax.jit(lambda params, batch: forward(params, batch, jnp.ones(()))[1])
-        self._working = jax.jit(working)
-        self._finish = jax.jit(finish, donate_argnums=0)
 
-    def pack(self, rows: list[Row]) -> Packed:
-        """Rows in windows whose number divides over the mesh."""
-        return pack(rows, self.config.rl.window, multiple=self.windows, shards=self.mesh.shape["context"])
+        def logprobs(params: Any, batch: Batch, frozen: Any) -> jax.Array:
+            return forward(params, batch, jnp.ones(()), frozen)[1]
+
+        self.logprob_program = self._jit(logprobs)
+        self._working_copy = self._jit(update.working_copy)
+        self.update_program = self._jit(update.apply, donate_argnums=0)
+
+    def _jit(self, function: Callable, **how: Any) -> jax.stages.Wrapped:
+        return jax.jit(function, compiler_options=self._options, **how)
+
+    def pack(self, rows: list[TrainingRow]) -> Packed:
+        """Rows in windows whose number divides over the mesh, of the length that leaves the least padding."""
+        rl, shards = self.config.rl, self.mesh.shape["context"]
+        lengths = [len(row) for row in rows]
+        window = rl.window
+        if rl.window_sizes > 1 and max(lengths) <= rl.window:
+            window = best_window(
+                lengths, rl.window, sizes=rl.window_sizes, multiple=self.windows, granule=2 * GRANULE * shards
+            )
+        return pack(rows, window, multiple=self.windows, shards=shards)
 
     def working(self, state: TrainState) -> Any:
-        """The weights of the forward pass: a copy in the compute dtype, as the precision recipe has it."""
-        return self._working(state.params, state.step)[0]
+        """The weights that learn: a copy in the compute dtype, as the precision recipe has it."""
+        return self._working_copy(state.params, state.step)
 
-    def logprobs(self, params: Any, packed: Packed) -> list[np.ndarray]:
-        """Per row, the log-probability (nats, float32) of every response token under ``params``."""
-        parts = [np.asarray(jax.device_get(self._logprobs(params, part))) for part in self._parts(packed, INTEGERS)]
+    def logprobs(self, params: Any, packed: Packed, frozen: Any = None) -> list[np.ndarray]:
+        """Per row, the log-probability (nats, float32) of every response token under ``params``.
+
+        Here and below, ``frozen`` are the weights that an adapter leaves as they are (``TrainState.frozen``).
+        """
+        program = self.logprob_program
+        parts = [np.asarray(fetch(program(params, part, frozen or {}))) for part in self._parts(packed)]
         return packed.of_responses(np.concatenate(parts))
 
-    def gradients(self, params: Any, packed: Packed, objective: Objective) -> tuple[tuple[jax.Array, Any], Any]:
+    def gradients(self, params: Any, packed: Packed, objective: Objective, frozen: Any = None) -> Results:
         """``((loss, sums), gradients)`` over all windows, everything in float32.
 
         Args:
           params: a working copy.
           objective: as in ``rl.objective``. Make it once: each new function is compiled.
         """
-        if objective not in self._accumulators:
-            value_and_grad = loss_and_gradients(self.config, self.model, self.mesh, objective)
+        (loss, sums), gradients = self._results(params, packed, objective, frozen)
+        sums.pop(MAX_LOGITS, None)
+        return (loss, sums), gradients
 
-            def accumulate(params, batch):
-                (loss, sums), gradients = value_and_grad(params, batch, jnp.ones(()))
-                sums.pop(MAX_LOGITS, None)  # a maximum, which must not be added up
-                return jax.tree.map(lambda x: x.astype(jnp.float32), ((loss, sums), gradients))
+    def gradient_program(self, objective: Objective) -> jax.stages.Wrapped:
+        """The jitted ``training.step.summed_gradients`` of this run."""
+        if objective not in self._summed:
+            self._summed[objective] = self._jit(summed_gradients(self.config, self.model, self.mesh, objective))
+        return self._summed[objective]
 
-            self._accumulators[objective] = jax.jit(accumulate)
-        total = None
-        for part in self._parts(packed):
-            new = self._accumulators[objective](params, part)
-            total = new if total is None else _add(total, new)
-        return total
+    def _results(self, params: Any, packed: Packed, objective: Objective, frozen: Any) -> Results:
+        if not len(packed):
+            raise ValueError("no windows to learn from")
+        parts = len(packed) // self.windows
+        room = 1 << (parts - 1).bit_length()  # of few sizes, so that few programs are compiled
+        sharding = NamedSharding(self.mesh, P(None, *activation_spec(("batch", "sequence"))))
+
+        def stacked(array: np.ndarray) -> jax.Array:
+            array = np.concatenate([array, np.zeros((room * self.windows - len(array), *array.shape[1:]), array.dtype)])
+            array = array.reshape(room, self.windows, *array.shape[1:])
+            return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+        batches = {name: stacked(array) for name, array in packed.arrays.items()}
+        return self.gradient_program(objective)(params, batches, parts, frozen or {})
 
     def update(self, state: TrainState, packed: Packed, objective: Objective) -> tuple[TrainState, dict[str, float]]:
         """One optimizer step; ``state`` is donated.
 
         Returns:
-          ``(state, metrics)``: ``loss``, the objective's sums, ``grad_norm``, ``update_norm``, ``learning_rate``.
+          ``(state, metrics)``: ``loss``, the objective's sums, and the metrics of ``training.update.Update.apply``.
         """
-        params, rounding = self._working(state.params, state.step)
-        (loss, sums), gradients = self.gradients(params, packed, objective)
+        params = self.working(state)
+        (loss, sums), gradients = self._results(params, packed, objective, state.frozen)
         del params
-        state, metrics = self._finish(state, gradients, rounding)
+        state, metrics = self.update_program(state, loss, gradients, sums.pop(MAX_LOGITS, None))
         return state, jax.tree.map(float, jax.device_get({"loss": loss, **sums, **metrics}))
 
-    def _parts(self, packed: Packed, names=None) -> Iterator[dict[str, jax.Array]]:
+    def _parts(self, packed: Packed) -> Iterator[dict[str, jax.Array]]:
+        """The integers of the windows, as many at a time as the mesh processes at once."""
         sharding = NamedSharding(self.mesh, activation_spec(("batch", "sequence")))
         for start in range(0, len(packed), self.windows):
             part = packed.part(start, start + self.windows)
-            yield {name: jax.make_array_from_callback(array.shape, sharding, lambda index, array=array: array[index])
-                   for name, array in part.items() if names is None or name in names}
-
-
-_add = jax.jit(partial(jax.tree.map, jnp.add), donate_argnums=0)
+            yield {
+                name: jax.make_array_from_callback(part[name].shape, sharding, part[name].__getitem__)
+                for name in INTEGERS
+            }

@@ -1,6 +1,6 @@
 """The step's objective as a sum over tokens: policy gradient, divergence from the start, behaviour cloning.
 
-**Sampler and learner.** Stories are drawn from a penalised and truncated distribution mu (top-k, top-p, repetition
+**Sampler and learner.** Stories are sampled from a penalised and truncated distribution mu (top-k, top-p, repetition
 penalty), while the objective is about the model's own distribution pi. Two ways out exist: put mu's log-probabilities
 into the objective, or weigh every token by pi/mu. We take the second, truncated (TIS): the weight
 ``min(pi_old(token) / mu(token), limit)`` is a constant of the gradient, pi_old comes from the learner itself, and mu's
@@ -20,19 +20,33 @@ import jax
 import jax.numpy as jnp
 
 from polaris_jax.rl.policy_loss import divergence, policy_terms
+from polaris_jax.training.step import Batch, Objective
 
 # What a packed batch must hold beside tokens, all [B, S] float32; zero where it does not apply.
 FIELDS = (
-    "weights",     # share of the token in the policy loss (aggregation), 0 outside responses
-    "advantages",  # of the row, times the reference weight on references
-    "old",         # log-probability before the step's first update; unread when on_policy
-    "drawn",       # 1 where the sampler drew the token
-    "behaviour",   # log-probability under the sampler's distribution, where drawn
-    "cloning",     # share of the token in the behaviour cloning loss, times its coefficient
-    "anchor",      # log-probability under the reference policy
+    "weights",  # share of the token in the policy loss (aggregation), 0 outside responses
+    "advantages",  # of the row, times the human references' weight where one is
+    "old",  # log-probability before the step's first update; unread when on_policy
+    "sampled",  # 1 where the sampler drew the token
+    "behaviour",  # log-probability under the sampler's distribution, where sampled
+    "cloning",  # share of the token in the behaviour cloning loss, times its coefficient
+    "reference_logprobs",  # log-probability under the reference policy
 )
-SUMS = ("policy", "divergence", "cloning", "tokens", "clipped", "clipped_lower", "log_ratio", "gap", "correction",
-        "correction_squared", "surprise", "drawn_tokens")
+SUMS = (
+    "policy",
+    "divergence",
+    "cloning",
+    "tokens",
+    "clipped",
+    "clipped_lower",
+    "log_ratio",
+    "ratio",
+    "gap",
+    "correction",
+    "correction_squared",
+    "surprise",
+    "sampled_tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -55,43 +69,60 @@ class GrpoOptions:
     kl_estimator: str = "k3"
 
 
-def grpo(options: GrpoOptions):
+def grpo(options: GrpoOptions) -> Objective:
     """The objective ``(nll, lse, batch, total) -> (loss, sums)`` of ``training.step``; ``total`` is not used.
 
     ``batch`` holds ``FIELDS``. ``sums`` are scalars under ``SUMS``: those of losses are shares of the loss, those of
-    measurements are sums over the tokens with a policy weight (gap and corrections: over drawn ones).
+    measurements are sums over the tokens with a policy weight (gap and corrections: over sampled ones).
     """
 
-    def objective(nll, lse, batch, total):
+    def objective(
+        nll: jax.Array, lse: jax.Array, batch: Batch, total: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del lse, total
         logprob = -nll
         old = jax.lax.stop_gradient(logprob) if options.on_policy else batch["old"]
         counted = (batch["weights"] != 0).astype(jnp.float32)  # true for NaN as well
-        drawn = batch["drawn"] * counted
-        gap = jnp.where(drawn > 0, old - batch["behaviour"], 0.0)
+        sampled = batch["sampled"] * counted
+        gap = jnp.where(sampled > 0, old - batch["behaviour"], 0.0)
         weight = jnp.ones_like(gap)
         if options.correction_limit:
-            weight = jnp.where(drawn > 0, jnp.minimum(jnp.exp(gap), options.correction_limit), 1.0)
-        terms = policy_terms(logprob, old, batch["advantages"], clip_low=options.clip_low,
-                             clip_high=options.clip_high, dual_clip=options.dual_clip)
-        parts = {"policy": jnp.where(counted > 0, terms.loss * weight * batch["weights"], 0.0),
-                 "cloning": nll * batch["cloning"], "divergence": jnp.zeros_like(nll)}
+            weight = jnp.where(sampled > 0, jnp.minimum(jnp.exp(gap), options.correction_limit), 1.0)
+        terms = policy_terms(
+            logprob,
+            old,
+            batch["advantages"],
+            clip_low=options.clip_low,
+            clip_high=options.clip_high,
+            dual_clip=options.dual_clip,
+        )
+        parts = {
+            "policy": jnp.where(counted > 0, terms.loss * weight * batch["weights"], 0.0),
+            "cloning": nll * batch["cloning"],
+            "divergence": jnp.zeros_like(nll),
+        }
         if options.kl_coef:
-            apart = divergence(logprob, batch["anchor"], options.kl_estimator)
+            apart = divergence(logprob, batch["reference_logprobs"], options.kl_estimator)
             parts["divergence"] = options.kl_coef * apart * batch["weights"]
-        loss = sum(parts.values()).sum()
+        loss = (parts["policy"] + parts["cloning"] + parts["divergence"]).sum()
         sums = parts | {
-            "tokens": counted, "drawn_tokens": drawn, "clipped": terms.clipped * counted,
-            "clipped_lower": terms.clipped_lower * counted, "log_ratio": terms.log_ratio * counted,
-            "gap": jnp.abs(gap), "correction": weight * drawn, "correction_squared": jnp.square(weight) * drawn,
-            "surprise": nll * drawn,
+            "tokens": counted,
+            "sampled_tokens": sampled,
+            "clipped": terms.clipped * counted,
+            "clipped_lower": terms.clipped_lower * counted,
+            "log_ratio": terms.log_ratio * counted,
+            "ratio": jnp.exp(terms.log_ratio) * counted,
+            "gap": jnp.abs(gap),
+            "correction": weight * sampled,
+            "correction_squared": jnp.square(weight) * sampled,
+            "surprise": nll * sampled,
         }
         return loss, {name: jax.lax.stop_gradient(sums[name].sum()) for name in SUMS}
 
     return objective
 
 
-def linear(nll, lse, batch, total):
+def linear(nll: jax.Array, lse: jax.Array, batch: Batch, total: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """``-(cotangents * log-probabilities).sum()``: the gradient of any function of log-probabilities.
 
     ``batch["cotangents"]`` are that function's derivatives with a minus sign, so that its gradient is what
@@ -103,12 +134,16 @@ def linear(nll, lse, batch, total):
 
 def readable(sums: dict[str, float]) -> dict[str, float]:
     """``SUMS`` as the numbers of a metrics line: parts of the loss, and means per token."""
-    tokens, drawn = max(sums["tokens"], 1.0), max(sums["drawn_tokens"], 1.0)
+    tokens, sampled = max(sums["tokens"], 1.0), max(sums["sampled_tokens"], 1.0)
     return {
         **{f"loss/{name}": sums[name] for name in ("policy", "divergence", "cloning")},
-        "policy/clipped": sums["clipped"] / tokens, "policy/clipped_lower": sums["clipped_lower"] / tokens,
-        "policy/kl_old": -sums["log_ratio"] / tokens, "sampler/surprise": sums["surprise"] / drawn,
-        "sampler/gap": sums["gap"] / drawn, "sampler/correction": sums["correction"] / drawn,
-        "sampler/sample_share": sums["correction"] ** 2 / (drawn * max(sums["correction_squared"], 1e-30)),
+        "policy/clipped": sums["clipped"] / tokens,
+        "policy/clipped_lower": sums["clipped_lower"] / tokens,
+        "policy/kl_old": -sums["log_ratio"] / tokens,
+        "policy/ratio": sums["ratio"] / tokens,
+        "sampler/surprise": sums["surprise"] / sampled,
+        "sampler/gap": sums["gap"] / sampled,
+        "sampler/correction": sums["correction"] / sampled,
+        "sampler/sample_share": sums["correction"] ** 2 / (sampled * max(sums["correction_squared"], 1e-30)),
         "tokens": sums["tokens"],
     }

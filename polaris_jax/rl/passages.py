@@ -1,4 +1,4 @@
-"""Short tasks from a novel: a few words that a passage must hold, and its length; the passage is the reference.
+"""Short tasks from a novel: a few words that a passage must hold, and its length; the passage is the human reference.
 
 They need no judge to be hard (the length is easy to miss and easy to measure), which makes them the material of
 demonstrations and of first tests of a new model.
@@ -33,10 +33,11 @@ def passages(chapters: Sequence[str], shortest: int, longest: int, seed: int = 0
         raise InputError("config.data.words", (shortest, longest), "two numbers of words, the smaller first")
     draw = np.random.default_rng(seed)
     common = Counter(word.lower() for chapter in chapters for word in _WORD.findall(chapter))
-    rows = []
+    rows: list[PromptStory] = []
     for number, chapter in enumerate(chapters):
-        sentences = [" ".join(found.split()) for paragraph in chapter.split("\n\n")
-                     for found in _SENTENCE.findall(paragraph)]
+        sentences = [
+            " ".join(found.split()) for paragraph in chapter.split("\n\n") for found in _SENTENCE.findall(paragraph)
+        ]
         while sentences:
             wanted = shortest * (longest / shortest) ** draw.random()
             taken = [sentences.pop(0)]

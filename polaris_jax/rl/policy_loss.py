@@ -10,6 +10,8 @@ from polaris_jax.errors import InputError
 
 ESTIMATORS = ("k1", "abs", "k2", "k3")
 _NAMES = {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}
+# Every way to name one; with a + behind it, its gradient is that of k2.
+ESTIMATOR_NAMES = tuple(f"{name}{plus}" for name in (*ESTIMATORS, *_NAMES) for plus in ("", "+"))
 _LOG_RATIO_LIMIT, _K3_LIMIT = 20.0, 10.0
 
 
@@ -29,8 +31,13 @@ class PolicyTerms(NamedTuple):
 
 
 def policy_terms(
-    logprob: jax.Array, old_logprob: jax.Array, advantage: jax.Array, *, clip_low: float = 0.2,
-    clip_high: float = 0.28, dual_clip: float = 3.0,
+    logprob: jax.Array,
+    old_logprob: jax.Array,
+    advantage: jax.Array,
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    dual_clip: float = 3.0,
 ) -> PolicyTerms:
     """``max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high))``, at most ``-A dual_clip`` where ``A < 0``.
 

@@ -26,13 +26,38 @@ def orpo_loss(chosen: jax.Array, rejected: jax.Array, beta: float) -> tuple[jax.
     """
     ratio = _log_odds(chosen) - _log_odds(rejected)
     likelihood, odds = -chosen.mean(), -jax.nn.log_sigmoid(ratio).mean()
-    return likelihood + beta * odds, {"likelihood": likelihood, "odds": odds, "log_odds_ratio": ratio.mean(),
-                                      "preferred": (ratio > 0).mean()}
+    return likelihood + beta * odds, {
+        "likelihood": likelihood,
+        "odds": odds,
+        "log_odds_ratio": ratio.mean(),
+        "preferred": (ratio > 0).mean(),
+    }
 
 
 def _log_odds(mean_logprob: jax.Array) -> jax.Array:
     """``log(p / (1 - p))``; p is kept below 1 where its complement can no longer be told from 0."""
     return mean_logprob - jnp.log1p(-jnp.exp(jnp.minimum(mean_logprob, -1e-6)))
+
+
+def orpo_cotangents(
+    means: Sequence[float] | np.ndarray, chosen: Sequence[int], rejected: Sequence[int], beta: float
+) -> tuple[dict[str, float], np.ndarray]:
+    """The loss of a batch of pairs and, per row, minus its derivative with respect to the row's mean log-probability.
+
+    Args:
+      means: per row, nats. chosen, rejected: rows of each pair.
+
+    Returns:
+      ``(metrics with "loss", [rows] float32)``.
+    """
+    values, sides = np.asarray(means, np.float32), [np.asarray(chosen), np.asarray(rejected)]
+    (loss, metrics), slopes = jax.value_and_grad(lambda c, r: orpo_loss(c, r, beta), argnums=(0, 1), has_aux=True)(
+        *(jnp.asarray(values[rows]) for rows in sides)
+    )
+    shares = np.zeros(len(values), np.float32)
+    for rows, slope in zip(sides, slopes, strict=True):
+        np.add.at(shares, rows, -np.asarray(slope))
+    return {"loss": float(loss)} | {name: float(value) for name, value in metrics.items()}, shares
 
 
 def cotangents(
@@ -49,12 +74,8 @@ def cotangents(
     """
     lengths = np.array([max(len(row), 1) for row in logprobs], np.float32)
     means = np.array([row.sum() for row in logprobs], np.float32) / lengths
-    sides = [jnp.asarray(means[np.asarray(rows)]) for rows in (chosen, rejected)]
-    (loss, metrics), slopes = jax.value_and_grad(lambda c, r: orpo_loss(c, r, beta), argnums=(0, 1), has_aux=True)(
-        *sides)
-    shares = np.zeros(len(logprobs), np.float32)
-    for rows, slope in zip((chosen, rejected), slopes, strict=True):
-        np.add.at(shares, np.asarray(rows), np.asarray(slope))
-    return ({"loss": float(loss)} | {name: float(value) for name, value in metrics.items()},
-            [np.full(len(row), -share / length, np.float32)
-             for row, share, length in zip(logprobs, shares, lengths, strict=True)])
+    metrics, shares = orpo_cotangents(means, chosen, rejected, beta)
+    return metrics, [
+        np.full(len(row), share / length, np.float32)
+        for row, share, length in zip(logprobs, shares, lengths, strict=True)
+    ]

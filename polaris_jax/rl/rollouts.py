@@ -1,6 +1,5 @@
-"""Rollouts from the project's own sampler: the learner's weights on the learner's mesh, slots refilled as they free up.
-
-No second engine and no copy of the weights: the sampler is handed the arrays that the last update wrote.
+"""Rollouts from the project's own sampler: the learner's weights on the learner's devices, slots refilled as they free
+up. The weights come laid out for decoding (``rollout_weights``).
 """
 
 import time
@@ -10,27 +9,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from polaris_jax.rl.journal import Rollout
-from polaris_jax.rl.tasks import Task, decode_response
+from polaris_jax.rl.tasks import RlTask, decode_response
 from polaris_jax.sampling import Completion, Engine, GenerationRequest, SamplingOptions, TokenEvent
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RolloutRequest:
     """A response to be written: ``group`` is its group's label within the step, ``member`` its place in it."""
 
     group: str
     member: int
-    task: Task
+    task: RlTask
     prefixed: bool = False
 
     @property
+    def given(self) -> np.ndarray:
+        """``[G] int32``: the human reference's reasoning where the response starts from it, else nothing."""
+        thoughts = self.task.thoughts if self.prefixed else None
+        return np.zeros(0, np.int32) if thoughts is None else thoughts
+
+    @property
     def prompt(self) -> np.ndarray:
-        """What the policy continues: the task's prompt, and the reference's reasoning if it is to start from that."""
-        return np.concatenate([self.task.prompt, self.task.thoughts]) if self.prefixed else self.task.prompt
+        """``[P + G] int32``: what the policy continues, the task's prompt and ``given``."""
+        return np.concatenate([self.task.prompt, self.given])
 
 
 @dataclass(frozen=True)
-class Writing:
+class RolloutStats:
     """How it went: seconds, tokens, and the share of slots that had something to write, 0 to 1."""
 
     seconds: float
@@ -44,23 +49,25 @@ def seed_of(*numbers: int) -> int:
 
 
 def write_rollouts(
-    engine: Engine, wanted: Sequence[tuple[Wanted, int]], options: SamplingOptions, max_tokens: int,
-    on_rollout: Callable[[Wanted, Rollout], None],
-) -> Writing:
+    engine: Engine,
+    requests: Sequence[tuple[RolloutRequest, int]],
+    options: SamplingOptions,
+    max_tokens: int,
+    on_rollout: Callable[[RolloutRequest, Rollout], None],
+) -> RolloutStats:
     """Writes responses; each is handed over as soon as it ends, while the others are still being written.
 
     Args:
-      wanted: responses with their seeds.
+      requests: responses with their seeds.
       max_tokens: of a response, a reasoning prefix included.
     """
     started, tokens, busy, rounds = time.perf_counter(), 0, 0, 0
-    running: dict[int, tuple[Wanted, GenerationRequest, list[TokenEvent]]] = {}
-    for item, seed in wanted:
-        given = len(item.task.thoughts) if item.prefixed else 0
-        request = GenerationRequest(item.prompt.tolist(), options, seed, max(1, max_tokens - given),
-                                    stop_token_ids=(item.task.end_id,))
+    running: dict[int, tuple[RolloutRequest, GenerationRequest, list[TokenEvent]]] = {}
+    for item, seed in requests:
+        left = max(1, max_tokens - len(item.given))
+        request = GenerationRequest(item.prompt.tolist(), options, seed, left, stop_token_ids=(item.task.end_id,))
         running[engine.submit(request)] = item, request, []
-    slots = len(engine.session.tokens)
+    slots = engine.slots
     while running:
         busy, rounds = busy + min(len(running), slots), rounds + 1
         for event in engine.step():
@@ -71,12 +78,19 @@ def write_rollouts(
                 rollout = _rollout(engine, item, Completion.of(events, engine.end_tokens(request)))
                 tokens += len(rollout.tokens)
                 on_rollout(item, rollout)
-    return Writing(time.perf_counter() - started, tokens, busy / (rounds * slots) if rounds else 0.0)
+    return RolloutStats(time.perf_counter() - started, tokens, busy / (rounds * slots) if rounds else 0.0)
 
 
-def _rollout(engine: Engine, item: Wanted, done: Completion) -> Rollout:
+def _rollout(engine: Engine, item: RolloutRequest, done: Completion) -> Rollout:
     tokens, logprobs = list(done.tokens), done.logprobs
     if done.stop_token is not None:
         tokens, logprobs = [*tokens, done.stop_token], np.append(logprobs, done.stop_logprob)
-    return Rollout(item.group, item.member, np.array(tokens, np.int32), np.asarray(logprobs, np.float32),
-                   decode_response(engine.sampler.tokenizer, done.tokens), done.finish_reason, item.prefixed)
+    return Rollout(
+        item.group,
+        item.member,
+        np.array(tokens, np.int32),
+        np.asarray(logprobs, np.float32),
+        decode_response(engine.sampler.tokenizer, done.tokens),
+        done.finish_reason,
+        item.prefixed,
+    )

@@ -4,18 +4,18 @@ Several texts share a window (segment ids keep them apart), so short stories bes
 Everything that is known per response token travels along under a name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from polaris_jax.data import Plan, plan_bins, zigzag_order
+from polaris_jax.data import BinPlan, plan_bins, zigzag_order
 
 INTEGERS = ("tokens", "targets", "positions", "segment_ids")
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One text: ``prompt`` and ``response``, int32 token ids, both at least one."""
 
     prompt: np.ndarray
@@ -36,8 +36,8 @@ class Packed:
     """
 
     arrays: dict[str, np.ndarray]
-    plan: Plan
-    rows: tuple[Row, ...]
+    plan: BinPlan
+    rows: tuple[TrainingRow, ...]
     shards: int
 
     def __len__(self) -> int:
@@ -66,11 +66,24 @@ class Packed:
             first = begin + len(self.rows[row].prompt) - 1
             for name, values in fields.items():
                 new[name][index, first : first + len(self.rows[row].response)] = values[row]
-        return Packed(self.arrays | {name: array[:, order] for name, array in new.items()}, self.plan, self.rows,
-                      self.shards)
+        return Packed(
+            self.arrays | {name: array[:, order] for name, array in new.items()}, self.plan, self.rows, self.shards
+        )
 
 
-def pack(rows: Sequence[Row], window: int, *, multiple: int = 1, shards: int = 1) -> Packed:
+def best_window(lengths: Sequence[int], window: int, *, sizes: int, multiple: int, granule: int) -> int:
+    """The window with the least padding among ``sizes`` lengths evenly spaced up to ``window``.
+
+    Args:
+      lengths: of the rows; none is longer than ``window``.
+      multiple: the number of bins is rounded up to one. granule: windows are a multiple of it.
+    """
+    step = max(granule, window // sizes // granule * granule)
+    choices = [size for size in range(window, 0, -step) if size >= max(lengths)][:sizes]
+    return min(choices, key=lambda size: -(-len(plan_bins(lengths, size)) // multiple) * multiple * size)
+
+
+def pack(rows: Sequence[TrainingRow], window: int, *, multiple: int = 1, shards: int = 1) -> Packed:
     """Packs rows into windows, longest first.
 
     Args:
@@ -89,14 +102,18 @@ def pack(rows: Sequence[Row], window: int, *, multiple: int = 1, shards: int = 1
         text = np.concatenate([row.prompt, row.response])
         here = slice(begin, begin + len(row))
         segment[index] += 1
-        for name, values in (("tokens", text[:-1]), ("targets", text[1:]), ("positions", np.arange(len(row))),
-                             ("segment_ids", segment[index])):
+        for name, values in (
+            ("tokens", text[:-1]),
+            ("targets", text[1:]),
+            ("positions", np.arange(len(row))),
+            ("segment_ids", segment[index]),
+        ):
             arrays[name][index, here] = values
     order = zigzag_order(window, shards)
     return Packed({name: array[:, order] for name, array in arrays.items()}, plan, tuple(rows), shards)
 
 
-def _places(plan: Plan):
+def _places(plan: BinPlan) -> Iterator[tuple[int, int, int]]:
     """``(bin, first place in it, row)`` of every row."""
     for index in range(len(plan)):
         for row, begin in zip(*plan.bin(index), strict=True):

@@ -3,36 +3,28 @@
 import math
 from dataclasses import dataclass
 
-from polaris_jax.errors import InputError
+from polaris_jax.options import ANY_NUMBER, Bounds, check, option
 
 SHAPES = ("linear", "cosine")
+_STEPS = Bounds("steps, 0 or more", least=0)
 
 
 @dataclass(frozen=True)
 class WeightSchedule:
     """A linear rise from 0 to ``peak``, then, if there is a decay, a fall to ``final``; constant afterwards.
 
-    Attributes:
-      peak, final: weights.
-      warmup, decay: steps of the rise and of the fall.
-      shape: of the fall, ``linear`` or ``cosine``.
-
     Raises:
       InputError: an unknown shape or a negative length.
     """
 
-    peak: float
-    final: float = 0.0
-    warmup: int = 0
-    decay: int = 0
-    shape: str = "linear"
+    peak: float = option(bounds=ANY_NUMBER, doc="weight after the rise")
+    final: float = option(0.0, bounds=ANY_NUMBER, doc="weight after the fall")
+    warmup: int = option(0, bounds=_STEPS, doc="steps of the rise")
+    decay: int = option(0, bounds=_STEPS, doc="steps of the fall (0: none)")
+    shape: str = option("linear", choices=SHAPES, doc="of the fall")
 
-    def __post_init__(self):
-        if self.shape not in SHAPES:
-            raise InputError("schedule", self.shape, f"choose one of {', '.join(SHAPES)}")
-        for name in ("warmup", "decay"):
-            if getattr(self, name) < 0:
-                raise InputError(name, getattr(self, name), "steps, 0 or more")
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, step: int) -> float:
         """The weight of the step after ``step`` steps: 0 at the first one when there is a warm-up."""

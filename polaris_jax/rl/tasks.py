@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from polaris_jax.data import ChatTemplate, Tokenizer
 from polaris_jax.data.prompt_story import PromptStory
 from polaris_jax.errors import InputError
+from polaris_jax.rewards import count_words, released, split_thinking
 
+T = TypeVar("T")
 OPEN, CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
-class Task:
+class RlTask:
     """One prompt.
 
     Attributes:
@@ -22,9 +26,9 @@ class Task:
       request: the prompt in words, for judges and length rewards.
       end_id: the token that ends a response.
       target_words: asked for; None where only ``request`` says.
-      reference: ``[R] int32``, the human response with its end token; None without one.
-      reference_text: the same decoded, without control tokens.
-      thoughts: ``[T] int32``, the reference's reasoning as it opens a response (think-prefix rollouts); None without.
+      human_reference: ``[R] int32``, the human response with its end token; None without one.
+      human_reference_text: the same decoded, without control tokens.
+      thoughts: ``[T] int32``, the human reference's reasoning as it opens a response (think-prefix rollouts); or None.
       opened: the prompt ends inside the thinking block.
       closing: what a response ends with after its story (a fence), not part of the story.
     """
@@ -34,54 +38,65 @@ class Task:
     request: str
     end_id: int
     target_words: int | None = None
-    reference: np.ndarray | None = None
-    reference_text: str = ""
+    human_reference: np.ndarray | None = None
+    human_reference_text: str = ""
     thoughts: np.ndarray | None = None
     opened: bool = False
     closing: str = ""
+
+    @cached_property
+    def human_reference_words(self) -> int:
+        """Words of the human story without its reasoning, 0 without one: the length of a prompt that names none."""
+        return count_words(split_thinking(self.story(self.human_reference_text), opened=self.opened).story)
 
     def story(self, text: str) -> str:
         """A decoded response without ``closing``."""
         return text.removesuffix(self.closing) if self.closing else text
 
 
-def reference_response(story: str, reasoning: str | None, *, opened: bool, as_released: bool = False) -> str:
+def human_response(story: str, reasoning: str | None, *, opened: bool) -> str:
     """The human response as a model would have written it.
 
     Args:
       reasoning: what precedes the story in thinking models; None: no thinking block.
       opened: the prompt already ends with the opening tag, which then is not written a second time.
-      as_released: the opening tag always, one newline after the closing one (models write two).
 
     Raises:
       InputError: a think tag inside the texts.
     """
-    for name, text in (("story", story), ("ground_truth_reasoning", reasoning or "")):
-        if OPEN in text or CLOSE in text:
-            raise InputError(name, text, f"must not contain {OPEN} or {CLOSE}")
+    _refuse_tags(story, reasoning or "")
     if reasoning is None:
         return story
-    if as_released:
-        return f"{OPEN}\n{reasoning}\n{CLOSE}\n{story}"
     return f"{'' if opened else OPEN + chr(10)}{reasoning.strip()}\n{CLOSE}\n\n{story}"
 
 
+def _refuse_tags(story: str, reasoning: str) -> None:
+    for name, text in (("story", story), ("ground_truth_reasoning", reasoning)):
+        if OPEN in text or CLOSE in text:
+            raise InputError(name, text, f"must not contain {OPEN} or {CLOSE}")
+
+
 def prompt_tasks(
-    rows: Sequence[PromptStory], template: ChatTemplate, *, thinking: bool = False, max_prompt: int = 256,
-    max_response: int = 8192, as_released: bool = False,
-) -> tuple[list[Task], dict[str, int]]:
+    rows: Sequence[PromptStory],
+    template: ChatTemplate,
+    *,
+    thinking: bool = False,
+    max_prompt: int = 256,
+    max_response: int = 8192,
+    as_released: bool = False,
+) -> tuple[list[RlTask], dict[str, int]]:
     """Tasks of published prompts.
 
     Args:
-      thinking: the template is told ``enable_thinking``; references then need their reasoning.
-      max_prompt, max_response: tokens. Longer prompts are left out. A reference that is too long is left out of its
-        group (a story cut off in the middle is nobody's reference); as released it is cut.
+      thinking: the template is told ``enable_thinking``; human references then need their reasoning.
+      max_prompt, max_response: tokens. Longer prompts are left out. A human reference that is too long is left out of
+        its group (a story cut off in the middle is no reference); as released it is cut.
 
     Returns:
       ``(tasks, counts)``; counts of ``long_prompts`` and ``long_references``.
 
     Raises:
-      InputError: nothing is left, or a reference without reasoning when ``thinking``.
+      InputError: nothing is left, or a human reference without reasoning when ``thinking``.
     """
     tokenizer = template.tokenizer
     end_id = tokenizer.eot_id if template.end_id is None else template.end_id
@@ -96,25 +111,28 @@ def prompt_tasks(
         if len(prompt) > max_prompt:
             counts["long_prompts"] += 1
             continue
-        reference, said, thoughts = None, "", None
+        human, said, thoughts = None, "", None
         if row.story:
             if thinking and row.reasoning is None:
                 raise InputError("ground_truth_reasoning", None, f"row {row.uid} needs it: thinking is on")
-            said = reference_response(row.story, row.reasoning if thinking else None, opened=opened,
-                                      as_released=as_released)
-            reference = np.append(tokenizer.encode(said), np.int32(end_id))
+            if as_released and thinking:
+                _refuse_tags(row.story, row.reasoning or "")
+                said = released.human_response(row.story, row.reasoning or "")
+            else:
+                said = human_response(row.story, row.reasoning if thinking else None, opened=opened)
+            human = np.append(tokenizer.encode(said), np.int32(end_id))
             if thinking:
                 thoughts = tokenizer.encode(said[: said.index(CLOSE) + len(CLOSE)] + "\n" * (1 if as_released else 2))
-            if len(reference) > max_response:
+            if len(human) > max_response:
                 counts["long_references"] += 1
-                reference = reference[:max_response] if as_released else None
-        tasks.append(Task(row.uid, prompt, row.prompt, end_id, row.target_words, reference, said, thoughts, opened))
+                human = human[:max_response] if as_released else None
+        tasks.append(RlTask(row.uid, prompt, row.prompt, end_id, row.target_words, human, said, thoughts, opened))
     if not tasks:
         raise InputError("config.data.max_prompt_tokens", max_prompt, "every prompt is longer")
     return tasks, counts
 
 
-def shuffled(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Task]:
+def shuffled(tasks: Sequence[T], step: int, count: int, seed: int) -> list[T]:
     """The ``count`` tasks of a step: epochs over permutations that depend on (seed, epoch) only."""
     chosen = []
     for place in range(step * count, (step + 1) * count):
@@ -124,13 +142,13 @@ def shuffled(tasks: Sequence[Task], step: int, count: int, seed: int) -> list[Ta
     return chosen
 
 
-def decode_response(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+def decode_response(tokenizer: Tokenizer, tokens: Sequence[int] | np.ndarray) -> str:
     """The text of a response, control tokens left out."""
     silent = set(tokenizer.special_ids)
     return tokenizer.decode([int(token) for token in tokens if int(token) not in silent])
 
 
-def count_thoughts(pieces: Sequence[bytes], tokens: Sequence[int]) -> int:
+def count_thoughts(pieces: Sequence[bytes], tokens: Sequence[int] | np.ndarray) -> int:
     """Tokens of a response up to the end of its first ``</think>`` (by their middle); 0 without one.
 
     Args:

@@ -40,6 +40,12 @@ def distribution(values: Sequence[float], bins: int = 50) -> dict:
     if not len(points):
         return {"n": 0}
     counts, edges = np.histogram(points, bins)
-    return {"n": len(points), "mean": float(points.mean()), "std": float(points.std()), "min": float(points.min()),
-            "max": float(points.max()), **{f"p{q:02d}": float(np.percentile(points, q)) for q in QUANTILES},
-            "histogram": {"counts": counts.tolist(), "edges": edges.tolist()}}
+    return {
+        "n": len(points),
+        "mean": float(points.mean()),
+        "std": float(points.std()),
+        "min": float(points.min()),
+        "max": float(points.max()),
+        **{f"p{q:02d}": float(np.percentile(points, q)) for q in QUANTILES},
+        "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+    }

@@ -1,16 +1,16 @@
-"""A stage's grammar as the sampler sees it: which tokens may come next, and which must.
+"""Grammar constraints on tokens: which may come next, and which must.
 
 llguidance walks the grammar over *bytes*, so any tokenisation of a legal text is legal. Two places need care so that
-the model nevertheless sees text cut into tokens the way training cut it:
+the model still sees text cut into tokens as in training:
 
 * **Forced text** (headings, literal names). llguidance hands out only those forced tokens that no continuation could
   merge with; the last, unsettled piece (the space before a first word, say) stays in the mask, where a token that
   covers it *and* the next letters is allowed. This is token healing without a special case.
 * **Prefilled text** stands in front of the stage's grammar as a literal, so the seam between what is given and what is
-  drawn is such forced text too.
+  sampled is such forced text too.
 
-What the model then drew may still be a tokenisation nobody would choose ("th" + "e"); the writer re-encodes a step's
-text with ``Tokenizer.append`` when it accepts the step, so that the past a model conditions on is always canonical.
+What the model then sampled may still be an unusual tokenisation ("th" + "e"); the writer re-encodes a step's text
+with ``Tokenizer.append`` when it accepts the step, so that the past a model conditions on is always canonical.
 """
 
 import copy
@@ -26,19 +26,20 @@ from polaris_jax.errors import InputError
 from polaris_jax.trajectory.grammar import Grammar
 
 # Bounded repeats of 300-character bullets inside 80-bullet arcs inside 12 arcs are large but regular.
-_LIMITS = LLParserLimits(max_items_in_row=20_000, initial_lexer_fuel=50_000_000, step_lexer_fuel=5_000_000,
-                         max_grammar_size=5_000_000)
+_LIMITS = LLParserLimits(
+    max_items_in_row=20_000, initial_lexer_fuel=50_000_000, step_lexer_fuel=5_000_000, max_grammar_size=5_000_000
+)
 
-# JSON is spelt in one way, as Python writes it: a model that may choose its white space can go on choosing for ever.
-_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# JSON has one spelling, as Python writes it: a model that may choose white space may never stop adding it.
+_JSON: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class _Vocabulary:
-    """What ``TokenizerWrapper`` asks of a tokenizer, answered by ours."""
+    """Our tokenizer with the interface that ``TokenizerWrapper`` expects."""
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, end: int):
         self._tokenizer = tokenizer
-        self.eos_token_id = tokenizer.eot_id
+        self.eos_token_id = end
         self.bos_token_id = tokenizer.bos_id
         self.special_token_ids = list(tokenizer.special_ids)
         # An id without bytes (unused, BOS) would read as an empty token; a name no text contains keeps it out.
@@ -48,22 +49,33 @@ class _Vocabulary:
         return self._tokenizer.encode(text.decode("utf-8")).tolist()
 
 
-def grammar_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
-    """The byte trie of a vocabulary; seconds for large ones, so build it once. ``<|eot_id|>`` ends every grammar."""
-    return LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer)), eos_token=tokenizer.eot_id)
+def grammar_tokenizer(tokenizer: Tokenizer, end: int | None = None) -> LLTokenizer:
+    """The byte trie of a vocabulary; seconds for large ones, so build it once.
+
+    Args:
+      end: the token that ends every grammar; default ``<|eot_id|>``.
+    """
+    end = tokenizer.eot_id if end is None else end
+    return LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, end)), eos_token=end)
+
+
+def _brief(error: str, most: int = 400) -> str:
+    """llguidance's message in one line; it may quote the whole grammar."""
+    line = " ".join(error.split())
+    return line if len(line) <= most else f"{line[: most // 2]} … {line[-(most // 2) :]}"
 
 
 class Constraint:
-    """One text's walk through one grammar.
+    """The state of one grammar after one text.
 
     Made from one of the project's own grammars, or with ``json_schema``, ``regex`` and ``lark`` from a caller's.
 
     Args:
-      grammar: what may be written, given text included.
+      grammar: of the whole text, given text included.
       vocabulary: ``grammar_tokenizer`` of the tokenizer.
 
     Raises:
-      ValueError: llguidance does not take the grammar (a defect of ours, not of the caller), or gives up on the way.
+      ValueError: llguidance does not take the grammar (a defect of ours, not of the caller), or gives up later.
     """
 
     def __init__(self, grammar: Grammar, vocabulary: LLTokenizer):
@@ -94,7 +106,7 @@ class Constraint:
         constraint = cls.__new__(cls)
         constraint._begin(LLMatcher(vocabulary, grammar, log_level=0), vocabulary)  # with llguidance's own limits
         if constraint._matcher.is_error():
-            raise InputError(field, value, " ".join(constraint._matcher.get_error().split()))
+            raise InputError(field, value, _brief(constraint._matcher.get_error()))
         return constraint
 
     def _begin(self, matcher: LLMatcher, vocabulary: LLTokenizer) -> None:
@@ -103,7 +115,7 @@ class Constraint:
         self.length = 0
 
     def copy(self) -> Self:
-        """Another walker at the same place; the compiled grammar is shared."""
+        """A copy with the same state; the compiled grammar is shared."""
         other = copy.copy(self)
         other._matcher = self._matcher.deep_copy()
         return other
@@ -119,7 +131,7 @@ class Constraint:
         return self._matcher.is_stopped()
 
     def forced(self) -> list[int]:
-        """Tokens that must come next whatever the model thinks; append them without sampling."""
+        """Tokens that must come next; append them without sampling."""
         return [] if self.finished else self._matcher.compute_ff_tokens()
 
     def mask(self) -> np.ndarray:
@@ -134,7 +146,11 @@ class Constraint:
         return self._matcher.validate_tokens(list(tokens)) == len(tokens)
 
     def consume(self, tokens: Sequence[int]) -> None:
-        """Moves on by ``tokens`` (not the end token)."""
+        """Advances the state by ``tokens`` (not the end token).
+
+        Raises:
+          ValueError: the grammar does not allow them.
+        """
         if not self._matcher.consume_tokens(list(tokens)):
             raise ValueError(f"the grammar does not allow tokens {list(tokens)[:8]}: {self._matcher.get_error()}")
         self.length += len(tokens)

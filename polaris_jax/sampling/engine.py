@@ -1,12 +1,12 @@
-"""Many requests at once over one batch of texts: slots are refilled as they become free, prompts share their prefixes.
+"""Continuous batching: many requests in the slots of one cache, refilled as they become free, with prefix sharing.
 
-One round (``step``) is: while the device reads the tokens of the round before, the host computes the grammar masks of
-the next ones; then every text that has been read to its end draws a token; then each token is looked at (end of text?
-what does the grammar force now?) and reading it is dispatched before the caller hears of it. Prompts are read a few
-chunks per round, so that a long one does not stop the others.
+One round (``step``): while the device reads the tokens of the round before, the host computes the grammar masks of the
+next ones; then a token is sampled for every slot that has been read to its end; then each token is processed (end of
+text? what does the grammar force now?) and reading it is dispatched before the caller gets the events. Prompts are read
+a few chunks per round, so that a long one does not stop the others.
 
-What is written for a request does not depend on the others: its draws are keyed by its seed and the place in its own
-text, and its tokens are read in chunks that its own text decides (``Session``).
+The text of a request does not depend on the others: its samples are keyed by its seed and the place in its own text,
+and its tokens are read in chunks that depend on its own text alone (``DecodeCache``).
 """
 
 import itertools
@@ -16,64 +16,79 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 from llguidance import LLTokenizer
 
 from polaris_jax.errors import InputError
 from polaris_jax.sampling.constraint import grammar_tokenizer
+from polaris_jax.sampling.decode_cache import DecodeCache
+from polaris_jax.sampling.detokenizer import IncrementalDetokenizer
+from polaris_jax.sampling.dry import breaker_tokens, dry_penalties
 from polaris_jax.sampling.generate import Counts
-from polaris_jax.sampling.options import Drawn, SamplingOptions
+from polaris_jax.sampling.options import LogitShifts, SampledTokens, SamplingOptions
+from polaris_jax.sampling.prefix_sharing import MIN_SHARED_TOKENS, PrefixSharing, common_prefix
+from polaris_jax.sampling.programs import PromptScores
 from polaris_jax.sampling.request import (
     MAX_TOP_LOGPROBS,
     Completion,
     FinishReason,
     GenerationRequest,
+    PromptLogprobs,
     TokenEvent,
 )
 from polaris_jax.sampling.sampler import Sampler
-from polaris_jax.sampling.text_stream import TextStream
+from polaris_jax.trajectory import EOT
 
-# Chunks of prompts read between two tokens of the texts that are being written.
+# Chunks of prompts read between two sampled tokens.
 PROMPT_CHUNKS = 2
-# A request waits for a running prompt, or copies a running text's cache, when that saves this many tokens.
-WORTH_SHARING = 16
+# Sets of DRY's sequence breakers that are kept, each a byte per token of the vocabulary.
+KEPT_BREAKERS = 8
 
 
 @dataclass
-class _Running:
+class _ActiveRequest:
     """A request in a slot."""
 
     number: int
     request: GenerationRequest
     ends: frozenset[int]
-    stream: TextStream
-    prompt: list[int]  # what of it is still to be read
-    unread: list[int] = field(default_factory=list)  # written, to be read
-    written: int = 0
+    detokenizer: IncrementalDetokenizer
+    prompt: list[int]  # the part still to be read
+    unread: list[int] = field(default_factory=list)  # generated, still to be read
+    generated: int = 0
+    scores: list[tuple[PromptScores, int, int]] = field(default_factory=list)  # of the prompt (``append_scored``)
+    counts: np.ndarray | None = None  # [V] int32, how often each token was generated; None: no option asks for it
 
 
 class Engine:
-    """Serves requests from ``slots`` texts of one ``Session``. One thread calls it.
+    """Serves requests in the ``slots`` rows of one ``DecodeCache``. Only one thread may call it.
 
     Args:
       sampler: the model.
-      slots: requests written at the same time.
+      slots: requests generated at the same time.
+      exact: a text has the bits that it would have alone. Arithmetic rounds by how a text is cut into chunks, so a
+        prefix is then shared only where the rest is cut as without sharing: whole prompts, and whole chunks of them.
 
     Attributes:
       counts: tokens sampled, forced, prefilled (prompt tokens read) and reused (prompt tokens found in a cache).
     """
 
-    def __init__(self, sampler: Sampler, slots: int = 8):
+    def __init__(self, sampler: Sampler, slots: int = 8, *, exact: bool = False):
         if slots < 1:
             raise InputError("slots", slots, "must be at least 1")
         self.sampler = sampler
-        self.session = sampler.start(slots)
+        self.slots = slots
+        self.cache = DecodeCache(sampler, slots)
+        self._sharing = PrefixSharing(self.cache, exact=exact)
         self.counts = Counts()
+        self._released = False
         self._numbers = itertools.count()
         self._waiting: deque[tuple[int, GenerationRequest]] = deque()
-        self._running: list[_Running | None] = [None] * slots
+        self._active: dict[int, _ActiveRequest] = {}  # by slot
         self._events: list[TokenEvent] = []
         self._pieces = sampler.tokenizer.token_bytes()
+        self._breaker_tokens: dict[tuple[str, ...], np.ndarray] = {}
         # Without a constraint every token of the vocabulary; further rows of the embedding are padding.
         known = np.zeros(-(-len(self._pieces) // 32) * 32, bool)
         known[: len(self._pieces)] = True
@@ -81,16 +96,27 @@ class Engine:
 
     @cached_property
     def vocabulary(self) -> LLTokenizer:
-        """What constraints are made over."""
-        return grammar_tokenizer(self.sampler.tokenizer)
+        """The vocabulary that constraints are compiled for."""
+        return grammar_tokenizer(self.sampler.tokenizer, self._turn_end)
+
+    @property
+    def _turn_end(self) -> int:
+        """The token that ends a grammar: ``<|eot_id|>``, or the model's first own where its vocabulary lacks that."""
+        tokenizer, own = self.sampler.tokenizer, self.sampler.config.eos_token_ids
+        return own[0] if EOT not in tokenizer.control_tokens and own else tokenizer.eot_id
+
+    @property
+    def active(self) -> int:
+        """How many requests have a slot."""
+        return len(self._active)
 
     @property
     def busy(self) -> bool:
-        """Whether a request waits or runs, or events are still to be told."""
-        return bool(self._waiting or self._events or any(self._running))
+        """Whether a request is waiting or active, or events are still to be returned."""
+        return bool(self._waiting or self._events or self._active)
 
     def submit(self, request: GenerationRequest) -> int:
-        """Takes a request in; returns its number.
+        """Queues a request; returns its number.
 
         Raises:
           InputError: it can never be served.
@@ -101,20 +127,20 @@ class Engine:
         return number
 
     def cancel(self, number: int) -> bool:
-        """Ends a request; its last event comes with the next step. False when it has ended already."""
+        """Ends a request; its last event comes with the next ``step``. False when it has ended already."""
         for waiting in self._waiting:
             if waiting[0] == number:
                 self._waiting.remove(waiting)
                 self._events.append(TokenEvent(number, None, finish_reason="cancelled"))
                 return True
-        for slot, running in enumerate(self._running):
-            if running and running.number == number:
+        for slot, active in self._active.items():
+            if active.number == number:
                 self._end(slot, "cancelled")
                 return True
         return False
 
     def generate(self, requests: Iterable[GenerationRequest]) -> list[Completion]:
-        """Serves ``requests``, in their order, whatever else is running.
+        """Serves ``requests``, in their order, whatever else is active.
 
         Raises:
           InputError: one of them can never be served; then none is.
@@ -131,114 +157,121 @@ class Engine:
                     if event.finish_reason:
                         missing.discard(event.request)
         return [
-            Completion.of(told, self.end_tokens(request))
-            for told, request in zip(events.values(), requests, strict=True)
+            Completion.of(own, self.end_tokens(request)) for own, request in zip(events.values(), requests, strict=True)
         ]
 
     def set_params(self, params: Any) -> None:
-        """Other weights of the same shapes; what the caches hold is forgotten.
+        """Replaces the weights by others of the same shapes and empties the cache.
 
         Raises:
-          InputError: a request is waiting or running, or the shapes differ.
+          InputError: a request is waiting or active, or the shapes differ.
         """
+        self._refuse_busy()
+        self.sampler.set_params(params)
+        if self._released:
+            self.cache.renew()
+            self._released = False
+        else:
+            self.cache.rewind([0] * self.slots)
+
+    def release(self) -> None:
+        """Gives the memory of weights and cache back, until ``set_params``; nothing can be served meanwhile.
+
+        Raises:
+          InputError: a request is waiting or active.
+        """
+        self._refuse_busy()
+        self.sampler.release()
+        self.cache.release()
+        self._released = True
+
+    def _refuse_busy(self) -> None:
         if self.busy:
             raise InputError("params", "new weights", "finish or cancel all requests first")
-        self.sampler.set_params(params)
-        self.session.rewind([0] * len(self._running))
 
     def end_tokens(self, request: GenerationRequest) -> frozenset[int]:
         """The ids that end a request."""
         ends = set(request.stop_token_ids)
         if not request.ignore_eos:
-            ends |= {self.sampler.tokenizer.eot_id, *self.sampler.config.eos_token_ids}
+            ends |= {self._turn_end, *self.sampler.config.eos_token_ids}
         elif request.constraint is not None:
-            ends.add(self.sampler.tokenizer.eot_id)  # how the grammar says that it is complete
+            ends.add(self._turn_end)  # the grammar's own end
         return frozenset(ends)
 
     def step(self) -> list[TokenEvent]:
-        """One round; returns what happened, in order. Empty when there is nothing to do."""
+        """One round; returns its events in order, none when there is nothing to do."""
         self._admit()
         self._read_prompts()
-        self._read_written()
+        self._read_generated()
         masks = self._masks()  # while the device reads
         ready = self._ready()
         if ready:
-            options: list[SamplingOptions | None] = [None] * len(self._running)
-            seeds, top = [0] * len(self._running), 0
+            options: list[SamplingOptions | None] = [None] * self.slots
+            seeds, top = [0] * self.slots, 0
             for slot in ready:
-                request = self._running[slot].request
+                request = self._active[slot].request
                 options[slot], seeds[slot], top = request.options, request.seed, max(top, request.top_logprobs)
-            drawn = self.session.draw(options, seeds, masks, top=MAX_TOP_LOGPROBS if top else 0)
+            sampled = self.cache.sample(
+                options, seeds, masks, shifts=self._shifts(ready), top=MAX_TOP_LOGPROBS if top else 0
+            )
             self.counts.sampled += len(ready)
             for slot in ready:
-                self._take(slot, drawn)
-            self._read_written()  # the device is busy while the caller looks at the events
+                self._take(slot, sampled)
+            self._read_generated()  # the device is busy while the caller looks at the events
         events, self._events = self._events, []
         return events
 
     def _ready(self) -> list[int]:
         """Slots whose text has been read to its end."""
-        return [slot for slot, run in enumerate(self._running) if run and not run.prompt and not run.unread]
+        return sorted(slot for slot, active in self._active.items() if not active.prompt and not active.unread)
 
     # Slots.
 
     def _admit(self) -> None:
         """Gives free slots to waiting requests, in order; one that could share a prompt being read waits for it."""
         later: deque[tuple[int, GenerationRequest]] = deque()
-        while self._waiting and not all(self._running):
+        while self._waiting and len(self._active) < self.slots:
             number, request = self._waiting.popleft()
             prompt = [int(token) for token in request.prompt]
-            slot, source, reach = self._best_slot(prompt)
-            if self._coming(prompt) > max(reach, WORTH_SHARING):
+            scored = request.prompt_logprobs is not None
+            slot, source, shared = self._sharing.best_slot(prompt, self._active)
+            if scored:
+                source, shared = slot, 0  # a score needs the token to be read
+            if not scored and self._shared_soon(prompt) > max(shared, MIN_SHARED_TOKENS):
                 later.append((number, request))
                 continue
-            self.session.fork(source, slot, reach)
-            self.counts.reused += reach
-            self.counts.prefilled += len(prompt) - reach
-            run = _Running(number, request, self.end_tokens(request), TextStream(request.stop), prompt[reach:])
-            self._running[slot] = run
-            if not run.prompt:
-                self.session.mark([slot])
+            self.cache.fork(source, slot, shared)
+            self._sharing.note(slot, len(prompt))
+            self.counts.reused += shared
+            self.counts.prefilled += len(prompt) - shared
+            detokenizer = IncrementalDetokenizer(request.stop)
+            active = _ActiveRequest(number, request, self.end_tokens(request), detokenizer, prompt[shared:])
+            if request.options.counts_tokens:
+                active.counts = np.zeros(self.sampler.config.vocab_size, np.int32)
+            self._active[slot] = active
+            if not active.prompt:
+                self.cache.save([slot])
             self._force(slot, [])
         later.extend(self._waiting)
         self._waiting = later
 
-    def _best_slot(self, prompt: Sequence[int]) -> tuple[int, int, int]:
-        """``(free slot, the slot whose text it begins with, how many tokens of it)``."""
-        free = [slot for slot, running in enumerate(self._running) if running is None]
-        reach = {slot: self._reach(slot, prompt) for slot in range(len(self._running))}
-        at_home = max(free, key=lambda slot: (reach[slot], -len(self.session.tokens[slot])))
-        best = at_home, at_home, reach[at_home]
-        for source in set(reach) - set(free):
-            beside = [slot for slot in free if self.session.same_shard(source, slot)]
-            if beside and reach[source] >= best[2] + WORTH_SHARING:
-                # Copied over the text that is least worth keeping.
-                best = min(beside, key=lambda slot: len(self.session.tokens[slot])), source, reach[source]
-        return best
-
-    def _reach(self, slot: int, prompt: Sequence[int]) -> int:
-        """How many tokens of ``prompt`` need not be read when it begins as the text in ``slot``."""
-        session = self.session
-        shared = common_prefix(session.tokens[slot], prompt)
-        if shared == len(prompt) and shared not in (session.marked[slot], session.lengths[slot]):
-            shared -= 1  # the logits after it were not kept
-        return session.within_reach(slot, shared)
-
-    def _coming(self, prompt: Sequence[int]) -> int:
-        """How many tokens of ``prompt`` some prompt that is being read will have in common with it."""
-        own = [common_prefix(run.request.prompt, prompt) for run in self._running if run and run.prompt]
-        if self.sampler.config.recurrent:  # a state is kept at the end of a prompt only
-            own = [n for n, run in zip(own, (r for r in self._running if r and r.prompt), strict=True)
-                   if n == len(run.request.prompt)]
-        return max(own, default=0)
+    def _shared_soon(self, prompt: Sequence[int]) -> int:
+        """How many tokens of ``prompt`` can be shared with a prompt that is still being read."""
+        shared = []
+        for active in self._active.values():
+            if active.prompt:
+                common = common_prefix(active.request.prompt, prompt)
+                # A recurrent state is saved at the end of a prompt only.
+                if not self.sampler.config.recurrent or common == len(active.request.prompt):
+                    shared.append(common)
+        return max(shared, default=0)
 
     def _end(self, slot: int, reason: FinishReason, error: str = "") -> None:
-        """Frees a slot; its text stays in the cache until it is needed. The last event of the request says why."""
-        running = self._running[slot]
-        self._running[slot] = None
-        rest = running.stream.flush()
-        mine = self._events and self._events[-1].request == running.number
-        last = self._events.pop() if mine else TokenEvent(running.number, None)
+        """Frees a slot; its text stays in the cache until it is replaced. The request's last event says why."""
+        active = self._active.pop(slot)
+        rest = active.detokenizer.flush()
+        own = self._events and self._events[-1].request == active.number
+        last = self._events.pop() if own else TokenEvent(active.number, None)
         self._events.append(replace(last, text=last.text + rest, finish_reason=reason, error=error))
 
     # Reading.
@@ -246,94 +279,161 @@ class Engine:
     def _read_prompts(self) -> None:
         """The next chunks of the prompts, oldest request first."""
         chunk = self.sampler.chunk_sizes[-1]
-        reading = sorted((run.number, slot) for slot, run in enumerate(self._running) if run and run.prompt)
+        reading = sorted((active.number, slot) for slot, active in self._active.items() if active.prompt)
         if not reading:
             return
-        rows: list[list[int]] = [[] for _ in self._running]
-        for _, slot in reading[: PROMPT_CHUNKS * self.session.groups]:
-            run = self._running[slot]
-            rows[slot], run.prompt = run.prompt[:chunk], run.prompt[chunk:]
-        self.session.append(rows)
-        ended = [slot for slot, row in enumerate(rows) if row and not self._running[slot].prompt]
+        rows: list[list[int]] = [[] for _ in range(self.slots)]
+        for _, slot in reading[: PROMPT_CHUNKS * self.cache.groups]:
+            active = self._active[slot]
+            rows[slot], active.prompt = active.prompt[:chunk], active.prompt[chunk:]
+        scored = [
+            slot for slot, row in enumerate(rows) if row and self._active[slot].request.prompt_logprobs is not None
+        ]
+        for slot in scored:
+            active, row = self._active[slot], rows[slot]
+            following = active.prompt[0] if active.prompt else 0  # after the last one nothing is known yet
+            top = MAX_TOP_LOGPROBS if active.request.prompt_logprobs else 1
+            active.scores += self.cache.append_scored(slot, row, following, top)
+        self.cache.append([[] if slot in scored else row for slot, row in enumerate(rows)])
+        ended = [slot for slot, row in enumerate(rows) if row and not self._active[slot].prompt]
         if ended:
-            self.session.mark(ended)
+            self.cache.save(ended)
+        for slot in set(ended) & set(scored):
+            self._report_prompt(slot)
 
-    def _read_written(self) -> None:
-        """Everything that was written and not yet read."""
-        rows: list[list[int]] = [[] for _ in self._running]
-        for slot, run in enumerate(self._running):
-            if run and not run.prompt:
-                rows[slot], run.unread = run.unread, []
+    def _report_prompt(self, slot: int) -> None:
+        """The event with the log-probabilities of a prompt; the last one too when nothing is to be generated."""
+        active = self._active[slot]
+        read, active.scores = jax.device_get(active.scores), []
+        parts = zip(*([array[row, :count] for array in scores] for scores, row, count in read), strict=True)
+        logprobs, ranks, tokens, best = (np.concatenate(part)[:-1] for part in parts)
+        count = active.request.prompt_logprobs
+        top = tuple(
+            tuple(zip(ids[:count].tolist(), values[:count].tolist(), strict=True))
+            for ids, values in zip(tokens, best, strict=True)
+        )
+        self._events.append(TokenEvent(active.number, None, prompt=PromptLogprobs(logprobs, ranks, top)))
+        if not active.request.max_tokens:
+            self._end(slot, "length")
+
+    def _read_generated(self) -> None:
+        """Everything that was generated and not yet read."""
+        rows: list[list[int]] = [[] for _ in range(self.slots)]
+        for slot, active in self._active.items():
+            if not active.prompt:
+                rows[slot], active.unread = active.unread, []
         if any(rows):
-            self.session.append(rows)
+            self.cache.append(rows)
 
-    # Writing.
+    # Generating.
 
     def _masks(self) -> np.ndarray:
-        """Allowed tokens of every slot, ``[slots, words] int32``."""
+        """Allowed tokens of every slot, ``[slots, words] int32``.
+
+        A constraint knows one end token, and a request may have several: each may end a text that is complete.
+        """
         masks = self._all
         for slot in self._ready():
-            constraint = self._running[slot].request.constraint
+            active = self._active[slot]
+            constraint, early = active.request.constraint, active.generated < active.request.min_tokens
+            if constraint is None and not early:
+                continue
+            masks = masks.copy() if masks is self._all else masks
+            ends = self._packed(active.ends)
             if constraint is not None:
-                masks = masks.copy() if masks is self._all else masks
                 try:
                     masks[slot] = constraint.mask()[0]
                 except ValueError as error:
                     self._end(slot, "failed", str(error))
+                    continue
+                if constraint.accepting:
+                    masks[slot] |= ends
+            if early and (masks[slot] & ~ends).any():
+                masks[slot] &= ~ends
         return masks
 
-    def _take(self, slot: int, drawn: Drawn) -> None:
-        """The token that was drawn for a slot, and all that follows from it."""
-        run, token = self._running[slot], int(drawn.token[slot])
-        count = run.request.top_logprobs
-        best = drawn.top_tokens[slot, :count], drawn.top_logprobs[slot, :count]
+    def _packed(self, tokens: Iterable[int]) -> np.ndarray:
+        """A set of tokens as a mask, ``[words] int32``; ids outside the vocabulary are left out."""
+        bits = np.zeros(32 * self._all.shape[1], bool)
+        bits[[token for token in tokens if 0 <= token < len(self._pieces)]] = True
+        return np.packbits(bits, bitorder="little").view(np.int32)
+
+    def _shifts(self, ready: Sequence[int]) -> LogitShifts | None:
+        """Logit bias, token counts and DRY of every slot; None when no request in ``ready`` has any."""
+        chosen = [
+            slot
+            for slot in ready
+            if self._active[slot].request.logit_bias
+            or self._active[slot].counts is not None
+            or self._active[slot].request.options.dry
+        ]
+        if not chosen:
+            return None
+        shape = self.slots, self.sampler.config.vocab_size
+        shifts = LogitShifts(np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+        for slot in chosen:
+            active = self._active[slot]
+            for token, bias in active.request.logit_bias.items():
+                shifts.bias[slot, token] = bias
+            if active.counts is not None:
+                shifts.counts[slot] = active.counts
+            if dry := active.request.options.dry:
+                penalties = dry_penalties(self.cache.tokens[slot], dry, self._breakers(dry.breakers))
+                shifts.dry[slot, list(penalties)] = list(penalties.values())
+        return shifts
+
+    def _breakers(self, strings: tuple[str, ...]) -> np.ndarray:
+        """Tokens that end a match of DRY; those of the last few requests are kept."""
+        if strings not in self._breaker_tokens:
+            self._breaker_tokens[strings] = breaker_tokens(self._pieces, strings)
+            while len(self._breaker_tokens) > KEPT_BREAKERS:
+                self._breaker_tokens.pop(next(iter(self._breaker_tokens)))
+        return self._breaker_tokens[strings]
+
+    def _take(self, slot: int, sampled: SampledTokens) -> None:
+        """Processes the token that was sampled for a slot."""
+        active, token = self._active[slot], int(sampled.token[slot])
+        count = active.request.top_logprobs
+        best = sampled.top_tokens[slot, :count], sampled.top_logprobs[slot, :count]
         top = tuple(zip(*(part.tolist() for part in best), strict=True))
-        event = TokenEvent(run.number, token, "", float(drawn.logprob[slot]), float(drawn.model_logprob[slot]), top)
-        if token in run.ends:
+        logprobs = float(sampled.logprob[slot]), float(sampled.model_logprob[slot])
+        event = TokenEvent(active.number, token, "", *logprobs, top)
+        if token in active.ends:
             self._events.append(event)
             self._end(slot, "stop")
             return
-        self._write(slot, event)
+        self._write(slot, token, event)
         self._force(slot, [token])
 
     def _force(self, slot: int, tokens: list[int]) -> None:
-        """Moves the constraint over ``tokens`` and writes what it then leaves no choice about; ends what has ended."""
-        run = self._running[slot]
-        request = run.request
-        if request.constraint is not None and not run.stream.stopped:
+        """Advances the constraint by ``tokens``, writes what it then forces, and ends the request if it is done."""
+        active = self._active[slot]
+        request, detokenizer = active.request, active.detokenizer
+        if request.constraint is not None and not detokenizer.stopped:
             try:
                 request.constraint.consume(tokens)
-                forced = request.constraint.forced()[: request.max_tokens - run.written]
+                forced = request.constraint.forced()[: request.max_tokens - active.generated]
                 request.constraint.consume(forced)
             except ValueError as error:
                 self._end(slot, "failed", str(error))
                 return
             for token in forced:
                 self.counts.forced += 1
-                self._write(slot, TokenEvent(run.number, token, forced=True))
-        if run.stream.stopped:
+                self._write(slot, token, TokenEvent(active.number, token, forced=True))
+        if detokenizer.stopped:
             self._end(slot, "stop")
         elif request.constraint is not None and request.constraint.finished:
             self._end(slot, "complete")
-        elif run.written >= request.max_tokens:
+        elif active.generated >= request.max_tokens > 0:
             self._end(slot, "length")
 
-    def _write(self, slot: int, event: TokenEvent) -> None:
-        """Adds a token to a text, unless a stop string has ended it."""
-        run = self._running[slot]
-        if run.stream.stopped:
+    def _write(self, slot: int, token: int, event: TokenEvent) -> None:
+        """Adds a token and its event to a text, unless a stop string has ended it."""
+        active = self._active[slot]
+        if active.detokenizer.stopped:
             return
-        run.written += 1
-        run.unread.append(event.token)
-        self._events.append(replace(event, text=run.stream.push(self._pieces[event.token])))
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many leading tokens two texts share."""
-    shortest, at, block = min(len(a), len(b)), 0, 4096
-    a, b = list(a[:shortest]), list(b[:shortest])
-    while at < shortest and a[at : at + block] == b[at : at + block]:
-        at += block
-    while at < shortest and a[at] == b[at]:
-        at += 1
-    return min(at, shortest)
+        active.generated += 1
+        active.unread.append(token)
+        if active.counts is not None:
+            active.counts[token] += 1
+        self._events.append(replace(event, text=active.detokenizer.push(self._pieces[token])))

@@ -1,20 +1,23 @@
-"""Writing one stretch of text under a grammar: force what is certain, draw what is open, stop for a reason."""
+"""Generation under a grammar: append what is forced, sample what is free, and say why it stopped."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from polaris_jax.sampling.constraint import Constraint
-from polaris_jax.sampling.guard import LoopGuard
-from polaris_jax.sampling.options import SamplingOptions
-from polaris_jax.sampling.session import Session
+from polaris_jax.sampling.decode_cache import DecodeCache
+from polaris_jax.sampling.dry import breaker_tokens, dry_penalties
+from polaris_jax.sampling.guard import LoopGuard, ProseGuard
+from polaris_jax.sampling.options import LogitShifts, SamplingOptions
 
 Reason = Literal["end", "complete", "budget", "loop"]
 
 
 @dataclass
 class Counts:
-    """Tokens by how they came about, added up over a run; reused are those of prompts that a cache held already."""
+    """Tokens by origin, added up over a run; ``reused`` are prompt tokens that a cache held already."""
 
     sampled: int = 0
     forced: int = 0
@@ -23,15 +26,15 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """What was written.
+class Continuation:
+    """What was generated.
 
     Attributes:
       tokens: the ids, forced ones included, without the end token.
-      reason: ``end`` (the model drew ``<|eot_id|>`` where the grammar allows it), ``complete`` (nothing more may
+      reason: ``end`` (the model sampled ``<|eot_id|>`` where the grammar allows it), ``complete`` (nothing more may
         follow), ``budget`` (the token budget is used up), ``loop`` (the guard saw repetition).
       loop_start: index into history and ``tokens`` together where the repetition began, when ``reason`` is ``loop``.
-      logprob: sum of the drawn tokens' log-probabilities under the model itself, nats.
+      logprob: sum of the sampled tokens' log-probabilities under the model itself, nats.
     """
 
     tokens: list[int]
@@ -41,30 +44,31 @@ class Stretch:
 
 
 def generate(
-    session: Session,
+    cache: DecodeCache,
     constraint: Constraint,
     options: SamplingOptions,
     *,
     seed: int,
     budget: int,
     counts: Counts,
-    guard: LoopGuard | None = None,
+    guard: LoopGuard | ProseGuard | None = None,
     history: Sequence[int] = (),
     on_tokens: Callable[[list[int]], None] = lambda tokens: None,
-) -> Stretch:
-    """Continues row 0 of ``session`` until the grammar, the model, the budget or the guard says stop.
+) -> Continuation:
+    """Continues row 0 of ``cache`` until the grammar, the model, the budget or the guard says stop.
 
     Args:
-      session: a batch of one; afterwards it has read everything that was written.
-      constraint: where the grammar stands; it is moved along.
-      seed: of every draw; the place in the text does the rest.
+      cache: a batch of one; afterwards it has read everything that was generated.
+      constraint: the state of the grammar; it is moved along.
+      seed: of every sample, together with the place in the text.
       budget: tokens, forced ones included, after which to stop wherever that is.
-      counts: gets this stretch's tokens added.
-      guard: watches for repetition, or None.
-      history: tokens of the same text before this stretch, which the guard also looks at.
-      on_tokens: told about tokens as they are settled.
+      counts: gets the new tokens added.
+      guard: watches for repetition and phrases, or None.
+      history: earlier tokens of the same text, which the guard also looks at.
+      on_tokens: gets the tokens as they are settled.
     """
-    eot = session.sampler.tokenizer.eot_id
+    eot = cache.sampler.tokenizer.eot_id
+    ends_match = breaker_tokens(cache.sampler.tokenizer.token_bytes(), options.dry.breakers) if options.dry else None
     tokens: list[int] = []
     unread: list[int] = []
     logprob = 0.0
@@ -77,7 +81,7 @@ def generate(
         unread += forced
         if unread:
             on_tokens(unread)
-        session.append([unread])  # asynchronous: the mask below is computed while the device reads
+        cache.append([unread])  # asynchronous: the mask below is computed while the device reads
         unread = []
         if constraint.finished:
             reason: Reason = "complete"
@@ -88,10 +92,10 @@ def generate(
         if len(tokens) >= budget:
             reason = "budget"
             break
-        drawn = session.draw([options], [seed], constraint.mask())
-        token = int(drawn.token[0])
+        sampled = cache.sample([options], [seed], constraint.mask(), shifts=_dry_shifts(cache, options, ends_match))
+        token = int(sampled.token[0])
         counts.sampled += 1
-        logprob += float(drawn.model_logprob[0])
+        logprob += float(sampled.model_logprob[0])
         if token == eot:
             reason = "end"
             break
@@ -99,4 +103,15 @@ def generate(
         tokens.append(token)
         unread.append(token)
         loop_start = guard.repeats_from([*history, *tokens]) if guard else None
-    return Stretch(tokens, reason, loop_start, logprob)
+    return Continuation(tokens, reason, loop_start if reason == "loop" else None, logprob)
+
+
+def _dry_shifts(cache: DecodeCache, options: SamplingOptions, ends_match: np.ndarray | None) -> LogitShifts | None:
+    """DRY's part of the logits of row 0; None when it is off."""
+    if options.dry is None or ends_match is None:
+        return None
+    shape = 1, cache.sampler.config.vocab_size
+    shifts = LogitShifts(np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+    penalties = dry_penalties(cache.tokens[0], options.dry, ends_match)
+    shifts.dry[0, list(penalties)] = list(penalties.values())
+    return shifts

@@ -1,8 +1,8 @@
-"""Watching prose while it is written: where it begins to loop, and where it may be cut.
+"""Detects loops in prose while it is generated, and finds where it may be cut.
 
-Long free-running prose is known to fall into repetition. A loop is declared when the newest ``span`` tokens have
+Long generated prose is known to fall into repetition. A loop is declared when the newest ``span`` tokens have
 occurred ``times`` times among the last ``window`` tokens (trajectory specification G6); the text is then cut back to
-the last paragraph or sentence that ended before the repetition did, and written on from there with more noise.
+the last paragraph or sentence that ended before the repetition did, and continued from there at a higher temperature.
 """
 
 import re
@@ -11,21 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A sentence ends with a terminator, closing quotes or brackets, then white space or the end of what there is.
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)")
+from polaris_jax.sampling.forbidden import ForbiddenPhrases
+from polaris_jax.trajectory.sentences import last_sentence_end
+
+PHRASE_TOKENS = 96  # how far back a forbidden phrase is looked for
 _PARAGRAPH_END = re.compile(r"\n\n+")
 
 
 @dataclass(frozen=True)
 class LoopGuard:
-    """When repetition counts as a loop: ``times`` occurrences of a ``span``-token stretch in ``window`` tokens."""
+    """When repetition counts as a loop: ``times`` occurrences of the same ``span`` tokens in ``window`` tokens."""
 
     window: int = 400
     span: int = 12
     times: int = 3
 
     def repeats_from(self, tokens: Sequence[int]) -> int | None:
-        """Index where the newest span was first *repeated* (its second occurrence), or None while all is well.
+        """Index where the newest span was first *repeated* (its second occurrence), or None when there is no loop.
 
         Only the newest span is looked for, so calling this after every token finds every loop as it closes.
         """
@@ -52,18 +54,32 @@ class LoopGuard:
         return None
 
 
+@dataclass(frozen=True)
+class ProseGuard:
+    """Watches for loops and for forbidden phrases at once.
+
+    Attributes:
+      loops: finds loops; phrases: finds forbidden phrases; pieces: bytes of the vocabulary's tokens.
+    """
+
+    loops: LoopGuard
+    phrases: ForbiddenPhrases
+    pieces: Sequence[bytes]
+
+    def repeats_from(self, tokens: Sequence[int]) -> int | None:
+        """The index from which the newest tokens must go: a repetition, or a phrase that has just been completed."""
+        start = max(0, len(tokens) - PHRASE_TOKENS)
+        recent = [self.pieces[token] for token in tokens[start:]]
+        found = self.phrases.first(b"".join(recent).decode("utf-8", errors="ignore"))
+        return self.loops.repeats_from(tokens) if found is None else start + tokens_within(recent, found[0])
+
+
 def last_clean_end(text: str) -> int:
     """Length of the longest prefix of ``text`` that ends a paragraph, else a sentence; 0 when nothing has ended."""
     paragraphs = [m.end() for m in _PARAGRAPH_END.finditer(text) if text[: m.start()].strip()]
     if paragraphs:
         return paragraphs[-1]
     return last_sentence_end(text)
-
-
-def last_sentence_end(text: str) -> int:
-    """Length of the longest prefix of ``text`` that ends with a finished sentence; 0 when there is none."""
-    ends = [m.end() for m in _SENTENCE_END.finditer(text)]
-    return ends[-1] if ends else 0
 
 
 def tokens_within(pieces: Sequence[bytes], text_length: int) -> int:

@@ -1,9 +1,9 @@
-"""The compiled programs under every text: read on, remember a state, go back to one.
+"""The compiled programs of a decode cache: append tokens (and score them), save rows, restore rows.
 
-``read`` adds a chunk of tokens to a cache and gives the logits after it: one token of every text, or up to a whole
-prefill chunk of one text (of one per shard, on a mesh). ``options.draw`` turns logits into tokens; it is a program of
-its own so that between dispatching the one and the other the host computes the grammar masks of the next tokens, while
-the device is still reading the last ones. All of them update their arguments in place.
+``append`` reads a chunk of tokens and leaves the logits after it: one token of every row, or up to a whole prefill
+chunk of one row (one per shard, on a mesh). ``options.sample_tokens`` turns logits into tokens; it is a program of its
+own so that the host can compute the grammar masks of the next tokens while the device still reads the last ones. All
+programs update their arguments in place.
 """
 
 from functools import partial
@@ -15,108 +15,176 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.models.cache import RECURRENT, cache_sharding, map_blocks, put_rows, take_rows
+from polaris_jax.models.cached_forward import cached_forward
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.decoder import project_logits
-from polaris_jax.models.reading import extend
+from polaris_jax.models.decoder import unembed
 from polaris_jax.ops.cached_attention import cached_attention, row_axes, sharded_cached_attention
 
+# Places whose logits are computed at once when a prompt is scored.
+SCORED_PLACES = 32
 
-class Texts(NamedTuple):
-    """What the device holds of ``B`` texts.
+
+class DecodeState(NamedTuple):
+    """What the device holds of ``B`` rows.
 
     Attributes:
       cache: ``models.init_cache``.
-      logits: ``[B, V] float32``, for the token after each text.
+      logits: ``[B, V] float32``, for the token after each row.
     """
 
     cache: Any
     logits: jax.Array
 
 
-class Marks(NamedTuple):
-    """One remembered state per text: logits ``[B, V]``, and copies of the layers that cannot be shortened."""
+class Snapshot(NamedTuple):
+    """One saved state per row: logits ``[B, V]``, and copies of the recurrent layers, which cannot be shortened."""
 
     recurrent: Any
     logits: jax.Array
 
 
-class Move(NamedTuple):
-    """Which state becomes which text's; every array ``[n]``, one entry per group of texts (``Place.rows``).
+class PromptScores(NamedTuple):
+    """How probable the model finds given tokens, each after those before it.
 
     Attributes:
-      active: False leaves the group alone.
+      logprob: ``[n, T] float32`` (nats); rank: ``[n, T] int32``, 1 for the most probable.
+      top_tokens, top_logprobs: ``[n, T, top] int32`` and ``float32`` (nats), the most probable tokens, best first.
+    """
+
+    logprob: jax.Array
+    rank: jax.Array
+    top_tokens: jax.Array
+    top_logprobs: jax.Array
+
+
+class RestorePlan(NamedTuple):
+    """Which state each row gets; every array is ``[n]``, one entry per group of rows (``WriteIndex.rows``).
+
+    Attributes:
+      active: False leaves the group as it is.
       source, target: positions in the group.
-      marked: take the source's remembered state, not its present one.
-      length: tokens to keep; 0 is the empty text.
+      from_snapshot: take the source's saved state, not its present one.
+      length: tokens to keep; 0 empties the row.
     """
 
     active: jax.Array
     source: jax.Array
     target: jax.Array
-    marked: jax.Array
+    from_snapshot: jax.Array
     length: jax.Array
 
 
-@partial(jax.jit, static_argnames=("config", "compute_dtype", "mesh"), donate_argnames="texts")
-def read(
-    params: Any, texts: Texts, tokens: jax.Array, valid: jax.Array, rows: jax.Array | None, *, config: ModelConfig,
-    compute_dtype: Any, mesh: Mesh | None,
-) -> Texts:
-    """Reads ``tokens [n, T]``, of which ``valid [n]`` are real, into all texts or ``rows`` (see ``extend``)."""
-    cache, logits = texts
-    sharded = mesh is not None
-    attend = sharded_cached_attention(mesh, len(logits), config.num_kv_heads) if sharded else cached_attention
-    hidden, cache = extend(params, config, tokens, cache, valid, rows=rows, attend=attend, compute_dtype=compute_dtype)
+@partial(jax.jit, static_argnames=("config", "compute_dtype", "mesh"), donate_argnames="state")
+def append(
+    params: Any,
+    state: DecodeState,
+    tokens: jax.Array,
+    valid: jax.Array,
+    rows: jax.Array | None,
+    *,
+    config: ModelConfig,
+    compute_dtype: Any,
+    mesh: Mesh | None,
+) -> DecodeState:
+    """Reads ``tokens [n, T]``, of which ``valid [n]`` are real, into all rows or ``rows`` (``cached_forward``)."""
+    return _read(params, state, tokens, valid, rows, config, compute_dtype, mesh)[0]
+
+
+@partial(jax.jit, static_argnames=("config", "compute_dtype", "mesh", "top"), donate_argnames="state")
+def append_scored(
+    params: Any,
+    state: DecodeState,
+    tokens: jax.Array,
+    valid: jax.Array,
+    rows: jax.Array,
+    targets: jax.Array,
+    *,
+    config: ModelConfig,
+    compute_dtype: Any,
+    mesh: Mesh | None,
+    top: int,
+) -> tuple[DecodeState, PromptScores]:
+    """``append``, and the scores of ``targets [n, T]``: at each place, of the token that comes after it."""
+    state, hidden = _read(params, state, tokens, valid, rows, config, compute_dtype, mesh)
+
+    def score(part: tuple[jax.Array, jax.Array]) -> PromptScores:
+        here, target = part  # [n, D], [n]: logits of one place at a time, so that they never fill the memory
+        logits = unembed(params, config, here).astype(jnp.float32)
+        log_p = logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        own = jnp.take_along_axis(log_p, target[:, None], axis=-1)
+        best, which = jax.lax.top_k(log_p, top)
+        return PromptScores(own[:, 0], 1 + jnp.sum(log_p > own, axis=-1), which.astype(jnp.int32), best)
+
+    scores = jax.lax.map(score, (hidden.swapaxes(0, 1), targets.T), batch_size=SCORED_PLACES)
+    return state, jax.tree.map(lambda x: x.swapaxes(0, 1), scores)
+
+
+def _read(
+    params: Any,
+    state: DecodeState,
+    tokens: jax.Array,
+    valid: jax.Array,
+    rows: jax.Array | None,
+    config: ModelConfig,
+    compute_dtype: Any,
+    mesh: Mesh | None,
+) -> tuple[DecodeState, jax.Array]:
+    """The state after ``tokens``, and the last hidden states ``[n, T, D]``."""
+    cache, logits = state
+    attend = cached_attention if mesh is None else sharded_cached_attention(mesh, len(logits), config.num_kv_heads)
+    hidden, cache = cached_forward(
+        params, config, tokens, cache, valid, rows=rows, attend=attend, compute_dtype=compute_dtype
+    )
     last = jnp.take_along_axis(hidden, jnp.maximum(valid - 1, 0)[:, None, None], axis=1)[:, 0]
-    new = jnp.where((valid > 0)[:, None], project_logits(params, config, last), take_rows(logits, rows))
-    return _placed(Texts(cache, put_rows(logits, new, rows)), mesh)
+    new = jnp.where((valid > 0)[:, None], unembed(params, config, last), take_rows(logits, rows))
+    return _keep_sharding(DecodeState(cache, put_rows(logits, new, rows)), mesh), hidden
 
 
-@partial(jax.jit, donate_argnames="marks")
-def remember(texts: Texts, marks: Marks, chosen: jax.Array) -> Marks:
-    """Marks the present state of the texts where ``chosen [B] bool``."""
+@partial(jax.jit, donate_argnames="snapshot")
+def save(state: DecodeState, snapshot: Snapshot, chosen: jax.Array) -> Snapshot:
+    """Saves the present state of the rows where ``chosen [B] bool``."""
 
     def pick(new: jax.Array, old: jax.Array, axis: int) -> jax.Array:
         return jnp.where(jnp.expand_dims(chosen, [a for a in range(old.ndim) if a != axis]), new, old)
 
-    recurrent = jax.tree.map(partial(pick, axis=1), recurrent_part(texts.cache), marks.recurrent)
-    return Marks(recurrent, pick(texts.logits, marks.logits, 0))
+    recurrent = jax.tree.map(partial(pick, axis=1), recurrent_part(state.cache), snapshot.recurrent)
+    return Snapshot(recurrent, pick(state.logits, snapshot.logits, 0))
 
 
-@partial(jax.jit, static_argnames=("copy", "mesh"), donate_argnames="texts")
-def go_back(texts: Texts, marks: Marks, move: Move, *, copy: bool, mesh: Mesh | None) -> Texts:
-    """Texts return to a state; with ``copy`` keys and values travel from source to target, else they are the same."""
-    cache, logits = texts
-    active, source, target, marked, length = move
+@partial(jax.jit, static_argnames=("copy", "mesh"), donate_argnames="state")
+def restore(state: DecodeState, snapshot: Snapshot, plan: RestorePlan, *, copy: bool, mesh: Mesh | None) -> DecodeState:
+    """Rows return to a state; ``copy`` copies keys and values from source to target, else both are the same row."""
+    cache, logits = state
+    active, source, target, from_snapshot, length = plan
     source = jnp.where(active, source, target)
 
-    def state(now: jax.Array, remembered: jax.Array, axis: int) -> jax.Array:
+    def row_state(now: jax.Array, saved: jax.Array, axis: int) -> jax.Array:
         wide = partial(jnp.expand_dims, axis=[a for a in range(now.ndim) if a != axis])
-        chosen = jnp.where(wide(marked & active), take_rows(remembered, source, axis), take_rows(now, source, axis))
+        chosen = jnp.where(wide(from_snapshot & active), take_rows(saved, source, axis), take_rows(now, source, axis))
         return put_rows(now, jnp.where(wide(active & (length == 0)), 0, chosen), target, axis)
 
-    def layer(name: str, now: jax.Array, remembered: jax.Array) -> jax.Array:
+    def layer(name: str, now: jax.Array, saved: jax.Array) -> jax.Array:
         if name in RECURRENT:
-            return state(now, remembered, 1)
+            return row_state(now, saved, 1)
         return put_rows(now, take_rows(now, source, 1), target, 1) if copy else now
 
-    cache = map_blocks(layer, cache, {"blocks": marks.recurrent})
+    cache = map_blocks(layer, cache, {"blocks": snapshot.recurrent})
     lengths = jnp.where(active, length, take_rows(cache["length"], target))
     cache |= {"length": put_rows(cache["length"], lengths, target)}
-    return _placed(Texts(cache, state(logits, marks.logits, 0)), mesh)
+    return _keep_sharding(DecodeState(cache, row_state(logits, snapshot.logits, 0)), mesh)
 
 
 def recurrent_part(cache: Any) -> Any:
-    """The layers' states that cannot be shortened; arrays of no size stand for keys and values."""
+    """The states of recurrent layers, which cannot be shortened; arrays of no size stand for keys and values."""
     return map_blocks(lambda name, x: x if name in RECURRENT else x[:, :, :0, :0], cache)["blocks"]
 
 
-def _placed(texts: Texts, mesh: Mesh | None) -> Texts:
-    """The texts where they were before, so that no call compiles for another placement."""
-    return texts if mesh is None else jax.lax.with_sharding_constraint(texts, texts_sharding(mesh, texts))
+def _keep_sharding(state: DecodeState, mesh: Mesh | None) -> DecodeState:
+    """The state where it was before, so that no call compiles for another placement."""
+    return state if mesh is None else jax.lax.with_sharding_constraint(state, state_sharding(mesh, state))
 
 
-def texts_sharding(mesh: Mesh, texts: Texts) -> Texts:
-    """Where on the mesh each array lives."""
-    rows = NamedSharding(mesh, P(row_axes(mesh, texts.logits.shape[0])))
-    return Texts(cache_sharding(mesh, texts.cache), rows)
+def state_sharding(mesh: Mesh, state: DecodeState) -> Any:
+    """Where on the mesh each array lives: a ``DecodeState`` of ``NamedSharding``."""
+    rows: Any = NamedSharding(mesh, P(row_axes(mesh, state.logits.shape[0])))
+    return DecodeState(cache_sharding(mesh, state.cache), rows)

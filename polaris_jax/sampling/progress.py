@@ -1,7 +1,7 @@
-"""What the writer says while it works, and two ways of showing it on a terminal.
+"""The writer's progress events, and two displays of them in a terminal.
 
-``write_book`` calls ``progress(event)`` with plain ``Progress`` records; anything that takes one can listen: the
-displays below, a test's ``list.append``, a log.
+``write_book`` calls ``progress(event)`` with plain ``Progress`` records; any function of one will do: the displays
+below, a test's ``list.append``, a log.
 """
 
 import sys
@@ -18,17 +18,17 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of writing.
+    """One progress event.
 
     Attributes:
-      stage: role of the stage in work, e.g. ``chapter_text``.
+      stage: role of the stage being written, e.g. ``chapter_text``.
       step: name of the step inside it.
-      chapter, chapters: 1-based number of the chapter in work and how many there will be; 0 while unknown.
+      chapter, chapters: 1-based number of the chapter being written and how many there will be; 0 while unknown.
       words: words of prose written so far, this step included.
       tokens: tokens in the transcript so far.
       tokens_per_second: sampled and forced tokens of this run per second of this run.
-      seconds_left: an estimate for the whole book, None while the plan is not there to make one from.
-      attempt: 0 for the first try of the step.
+      seconds_left: an estimate for the whole book; None until the plan is written.
+      attempt: at the step, from 0.
       text: what this event added to the transcript.
       taken_back: characters of the step's text so far that no longer count (a loop cut, a new attempt).
       note: something out of the ordinary in one line: a refused attempt, a cut, a short chapter.
@@ -50,17 +50,17 @@ class Progress:
     done: bool = False
 
 
-Listener = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
-def silent(event: Progress) -> None:
-    """Listens and says nothing."""
+def ignore_progress(event: Progress) -> None:
+    """Does nothing with an event."""
 
 
 class LiveProgress:
     """A live block in the terminal: where the writer is, how fast, and the last lines it wrote.
 
-    Use as a context manager; the instance itself is the listener. Off a terminal it prints one line per step.
+    Use as a context manager; the instance itself is the callback. Off a terminal it prints one line per step.
 
     Args:
       console: where to draw; default standard error, so that standard output stays clean.
@@ -80,7 +80,7 @@ class LiveProgress:
             self._live.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self._live.stop()
 
@@ -104,7 +104,7 @@ class LiveProgress:
 class StreamProgress:
     """The whole text as it is written, with a line at the head of each stage; for reading along or a pipe.
 
-    What is taken back cannot be unprinted, so a line says so.
+    Text that is taken back cannot be unprinted; a line says so.
     """
 
     def __init__(self, out: TextIO | None = None):
@@ -114,7 +114,7 @@ class StreamProgress:
     def __enter__(self) -> "StreamProgress":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._out.flush()
 
     def __call__(self, event: Progress) -> None:

@@ -1,4 +1,4 @@
-"""A decoder ready to write: its weights, its vocabulary, and how its texts are kept."""
+"""A decoder ready to generate: weights, tokenizer, and the sizes, dtypes and mesh of its caches."""
 
 from typing import Any
 
@@ -12,24 +12,23 @@ from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import param_shardings
 from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, row_axes
-from polaris_jax.sampling.session import Session
 
 SMALL_CHUNKS = (1, 8, 64)
 
 
 class Sampler:
-    """A model ready to write; holds no text. ``start`` opens texts, ``Engine`` serves requests.
+    """A model ready to generate; holds no text. ``DecodeCache`` holds texts, ``Engine`` serves requests.
 
     Args:
       params, config: the decoder, as in ``models``; ``models.unstack(params)`` is faster on a CPU.
-      tokenizer: its vocabulary.
-      max_length: tokens a text may have in all.
+      tokenizer: of the model.
+      max_length: most tokens of a text, prompt included.
       cache_dtype: dtype of cached keys and values; default that of the embedding; ``int8`` keeps a scale per head and
         token and takes about a quarter of float32's memory.
       compute_dtype: dtype of activations; default that of the embedding.
-      prefill_chunk: tokens read at once when there are many; on a CPU 64 is as fast as more.
-      first_capacity: tokens a cache has room for at first. It doubles when needed, and compiles again. Room that is
-        not filled costs memory, not time.
+      prefill_chunk: most tokens of a prompt read at once; on a CPU 64 is as fast as more.
+      first_capacity: tokens a cache has room for at first. It doubles when needed, and compiles again. Unused capacity
+        costs memory, not time.
       mesh: spreads weights and caches (rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over ``context``)
         where sizes divide.
 
@@ -62,21 +61,24 @@ class Sampler:
         self.cache_dtype = jnp.dtype(cache_dtype or dtype)
         self.compute_dtype = jnp.dtype(compute_dtype or dtype)
         self.chunk_sizes = (*(size for size in SMALL_CHUNKS if size < prefill_chunk), prefill_chunk)
-        self.params = self._on_mesh(params)
-
-    def start(self, batch: int = 1) -> Session:
-        """Opens ``batch`` empty texts."""
-        return Session(self, batch)
+        self.params, self._shapes = self._on_mesh(params), _shapes(params)
 
     def set_params(self, params: Any) -> None:
-        """Other weights of the same shapes: what is read from now on is read by them. Nothing is copied or compiled."""
-        shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (params, self.params)]
-        if shapes[0] != shapes[1]:
+        """Replaces the weights by others of the same shapes; nothing is compiled again.
+
+        Raises:
+          InputError: another tree, shape or dtype.
+        """
+        if _shapes(params) != self._shapes:
             raise InputError("params", "another tree", "give the same parameters in the same form")
         self.params = self._on_mesh(params)
 
+    def release(self) -> None:
+        """Lets go of the weights; ``set_params`` gives others."""
+        self.params = None
+
     def _on_mesh(self, params: Any) -> Any:
-        if self.mesh is None:
+        if self.mesh is None or all(_lies_on(self.mesh, leaf) for leaf in jax.tree.leaves(params)):
             return params
         if isinstance(params["blocks"], tuple):
             return jax.device_put(params, NamedSharding(self.mesh, P()))
@@ -87,12 +89,21 @@ class Sampler:
         """Shards of the ``context`` axis."""
         return 1 if self.mesh is None else self.mesh.shape[CONTEXT]
 
-    def room(self, length: int) -> int:
-        """``length`` rounded up to what a cache can have: whole blocks on every shard."""
+    def round_capacity(self, length: int) -> int:
+        """``length`` rounded up to whole cache blocks on every shard."""
         granule = BLOCK * self.shards
         return -(-length // granule) * granule
 
-    def groups(self, batch: int) -> int:
-        """Over how many shards of the mesh ``batch`` texts are spread: each reads one of its own at a time."""
-        axes = None if self.mesh is None else row_axes(self.mesh, batch)
-        return 1 if axes is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+    def row_groups(self, batch: int) -> int:
+        """Over how many shards of the mesh ``batch`` rows are spread: each reads one of its own at a time."""
+        if self.mesh is None or row_axes(self.mesh, batch) is None:
+            return 1
+        return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+
+
+def _shapes(params: Any) -> Any:
+    return jax.tree.map(lambda x: (x.shape, x.dtype), params)
+
+
+def _lies_on(mesh: Mesh, array: jax.Array) -> bool:
+    return isinstance(array.sharding, NamedSharding) and array.sharding.mesh == mesh

@@ -1,8 +1,10 @@
-"""How the steps of a book are drawn, tried again, and kept from looping or ending too soon."""
+"""How the steps of a book are sampled, retried, and kept from looping or ending too soon."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 from polaris_jax.errors import InputError
+from polaris_jax.sampling.dry import DryOptions
 from polaris_jax.sampling.guard import LoopGuard
 from polaris_jax.sampling.options import SamplingOptions
 from polaris_jax.trajectory import Step
@@ -10,19 +12,20 @@ from polaris_jax.trajectory import Step
 
 @dataclass(frozen=True)
 class WriterSettings:
-    """How steps are drawn; temperature and top-k come from the step itself unless given here.
+    """How steps are sampled; temperature and top-k come from the step itself unless given here.
 
     Attributes:
       temperature, top_k: replace every step's own values when not None.
       top_p, min_p, repetition_penalty: as in ``SamplingOptions``.
-      attempts: tries of a step with the step's own settings, each with its own seed.
-      relaxed_attempts: further tries, each hotter than the one before and without filters or penalty.
+      attempts: at a step with its own settings, each with its own seed.
+      relaxed_attempts: further ones, each at a higher temperature than the one before, without filters or penalty.
       guard: when prose counts as looping.
       loop_cuts: how often one chapter's prose is cut back before it is closed where it was still clean.
-      loop_temperature: at least this hot after the first cut, and 0.2 more after each further one.
+      loop_temperature: the least temperature after the first cut; 0.2 more after each further one.
       short_share: prose that ends below this share of its target words is reported.
-      extend_short: how often prose that ends by itself too soon is made to begin another paragraph instead; 0 lets
-        the model decide.
+      typical_p, xtc_probability, xtc_threshold, dry: as in ``SamplingOptions``; a server takes them if its engine does.
+      forbidden: phrases that no stage may contain; prose is cut back before one and goes on otherwise.
+      extend_short: how often prose that the model ends too soon is made to begin another paragraph instead; 0: never.
     """
 
     temperature: float | None = None
@@ -37,12 +40,17 @@ class WriterSettings:
     loop_temperature: float = 0.6
     short_share: float = 0.6
     extend_short: int = 0
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dry: DryOptions | None = None
+    forbidden: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.attempts < 1 or min(self.relaxed_attempts, self.loop_cuts, self.extend_short) < 0:
-            raise InputError("settings", self, "needs attempts >= 1 and no negative number of further tries")
-        # A bad number should be refused before anything is written, not at the first step.
-        SamplingOptions(self.temperature or 0.0, self.top_k or 0, self.top_p, self.min_p, self.repetition_penalty)
+            raise InputError("settings", self, "needs attempts >= 1 and no negative number of further attempts")
+        # Bad numbers are refused before anything is written, not at the first step.
+        self._options(self.temperature or 0.0, self.top_k or 0)
 
     def options(self, step: Step, attempt: int) -> SamplingOptions:
         """The options of a step's ``attempt`` (from 0)."""
@@ -51,4 +59,23 @@ class WriterSettings:
         hotter = attempt - self.attempts + 1
         if hotter > 0:
             return SamplingOptions(max(temperature, 0.7) + 0.4 * hotter)
-        return SamplingOptions(temperature, top_k, self.top_p, self.min_p, self.repetition_penalty)
+        return self._options(temperature, top_k)
+
+    def _options(self, temperature: float, top_k: int) -> SamplingOptions:
+        return SamplingOptions(
+            temperature,
+            top_k,
+            self.top_p,
+            self.min_p,
+            self.repetition_penalty,
+            typical_p=self.typical_p,
+            xtc_probability=self.xtc_probability,
+            xtc_threshold=self.xtc_threshold,
+            dry=self.dry,
+        )
+
+
+def step_seed(seed: int, step: Step, attempt: int, cut: int = 0) -> int:
+    """32 bits that depend on the run's seed, the place in the book, the attempt and the cut."""
+    place = f"{seed}/{step.name}/{step.start}/{attempt}/{cut}"
+    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "little")

@@ -1,25 +1,27 @@
-"""Writing one step of a book: draw under its grammar, look at the result, and try again until it may stand.
+"""One step of a book: sample under its grammar, check the result, and try again until it is accepted.
 
 A text can break a rule that no grammar can express (two chapters of one name). The step is then tried again with
-another seed, and after a few tries with more noise. What else can go wrong within one attempt, ``trial`` sees to.
+another seed, and after a few attempts at a higher temperature. ``attempt`` handles what can go wrong within one.
 """
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llguidance import LLTokenizer
-
+from polaris_jax.sampling.book_model import AttemptContext, BookSession
+from polaris_jax.sampling.forbidden import ForbiddenPhrases
 from polaris_jax.sampling.generate import Counts
-from polaris_jax.sampling.manuscript import Manuscript
-from polaris_jax.sampling.settings import WriterSettings
-from polaris_jax.sampling.telling import Hears, Teller
-from polaris_jax.sampling.trial import Trial, step_seed
+from polaris_jax.sampling.settings import WriterSettings, step_seed
+from polaris_jax.sampling.text_diff import TextCallback, TextStreamDiff
 from polaris_jax.trajectory import Step
+from polaris_jax.trajectory.continuation import fixed_text
+from polaris_jax.trajectory.tree import Failure
+from polaris_jax.trajectory.validation import mismatch
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """A step as it goes into the transcript: the sample, and how it came about (``ledger.StepRecord``)."""
+class AcceptedStep:
+    """A step as it goes into the transcript: its text, and how it was sampled (see ``run_record.StepRecord``)."""
 
     sampled: str
     seed: int
@@ -27,7 +29,7 @@ class Accepted:
     temperature: float
     top_k: int
     reason: str
-    model_logprob: float
+    model_logprob: float | None
     notes: tuple[str, ...]
 
 
@@ -36,27 +38,26 @@ class WritingError(RuntimeError):
 
 
 def write_step(
-    manuscript: Manuscript,
+    session: BookSession,
     step: Step,
     settings: WriterSettings,
     *,
     seed: int,
-    vocabulary: LLTokenizer,
     counts: Counts,
     budget: int | None = None,
-    on_text: Hears = lambda text, taken_back, attempt: None,
+    on_text: TextCallback = lambda text, taken_back, attempt: None,
     on_note: Callable[[str], None] = lambda note: None,
-) -> Accepted:
-    """Writes one step after what ``manuscript`` holds; the caller commits the result.
+) -> AcceptedStep:
+    """Writes one step after what ``session`` holds; the caller commits the result.
 
     Args:
       budget: most tokens to sample; default the step's own bound.
-      on_text: told about text as it settles, and about text that no longer counts.
-      on_note: told about everything out of the ordinary, one line each.
+      on_text: gets text deltas and retractions.
+      on_note: gets a line for everything out of the ordinary.
 
     Raises:
       WritingError: every attempt broke a rule of the step.
-      WindowFull: the text does not fit the sampler's ``max_length``.
+      WindowFull: the text does not fit the model's window.
     """
     notes: list[str] = []
 
@@ -64,23 +65,42 @@ def write_step(
         notes.append(line)
         on_note(line)
 
-    teller = Teller(on_text)
+    text_diff = TextStreamDiff(on_text)
+    if (known := fixed_text(step.grammar)) is not None:  # nothing to ask for
+        text_diff.begin(step.prefill, 0, 0)
+        text_diff.push(step.prefill.encode(), 0)
+        text_diff.finish(known, 0)
+        return AcceptedStep(known, step_seed(seed, step, 0), 0, 0.0, 0, "given", None, ())
+    forbidden = ForbiddenPhrases(settings.forbidden)
     budget = step.max_tokens if budget is None else min(budget, step.max_tokens)
-    for attempt in range(settings.attempts + settings.relaxed_attempts):
-        own, options = step_seed(seed, step, attempt), settings.options(step, attempt)
-        trial = Trial(manuscript, step, settings, seed, attempt, budget, vocabulary, counts, teller, note)
-        sampled = trial.run()
-        complaints = _complaints(step, sampled)
-        if not complaints:
-            teller.settle(sampled, attempt)
-            mean = trial.logprob / max(trial.drawn, 1)
-            return Accepted(sampled, own, attempt + 1, options.temperature, options.top_k, trial.reason, mean,
-                            tuple(notes))  # fmt: skip
-        note(f"attempt {attempt + 1}: {complaints[0]} (seed {own}, temperature {options.temperature:g})")
-    raise WritingError(f"{step.name}: {attempt + 1} attempts failed; the last one: {notes[-1]}")
+    complaint = ""
+    for number in range(settings.attempts + settings.relaxed_attempts):
+        own, options = step_seed(seed, step, number), settings.options(step, number)
+        context = AttemptContext(seed, number, budget, counts, text_diff, note, complaint)
+        sample = session.attempt(step, settings, context)
+        text = unicodedata.normalize("NFC", sample.text)  # several marks on one letter, in whatever order
+        violations = _violations(step, text, forbidden)
+        if not violations:
+            text_diff.finish(text, number)
+            return AcceptedStep(
+                text,
+                own,
+                number + 1,
+                options.temperature,
+                options.top_k,
+                sample.reason,
+                sample.model_logprob,
+                tuple(notes),
+            )
+        complaint = violations[0]
+        note(f"attempt {number + 1}: {complaint} (seed {own}, temperature {options.temperature:g})")
+    raise WritingError(f"{step.name}: {number + 1} attempts failed; the last one: {notes[-1]}")
 
 
-def _complaints(step: Step, sampled: str) -> tuple[str, ...]:
+def _violations(step: Step, sampled: str, forbidden: ForbiddenPhrases) -> tuple[str, ...]:
     if not step.grammar.matches(sampled):
-        return ("the text does not belong to the step's grammar",)
-    return step.accept(sampled)
+        failure = step.grammar.parse(sampled)
+        where = f" ({mismatch(failure, sampled)})" if isinstance(failure, Failure) else ""
+        return (f"the text does not belong to the step's grammar{where}",)
+    phrase = forbidden.first_in_stage(sampled)
+    return (*step.accept(sampled), *((f"the phrase {phrase!r} is forbidden",) if phrase else ()))

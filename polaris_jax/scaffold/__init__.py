@@ -1,33 +1,40 @@
 """Planning a novel backwards: scene cards, chapter cards, arcs at three resolutions, world, cast, preview, prompt.
 
-``build_books(novel, annotator, profile)`` turns what the library read into ``trajectory.Book`` records.
-``Annotator`` is the seam: ``DeterministicAnnotator`` needs no model, ``LLMAnnotator`` asks one. ``FULL`` keeps a whole
-novel, ``mini_profile`` makes small volumes that fit a given window.
+``build_books(novel, annotator, profile)`` turns what the library read into ``trajectory.Book`` records. ``FULL`` keeps
+a whole novel, ``STORY`` a whole short story, ``mini_profile`` makes small volumes that fit a given window. The plan is
+written by an ``Annotator``: ``offline/`` needs no model, ``llm/`` asks one; ``open_annotator`` picks. ``analysis/``
+measures the prose for both, ``review/`` judges plans.
 """
 
-from polaris_jax.scaffold.annotator import Annotation, Annotator, Context, Faithfulness, Preview, Task
+from polaris_jax.scaffold.annotator import Annotation, AnnotationTask, Annotator, Context, Faithfulness
 from polaris_jax.scaffold.build import build_books
-from polaris_jax.scaffold.deterministic import DeterministicAnnotator
-from polaris_jax.scaffold.fields import fallback_share
-from polaris_jax.scaffold.lm import AnnotatorSpec, LLMAnnotator, open_annotator
-from polaris_jax.scaffold.profile import FULL, Bound, Detail, Profile, mini_profile
+from polaris_jax.scaffold.factory import AnnotatorSpec, open_annotator
+from polaris_jax.scaffold.field_paths import fallback_share
+from polaris_jax.scaffold.llm import ForecastClient, LLMAnnotator
+from polaris_jax.scaffold.offline import OfflineAnnotator
+from polaris_jax.scaffold.profile import FULL, STORY, Bound, Detail, ScaffoldProfile, mini_profile
+from polaris_jax.scaffold.review import PlanReview, review_plan, template_share
 
 __all__ = [
     "FULL",
+    "STORY",
     "Annotation",
+    "AnnotationTask",
     "Annotator",
     "AnnotatorSpec",
     "Bound",
     "Context",
     "Detail",
-    "DeterministicAnnotator",
     "Faithfulness",
+    "ForecastClient",
     "LLMAnnotator",
-    "Preview",
-    "Profile",
-    "Task",
+    "OfflineAnnotator",
+    "PlanReview",
+    "ScaffoldProfile",
     "build_books",
     "fallback_share",
     "mini_profile",
     "open_annotator",
+    "review_plan",
+    "template_share",
 ]

@@ -1,8 +1,9 @@
-"""The seam between the scaffold and whoever reads the prose: a language model, or the offline annotator.
+"""The interface between the scaffold and whoever reads the prose: a language model, or the offline annotator.
 
-An annotator gets one book's prose (``Task``) and answers with everything the plan says about it (``Annotation``). How
-it goes about it is its own affair: the offline annotator works top-down, a model works bottom-up and asks many
-questions at once. ``assemble`` enforces the grammar's limits afterwards, so an answer may be too long but not missing.
+An annotator gets one book's prose (``AnnotationTask``) and answers with everything the plan says about it
+(``Annotation``). How it goes about it is its own affair: the offline annotator works top-down, a model works bottom-up
+and asks many questions at once. ``assemble`` enforces the grammar's limits afterwards, so an answer may be too long but
+not missing.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Protocol
 from polaris_jax.library.novel import Novel
 from polaris_jax.scaffold.drafts import Draft
 from polaris_jax.scaffold.profile import Detail
-from polaris_jax.trajectory import Arc, Chapter, Described
+from polaris_jax.trajectory import Arc, Chapter, Described, Preview
 
 Progress = Callable[[int, int, str], None]  # chapters done, chapters in all, chapter name
 
@@ -26,16 +27,18 @@ class Context:
       author: of the novel.
       novel: the whole novel's prose (what names mean is learned here).
       volume: the prose that goes into this book; cards speak of nothing outside it.
+      form: what a request asks for: ``novel``, or ``story`` (whoever uses the request adds the length).
     """
 
     title: str
     author: str
     novel: str
     volume: str
+    form: str = "novel"
 
 
 @dataclass(frozen=True)
-class Task:
+class AnnotationTask:
     """One book to be annotated.
 
     Attributes:
@@ -50,16 +53,6 @@ class Task:
     parts: tuple[Draft, ...]
     detail: Detail
     arcs: int
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The book at a glance; ``highlight`` and ``archetype`` in words, seven tags."""
-
-    highlight: str
-    title: str
-    tags: tuple[str, ...]
-    archetype: str
 
 
 @dataclass(frozen=True)
@@ -106,14 +99,14 @@ class Annotator(Protocol):
     """Whoever writes the plan of a book.
 
     Attributes:
-      name: identity for provenance, for example ``deterministic`` or ``openai/some-model``.
+      name: identity for provenance, for example ``openai/some-model``; stored in manifests, so it never changes.
       version: of the instructions behind the answers.
     """
 
     name: str
     version: str
 
-    def annotate(self, task: Task, progress: Progress | None = None) -> Annotation:
+    def annotate(self, task: AnnotationTask, progress: Progress | None = None) -> Annotation:
         """Annotate one book; the same task always gives the same annotation (for a model: as long as its cache)."""
 
     def close(self) -> None:

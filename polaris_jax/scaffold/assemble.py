@@ -1,14 +1,15 @@
 """One ``Book`` from what an annotator said, inside the grammar's limits whatever that was."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from polaris_jax.scaffold import limits
-from polaris_jax.scaffold.annotator import Annotation, Preview, Task
-from polaris_jax.scaffold.fields import field_paths
-from polaris_jax.scaffold.vectors import weighted_mean
-from polaris_jax.trajectory import Arc, Book, Chapter, Scene, bin_word_count, count_words
+from polaris_jax.scaffold.annotator import Annotation, AnnotationTask
+from polaris_jax.scaffold.field_paths import field_paths
+from polaris_jax.trajectory import DIMENSIONS, Arc, Book, Chapter, Preview, Scene, Vector, bin_word_count, count_words
 
 NO_SUMMARY = "A short passage carries the story onward."
+_LARGEST = 99  # of a vector's dimension
 
 
 def scene_card(scene: Scene) -> Scene:
@@ -21,6 +22,16 @@ def scene_card(scene: Scene) -> Scene:
         perspective=limits.one_line(scene.perspective, limits.MAX_PERSPECTIVE) or "Third person",
         summary=limits.bullets(scene.summary, 20, NO_SUMMARY),
     )
+
+
+def weighted_mean(vectors: Sequence[Vector], weights: Sequence[int]) -> Vector:
+    """The chapter's vector: scene vectors weighted by their word counts, rounded and clipped."""
+    total = max(1, sum(weights))
+    means = {
+        name: sum(getattr(vector, name) * weight for vector, weight in zip(vectors, weights, strict=True)) / total
+        for name in DIMENSIONS
+    }
+    return Vector(**{name: min(_LARGEST, round(mean)) for name, mean in means.items()})
 
 
 def chapter_card(chapter: Chapter) -> Chapter:
@@ -56,7 +67,12 @@ def legal_preview(seen: Preview) -> Preview:
     )
 
 
-def assemble(said: Annotation, task: Task, prompt_index: int = 0, provenance: dict | None = None) -> Book:
+def plot_facts(arcs: Sequence[Arc]) -> list[str]:
+    """What the preview and the prompts are told of the plot: the short arcs, or the medium one when it is alone."""
+    return list(dict.fromkeys(line for arc in arcs for line in (arc.short if len(arcs) > 1 else arc.medium)))
+
+
+def assemble(said: Annotation, task: AnnotationTask, prompt_index: int = 0, provenance: dict | None = None) -> Book:
     """The book that an annotation describes; it satisfies the strict grammar whatever the annotator answered.
 
     Args:
@@ -79,10 +95,11 @@ def assemble(said: Annotation, task: Task, prompt_index: int = 0, provenance: di
         chapters=tuple(map(chapter_card, said.chapters)),
         main_characters=limits.described(said.main, min(detail.main, 20), min(detail.person.count, 20)),
         side_characters=limits.described(said.side, min(detail.side, 20), min(detail.person.count, 20)),
-        provenance=(provenance or {}) | {
+        provenance=(provenance or {})
+        | {
             "fields": sum(1 for _ in field_paths(said.chapters, said.arcs, len(said.prompts))),
             "fallback": tuple(said.fallback),
             "failures": dict(said.fallback),
             "faithfulness": asdict(said.faithfulness),
         },
-    )  # fmt: skip
+    )

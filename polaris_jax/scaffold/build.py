@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from polaris_jax.errors import InputError
 from polaris_jax.library.novel import Novel
-from polaris_jax.scaffold.annotator import Annotator, Context, Progress, Task
+from polaris_jax.scaffold.annotator import AnnotationTask, Annotator, Context, Progress
 from polaris_jax.scaffold.assemble import assemble
-from polaris_jax.scaffold.deterministic import DeterministicAnnotator
 from polaris_jax.scaffold.drafts import Draft, cut, drafts, pieces
-from polaris_jax.scaffold.profile import Detail, Profile
+from polaris_jax.scaffold.offline import OfflineAnnotator
+from polaris_jax.scaffold.profile import Detail, ScaffoldProfile
 from polaris_jax.scaffold.shrink import shrink
 from polaris_jax.trajectory import Book, count_words, render
 
@@ -18,7 +18,11 @@ _MODEL_ROOM = 0.9  # of the budget: volumes for a model are cut with the offline
 
 
 def build_books(
-    novel: Novel, annotator: Annotator, profile: Profile, prompt_index: int = 0, progress: Progress | None = None
+    novel: Novel,
+    annotator: Annotator,
+    profile: ScaffoldProfile,
+    prompt_index: int = 0,
+    progress: Progress | None = None,
 ) -> list[Book]:
     """Plan a novel.
 
@@ -42,35 +46,45 @@ def build_books(
         raise InputError("novel", novel.path, f"it has {len(parts)} chapters, a plan holds at most {_MOST_CHAPTERS}")
     text = _prose(parts)
     arcs = max(-(-len(parts) // 99), min(profile.arcs[1], max(profile.arcs[0], round(len(parts) ** 0.5))))
-    task = Task(novel, Context(novel.title, novel.author, text, text), tuple(parts), profile.details[0], arcs)
+    context = Context(novel.title, novel.author, text, text, profile.form)
+    task = AnnotationTask(novel, context, tuple(parts), profile.details[0], arcs)
     return [_whole(task, annotator, profile, prompt_index, progress)]
 
 
 def _whole(
-    task: Task, annotator: Annotator, profile: Profile, prompt_index: int, progress: Progress | None
+    task: AnnotationTask, annotator: Annotator, profile: ScaffoldProfile, prompt_index: int, progress: Progress | None
 ) -> Book:
     """The full profile's book; with a budget, a model is asked only when the offline plan fits."""
-    offline = isinstance(annotator, DeterministicAnnotator)
+    offline = isinstance(annotator, OfflineAnnotator)
     if offline or profile.budget is None:
         book = _book(task, annotator, profile, 1, prompt_index, progress)
         if profile.budget is None or profile.count(render(book)) <= profile.budget:
             return book
     else:
-        spare = _book(task, DeterministicAnnotator(), profile, 1, prompt_index)
-        if profile.count(render(spare)) <= profile.budget:
+        fallback = _book(task, OfflineAnnotator(), profile, 1, prompt_index)
+        if profile.count(render(fallback)) <= profile.budget:
             book = _book(task, annotator, profile, 1, prompt_index, progress)
-            return shrink(book, spare, profile.budget, profile.count)
+            return shrink(book, fallback, profile.budget, profile.count)
     raise InputError("budget", profile.budget, f"{task.context.title} does not fit whole; use the mini profile")
 
 
 def _book(
-    task: Task, annotator: Annotator, profile: Profile, volume: int, prompt_index: int, progress: Progress | None = None
+    task: AnnotationTask,
+    annotator: Annotator,
+    profile: ScaffoldProfile,
+    volume: int,
+    prompt_index: int,
+    progress: Progress | None = None,
 ) -> Book:
     source = {
-        "author": task.context.author, "source_title": task.context.title, "volume": volume,
-        "annotator": annotator.name, "instructions": annotator.version, "profile": profile.name,
+        "author": task.context.author,
+        "source_title": task.context.title,
+        "volume": volume,
+        "annotator": annotator.name,
+        "instructions": annotator.version,
+        "profile": profile.name,
         "cut": tuple(draft.cut for draft in task.parts),
-    }  # fmt: skip
+    }
     return assemble(annotator.annotate(task, progress), task, prompt_index, source)
 
 
@@ -82,7 +96,7 @@ def _prose(parts: Sequence[Draft]) -> str:
 class _Attempt:
     """A volume with the offline plan, and its units over the search's budget (0 or less: it fits)."""
 
-    task: Task
+    task: AnnotationTask
     book: Book
     over: int
 
@@ -93,26 +107,27 @@ class _Volumes:
 
     novel: Novel
     annotator: Annotator
-    profile: Profile
+    profile: ScaffoldProfile
     prompt_index: int
     progress: Progress | None
     whole: str = ""
 
-    def __post_init__(self):
-        self.offline = DeterministicAnnotator()
-        self.modelled = not isinstance(self.annotator, DeterministicAnnotator)
+    def __post_init__(self) -> None:
+        self.offline = OfflineAnnotator()
+        self.asks_model = not isinstance(self.annotator, OfflineAnnotator)
         self.budget = self.profile.budget
-        if self.modelled and self.budget is not None:
+        if self.asks_model and self.budget is not None:
             self.budget = int(_MODEL_ROOM * self.budget)
+        self.fewest, most = self.profile.chapters  # per volume
+        self.most = _MOST_CHAPTERS if most is None else most
 
     def make(self, parts: list[Draft]) -> list[Book]:
         """Volumes in reading order."""
         self.whole = _prose(parts)
-        low, high = self.profile.chapters
         books: list[Book] = []
-        parts, start, usual = list(parts), 0, low
-        while len(parts) - start >= low:
-            found = self._volume(parts[start:], min(max(usual, low), high), len(books) + 1)
+        parts, start, usual = list(parts), 0, self.fewest
+        while len(parts) - start >= self.fewest:
+            found = self._volume(parts[start:], min(max(usual, self.fewest), self.most), len(books) + 1)
             if found is None:
                 start += 1  # this chapter cannot be planned in the budget; go on behind it
                 continue
@@ -121,7 +136,7 @@ class _Volumes:
             start += usual
             if self.progress:
                 self.progress(start, len(parts), parts[start - 1].name)
-            if len(parts) - start == 1 and low == 2:
+            if len(parts) - start == 1 and self.fewest == 2:
                 parts[start:] = _halves(parts[start], self.profile.least_words)
         if not books:
             raise InputError(
@@ -131,7 +146,7 @@ class _Volumes:
 
     def _annotated(self, found: _Attempt, volume: int) -> Book:
         """The chosen volume as the annotator plans it, inside the budget."""
-        if not self.modelled:
+        if not self.asks_model:
             return found.book
         book = _book(found.task, self.annotator, self.profile, volume, self.prompt_index)
         if self.profile.budget is None:
@@ -144,16 +159,15 @@ class _Volumes:
         low, high = self.profile.arcs
         context = Context(self.novel.title, self.novel.author, self.whole, _prose(short))
         arcs = min(max(low, round(len(short) / 3)), high, len(short))
-        task = Task(self.novel, context, short, detail, arcs)
+        task = AnnotationTask(self.novel, context, short, detail, arcs)
         book = _book(task, self.offline, self.profile, volume, self.prompt_index)
         return _Attempt(task, book, self.profile.count(render(book)) - self.budget if self.budget is not None else 0)
 
     def _volume(self, rest: list[Draft], guess: int, volume: int) -> _Attempt | None:
         """The next volume: as many chapters as keep decent prose, then the richest plan, then the most words."""
-        low, high = self.profile.chapters
         comfortable = min(self.profile.comfortable_words, self.profile.max_chapter_words)
-        size = self._size(rest, min(guess, len(rest)), min(high, len(rest)), comfortable * 3 // 4, volume)
-        if len(rest) - size == 1 and size > low:  # leave no chapter alone at the end
+        size = self._size(rest, min(guess, len(rest)), min(self.most, len(rest)), comfortable * 3 // 4, volume)
+        if len(rest) - size == 1 and size > self.fewest:  # leave no chapter alone at the end
             size -= 1
         for detail in self.profile.details:
             smallest = detail is self.profile.details[-1]
@@ -165,13 +179,12 @@ class _Volumes:
 
     def _size(self, rest: list[Draft], guess: int, high: int, words: int, volume: int) -> int:
         """The most chapters that fit with the smallest plan and ``words`` of prose each, searched from ``guess``."""
-        low = self.profile.chapters[0]
         excess = lambda size: self._attempt(rest[:size], self.profile.details[-1], words, volume).over  # noqa: E731
         size, over = guess, excess(guess)
         if over > 0:
-            while size > low and over > 0:
+            while size > self.fewest and over > 0:
                 size -= 1
-                over = excess(size) if size > low else 0
+                over = excess(size) if size > self.fewest else 0
             return size
         while size < high:
             if self.budget is not None and -over < 0.5 * (self.budget + over) / (size + 2):  # no room for one more

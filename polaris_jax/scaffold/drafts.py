@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from polaris_jax.errors import InputError
 from polaris_jax.library.novel import Novel
+from polaris_jax.scaffold.analysis.sentences import sentence_spans
 from polaris_jax.scaffold.limits import one_line
-from polaris_jax.scaffold.sentences import sentence_spans
 from polaris_jax.trajectory import count_words
 
 MERGE_BELOW = 50  # words; shorter chapters join a neighbour

@@ -10,11 +10,11 @@ MAX_BULLET, MAX_NAME, MAX_FOCUS, MAX_PERSPECTIVE = 300, 120, 65, 200
 _LETTER = "A-Za-z0-9À-ÖØ-öø-ÿĀ-ſ"
 _PUNCTUATION = "&'\"`´/().,:;!?+—–“”‘’…-"
 _PAD = (
-    "The story is told for its people and its places, and for the moment when an ordinary day stops being ordinary.",
-    "What begins as a small disturbance is followed patiently until everyone concerned has had to choose.",
-    "Nothing is explained before its time, and the last pages change the meaning of the first.",
-    "It is a book about what is owed, what is hidden, and what remains when both are known.",
-)  # fmt: skip
+    "These lines were drawn from the text itself, by counting its words and by shortening its sentences.",
+    "They hold names, places, words and numbers that stand in the text, and leave out what only a reader could say.",
+    "What kind of story it is, what it means and what moves its people is for the text to tell.",
+    "The chapters follow in the order of the text, each with its scenes, its people and the words they say.",
+)
 
 
 def one_line(text: str, most: int) -> str:

@@ -1,7 +1,7 @@
-"""How much plan a book gets: the full profile for whole novels, the mini profile for small windows."""
+"""How detailed plans are and how large books: the full profile for whole novels, the mini profile for small windows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polaris_jax.errors import InputError
 
@@ -58,33 +58,93 @@ def share(words: int, per_bullet: int, bound: Bound, least: int = 1) -> Bound:
 
 
 ROOMY = Detail(
-    scenes=12, scene=Bound(8, 26), scene_words=120, chapter=Bound(24, 20), chapter_words=140, long_per_chapter=2,
-    long=Bound(80, 22), medium=Bound(40, 18), short=Bound(6, 16), rules=Bound(14, 22),
-    archetypes=8, archetype=Bound(3, 24),
-    style=Bound(9, 24), main=8, side=14, person=Bound(5, 24), focuses=4, prompt_words=600, preview_words=(75, 70),
-)  # fmt: skip
+    scenes=12,
+    scene=Bound(8, 26),
+    scene_words=120,
+    chapter=Bound(24, 20),
+    chapter_words=140,
+    long_per_chapter=2,
+    long=Bound(80, 22),
+    medium=Bound(40, 18),
+    short=Bound(6, 16),
+    rules=Bound(14, 22),
+    archetypes=8,
+    archetype=Bound(3, 24),
+    style=Bound(9, 24),
+    main=8,
+    side=14,
+    person=Bound(5, 24),
+    focuses=4,
+    prompt_words=600,
+    preview_words=(75, 70),
+)
 MEDIUM = Detail(
-    scenes=4, scene=Bound(3, 18), scene_words=100, chapter=Bound(5, 16), chapter_words=120, long_per_chapter=2,
-    long=Bound(12, 16), medium=Bound(4, 14), short=Bound(2, 12), rules=Bound(5, 16),
-    archetypes=4, archetype=Bound(2, 20),
-    style=Bound(4, 20), main=3, side=5, person=Bound(3, 18), focuses=3, prompt_words=250, preview_words=(65, 60),
-)  # fmt: skip
+    scenes=4,
+    scene=Bound(3, 18),
+    scene_words=100,
+    chapter=Bound(5, 16),
+    chapter_words=120,
+    long_per_chapter=2,
+    long=Bound(12, 16),
+    medium=Bound(4, 14),
+    short=Bound(2, 12),
+    rules=Bound(5, 16),
+    archetypes=4,
+    archetype=Bound(2, 20),
+    style=Bound(4, 20),
+    main=3,
+    side=5,
+    person=Bound(3, 18),
+    focuses=3,
+    prompt_words=250,
+    preview_words=(65, 60),
+)
 SMALL = Detail(
-    scenes=2, scene=Bound(2, 14), scene_words=90, chapter=Bound(3, 14), chapter_words=80, long_per_chapter=1,
-    long=Bound(6, 14), medium=Bound(2, 12), short=Bound(1, 12), rules=Bound(3, 16),
-    archetypes=2, archetype=Bound(2, 20),
-    style=Bound(3, 20), main=2, side=3, person=Bound(2, 14), focuses=2, prompt_words=60, preview_words=(55, 45),
-)  # fmt: skip
+    scenes=2,
+    scene=Bound(2, 14),
+    scene_words=90,
+    chapter=Bound(3, 14),
+    chapter_words=80,
+    long_per_chapter=1,
+    long=Bound(6, 14),
+    medium=Bound(2, 12),
+    short=Bound(1, 12),
+    rules=Bound(3, 16),
+    archetypes=2,
+    archetype=Bound(2, 20),
+    style=Bound(3, 20),
+    main=2,
+    side=3,
+    person=Bound(2, 14),
+    focuses=2,
+    prompt_words=60,
+    preview_words=(55, 45),
+)
 TINY = Detail(
-    scenes=2, scene=Bound(1, 12), scene_words=80, chapter=Bound(2, 12), chapter_words=80, long_per_chapter=1,
-    long=Bound(2, 12), medium=Bound(1, 12), short=Bound(1, 12), rules=Bound(2, 14),
-    archetypes=1, archetype=Bound(1, 20),
-    style=Bound(2, 20), main=1, side=2, person=Bound(1, 14), focuses=2, prompt_words=60, preview_words=(55, 45),
-)  # fmt: skip
+    scenes=2,
+    scene=Bound(1, 12),
+    scene_words=80,
+    chapter=Bound(2, 12),
+    chapter_words=80,
+    long_per_chapter=1,
+    long=Bound(2, 12),
+    medium=Bound(1, 12),
+    short=Bound(1, 12),
+    rules=Bound(2, 14),
+    archetypes=1,
+    archetype=Bound(1, 20),
+    style=Bound(2, 20),
+    main=1,
+    side=2,
+    person=Bound(1, 14),
+    focuses=2,
+    prompt_words=60,
+    preview_words=(55, 45),
+)
 
 
 @dataclass(frozen=True)
-class Profile:
+class ScaffoldProfile:
     """What ``build_books`` aims for.
 
     Attributes:
@@ -95,6 +155,7 @@ class Profile:
       budget: most units of a whole transcript as measured by ``count``; None without a limit.
       count: transcript -> units, for example characters or tokens.
       comfortable_words, least_words: prose per chapter that is worth a smaller plan; below which a book is not made.
+      form: what requests ask for (see ``annotator.Context``).
     """
 
     name: str
@@ -106,6 +167,7 @@ class Profile:
     count: Callable[[str], int] = len
     comfortable_words: int = 200
     least_words: int = 60
+    form: str = "novel"
 
     @property
     def cuts(self) -> bool:
@@ -113,7 +175,8 @@ class Profile:
         return self.chapters[1] is not None
 
 
-FULL = Profile("full", (ROOMY,), (2, None), (1, 6), 10_000)
+FULL = ScaffoldProfile("full", (ROOMY,), (2, None), (1, 6), 10_000)
+STORY = replace(FULL, name="story", form="story")  # one story of a collection, whole
 
 
 def mini_profile(
@@ -122,7 +185,7 @@ def mini_profile(
     chapters: tuple[int, int] = (2, 12),
     max_chapter_words: int = 800,
     arcs: tuple[int, int] = (1, 4),
-) -> Profile:
+) -> ScaffoldProfile:
     """Small books of 2-12 chapters of at most 800 words for windows far below a whole novel.
 
     Args:
@@ -140,4 +203,4 @@ def mini_profile(
         raise InputError("arcs", arcs, "a mini book has between 1 and 4 arcs")
     if budget is not None and budget <= 0:
         raise InputError("budget", budget, "use a positive size")
-    return Profile("mini", (MEDIUM, SMALL, TINY), chapters, arcs, max_chapter_words, budget, count)
+    return ScaffoldProfile("mini", (MEDIUM, SMALL, TINY), chapters, arcs, max_chapter_words, budget, count)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from polaris_jax.scaffold import limits
-from polaris_jax.scaffold.fields import field_paths
+from polaris_jax.scaffold.field_paths import field_paths
 from polaris_jax.trajectory import Book, render
 
 
@@ -17,7 +17,7 @@ def thin(lines: tuple[str, ...], count: int) -> tuple[str, ...]:
     return tuple(lines[round(i * (len(lines) - 1) / (count - 1))] for i in range(count))
 
 
-def shrink(book: Book, spare: Book, budget: int, count: Callable[[str], int]) -> Book:
+def shrink(book: Book, fallback: Book, budget: int, count: Callable[[str], int]) -> Book:
     """The book in at most ``budget`` units of ``count(render(book))``.
 
     Bullets go first, always from the longest lists, down to one each; then second focuses, long perspectives, the
@@ -29,12 +29,12 @@ def shrink(book: Book, spare: Book, budget: int, count: Callable[[str], int]) ->
         shorter = _with_lists(book, most)
         if count(render(shorter)) <= budget:
             return shorter
-    lean = _lean(shorter, spare)
+    lean = _lean(shorter, fallback)
     if count(render(lean)) <= budget:
         return lean
-    paths = tuple(field_paths(spare.chapters, spare.arcs, _prompts(book)))
+    paths = tuple(field_paths(fallback.chapters, fallback.arcs, _prompts(book)))
     given_up = {"fields": len(paths), "fallback": paths, "failures": dict.fromkeys(paths, "budget")}
-    return replace(spare, provenance=book.provenance | given_up)
+    return replace(fallback, provenance=book.provenance | given_up)
 
 
 def _prompts(book: Book) -> int:
@@ -77,16 +77,16 @@ def _with_lists(book: Book, most: int) -> Book:
     )
 
 
-def _lean(book: Book, spare: Book) -> Book:
+def _lean(book: Book, fallback: Book) -> Book:
     """The book with one focus per card, short perspectives and passages, and the shorter prompt of the two."""
     return replace(
         book,
-        prompt=min(book.prompt, spare.prompt, key=len),
+        prompt=min(book.prompt, fallback.prompt, key=len),
         highlight=limits.passage(book.highlight, 55, 65),
         archetype=limits.passage(book.archetype, 45, 55),
-        character_archetypes=book.character_archetypes[: len(spare.character_archetypes)],
-        main_characters=book.main_characters[: len(spare.main_characters)],
-        side_characters=book.side_characters[: len(spare.side_characters)],
+        character_archetypes=book.character_archetypes[: len(fallback.character_archetypes)],
+        main_characters=book.main_characters[: len(fallback.main_characters)],
+        side_characters=book.side_characters[: len(fallback.side_characters)],
         chapters=tuple(
             replace(
                 chapter,

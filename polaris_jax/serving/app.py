@@ -1,13 +1,15 @@
-"""The HTTP surface: routes, streaming, cancelling, and errors in one shape."""
+"""The ASGI application: routes, streaming, cancelling, and errors in one shape."""
 
 import asyncio
 import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import anyio
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,23 +20,27 @@ from starlette.routing import Route
 
 from polaris_jax.errors import InputError
 from polaris_jax.serving import requests
-from polaris_jax.serving.engine_thread import Batch, EngineThread
-from polaris_jax.serving.event_stream import EventStream, unless_gone
-from polaris_jax.serving.failures import ApiError, unknown_model
-from polaris_jax.serving.guard import TokenGuard, read_limited
+from polaris_jax.serving.api_errors import ApiError, unknown_model
+from polaris_jax.serving.engine_thread import EngineThread, RequestHandle
+from polaris_jax.serving.event_stream import EventStream, run_until_disconnect
+from polaris_jax.serving.guard import BearerTokenMiddleware, read_limited
 from polaris_jax.serving.limits import Limits
-from polaris_jax.serving.openapi import document
-from polaris_jax.serving.replies import Choice, Reply
-from polaris_jax.serving.requests import Asked, Served
+from polaris_jax.serving.metrics import MetricsMiddleware, ServerMetrics
+from polaris_jax.serving.openapi import openapi_document
+from polaris_jax.serving.requests import ParsedRequest, ServedModel
+from polaris_jax.serving.responses import Choice, Delta, ResponseBuilder
 from polaris_jax.serving.schema import read_body
 
 logger = logging.getLogger(__name__)
-COMPILING = 2  # schemas and expressions compiled at the same time, beside the event loop
+PATHS = frozenset(
+    ("/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/health", "/metrics", "/openapi.json")
+)
+COMPILERS = 2  # threads that encode prompts and compile schemas and expressions
 
 
 def make_app(
     engine: EngineThread,
-    served: Served,
+    served: ServedModel,
     limits: Limits | None = None,
     *,
     token: str | None = None,
@@ -44,43 +50,49 @@ def make_app(
 
     Args:
       served: the model, by name and tokenizer.
-      token: callers must present it, except at ``/health``; None lets everybody in.
-      hosts: names by which the server may be called (the ``Host`` header); guards a server without a token against
-        pages in a browser that resolve their own name to this machine.
+      token: that callers must present, except at ``/health``; None: no authentication.
+      hosts: accepted values of the ``Host`` header; protects a server without a token against pages in a browser that
+        resolve their own name to this machine.
     """
-    surface = _Surface(engine, served, limits or Limits())
-    guards = [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)]
+    endpoints = _Endpoints(engine, served, limits or Limits())
+    guards = [
+        Middleware(MetricsMiddleware, metrics=endpoints.metrics, paths=PATHS),
+        Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+    ]
     if token:
-        guards.append(Middleware(TokenGuard, token=token))
+        guards.append(Middleware(BearerTokenMiddleware, token=token))
     return Starlette(
         routes=[
-            Route("/v1/completions", surface.completions, methods=["POST"]),
-            Route("/v1/chat/completions", surface.chat_completions, methods=["POST"]),
-            Route("/v1/models", surface.models, methods=["GET"]),
-            Route("/v1/models/{name:path}", surface.model, methods=["GET"]),
-            Route("/health", surface.health, methods=["GET"]),
-            Route("/openapi.json", surface.openapi, methods=["GET"]),
+            Route("/v1/completions", endpoints.completions, methods=["POST"]),
+            Route("/v1/chat/completions", endpoints.chat_completions, methods=["POST"]),
+            Route("/v1/models", endpoints.models, methods=["GET"]),
+            Route("/v1/models/{name:path}", endpoints.model, methods=["GET"]),
+            Route("/tokenize", endpoints.tokenize, methods=["POST"]),
+            Route("/health", endpoints.health, methods=["GET"]),
+            Route("/metrics", endpoints.exposition, methods=["GET"]),
+            Route("/openapi.json", endpoints.openapi, methods=["GET"]),
         ],
         middleware=guards,
         exception_handlers={
-            ApiError: _refuse,
-            InputError: lambda request, error: _refuse(request, ApiError.of(error)),
-            HTTPException: _refuse_path,
-            ClientDisconnect: _gone,
-            Exception: _fail,
+            ApiError: _api_error,
+            InputError: _input_error,
+            HTTPException: _http_error,
+            ClientDisconnect: _disconnected,
+            Exception: _defect,
         },
-        lifespan=surface.lifespan,
-    )  # fmt: skip
+        lifespan=endpoints.lifespan,
+    )
 
 
-class _Surface:
+class _Endpoints:
     """The endpoints of one server."""
 
-    def __init__(self, engine: EngineThread, served: Served, limits: Limits):
+    def __init__(self, engine: EngineThread, served: ServedModel, limits: Limits):
         self._engine, self._served, self._limits = engine, served, limits
         self._pieces = served.tokenizer.token_bytes()
         self._created = int(time.time())
-        self._compilers = anyio.CapacityLimiter(COMPILING)
+        self.metrics = ServerMetrics(engine)
+        self._compilers = anyio.CapacityLimiter(COMPILERS)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -95,75 +107,107 @@ class _Surface:
         status = "ok" if alive else "stopping"
         return JSONResponse({"status": status, "texts": self._engine.load}, 200 if alive else 503)
 
+    async def exposition(self, request: Request) -> Response:
+        return Response(self.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     async def models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [self._card()]})
+        return JSONResponse({"object": "list", "data": [self._model_object()]})
 
     async def model(self, request: Request) -> Response:
         if request.path_params["name"] != self._served.name:
             raise unknown_model(request.path_params["name"], self._served.name)
-        return JSONResponse(self._card())
+        return JSONResponse(self._model_object())
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(document(self._served.name))
+        return JSONResponse(openapi_document(self._served.name))
 
-    async def completions(self, request: Request) -> Response:
-        return await self._answer(request, "completion", requests.completion)
+    async def completions(self, request: Request) -> Response | EventStream:
+        return await self._respond(request, "completion", requests.completion)
 
-    async def chat_completions(self, request: Request) -> Response:
-        return await self._answer(request, "chat", requests.chat_completion)
+    async def chat_completions(self, request: Request) -> Response | EventStream:
+        return await self._respond(request, "chat", requests.chat_completion)
 
-    def _card(self) -> dict:
-        return {"id": self._served.name, "object": "model", "created": self._created, "owned_by": "polaris_jax",
-                "max_model_len": self._served.max_length}  # fmt: skip
+    async def tokenize(self, request: Request) -> Response:
+        body = read_body("tokenize", await read_limited(request, self._limits))
+        if body.get("model", self._served.name) != self._served.name:
+            raise unknown_model(body["model"], self._served.name)
+        encode = partial(self._served.prompts.text, body["prompt"], body.get("add_special_tokens"))
+        tokens = [int(token) for token in await anyio.to_thread.run_sync(encode, limiter=self._compilers)]
+        return JSONResponse({"count": len(tokens), "max_model_len": self._served.max_length, "tokens": tokens})
 
-    async def _answer(self, request: Request, kind: str, ask: Callable[..., Asked]) -> Response:
+    def _model_object(self) -> dict:
+        return {
+            "id": self._served.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "polaris_jax",
+            "max_model_len": self._served.max_length,
+        }
+
+    async def _respond(
+        self, request: Request, kind: str, parse: Callable[..., ParsedRequest]
+    ) -> Response | EventStream:
         body = read_body(kind, await read_limited(request, self._limits))
         if body["model"] != self._served.name:
             raise unknown_model(body["model"], self._served.name)
         # Long prompts and large schemas take a while: not on the event loop.
-        asked = await anyio.to_thread.run_sync(ask, body, self._served, self._limits, limiter=self._compilers)
-        reply = Reply(asked, self._served, chat=kind == "chat")
-        choices = [self._choice(index, asked) for index in range(len(asked.requests))]
-        batch = self._engine.submit(asked.requests)
-        if asked.stream:
-            return EventStream(self._told(reply, choices, batch), batch.cancel)
+        parsed = await anyio.to_thread.run_sync(parse, body, self._served, self._limits, limiter=self._compilers)
+        response = ResponseBuilder(parsed, self._served, chat=kind == "chat")
+        choices = [self._choice(index, parsed) for index in range(len(parsed.requests))]
+        handle = self._engine.submit(parsed.requests)
+        self.metrics.prompt_tokens.inc(parsed.prompt_tokens)
+        if parsed.stream:
+            return EventStream(self._chunks(response, choices, handle), handle.cancel)
         try:
-            await unless_gone(request.receive, self._collect(choices, batch))
+            await run_until_disconnect(request.receive, self._collect(choices, handle))
         finally:
-            batch.cancel()
-        return JSONResponse(reply.whole(choices))
+            handle.cancel()
+        return JSONResponse(response.whole(choices))
 
-    def _choice(self, index: int, asked: Asked) -> Choice:
-        return Choice(index, asked, self._pieces, self._engine.engine.end_tokens(asked.requests[index]))
+    def _choice(self, index: int, parsed: ParsedRequest) -> Choice:
+        return Choice(index, parsed, self._pieces, self._engine.engine.end_tokens(parsed.requests[index]))
 
-    async def _collect(self, choices: list[Choice], batch: Batch) -> None:
-        async with self._in_time():
+    async def _collect(self, choices: list[Choice], handle: RequestHandle) -> None:
+        async with self._time_limit():
             while any(choice.reason is None for choice in choices):
-                index, event = await batch.next()
-                choices[index].take(event)
+                await self._take(choices, handle)
 
-    async def _told(self, reply: Reply, choices: list[Choice], batch: Batch) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of a stream, those of all choices as they come."""
+    async def _take(self, choices: list[Choice], handle: RequestHandle) -> tuple[Choice, Delta]:
+        """Waits for the next event; returns the choice that it belongs to, and what it adds."""
+        index, event = await handle.next()
+        choice = choices[index]
+        if not any(one.begun for one in choices):
+            self.metrics.first_token.observe(time.perf_counter() - handle.submitted)
+        before = choice.tokens
+        delta = choice.take(event)
+        self.metrics.generated_tokens.inc(choice.tokens - before)
+        if choice.reason is not None:
+            self.metrics.finished.labels(choice.reason).inc()
+        return choice, delta
+
+    async def _chunks(
+        self, response: ResponseBuilder, choices: list[Choice], handle: RequestHandle
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The chunks of a stream, of all choices as they come."""
         for choice in choices:
-            opening = reply.opening(choice)
-            if opening:
-                yield opening
+            first = response.first_chunk(choice)
+            if first:
+                yield first
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.seconds
             while any(choice.reason is None for choice in choices):
-                async with self._in_time(deadline):
-                    index, event = await batch.next()
-                text, logprobs = choices[index].take(event)
-                if text or logprobs or event.finish_reason:
-                    yield reply.chunk(choices[index], text, logprobs)
+                async with self._time_limit(deadline):
+                    choice, delta = await self._take(choices, handle)
+                if delta.text or delta.thoughts or delta.logprobs or choice.reason:
+                    yield response.chunk(choice, delta)
         except ApiError as error:  # the status is sent already
             yield error.body()
             return
-        if reply.asked.usage:
-            yield reply.closing(choices)
+        if response.parsed.usage:
+            yield response.usage_chunk(choices)
 
     @contextlib.asynccontextmanager
-    async def _in_time(self, deadline: float | None = None) -> AsyncIterator[None]:
+    async def _time_limit(self, deadline: float | None = None) -> AsyncIterator[None]:
         deadline = deadline or asyncio.get_running_loop().time() + self._limits.seconds
         try:
             async with asyncio.timeout_at(deadline):
@@ -173,19 +217,26 @@ class _Surface:
             raise ApiError(503, message, code="timeout") from None
 
 
-def _refuse(request: Request, error: ApiError) -> Response:
+def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
     return JSONResponse(error.body(), error.status, {"Retry-After": "1"} if error.status in (429, 503) else None)
 
 
-def _refuse_path(request: Request, error: HTTPException) -> Response:
-    said = ApiError(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}")
-    return JSONResponse(said.body(), error.status_code, error.headers)
+def _input_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InputError)
+    return _api_error(request, ApiError.of(error))
 
 
-def _fail(request: Request, error: Exception) -> Response:
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = ApiError(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}").body()
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+def _defect(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return JSONResponse(ApiError(500, "The server has a defect; its log says more.").body(), 500)
 
 
-def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=499)  # nobody will read it
+def _disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # the client will not read it

@@ -1,52 +1,89 @@
-"""From what callers send to tokens: chats by the checkpoint's own template or a plain one, texts as they stand."""
+"""Encodes prompts: chats by the checkpoint's own template or a plain one, texts as they are."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from polaris_jax import storage
 from polaris_jax.data import ChatTemplate, Tokenizer, load_chat_template
+from polaris_jax.errors import InputError
+from polaris_jax.serving.reasoning import ReasoningSplitter, find_tags
 from polaris_jax.trajectory import START
 
-# For checkpoints without a template: roles and texts as a play has them. A model that goes on to speak for the user is
-# stopped there.
-PLAIN = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n\n{% endfor %}assistant:"
+# For checkpoints without a template: roles and texts as in a play. A model that goes on as the user is stopped there.
+PLAIN = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 PLAIN_STOP = "\n\nuser:"
+PROMPT_TAIL = 16  # tokens in which a template opens the thoughts
+_FIELDS = frozenset(("messages", "add_generation_prompt", "continue_final_message", "self"))
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """How a checkpoint wants to be spoken to.
+class PromptEncoder:
+    """Turns chats and texts into the tokens that a checkpoint expects.
 
     Attributes:
-      template: of chats; plain: it is the fallback and not the checkpoint's own.
-      bos: whether a text gets the beginning-of-text token when the caller does not say.
+      template: of chats; plain: it is the fallback, not the checkpoint's own.
+      bos: whether a text gets the beginning-of-text token by default.
+      thought_tags: what opens and closes the model's thoughts; None when it has none.
     """
 
     tokenizer: Tokenizer
     template: ChatTemplate
     plain: bool
     bos: bool
+    thought_tags: tuple[str, str] | None = None
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """A chat up to the head of the assistant's next message; control strings in messages stay text.
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        continue_final_message: bool = False,
+        add_generation_prompt: bool | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Tokens of a chat up to the head of the assistant's next message; control strings in messages stay text.
+
+        Args:
+          continue_final_message: up to the end of the last message's content instead.
+          add_generation_prompt: whether the head is there; default: unless the last message is continued.
+          variables: further ones of the template.
 
         Raises:
-          InputError: the template refuses the messages.
+          InputError: the template refuses the messages or a variable.
         """
-        tokens = self.template.encode(messages).tolist()
+        if taken := sorted(_FIELDS & (variables or {}).keys()):
+            raise InputError("chat_template_kwargs", taken[0], "is a field of the request itself")
+        tokens = self.template.encode(
+            messages,
+            continue_final_message=continue_final_message,
+            add_generation_prompt=not continue_final_message
+            if add_generation_prompt is None
+            else add_generation_prompt,
+            **(variables or {}),
+        ).tolist()
         head = [self.tokenizer.bos_id] if self.plain and self.tokenizer.bos_id is not None else []
         return head + tokens
 
+    def splitter(self, prompt: Sequence[int]) -> ReasoningSplitter | None:
+        """How the reply to a chat's ``prompt`` is split into thoughts and answer; None: the model has no thoughts."""
+        if self.thought_tags is None:
+            return None
+        begun = self.tokenizer.decode(prompt[-PROMPT_TAIL:]).rstrip().endswith(self.thought_tags[0])
+        return ReasoningSplitter(self.thought_tags, begun)
+
     @property
     def chat_stops(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Strings and tokens that end an answer."""
+        """Strings and tokens that end the assistant's message."""
         end = self.template.end_id
         return (PLAIN_STOP,) if self.plain else (), () if end is None else (end,)
 
     def text(self, text: str, bos: bool | None = None) -> list[int]:
-        """A text, in which control tokens go by their names. A transcript begins as it did in training, with BOS.
+        """Tokens of a text, in which control tokens are written by name. A transcript begins with BOS, as in training.
 
         Raises:
           InputError: the vocabulary cannot spell the text.
@@ -57,21 +94,22 @@ class Prompts:
         return [first, *tokens] if wanted and first is not None and tokens[:1] != [first] else tokens
 
 
-def read_prompts(
+def load_prompt_encoder(
     folder: str | os.PathLike, tokenizer: Tokenizer, template_file: str | os.PathLike | None = None
-) -> Prompts:
-    """How the checkpoint in ``folder`` (local or gs://) wants to be spoken to.
+) -> PromptEncoder:
+    """The encoder of the checkpoint in ``folder`` (local or gs://).
 
     Args:
-      template_file: a chat template in the place of its own.
+      template_file: a chat template that replaces its own.
 
     Raises:
       InputError: a template that cannot be read.
     """
     folder = os.fspath(folder)
-    said = json.loads(storage.read(storage.join(folder, "tokenizer_config.json")) or "{}")
-    bos = said.get("add_bos_token") is not False
+    settings = json.loads(storage.read(storage.join(folder, "tokenizer_config.json")) or "{}")
+    bos = settings.get("add_bos_token") is not False
     own = storage.read(storage.join(folder, "chat_template.jinja")) is not None
-    if template_file is not None or said.get("chat_template") or own:
-        return Prompts(tokenizer, load_chat_template(folder, tokenizer, template_file), False, bos)
-    return Prompts(tokenizer, ChatTemplate(PLAIN, tokenizer), True, bos)
+    if template_file is not None or settings.get("chat_template") or own:
+        template = load_chat_template(folder, tokenizer, template_file)
+        return PromptEncoder(tokenizer, template, False, bos, find_tags(template.source))
+    return PromptEncoder(tokenizer, ChatTemplate(PLAIN, tokenizer), True, bos)

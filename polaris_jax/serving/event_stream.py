@@ -1,4 +1,4 @@
-"""Server-sent events to a client that may leave at any moment, and work that nobody waits for any more."""
+"""Server-sent events, and work that ends when the client disconnects."""
 
 import asyncio
 import json
@@ -9,17 +9,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
-]  # fmt: skip
+]
 
 
 class EventStream:
     """An ASGI response of one event per item of ``chunks``, closed by ``[DONE]``.
 
     Args:
-      chunks: JSON values, as they come.
-      cancel: called in the end, however it comes.
+      chunks: JSON values, sent as they come.
+      cancel: called at the end, whatever ended it.
     """
 
     def __init__(self, chunks: AsyncIterator[dict[str, Any]], cancel: Callable[[], None]):
@@ -27,9 +28,9 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await unless_gone(receive, self._send_all(send))
+            await run_until_disconnect(receive, self._send_all(send))
         except (ClientDisconnect, OSError):
-            pass  # the client has left: there is nobody to tell
+            pass  # the client has disconnected
         finally:
             self._cancel()
 
@@ -41,8 +42,8 @@ class EventStream:
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Does ``work`` unless the client disconnects first.
+async def run_until_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Awaits ``work`` unless the client disconnects first.
 
     Raises:
       ClientDisconnect: it did; the work is cancelled.

@@ -1,34 +1,39 @@
-"""Before a request is looked at: may its sender ask at all, and is it small and quick enough to be read?"""
+"""Checks before a request is parsed: the bearer token, the content type, the size and the time of its body."""
 
 import asyncio
 import hmac
 import json
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from polaris_jax.serving.failures import ApiError
+from polaris_jax.serving.api_errors import ApiError
 from polaris_jax.serving.limits import Limits
 
 OPEN_PATHS = ("/health",)
-PATIENCE = 64 << 20  # bytes beyond the allowed size that are still received
+DRAIN_BYTES = 64 << 20  # beyond the allowed size, still received and dropped
 
 
-class TokenGuard:
-    """Lets only requests with ``Authorization: Bearer <token>`` through; ``/health`` is for everybody."""
+class BearerTokenMiddleware:
+    """Lets only requests with ``Authorization: Bearer <token>`` through; ``/health`` needs no token."""
 
     def __init__(self, app: ASGIApp, token: str):
         self._app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not self._knows(scope):
-            error = ApiError(401, "A valid token is required: Authorization: Bearer …", kind="authentication_error",
-                             code="invalid_api_key")  # fmt: skip
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not self._authorized(scope):
+            error = ApiError(
+                401,
+                "A valid token is required: Authorization: Bearer …",
+                kind="authentication_error",
+                code="invalid_api_key",
+            )
             await send_json(send, error.status, error.body(), [(b"www-authenticate", b"Bearer")])
             return
         await self._app(scope, receive, send)
 
-    def _knows(self, scope: Scope) -> bool:
+    def _authorized(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) != 1:
             return False
@@ -36,8 +41,8 @@ class TokenGuard:
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)
 
 
-async def send_json(send: Send, status: int, body: dict, headers: list[tuple[bytes, bytes]] = ()) -> None:
-    """A whole JSON answer."""
+async def send_json(send: Send, status: int, body: dict, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """Sends a whole JSON response."""
     content = json.dumps(body).encode()
     fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
@@ -47,11 +52,11 @@ async def send_json(send: Send, status: int, body: dict, headers: list[tuple[byt
 async def read_limited(request: Request, limits: Limits) -> bytes:
     """The body of a request.
 
-    A page in a browser cannot send ``application/json`` to another site without asking first, so insisting on it keeps
-    strangers' pages away from a server on one's own machine.
+    A page in a browser cannot send ``application/json`` to another site without a preflight request, so requiring it
+    keeps foreign pages away from a server on the user's own machine.
 
     Raises:
-      ApiError: not JSON by its own account, too large, or too slow.
+      ApiError: not declared as JSON, too large, or too slow.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Send JSON, with the header Content-Type: application/json.")
@@ -62,8 +67,8 @@ async def read_limited(request: Request, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
                 received += len(piece)
-                # A sender that is cut off never reads why: what is a little too large is received and forgotten.
-                if received > limits.body_bytes + PATIENCE:
+                # A sender that is cut off never reads why: a body that is a little too large is received and dropped.
+                if received > limits.body_bytes + DRAIN_BYTES:
                     break
                 if received <= kept:
                     content += piece

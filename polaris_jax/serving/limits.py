@@ -1,4 +1,4 @@
-"""How much one caller, and all callers together, may ask for."""
+"""Limits per request and for all requests together."""
 
 from dataclasses import dataclass, fields
 
@@ -7,21 +7,25 @@ from polaris_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a server; what lies beyond is refused with a clear error.
+    """Bounds of a server; a request beyond them is refused.
 
     Attributes:
       body_bytes: of a request's body.
       body_seconds: to receive it.
-      tokens: that one text may be asked to have written.
-      choices: texts one request may ask for, prompts times ``n``.
-      queue: texts waiting or in work, over all requests.
-      seconds: that a request may take in all, waiting included.
+      header_seconds: to receive a request's line and headers, from the connection or their first byte on.
+      connections: open at once; beyond that, the one that has waited longest without a request is closed.
+      tokens: most that one text may ask for.
+      choices: texts of one request, prompts times ``n``.
+      queue: texts waiting or active, over all requests.
+      seconds: of a request in all, waiting included.
       schema_bytes: of a JSON schema or regular expression.
-      shutdown_seconds: that requests in work are given to finish when the server is told to stop.
+      shutdown_seconds: for active requests to finish when the server is told to stop.
     """
 
     body_bytes: int = 8 << 20
     body_seconds: float = 30.0
+    header_seconds: float = 10.0
+    connections: int = 1024
     tokens: int = 65_536
     choices: int = 64
     queue: int = 256
@@ -29,7 +33,7 @@ class Limits:
     schema_bytes: int = 64 << 10
     shutdown_seconds: float = 30.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             if getattr(self, field.name) <= 0:
                 raise InputError(f"limits.{field.name}", getattr(self, field.name), "must be positive")

@@ -1,30 +1,50 @@
-"""The server's own description, made of the schemas that it checks with."""
+"""The server's OpenAPI document, made of the schemas that it checks requests with."""
 
 from typing import Any
 
 from polaris_jax import __version__
-from polaris_jax.serving.schema import CHAT, COMPLETION
+from polaris_jax.serving.schema import CHAT, COMPLETION, TOKENIZE
 
 _ERROR = {
-    "type": "object", "required": ["error"], "properties": {"error": {
-        "type": "object", "required": ["message", "type", "param", "code"], "properties": {
-            "message": {"type": "string"}, "type": {"type": "string"}, "param": {"type": ["string", "null"]},
-            "code": {"type": ["string", "null"]},
-        },
-    }},
-}  # fmt: skip
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
 _USAGE = {
-    "type": "object", "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
+    "type": "object",
+    "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
     "properties": {name: {"type": "integer"} for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
-}  # fmt: skip
+}
+_TOKENS = {
+    "type": "object",
+    "required": ["count", "max_model_len", "tokens"],
+    "properties": {"tokens": {"type": "array", "items": {"type": "integer"}}},
+}
 _REFUSALS = {
-    "400": "not JSON, or a field that is wrong", "401": "no valid token", "404": "no such model or path",
-    "408": "the body came too slowly", "413": "the body is too large", "415": "not application/json",
-    "429": "too many texts in work", "500": "a defect", "503": "shutting down, or out of time",
-}  # fmt: skip
+    "400": "not JSON, or a field that is wrong",
+    "401": "no valid token",
+    "404": "no such model or path",
+    "408": "the body came too slowly",
+    "413": "the body is too large",
+    "415": "not application/json",
+    "429": "too many texts waiting or active",
+    "500": "a defect",
+    "503": "shutting down, or out of time",
+}
 
 
-def document(model: str) -> dict[str, Any]:
+def openapi_document(model: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a server of ``model``."""
     return {
         "openapi": "3.1.0",
@@ -32,23 +52,34 @@ def document(model: str) -> dict[str, Any]:
         "paths": {
             "/v1/completions": {"post": _post("Continues texts", "Completion", COMPLETION, model, _reply("text"))},
             "/v1/chat/completions": {"post": _post("Answers a chat", "ChatCompletion", CHAT, model, _reply("message"))},
+            "/tokenize": {"post": _post("Tokens of a text", "Tokenization", TOKENIZE, model, _TOKENS)},
             "/v1/models": {"get": _get("The model", {"type": "object", "required": ["object", "data"]})},
-            "/v1/models/{name}": {"get": _get("The model by name", {"type": "object", "required": ["id"]}) | {
-                "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
-            }},
+            "/v1/models/{name}": {
+                "get": _get("The model by name", {"type": "object", "required": ["id"]})
+                | {
+                    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+                }
+            },
+            "/metrics": {
+                "get": {
+                    "summary": "Counters for Prometheus",
+                    "responses": {"200": {"description": "done", "content": {"text/plain": {}}}, **_refusals()},
+                }
+            },
             "/health": {"get": _get("Whether it works", {"type": "object", "required": ["status"]}) | {"security": []}},
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"token": []}],
-    }  # fmt: skip
+    }
 
 
 def _reply(content: str) -> dict[str, Any]:
     choice = {"type": "object", "required": ["index", "finish_reason", "logprobs", content]}
     return {
-        "type": "object", "required": ["id", "object", "created", "model", "choices", "usage"],
+        "type": "object",
+        "required": ["id", "object", "created", "model", "choices", "usage"],
         "properties": {"choices": {"type": "array", "items": choice}, "usage": _USAGE},
-    }  # fmt: skip
+    }
 
 
 def _post(summary: str, name: str, schema: dict[str, Any], model: str, reply: dict[str, Any]) -> dict[str, Any]:
@@ -58,11 +89,10 @@ def _post(summary: str, name: str, schema: dict[str, Any], model: str, reply: di
         "operationId": f"create{name}",
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
-            "200": {"description": "done", "content": {"application/json": {"schema": reply},
-                                                       "text/event-stream": {}}},
+            "200": {"description": "done", "content": {"application/json": {"schema": reply}, "text/event-stream": {}}},
             **_refusals(),
         },
-    }  # fmt: skip
+    }
 
 
 def _get(summary: str, reply: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""Running the application: where it listens, who may reach it, and how it ends."""
+"""Runs the application: host and port, allowed host names, graceful shutdown."""
 
+import asyncio
 import contextlib
 import ipaddress
 import signal
+import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from polaris_jax.errors import InputError
+from polaris_jax.serving.connections import protocol_settings
 from polaris_jax.serving.limits import Limits
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-CONNECTIONS = 1024  # open at once; further ones are told to come back
+FAREWELL = 5  # seconds to tell those whose requests did not finish in time
 
 
 def is_loopback(host: str) -> bool:
@@ -26,10 +29,10 @@ def is_loopback(host: str) -> bool:
 
 
 def hosts_for(host: str, token: str | None) -> tuple[str, ...]:
-    """The names that a server at ``host`` answers to.
+    """The host names that a server at ``host`` accepts.
 
     Raises:
-      InputError: others than this machine can reach it and there is no token.
+      InputError: other machines can reach it and there is no token.
     """
     if token:
         return ("*",)
@@ -39,13 +42,29 @@ def hosts_for(host: str, token: str | None) -> tuple[str, ...]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, saying where it listens once it does, and ending with an exit code instead of by the signal."""
+    """uvicorn that calls ``on_ready`` with its URL, and returns on a signal instead of raising it again.
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]):
+    ``on_timeout`` is called when requests are still active ``patience`` seconds after the signal.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[str], None],
+        on_timeout: Callable[[], None],
+        patience: float,
+    ):
         super().__init__(config)
-        self._on_ready = on_ready
+        self._on_ready, self._on_timeout, self._patience = on_ready, on_timeout, patience
 
-    async def startup(self, sockets=None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._patience, self._on_timeout)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
@@ -61,25 +80,42 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve(app: ASGIApp, host: str, port: int, limits: Limits, on_ready: Callable[[str], None]) -> None:
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    limits: Limits,
+    on_ready: Callable[[str], None],
+    on_timeout: Callable[[], None] = lambda: None,
+) -> None:
     """Serves ``app`` until SIGTERM or SIGINT.
 
-    Then no connection is taken in any more, requests in work may finish within ``limits.shutdown_seconds`` (a second
+    Then no connection is accepted any more, active requests may finish within ``limits.shutdown_seconds`` (a second
     signal cuts that short), and it returns.
 
     Args:
       port: 0 takes any free one.
       on_ready: called with the server's URL once it listens.
+      on_timeout: called when that time is up, to end what is still active (``EngineThread.end_all``).
 
     Raises:
       InputError: it cannot listen there.
     """
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, log_level="error", access_log=False, server_header=False,
-        limit_concurrency=CONNECTIONS, timeout_keep_alive=30, h11_max_incomplete_event_size=64 << 10, ws="none",
-        timeout_graceful_shutdown=max(int(limits.shutdown_seconds), 1),
-    )  # fmt: skip
-    server = _Server(config, on_ready)
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 << 10,
+        ws="none",
+        **protocol_settings(limits),
+        timeout_graceful_shutdown=int(limits.shutdown_seconds) + FAREWELL,
+    )
+    server = _Server(config, on_ready, on_timeout, limits.shutdown_seconds)
     try:
         server.run()
     except SystemExit as error:

@@ -1,10 +1,25 @@
 """Mesh axes and logical axes: where every array lives, declared beside the model and nowhere inside its prose.
 
 Mesh axes are ``data, fsdp, context, tensor``. Weights and activations carry *logical* axis names; ``rules`` maps
-those to mesh axes.
+those to mesh axes. Over several slices ``data``, then ``fsdp``, is what crosses the data-centre network (``slices``).
 """
 
-from polaris_jax.sharding.mesh import MESH_AXES, make_mesh
+from polaris_jax.sharding.fetch import fetch
+from polaris_jax.sharding.mesh import MESH_AXES, make_mesh, resolve_sizes
 from polaris_jax.sharding.rules import activation_spec, axes_size, spec_axes, weight_sharding, weight_spec
+from polaris_jax.sharding.slices import OVER_SLICES, group_by_slice, shares_over_slices
 
-__all__ = ["MESH_AXES", "activation_spec", "axes_size", "make_mesh", "spec_axes", "weight_sharding", "weight_spec"]
+__all__ = [
+    "MESH_AXES",
+    "OVER_SLICES",
+    "activation_spec",
+    "axes_size",
+    "fetch",
+    "group_by_slice",
+    "make_mesh",
+    "resolve_sizes",
+    "shares_over_slices",
+    "spec_axes",
+    "weight_sharding",
+    "weight_spec",
+]

@@ -4,7 +4,7 @@ Per **device** as JAX counts them (a v5p chip is one device, an Ironwood chip is
 
 Sources: FLOP/s, HBM size and bandwidth, and ICI from the Cloud TPU pages of each version (docs.cloud.google.com/tpu:
 v5e, v5p, v6e, tpu7x); one-way ICI bandwidth per link, host link (PCIe) and data-centre network from "How to Scale Your
-Model", chapter 2 (jax-ml.github.io/scaling-book/tpus); prices from cloud.google.com/tpu/pricing, on demand, 2025.
+Model", chapter 2 (jax-ml.github.io/scaling-book/tpus). What a chip costs stands in ``prices.toml``.
 ``hbm_limit`` is what the compiler grants a program: read from its out-of-memory message for each topology (libtpu
 0.0.42).
 """
@@ -27,7 +27,6 @@ class Chip:
       ici_link: bytes/s one way over one link to one neighbour.
       host_link: bytes/s between device and host memory. dcn: bytes/s to other slices.
       host_bytes: main memory of a host divided by its devices.
-      usd_per_chip_hour: on-demand list price in the cheapest United States region, None where none is listed.
       kinds: how JAX calls such a device (``device_kind``).
     """
 
@@ -43,20 +42,21 @@ class Chip:
     host_link: float
     dcn: float
     host_bytes: float
-    usd_per_chip_hour: float | None
     kinds: tuple[str, ...] = ()
 
 
+# fmt: off
 CHIPS = {chip.name: chip for chip in (
-    Chip("v5e", "v5e", 1, 1, 2, 197e12, int(15.75 * GIB), 0.82e12, 45e9, 16e9, 3.1e9, 384e9 / 8, 1.20,
+    Chip("v5e", "v5e", 1, 1, 2, 197e12, int(15.75 * GIB), 0.82e12, 45e9, 16e9, 3.1e9, 384e9 / 8,
          ("TPU v5 lite", "TPU v5e")),
-    Chip("v5p", "v5", 1, 2, 3, 459e12, int(95.74 * GIB), 2.77e12, 90e9, 16e9, 6.25e9, 448e9 / 4, 4.20,
+    Chip("v5p", "v5", 1, 2, 3, 459e12, int(95.74 * GIB), 2.77e12, 90e9, 16e9, 6.25e9, 448e9 / 4,
          ("TPU v5", "TPU v5p")),
-    Chip("v6e", "v6e", 1, 1, 2, 918e12, int(31.25 * GIB), 1.64e12, 90e9, 32e9, 12.5e9, 1440e9 / 8, 2.70,
+    Chip("v6e", "v6e", 1, 1, 2, 918e12, int(31.25 * GIB), 1.64e12, 90e9, 32e9, 12.5e9, 1440e9 / 8,
          ("TPU v6 lite", "TPU v6e")),
-    Chip("tpu7x", "tpu7x", 2, 2, 3, 1153e12, int(94.75 * GIB), 3.69e12, 50e9, 16e9, 6.25e9, 960e9 / 8, None,
+    Chip("tpu7x", "tpu7x", 2, 2, 3, 1153e12, int(94.75 * GIB), 3.69e12, 50e9, 16e9, 6.25e9, 960e9 / 8,
          ("TPU7x", "TPU v7", "TPU7")),
 )}
+# fmt: on
 
 
 def chip_of(device_kind: str) -> Chip | None:

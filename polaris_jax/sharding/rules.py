@@ -6,7 +6,8 @@ are spread over ``(data, fsdp)`` along the batch and over ``context`` along the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -42,12 +43,19 @@ def spec_axes(entry: Entry) -> tuple[str, ...]:
     return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
-def axes_size(mesh: Mesh, axes: Entry) -> int:
+class AxisSizes(Protocol):
+    """A mesh, or anything else that knows how many devices each axis has."""
+
+    @property
+    def shape(self) -> Mapping[str, int]: ...
+
+
+def axes_size(mesh: AxisSizes, axes: Entry) -> int:
     """Over how many devices ``axes`` spread a dimension."""
     return math.prod(mesh.shape[axis] for axis in spec_axes(axes))
 
 
-def weight_spec(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) -> P:
+def weight_spec(mesh: AxisSizes, axes: Sequence[str | None], shape: Sequence[int]) -> P:
     """The ``PartitionSpec`` of a weight with logical ``axes`` and ``shape``.
 
     A dimension that its mesh axes do not divide is left whole on every device: correct, only less spread out.

@@ -5,10 +5,23 @@
 
 from polaris_jax.training import cluster
 from polaris_jax.training.checkpoint import Checkpoints, load_weights
-from polaris_jax.training.config import apply_overrides, check_config, default_config, load_config
+from polaris_jax.training.config import TrainConfig, apply_overrides, default_config, load_config, train_config
 from polaris_jax.training.loop import TrainResult, train
 from polaris_jax.training.metrics import quarter_means, read_metrics
 from polaris_jax.training.state import TrainState
 
-__all__ = ["Checkpoints", "TrainResult", "TrainState", "apply_overrides", "check_config", "cluster", "default_config",
-           "load_config", "load_weights", "quarter_means", "read_metrics", "train"]
+__all__ = [
+    "Checkpoints",
+    "TrainConfig",
+    "TrainResult",
+    "TrainState",
+    "apply_overrides",
+    "cluster",
+    "default_config",
+    "load_config",
+    "load_weights",
+    "quarter_means",
+    "read_metrics",
+    "train",
+    "train_config",
+]

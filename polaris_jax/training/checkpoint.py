@@ -9,26 +9,36 @@ found out wherever it is restored, and the one before it is taken instead.
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from orbax.checkpoint import checkpoint_managers
 
 from polaris_jax import storage
 from polaris_jax.errors import InputError, RunError
-from polaris_jax.models import from_pretrained
+from polaris_jax.models.adapters import merge_adapter
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.weights import abstract_params
+from polaris_jax.models.folder import open_folder
+from polaris_jax.models.loading import load_decoder, load_tensors
+from polaris_jax.models.lora import split_table
+from polaris_jax.models.model_folder import ModelFolder, find_model_folder
+from polaris_jax.models.saving import table_tensors
+from polaris_jax.models.weights import abstract_params, abstract_tree, weight_table
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training import cluster
 from polaris_jax.training.fingerprint import fingerprint
+from polaris_jax.training.replica import from_first_replica, is_reading, on_mesh, reading_replica
+from polaris_jax.training.run_adapter import run_adapter
 from polaris_jax.training.state import TrainState
 
-CHECKPOINTS, MODEL = "checkpoints", "model"
+CHECKPOINTS = "checkpoints"
 ITEMS = ("params", "optimizer")
 # Seconds that the processes wait for each other to have written a step: when one of them has lost the bucket, the
 # others end with this delay. (Orbax waits for twenty minutes.)
@@ -45,15 +55,35 @@ class Checkpoints:
       read_only: change nothing in the folder.
     """
 
-    def __init__(self, workdir, *, keep: int = 2, asynchronous: bool = True, read_only: bool = False):
+    def __init__(
+        self, workdir: str | os.PathLike, *, keep: int = 2, asynchronous: bool = True, read_only: bool = False
+    ):
         self._losses: dict[int, float] = {}
-        self.folder = epath.Path(workdir) / CHECKPOINTS if storage.is_remote(workdir) else (
-            epath.Path(workdir).resolve() / CHECKPOINTS)
-        self._manager = None if read_only else ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                [checkpoint_managers.LatestN(keep), _Best(self._held_out_loss)]),
-            enable_async_checkpointing=asynchronous, cleanup_tmp_directories=True,
-            async_options=ocp.AsyncOptions(timeout_secs=SAVE_TIMEOUT)))
+        self.folder = (
+            epath.Path(workdir) / CHECKPOINTS
+            if storage.is_remote(workdir)
+            else (epath.Path(workdir).resolve() / CHECKPOINTS)
+        )
+        self._manager = (
+            None
+            if read_only
+            else ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                        [checkpoint_managers.LatestN(keep), _Best(self._held_out_loss)]
+                    ),
+                    enable_async_checkpointing=asynchronous,
+                    cleanup_tmp_directories=True,
+                    async_options=ocp.AsyncOptions(timeout_secs=SAVE_TIMEOUT),
+                ),
+            )
+        )
+
+    def _writable(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            raise ValueError("opened with read_only=True")
+        return self._manager
 
     @property
     def steps(self) -> list[int]:
@@ -84,9 +114,10 @@ class Checkpoints:
             raise InputError("--checkpoint", str(self.folder), "this run has no finished checkpoint yet")
         if wanted == "best" and self.best is None:
             raise InputError("--step", wanted, f"no step of {self.folder} was evaluated; set config.eval.every")
-        chosen = {None: self.latest, "best": self.best}.get(wanted, wanted)
+        chosen = self.latest if wanted is None else self.best if wanted == "best" else wanted
         if chosen not in self.steps:
-            raise InputError("--step", wanted, f"{self.folder} has {', '.join(map(str, self.steps))}")
+            newest = ", ".join(map(str, self.steps[-20:]))
+            raise InputError("--step", wanted, f"the newest steps of {self.folder} are {newest}")
         return chosen
 
     def _held_out_loss(self, step: int) -> float:
@@ -105,55 +136,91 @@ class Checkpoints:
         Raises:
           RunError: the folder takes no more.
         """
-        if step in self._manager.all_steps():
+        manager = self._writable()
+        if step in manager.all_steps():
             return
         moments = {"step": state.step, "state": state.optimizer}
-        about = {"data": data, "held_out_loss": held_out_loss,
-                 "fingerprints": {"params": fingerprint(state.params), "optimizer": fingerprint(moments)}}
+        about = {
+            "data": data,
+            "held_out_loss": held_out_loss,
+            "fingerprints": {"params": fingerprint(state.params), "optimizer": fingerprint(moments)},
+        }
         self._losses[step] = math.inf if held_out_loss is None else held_out_loss
-        self._guarded(f"step {step}", lambda: self._manager.save(step, args=ocp.args.Composite(
-            params=ocp.args.StandardSave(state.params), optimizer=ocp.args.StandardSave(moments),
-            data=ocp.args.JsonSave(about))))
+        self._guarded(
+            f"step {step}",
+            lambda: manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    optimizer=ocp.args.StandardSave(moments),
+                    data=ocp.args.JsonSave(about),
+                ),
+            ),
+        )
 
     def restore(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
         """The state of ``step`` on the shardings and in the dtypes of ``abstract``, and its data state.
+
+        Where the mesh has replicas of the state in processes of their own (several slices), the first one reads, and
+        the others get it from there.
 
         Raises:
           RunError: what is stored is incomplete, or not what was saved.
         """
         moments = {"step": abstract.step, "state": abstract.optimizer}
-        found, problem = None, None
+        wanted = {"params": abstract.params, "optimizer": moments}
+        replica = reading_replica(abstract.step.sharding)
+        found: Any = None
+        problem = None
         try:
-            found = self._read(step, {"params": abstract.params, "optimizer": moments})
+            found = self._read(step, wanted, replica)
         except Exception as error:
             problem = RunError(f"checkpoint {step} of {self.folder} cannot be read ({_brief(error)})")
             problem.__cause__ = error
-        if cluster.agreed(int(found is None)):  # what follows takes all processes
+        if cluster.all_max(int(found is None)):  # what follows takes all processes
             raise problem or RunError(f"checkpoint {step} of {self.folder} cannot be read by another process")
+        if replica:
+            found |= {name: from_first_replica(found[name], tree) for name, tree in wanted.items()}
         if not _whole(found):
             raise RunError(f"checkpoint {step} of {self.folder} is damaged: its numbers are not those that were saved")
-        params, moments = jax.tree.map(lambda x, like: x.astype(like.dtype), (found["params"], found["optimizer"]),
-                                       (abstract.params, moments))
+        params, moments = jax.tree.map(
+            lambda x, like: x.astype(like.dtype), (found["params"], found["optimizer"]), (abstract.params, moments)
+        )
         return TrainState(moments["step"], params, moments["state"]), found["data"]["data"]
 
-    def _read(self, step: int, wanted: dict[str, object]) -> ocp.args.Composite:
+    def _read(self, step: int, wanted: dict[str, Any], replica: Mesh | None = None) -> dict[str, Any]:
         """The items of a step in the dtypes in which they are stored, and ``data``.
 
         Every process reads for itself, without meeting the others: one of them may find what the others do not read.
+
+        Args:
+          replica: items are read by its processes only, and lie on it; to the others they are None.
         """
         alone = ocp.options.MultiprocessingOptions(
-            primary_host=jax.process_index(), active_processes={jax.process_index()},
-            barrier_sync_key_prefix=str(jax.process_index()))
+            primary_host=jax.process_index(),
+            active_processes={jax.process_index()},
+            barrier_sync_key_prefix=str(jax.process_index()),
+        )
         # Of what is not wanted too: Orbax warns of items that nobody handles.
         handlers = {name: ocp.StandardCheckpointHandler(multiprocessing_options=alone) for name in ITEMS}
         handlers["data"] = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
         composite = ocp.CompositeCheckpointHandler(
-            composite_options=ocp.CompositeOptions(multiprocessing_options=alone), **handlers)
+            composite_options=ocp.CompositeOptions(multiprocessing_options=alone), **handlers
+        )
         with ocp.Checkpointer(composite, multiprocessing_options=alone) as reader:
-            stored = reader.metadata(self.folder / str(step)).item_metadata
-            items = {name: _as_stored(tree, stored[name]) for name, tree in wanted.items()}
-            return reader.restore(self.folder / str(step), ocp.args.Composite(
-                data=ocp.args.JsonRestore(), **{name: ocp.args.StandardRestore(tree) for name, tree in items.items()}))
+            items = {}
+            if replica is None or is_reading(replica):
+                stored = reader.metadata(self.folder / str(step)).item_metadata
+                items = {name: _as_stored(tree, stored[name]) for name, tree in wanted.items()}
+                items = items if replica is None else on_mesh(items, replica)
+            found = reader.restore(
+                self.folder / str(step),
+                ocp.args.Composite(
+                    data=ocp.args.JsonRestore(),
+                    **{name: ocp.args.StandardRestore(tree) for name, tree in items.items()},
+                ),
+            )
+            return dict.fromkeys(wanted) | dict(found.items())
 
     def restore_newest(self, abstract: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict] | None:
         """The newest step that is whole; damaged ones after it are reported and deleted. None: there is no step.
@@ -170,7 +237,7 @@ class Checkpoints:
                 damaged.append(step)
                 continue
             for later in damaged:  # only now, when it is certain that the run does without them
-                self._manager.delete(later)
+                self._writable().delete(later)
             if damaged:
                 say(f"{problem}; going back to step {step}")
             return found
@@ -178,7 +245,7 @@ class Checkpoints:
             raise RunError(f"no checkpoint of {self.folder} can be used; the last problem: {problem}")
         return None
 
-    def restore_params(self, step: int, abstract):
+    def restore_params(self, step: int, abstract: Any) -> Any:
         """Only the parameters of ``step``, on the shardings and in the dtypes of ``abstract``.
 
         Raises:
@@ -198,7 +265,7 @@ class Checkpoints:
         Raises:
           RunError: the folder took no more.
         """
-        self._guarded("the last one", self._manager.wait_until_finished)
+        self._guarded("the last one", self._writable().wait_until_finished)
 
     def close(self) -> None:
         """Ends what was opened; to be called after ``wait``."""
@@ -212,8 +279,10 @@ class Checkpoints:
             space = ""
             if not storage.is_remote(str(self.folder)):
                 space = f"; {shutil.disk_usage(self.folder).free / 1e9:.1f} GB are free there"
-            raise RunError(f"checkpoint of {which} cannot be written to {self.folder} ({_brief(error)}){space}; make "
-                           "room and run the same command again") from error
+            raise RunError(
+                f"checkpoint of {which} cannot be written to {self.folder} ({_brief(error)}){space}; make "
+                "room and run the same command again"
+            ) from error
 
 
 class _Best(checkpoint_managers.PreservationPolicy):
@@ -227,10 +296,10 @@ class _Best(checkpoint_managers.PreservationPolicy):
         return [math.isfinite(loss) and loss == min(losses) for loss in losses]
 
 
-def _whole(found) -> bool:
+def _whole(found: dict[str, Any]) -> bool:
     """Whether the numbers that were read are those that were saved."""
     saved = found["data"]["fingerprints"]
-    return all(fingerprint(found[part]) == saved[part] for part in saved if part in found.keys())  # noqa: SIM118 (a Composite iterates over pairs)
+    return all(fingerprint(found[part]) == saved[part] for part in saved if part in found)
 
 
 def _as_stored(wanted, metadata):
@@ -250,20 +319,19 @@ def _brief(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def model_folder(path: str) -> str:
-    """Where config and tokenizer lie: inside a training run's folder, or a Hugging Face folder itself."""
-    inner = storage.join(path, MODEL)
-    return inner if storage.read(storage.join(inner, "config.json")) is not None else path
-
-
 def load_weights(
-    path, *, dtype=None, mesh: Mesh | None = None, step: int | str | None = None
-) -> tuple[ModelConfig, dict, epath.Path]:
-    """Opens a trained run or a Hugging Face folder.
+    path: str | os.PathLike | ModelFolder,
+    *,
+    dtype: DTypeLike | None = None,
+    mesh: Mesh | None = None,
+    step: int | str | None = None,
+) -> tuple[ModelConfig, dict, str]:
+    """Loads a trained run or a Hugging Face folder; what an adapter's run has learned is merged into its base model.
 
     Args:
-      path: a run's folder (newest checkpoint) or a folder with ``config.json`` and safetensors.
-      dtype: of the parameters; default as stored.
+      path: a run's folder (newest checkpoint), a folder with ``config.json`` and weights, or either as
+        ``find_model_folder`` found it.
+      dtype: of the parameters; default as stored (of an adapter's run: as the base model is).
       step: of a run: a number, or ``best`` (smallest held-out loss); default the newest.
 
     Returns:
@@ -272,19 +340,24 @@ def load_weights(
     Raises:
       InputError: neither of the two, or a run without a finished checkpoint.
     """
-    folder = epath.Path(path)
-    if (folder / "config.json").exists():
-        model = from_pretrained(str(folder), dtype=dtype, mesh=mesh)
-        return model.config, model.params, folder
-    if not (folder / MODEL / "config.json").exists():
-        raise InputError("--checkpoint", str(path), "is neither a training run nor a Hugging Face model folder")
-    checkpoints = Checkpoints(folder, read_only=True)
+    found = path if isinstance(path, ModelFolder) else find_model_folder(path)
+    if found.run is None:
+        decoder = load_decoder(open_folder(found.weights), found.hf_config, dtype=dtype, mesh=mesh)
+        return decoder.config, decoder.params, found.path
+    checkpoints = Checkpoints(found.run, read_only=True)
     try:
         chosen = checkpoints.choose(step)
-        config = ModelConfig.from_hf(json.loads((folder / MODEL / "config.json").read_text()))
-        stored = json.loads((folder / "run.json").read_text())["stored_dtype"]
+        config = found.config
+        stored = json.loads((epath.Path(found.run) / "run.json").read_text())["stored_dtype"]
         mesh = mesh or make_mesh(devices=jax.devices()[:1])
+        adapter = run_adapter(found.run)
+        if adapter is not None:
+            config, base = adapter.open_base()
+            trained = split_table(config, adapter.lora).trained
+            params = checkpoints.restore_params(chosen, abstract_tree(trained, stored, mesh))
+            merged = merge_adapter(adapter.open(found.run, config, table_tensors(params, trained)), base)
+            return config, load_tensors(weight_table(config), merged, dtype, mesh), found.path
         params = checkpoints.restore_params(chosen, abstract_params(config, dtype or stored, mesh))
     finally:
         checkpoints.close()
-    return config, params, folder / MODEL
+    return config, params, found.path

@@ -1,11 +1,14 @@
 """Loss on the authors that were held out, per stage role: the same rows every time."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from polaris_jax.data import iterate_placed
+from polaris_jax.data import Batches, iterate_placed
 from polaris_jax.training.metrics import loss_means
 
 
@@ -18,16 +21,25 @@ class Evaluation:
       rows: how many windows, at most.
     """
 
-    def __init__(self, evaluate, batches, mesh: Mesh, *, rows: int, threads: int):
+    def __init__(
+        self,
+        evaluate: Callable[[Any, dict[str, jax.Array], Any], Any],
+        batches: Batches,
+        mesh: Mesh,
+        *,
+        rows: int,
+        threads: int,
+    ):
         self._rows, self._size = min(rows, len(batches.plan)), batches.shape(0)[0]
         self._evaluate, self._batches, self._mesh, self._threads = evaluate, batches, mesh, threads
 
-    def __call__(self, params) -> dict[str, float]:
+    def __call__(self, params: Any, frozen: Any = None) -> dict[str, float]:
         """``{"eval/loss", "eval/loss/prose", "eval/loss/role/...", "eval/tokens"}``, nats per supervised token."""
-        total, steps = None, -(-self._rows // self._size)
+        total: Any = None
+        steps = -(-self._rows // self._size)
         for step, batch in iterate_placed(self._batches, self._mesh, 0, steps, threads=self._threads):
             batch = batch | {"weights": _only(batch["weights"], self._rows - step * self._size)}
-            sums = jax.device_get(self._evaluate(params, batch))
+            sums = jax.device_get(self._evaluate(params, batch, frozen or {}))
             total = sums if total is None else jax.tree.map(np.add, total, sums)
         loss, weight = total["roles"].sum(axis=1)
         means = {"loss": float(loss / max(weight, 1e-9)), **loss_means(total), "tokens": int(weight)}

@@ -8,6 +8,7 @@ not the time in which nothing ran.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from polaris_jax import storage
 
@@ -27,9 +28,9 @@ class Events:
 
     def __init__(self, workdir: str, *, active: bool = True):
         self.all = read_events(workdir) if active else []
-        self._lines = storage.Lines(storage.join(workdir, FILE)) if active else None
+        self._lines = storage.JsonLinesFile(storage.join(workdir, FILE)) if active else None
 
-    def note(self, event: str, step: int, seconds: float = 0.0, **more) -> None:
+    def note(self, event: str, step: int, seconds: float = 0.0, **more: Any) -> None:
         """One event; ``seconds`` is what it took until now."""
         if self._lines is not None:
             self.all.append({"time": time.time(), "event": event, "step": step, "seconds": seconds, **more})
@@ -79,5 +80,5 @@ def goodput(events: list[dict]) -> dict[str, float]:
     if not steps:
         return {}
     return {"goodput": min(1.0, sum(steps.values()) / whole), "seconds": whole} | {
-        f"lost/{kind}": seconds for kind, seconds in lost.items()}
-
+        f"lost/{kind}": seconds for kind, seconds in lost.items()
+    }

@@ -4,13 +4,15 @@ Every element's bits count as an unsigned integer times an odd number that depen
 2^32, where order does not matter, so shards and processes may be cut in any way. Any single wrong bit changes it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 _UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
 
-def fingerprint(tree) -> list[int]:
+def fingerprint(tree: Any) -> list[int]:
     """Per leaf, a 32-bit number.
 
     Args:

@@ -21,7 +21,7 @@ def loss_means(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
     Args:
       sums: ``roles`` and ``kinds``, each ``[2, n]``: summed weighted loss, summed weight.
     """
-    means = {}
+    means: dict[str, float] = {}
     for name, labels, prefix in (("roles", ROLES, "loss/role/"), ("kinds", KINDS, "loss/")):
         loss, weight = np.asarray(sums[name])
         means |= {prefix + label: float(loss[i] / weight[i]) for i, label in enumerate(labels) if weight[i] > 0}
@@ -37,7 +37,7 @@ def step_record(
 
     Args:
       step: 1 for the first step. seconds: wall time of the step. devices: of the mesh.
-      flops: model FLOPs per token of the forward and backward pass; peak: FLOP/s of one device; both 0: no MFU.
+      flops: model FLOPs of the step, forward and backward; peak: FLOP/s of one device; both 0: no MFU.
     """
     counts = {name: int(value) for name, value in metrics.items() if name in COUNTS}
     numbers = {name: float(value) for name, value in metrics.items() if name not in ("roles", "kinds")}
@@ -45,7 +45,7 @@ def step_record(
     record["tokens_per_s"] = record["tokens"] / seconds
     record["tokens_per_s_per_device"] = record["tokens_per_s"] / devices
     if flops and peak:
-        record["mfu"] = record["tokens_per_s_per_device"] * flops / peak
+        record["mfu"] = flops / (seconds * devices * peak)
     return record | _memory()
 
 
@@ -67,12 +67,12 @@ class MetricsFile:
 
     def __init__(self, workdir: str | Path, resume_step: int):
         address = storage.join(str(workdir), FILE)
-        self._lines = storage.Lines(address, keep=lambda line: line["step"] <= resume_step)
+        self._lines = storage.JsonLinesFile(address, keep=lambda line: line["step"] <= resume_step)
         self.flush, self.close = self._lines.flush, self._lines.close
 
     def write(self, record: dict) -> None:
         """One more line."""
-        self._lines.append({name: value if math.isfinite(value) else None for name, value in record.items()})
+        self._lines.append(storage.finite(record))
 
 
 def read_metrics(workdir: str | Path) -> list[dict]:
@@ -80,8 +80,11 @@ def read_metrics(workdir: str | Path) -> list[dict]:
 
     A ``null`` is read as NaN.
     """
-    return [{name: math.nan if value is None else value for name, value in line.items()}
-            for line in storage.read_lines(storage.join(str(workdir), FILE)) if isinstance(line, dict)]
+    return [
+        {name: math.nan if value is None else value for name, value in line.items()}
+        for line in storage.read_lines(storage.join(str(workdir), FILE))
+        if isinstance(line, dict)
+    ]
 
 
 class Loggers:

@@ -8,59 +8,71 @@ import hashlib
 import json
 import os
 import shutil
+from typing import Any
 
 import jax.numpy as jnp
 from etils import epath
-from ml_collections import ConfigDict
 
 from polaris_jax import storage
 from polaris_jax.errors import InputError
+from polaris_jax.models.model_folder import MODEL
 from polaris_jax.optim import stored_dtype
+from polaris_jax.options import current_rows, execution_fields
 from polaris_jax.training import cluster
-from polaris_jax.training.checkpoint import CHECKPOINTS, MODEL
-from polaris_jax.training.config import EXECUTION_FIELDS, flatten
+from polaris_jax.training.checkpoint import CHECKPOINTS
+from polaris_jax.training.config import StepConfig, TrainConfig, flatten
+from polaris_jax.training.run_adapter import RUN_FILE
 
-RUN_FILE = "run.json"
 
-
-def claim(workdir: str, config: ConfigDict, data_state: dict, checkpoint_bytes: int,
-          execution: tuple[str, ...] = EXECUTION_FIELDS) -> None:
+def init_workdir(workdir: str, config: StepConfig, data_state: dict, checkpoint_bytes: int) -> None:
     """Writes ``run.json`` and ``model/``, or checks that the folder already belongs to this very run.
+
+    A resumed run may have changed its execution fields, and where model and store lie.
 
     Args:
       data_state: of the input pipeline at step 0.
       checkpoint_bytes: size of one checkpoint; a disk with less room than that is refused.
-      execution: how the names of those fields begin that a resumed run may have changed.
 
     Raises:
       InputError: another run's folder, one that cannot be written, or one without room for a checkpoint.
     """
-    cluster.first_says(lambda: _claim(workdir, config, data_state, checkpoint_bytes, execution), "--workdir")
+    cluster.run_on_first_process(lambda: _init_workdir(workdir, config, data_state, checkpoint_bytes), "--workdir")
 
 
-def _claim(workdir: str, config: ConfigDict, data_state: dict, checkpoint_bytes: int,
-           execution: tuple[str, ...]) -> None:
-    rows = {name: value for name, value in flatten(config).items()
-            if not name.startswith(execution) and name not in ("model.path", "data.store")}
-    identity = json.loads(json.dumps({"config": rows, "data": data_state}))
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def _init_workdir(workdir: str, config: StepConfig, data_state: dict, checkpoint_bytes: int) -> None:
+    free = execution_fields(type(config)) | {"model.path", "data.store"}
+    rows = {name: value for name, value in _plain(flatten(config)).items() if name not in free}
+    identity = {"config": rows, "data": _plain(data_state)}
     address = storage.join(workdir, RUN_FILE)
     held = storage.read_json(address)
     folder = epath.Path(workdir)
     if held is None and any((folder / name).exists() for name in (CHECKPOINTS, "metrics.jsonl")):
         raise InputError("--workdir", workdir, "holds files of another run; choose an empty folder")
-    if held is not None and held["identity"] != digest:
-        before = held["config"]
-        changed = [name for name in rows if identity["config"][name] != before.get(name)]
-        what = f"its {changed[0]} is {before.get(changed[0])!r}" if changed else "its data differ"
-        raise InputError("--workdir", workdir, f"holds another run ({what}); choose an empty folder")
+    if held is not None:
+        # Fields have been renamed since, and a field that did not exist then was at its default.
+        before = current_rows(type(config), held["config"])
+        before = {name: value for name, value in _plain(flatten(type(config)())).items() if name in rows} | before
+        if (before, held["data"]) != (identity["config"], identity["data"]):
+            changed = [name for name in rows if rows[name] != before.get(name)]
+            what = f"its {changed[0]} is {before.get(changed[0])!r}" if changed else "its data differ"
+            raise InputError("--workdir", workdir, f"holds another run ({what}); choose an empty folder")
     check_room(workdir, checkpoint_bytes)
     if held is None:
         _copy_model(config.model.path, workdir)
-    about = {"identity": digest, "stored_dtype": jnp.dtype(stored_dtype(config.optim.precision)).name,
-             "model_path": str(config.model.path), "store": str(config.data.get("store", "")), **identity}
+    about = {
+        "identity": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        "stored_dtype": jnp.dtype(stored_dtype(config.optim.precision)).name,
+        "model_path": os.path.abspath(config.model.path) if os.path.isdir(config.model.path) else config.model.path,
+        "store": config.data.store if isinstance(config, TrainConfig) else "",
+        **identity,
+    }
     if held != about:
         storage.write_json(address, about)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has them: lists in the place of tuples."""
+    return json.loads(json.dumps(values))
 
 
 def check_room(workdir: str, checkpoint_bytes: int) -> None:
@@ -80,8 +92,12 @@ def check_room(workdir: str, checkpoint_bytes: int) -> None:
     if not storage.is_remote(workdir):
         free = shutil.disk_usage(workdir).free
         if free < 1.05 * checkpoint_bytes:
-            raise InputError("--workdir", workdir, f"has {free / 1e9:.1f} GB free and one checkpoint takes "
-                             f"{checkpoint_bytes / 1e9:.1f} GB; make room or choose another disk")
+            raise InputError(
+                "--workdir",
+                workdir,
+                f"has {free / 1e9:.1f} GB free and one checkpoint takes "
+                f"{checkpoint_bytes / 1e9:.1f} GB; make room or choose another disk",
+            )
 
 
 def _copy_model(source: str, workdir: str) -> None:

@@ -25,9 +25,9 @@ class Stop:
 
     number = 0
 
-    def agreed(self) -> int:
+    def requested(self) -> int:
         """The signal, once any process has got one; every process must call this at the same step."""
-        self.number = cluster.agreed(self.number)
+        self.number = cluster.all_max(self.number)
         return self.number
 
 
@@ -72,8 +72,12 @@ def _deadline(grace: float) -> Iterator[None]:
             while (number := numbers.read(1)) and number[0] != signal.SIGTERM:
                 pass
         if number and not ended.wait(grace):
-            print(f"stopped by SIGTERM: {grace:g} s were not enough to end the step and write a checkpoint; run the "
-                  "same command again to go on from the last one", file=sys.stderr, flush=True)
+            print(
+                f"stopped by SIGTERM: {grace:g} s were not enough to end the step and write a checkpoint; run the "
+                "same command again to go on from the last one",
+                file=sys.stderr,
+                flush=True,
+            )
             os._exit(RESUMABLE)
 
     before = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)

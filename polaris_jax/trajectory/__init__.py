@@ -1,13 +1,16 @@
 """The stage language of a written book: records, grammar, transcript, supervised spans and the writer's next step.
 
-One declarative grammar per element (``elements``, ``stages``) yields the regular expression, the decoder's grammar and
-the parser. ``validate`` judges a stage, ``check`` a transcript; ``parse`` and ``render`` convert between transcript and
-``Book``; ``spans`` says what is supervised; ``next_step`` says what a writer must ask a model for next. Pure Python.
+Grammars are declared in one algebra (``grammar``), from which follow a regular expression, the grammar of a decoder and
+a parser. They are declared twice: ``elements`` and ``stages`` are the released patterns, for reading and judging;
+``phrases`` and ``requests`` are what a writer is held to, a bounded part of the same language. ``validate`` judges a
+stage, ``check`` a transcript; ``parse`` and ``render`` convert between transcript and ``Book``; ``spans`` says what is
+supervised; ``next_step`` says what a writer must ask a model for next. Pure Python.
 """
 
-from polaris_jax.trajectory.book import DIMENSIONS, Arc, Book, Chapter, Described, Scene, Vector
+from polaris_jax.trajectory.book import DIMENSIONS, Arc, Book, Chapter, Described, Preview, Scene, Vector
 from polaris_jax.trajectory.book_transcript import parse, render
 from polaris_jax.trajectory.longpage import from_longpage, to_longpage
+from polaris_jax.trajectory.outline import BookOutline, read_outline
 from polaris_jax.trajectory.profile import FIRST_CHAPTER, FULL_BOOK, MINI, Profile, mini_profile
 from polaris_jax.trajectory.stages import ELEMENTS, ROLES
 from polaris_jax.trajectory.steps import Step, close_prose, next_step
@@ -48,9 +51,11 @@ __all__ = [
     "STOP",
     "Arc",
     "Book",
+    "BookOutline",
     "Chapter",
     "Described",
     "LossPolicy",
+    "Preview",
     "Profile",
     "Scene",
     "Span",
@@ -75,6 +80,7 @@ __all__ = [
     "next_step",
     "open_transcript",
     "parse",
+    "read_outline",
     "render",
     "render_prompt",
     "spans",

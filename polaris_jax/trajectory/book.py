@@ -68,6 +68,16 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """The book at a glance, as stage ``book_preview`` tells it: highlight and archetype in prose, seven tags."""
+
+    highlight: str
+    title: str
+    tags: tuple[str, ...]
+    archetype: str
+
+
+@dataclass(frozen=True)
 class Book:
     """Everything a full-book trajectory says, in the order the stages say it."""
 

@@ -4,10 +4,13 @@
 come back with ``text=""``; the chapter has its whole text) and provenance.
 """
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory import stage_text as st
 from polaris_jax.trajectory import stages
-from polaris_jax.trajectory.book import Arc, Book, Chapter
+from polaris_jax.trajectory.book import Arc, Book, Chapter, Described, Preview
 from polaris_jax.trajectory.transcript import SPECIALS, Stage, join_stages, split_stages
 from polaris_jax.trajectory.tree import Failure, Tree
 
@@ -32,7 +35,7 @@ def stage_tree(role: str, text: str, family: str = "full_book") -> Tree:
     return tree
 
 
-def read_stage(role: str, text: str, family: str = "full_book"):
+def read_stage(role: str, text: str, family: str = "full_book") -> Any:
     """What a stage says, in the types of ``stage_text``; raises like ``stage_tree``."""
     return st.READERS[stages.element_name(role, family)](stage_tree(role, text, family))
 
@@ -54,7 +57,7 @@ def parse(transcript: str) -> Book:
     return _first_chapter_book(said) if family == "first_chapter" else _full_book(said)
 
 
-def _only(said: dict[str, list], role: str):
+def _only(said: dict[str, list], role: str) -> Any:
     if len(said[role]) != 1:
         raise InputError("transcript", f"{len(said[role])} x {role}", "this stage must occur exactly once")
     return said[role][0]
@@ -99,11 +102,29 @@ def _first_chapter_book(said: dict[str, list]) -> Book:
     return _book(_only(said, "prompt"), preview, plan, arcs, chapters, (), ())
 
 
-def _book(prompt, preview, plan, arcs, chapters, main, side) -> Book:
+def _book(
+    prompt: str,
+    preview: Preview,
+    plan: st.BookPlan,
+    arcs: list[Arc],
+    chapters: list[Chapter],
+    main: Iterable[Described],
+    side: Iterable[Described],
+) -> Book:
     return Book(
-        prompt, preview.highlight, preview.title, preview.tags, preview.archetype, plan.world_rules, tuple(arcs),
-        plan.archetypes, plan.style, tuple(chapters), tuple(main), tuple(side),
-    )  # fmt: skip
+        prompt,
+        preview.highlight,
+        preview.title,
+        preview.tags,
+        preview.archetype,
+        plan.world_rules,
+        tuple(arcs),
+        plan.archetypes,
+        plan.style,
+        tuple(chapters),
+        tuple(main),
+        tuple(side),
+    )
 
 
 def render(book: Book) -> str:
@@ -124,18 +145,18 @@ def render(book: Book) -> str:
     return join_stages(parts)
 
 
-def _preview(book: Book) -> st.Preview:
-    return st.Preview(book.highlight, book.title, book.tags, book.archetype)
+def _preview(book: Book) -> Preview:
+    return Preview(book.highlight, book.title, book.tags, book.archetype)
 
 
-def _plan(book: Book) -> st.Plan:
+def _plan(book: Book) -> st.BookPlan:
     chapters = iter(book.chapters)
     by_arc = [(arc.title, [next(chapters, None) for _ in arc.chapter_names]) for arc in book.arcs]
     named = [name for arc in book.arcs for name in arc.chapter_names]
     if named != [chapter.name for chapter in book.chapters]:
         raise InputError("book.arcs", named[:5], "the arcs' chapter names must be the chapters' names, in order")
     section = lambda items: tuple((title, tuple(map(items, group))) for title, group in by_arc)  # noqa: E731
-    return st.Plan(
+    return st.BookPlan(
         world_rules=book.world_rules,
         short=tuple((arc.title, arc.short) for arc in book.arcs),
         archetypes=book.character_archetypes,
@@ -149,7 +170,7 @@ def _plan(book: Book) -> st.Plan:
     )
 
 
-def _full_stages(book: Book):
+def _full_stages(book: Book) -> Iterator[tuple[str, str]]:
     first, *later = book.chapters
     yield "book_preview", st.write_preview(_preview(book))
     yield "book_plan", st.write_plan(_plan(book))
@@ -165,10 +186,10 @@ def _full_stages(book: Book):
         yield "chapter_text", st.write_text((chapter.name, chapter.text))
 
 
-def _first_chapter_stages(book: Book):
+def _first_chapter_stages(book: Book) -> Iterator[tuple[str, str]]:
     first = book.chapters[0]
     arcs = tuple((arc.title, arc.short) for arc in book.arcs)
-    plan = st.Plan(book.world_rules, arcs, book.character_archetypes, book.writing_style)
+    plan = st.BookPlan(book.world_rules, arcs, book.character_archetypes, book.writing_style)
     yield "book_plan", st.write_plan_24b((_preview(book), plan))
     yield "first_chapter_plan", st.write_cards(book.chapters[:2])
     yield "first_chapter_scene_breakdown", st.write_breakdown((first.name, first.scenes))

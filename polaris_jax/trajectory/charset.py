@@ -5,6 +5,8 @@ and Rust's ``regex`` (inside llguidance) see the same explicit class instead of 
 """
 
 import random
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,7 +51,12 @@ class CharSet:
 
     def __contains__(self, char: str) -> bool:
         code = ord(char)
-        return any(low <= code <= high for low, high in self.ranges)
+        at = bisect_right(self._starts, code) - 1
+        return at >= 0 and code <= self.ranges[at][1]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [low for low, _ in self.ranges]
 
     @cached_property
     def pattern(self) -> str:
@@ -73,7 +80,7 @@ class CharSet:
         return "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) in self)
 
 
-def _merged(ranges) -> tuple[tuple[int, int], ...]:
+def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     merged: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
         if merged and low <= merged[-1][1] + 1:

@@ -4,7 +4,7 @@ The chart memoises every possible end of every node at every position, so ambigu
 time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from polaris_jax.trajectory.grammar import Alt, CharClass, Grammar, Literal, Named, Repeat, Seq
 
@@ -35,7 +35,7 @@ class _Chart:
             self.memo[key] = ends if isinstance(ends, range) else tuple(sorted(ends))
         return self.memo[key]
 
-    def _ends(self, node: Grammar, start: int):
+    def _ends(self, node: Grammar, start: int) -> Collection[int]:
         match node:
             case Literal(text):
                 return (start + len(text),) if self.text.startswith(text, start) else ()
@@ -53,7 +53,7 @@ class _Chart:
                 return {end for count, frontier in enumerate(frontiers) if count >= low for end in frontier}
         raise TypeError(f"not a grammar node: {node!r}")
 
-    def through(self, parts, start: int) -> list[set[int]]:
+    def through(self, parts: Sequence[Grammar], start: int) -> list[set[int]]:
         """Reachable offsets after 0, 1, ... of the parts."""
         frontiers = [{start}]
         for part in parts:
@@ -73,7 +73,7 @@ class _Chart:
             frontiers.append(further)
         return frontiers
 
-    def parts(self, node: Grammar, start: int, end: int):
+    def parts(self, node: Grammar, start: int, end: int) -> Iterator[Part]:
         """One derivation of ``text[start:end]``; of several, the one whose last part begins latest."""
         match node:
             case Named(name, item):
@@ -89,7 +89,7 @@ class _Chart:
                 if count:
                     yield from self.row([item] + [separator, item] * (count - 1), start, end)
 
-    def row(self, nodes, start: int, end: int):
+    def row(self, nodes: Sequence[Grammar], start: int, end: int) -> Iterator[Part]:
         stops = [end]
         for node, frontier in zip(reversed(nodes), reversed(self.through(nodes, start)[:-1]), strict=True):
             stops.append(next(at for at in sorted(frontier, reverse=True) if stops[-1] in self.ends(node, at)))

@@ -126,9 +126,7 @@ chapter_head = seq("#### ", chapter_name, NL)
 chapter_vectors = arcs(repeat(seq(chapter_head, vector, NL), 1, MAX_CHAPTERS_PER_ARC))
 chapter_word_counts = arcs(repeat(seq(chapter_head, count, maybe_nl), 1, MAX_CHAPTERS_PER_ARC))
 
-archetypes = repeat(
-    Named("described", seq("### ", line("name", 120), NL, bullets(ARCHETYPE), maybe_nl)), 1, ARCHETYPES
-)
+archetypes = repeat(Named("described", seq("### ", line("name", 120), NL, bullets(ARCHETYPE), maybe_nl)), 1, ARCHETYPES)
 style = seq(open_bullets(STYLE), maybe_nl)
 character_bullets = seq(open_bullets(CHARACTER), maybe_nl)
 character = Named("described", seq("#### ", line("name", 120), NL, character_bullets))
@@ -139,18 +137,37 @@ scene_bullets = seq(open_bullets(SCENE), maybe_nl)
 scene_number = integer("scene_number", MAX_SCENES)
 scene = Named(
     "scene",
-    seq("#### Scene ", scene_number, ": ", line("scene_name", 120), NL,
-        "**Word Count:** ", count, NL,
-        "**Embedding Space:** ", vector, NL,
-        "**Narrative Focus:** ", focuses, NL,
-        "**Narrative Perspective:** ", perspective, NL,
-        "**Scene Summary:**", NL, scene_bullets),
-)  # fmt: skip
+    seq(
+        "#### Scene ",
+        scene_number,
+        ": ",
+        line("scene_name", 120),
+        NL,
+        "**Word Count:** ",
+        count,
+        NL,
+        "**Embedding Space:** ",
+        vector,
+        NL,
+        "**Narrative Focus:** ",
+        focuses,
+        NL,
+        "**Narrative Perspective:** ",
+        perspective,
+        NL,
+        "**Scene Summary:**",
+        NL,
+        scene_bullets,
+    ),
+)
 scenes = repeat(seq(scene, maybe_nl), 1, MAX_SCENES)
 
 
 def card_head(planned: dict | None = None) -> Grammar:
     """Name, count and vector lines of a chapter card; literal where a plan already fixed them."""
+    name: Named
+    number: Named
+    numbers: Named
     if planned is None:
         name, number, numbers = chapter_name, count, vector
     else:

@@ -6,6 +6,7 @@ read.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from polaris_jax.trajectory import stages
 from polaris_jax.trajectory.book import DIMENSIONS, Scene
@@ -17,7 +18,7 @@ from polaris_jax.trajectory.words import bin_word_count, count_words, is_legal_c
 Found = Iterator[tuple[int, Violation]]
 
 
-def bound(parts: list[Stage], said: list, family: str, planned: list[dict]) -> Found:
+def check_plan(parts: list[Stage], said: list, family: str, planned: list[dict]) -> Found:
     """Names, counts and vectors are those of the plan, chapter by chapter."""
     if family == "first_chapter":
         planned = _planned_24b(parts, said)
@@ -30,7 +31,7 @@ def bound(parts: list[Stage], said: list, family: str, planned: list[dict]) -> F
             yield index, violation
 
 
-def _departures(role: str, what, number: int, family: str, planned: list[dict]) -> Iterator[Violation]:
+def _departures(role: str, what: Any, number: int, family: str, planned: list[dict]) -> Iterator[Violation]:
     if role == "first_chapter_plan" and family == "full_book":
         yield from _same_card(what[0], planned[0])
     elif role == "full_book_chapters_plan":
@@ -55,12 +56,12 @@ def _same_card(card: Card, chapter: dict) -> Iterator[Violation]:
     yield from _same(f"{card.name}, vector", write_vector(card.vector), chapter["chapter_embedding_space"])
 
 
-def _same(place: str, found, planned) -> Iterator[Violation]:
+def _same(place: str, found: object, planned: object) -> Iterator[Violation]:
     if found != planned:
         yield Violation("V4", place, f"planned {planned!r}, found {found!r}")
 
 
-def measured(parts: list[Stage], said: list, family: str) -> Found:
+def check_counts(parts: list[Stage], said: list, family: str) -> Found:
     """V5 and V7 for every chapter whose card, prose and scenes can be read; chapters are matched by position."""
     cards: list[Card] = []
     scenes: list[tuple[int, tuple[Scene, ...]]] = []

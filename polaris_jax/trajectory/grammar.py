@@ -5,6 +5,7 @@ leaf, one lexeme for the decoder) and ``Named`` (a named group, one rule for the
 
 * ``.regex``          a pattern for Python ``re`` (and Rust ``regex``),
 * ``.lark()``         a grammar for llguidance (see ``lark.py``),
+* ``.gbnf()``         a grammar for llama.cpp (see ``gbnf.py``),
 * ``.matches(text)``  the whole-string verdict,
 * ``.parse(text)``    a tree of named parts, or the furthest place that still made sense (see ``tree.py``),
 * ``.sample(rng)``    a random member of the language,
@@ -17,8 +18,12 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from polaris_jax.trajectory.charset import CharSet, escape
+
+if TYPE_CHECKING:
+    from polaris_jax.trajectory.tree import Failure, Tree
 
 # Unbounded or wide repeats are sampled near their minimum: test strings stay short.
 SAMPLE_SLACK = 3
@@ -54,11 +59,17 @@ class Grammar(ABC):
         found = self.compiled.match(text, start)
         return found.end() if found else None
 
-    def parse(self, text: str):
+    def parse(self, text: str) -> "Tree | Failure":
         """``tree.Tree`` of named parts, or ``tree.Failure`` with the furthest place reached."""
         from polaris_jax.trajectory import tree  # it reads the classes of this file, so it is imported late
 
         return tree.read(self, text)
+
+    def gbnf(self) -> str:
+        """The grammar in the format of llama.cpp, entry rule ``root``."""
+        from polaris_jax.trajectory import gbnf
+
+        return gbnf.gbnf(self)
 
     def lark(self) -> str:
         """The grammar in llguidance's Lark dialect, entry rule ``start``."""

@@ -8,6 +8,7 @@ differ after a whole lexeme.
 
 import json
 import re
+from collections.abc import Callable
 
 from polaris_jax.trajectory.grammar import Alt, CharClass, Grammar, Literal, Named, Repeat, Seq, Token
 
@@ -27,9 +28,9 @@ def _expression(node: Grammar, rules: dict, names: dict) -> str:
             pieces = re.findall(r"\n+|[^\n]+", text)
             return " ".join(json.dumps(piece, ensure_ascii=False) for piece in pieces) or '""'
         case Token(name, item):
-            return _rule(node, name.upper(), lambda: f"/{item.regex}/", rules, names)
+            return rule_name(node, name.upper(), lambda: f"/{item.regex}/", rules, names)
         case Named(name, item):
-            return _rule(node, name.lower(), lambda: _expression(item, rules, names), rules, names)
+            return rule_name(node, name.lower(), lambda: _expression(item, rules, names), rules, names)
         case CharClass():
             return f"/{node.regex}/"
         case Seq(parts):
@@ -46,13 +47,25 @@ def _expression(node: Grammar, rules: dict, names: dict) -> str:
     raise TypeError(f"not a grammar node: {node!r}")
 
 
-def _rule(node: Grammar, name: str, body, rules: dict, names: dict) -> str:
-    """The rule's name; equal nodes share a rule, different nodes of one name are numbered apart."""
+def rule_name(
+    node: Grammar,
+    name: str,
+    body: Callable[[], str],
+    rules: dict[str, str],
+    names: dict[Grammar, str],
+    separator: str = "_",
+) -> str:
+    """The rule's name; equal nodes share a rule, different nodes of one name are numbered apart.
+
+    Args:
+      body: makes the rule's text, which may add further rules.
+      rules: text by name. names: of the nodes that have a rule. separator: stands before the number.
+    """
     if node not in names:
         unique, number = name, 1
         while unique in rules:
             number += 1
-            unique = f"{name}_{number}"
+            unique = f"{name}{separator}{number}"
         names[node] = unique
         rules[unique] = ""  # reserve the name before descending
         rules[unique] = body()

@@ -7,8 +7,10 @@ renders as a 24B first-chapter trajectory. Our export adds the missing fields un
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import accumulate
+from typing import Any
 
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory.book import DIMENSIONS, Arc, Book, Chapter, Described, Scene, Vector
@@ -39,7 +41,8 @@ def to_longpage(book: Book) -> dict:
         "book_characters": {
             group: [{"name": person.name, "description": list(person.bullets)} for person in people]
             for group, people in (
-                ("main_characters", book.main_characters), ("side_characters", book.side_characters),
+                ("main_characters", book.main_characters),
+                ("side_characters", book.side_characters),
             )
         },
         "book_chapters": {chapter.name: _chapter_out(chapter) for chapter in book.chapters},
@@ -48,7 +51,7 @@ def to_longpage(book: Book) -> dict:
             for arc in book.arcs
         ],
         "provenance": dict(book.provenance),
-    }  # fmt: skip
+    }
 
 
 def _chapter_out(chapter: Chapter) -> dict:
@@ -116,12 +119,12 @@ def _arcs(record: dict) -> tuple[Arc, ...]:
     if isinstance(arcs, list) and all(isinstance(arc, dict) for arc in arcs):
         pairs = [(_need(arc, "arc_name", str), _listed(arc.get("arc_summary", []))) for arc in arcs]
     else:
-        pairs = [(thing.name, thing.bullets) for thing in _described(arcs)]
+        pairs = [(thing.name, list(thing.bullets)) for thing in _described(arcs)]
     # Some records number their arcs in the name; the transcript numbers them itself.
     return tuple(Arc(_line(re.sub(r"^Arc \d+: *", "", name)), _lines(summary), (), (), ()) for name, summary in pairs)
 
 
-def _described(value) -> tuple[Described, ...]:
+def _described(value: Any) -> tuple[Described, ...]:
     """Named things with bullets: a mapping, a list of objects, or ``Name: text`` strings."""
     if isinstance(value, dict):
         return tuple(Described(_line(name), _lines(_listed(bullets))) for name, bullets in value.items())
@@ -173,7 +176,7 @@ def _vector(values: dict) -> Vector:
     return Vector(*(min(max(round(values.get(dimension, 0)), 0), 99) for dimension in DIMENSIONS))
 
 
-def _need(record: dict, key: str, kind, field: str = "record"):
+def _need(record: dict, key: str, kind: type | tuple[type, ...], field: str = "record") -> Any:
     if not isinstance(record, dict) or not isinstance(record.get(key), kind):
         found = record.get(key) if isinstance(record, dict) else record
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -181,7 +184,7 @@ def _need(record: dict, key: str, kind, field: str = "record"):
     return record[key]
 
 
-def _listed(value) -> list:
+def _listed(value: str | Iterable[Any]) -> list:
     """A list as it is; a string as its non-blank lines."""
     return [line for line in value.split("\n") if line.strip()] if isinstance(value, str) else list(value)
 
@@ -190,7 +193,7 @@ def _line(text: str) -> str:
     return re.sub(r"[ \t]*[\r\n]+[ \t]*", " ", text).strip()
 
 
-def _lines(items) -> tuple[str, ...]:
+def _lines(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(line for line in map(_line, items) if line)
 
 

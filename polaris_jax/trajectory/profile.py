@@ -5,20 +5,31 @@ small model in a small window always comes to an end.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from polaris_jax.errors import InputError
+from polaris_jax.trajectory.outline import BookOutline
+from polaris_jax.trajectory.scripts import Scripts, check_scripts
 from polaris_jax.trajectory.words import LEGAL_COUNTS
 
 Range = tuple[int, int]
 
 CAPS_14B = {
-    "book_preview": 4_000, "book_plan": 50_000, "first_chapter_plan": 9_000, "first_chapter_text": 12_000,
-    "full_book_chapters_plan": 60_000, "book_characters_list": 6_000, "scene_breakdown": 3_000, "chapter_text": 16_000,
-}  # fmt: skip
-CAPS_24B = {
-    "book_plan": 50_000, "first_chapter_plan": 2_500, "first_chapter_scene_breakdown": 3_000,
+    "book_preview": 4_000,
+    "book_plan": 50_000,
+    "first_chapter_plan": 9_000,
     "first_chapter_text": 12_000,
-}  # fmt: skip
+    "full_book_chapters_plan": 60_000,
+    "book_characters_list": 6_000,
+    "scene_breakdown": 3_000,
+    "chapter_text": 16_000,
+}
+CAPS_24B = {
+    "book_plan": 50_000,
+    "first_chapter_plan": 2_500,
+    "first_chapter_scene_breakdown": 3_000,
+    "first_chapter_text": 12_000,
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Profile:
       chapter_words: bounds of a chapter's rounded word count.
       rules ... scene_summary: bullets per unit; ``archetypes`` and ``characters`` (per group) count the units.
       bullet_chars, name_chars, focus_chars, perspective_chars, word_chars: characters of one bullet, name, ... at most.
+      scripts: those of ``scripts.SCRIPTS`` that the book may use besides Latin, Greek and Cyrillic.
+      outline: what a person has planned already.
       caps: role -> most tokens that a stage of the role may have; its steps share them.
     """
 
@@ -63,9 +76,17 @@ class Profile:
     focus_chars: int = 65
     perspective_chars: int = 200
     word_chars: int = 24
+    scripts: Scripts = ()
+    outline: BookOutline = field(default_factory=BookOutline)
     caps: dict[str, int] = field(default_factory=lambda: dict(CAPS_14B), hash=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        check_scripts(self.scripts)
+        if self.outline != BookOutline() and self.family != "full_book":
+            raise InputError("outline", self.outline.title, "needs a whole book's profile")
+        planned = len(self.outline.chapters)
+        if planned > self.chapters[1]:
+            raise InputError("outline", planned, f"chapters are more than the {self.chapters[1]} of the profile")
         for name, (low, high) in _LIMITS.items():
             found = getattr(self, name)
             if not low <= found[0] <= found[1] <= high:
@@ -94,12 +115,27 @@ class Profile:
 
 # What the grammar allows; a profile may only narrow it.
 _LIMITS = {
-    "arcs": (1, 12), "chapters": (1, 1_188), "chapter_words": (10, 99_500), "scenes": (1, 12), "rules": (1, 90),
-    "short": (1, 20), "medium": (1, 40), "long": (1, 80), "style": (1, 40), "archetypes": (1, 32),
-    "archetype_bullets": (1, 10), "characters": (1, 20), "character_bullets": (1, 20), "chapter_summary": (1, 80),
-    "scene_summary": (1, 20), "focuses": (1, 7), "highlight_words": (55, 140), "title_words": (1, 8),
-    "tag_words": (1, 8), "archetype_words": (45, 190),
-}  # fmt: skip
+    "arcs": (1, 12),
+    "chapters": (1, 1_188),
+    "chapter_words": (10, 99_500),
+    "scenes": (1, 12),
+    "rules": (1, 90),
+    "short": (1, 20),
+    "medium": (1, 40),
+    "long": (1, 80),
+    "style": (1, 40),
+    "archetypes": (1, 32),
+    "archetype_bullets": (1, 10),
+    "characters": (1, 20),
+    "character_bullets": (1, 20),
+    "chapter_summary": (1, 80),
+    "scene_summary": (1, 20),
+    "focuses": (1, 7),
+    "highlight_words": (55, 140),
+    "title_words": (1, 8),
+    "tag_words": (1, 8),
+    "archetype_words": (45, 190),
+}
 
 FULL_BOOK = Profile("full_book")
 FIRST_CHAPTER = Profile(
@@ -112,7 +148,7 @@ def mini_profile(
     chapters: Range = (2, 12),
     arcs: Range = (1, 4),
     chapter_words: Range = (50, 800),
-    **bounds,
+    **bounds: Any,
 ) -> Profile:
     """The same grammar and stages for short books in small windows (8,192 to 32,768 tokens, or less).
 
@@ -134,15 +170,34 @@ def mini_profile(
     texts = {"first_chapter_text": share, "chapter_text": share}
     caps = dict.fromkeys(CAPS_14B, window // 4) | {"book_plan": window // 2} | texts
     profile = Profile(
-        "mini", "full_book", window, arcs, chapters, chapter_words,
-        scenes=wide(2, 6), rules=wide(3, 12), short=wide(2, 6), medium=wide(3, 10), long=wide(4, 16), style=wide(3, 12),
-        archetypes=wide(2, 8), archetype_bullets=wide(1, 4), characters=wide(2, 8), character_bullets=wide(1, 4),
-        chapter_summary=wide(3, 12), scene_summary=wide(2, 8), focuses=(1, 3),
-        highlight_words=(55, 80 if room == 1 else 110), archetype_words=(45, 70 if room == 1 else 120),
-        bullet_chars=narrow(120 if room < 4 else 200), name_chars=narrow(60), focus_chars=narrow(48),
-        perspective_chars=narrow(80), word_chars=16 if window >= 8_192 else 8,
+        "mini",
+        "full_book",
+        window,
+        arcs,
+        chapters,
+        chapter_words,
+        scenes=wide(2, 6),
+        rules=wide(3, 12),
+        short=wide(2, 6),
+        medium=wide(3, 10),
+        long=wide(4, 16),
+        style=wide(3, 12),
+        archetypes=wide(2, 8),
+        archetype_bullets=wide(1, 4),
+        characters=wide(2, 8),
+        character_bullets=wide(1, 4),
+        chapter_summary=wide(3, 12),
+        scene_summary=wide(2, 8),
+        focuses=(1, 3),
+        highlight_words=(55, 80 if room == 1 else 110),
+        archetype_words=(45, 70 if room == 1 else 120),
+        bullet_chars=narrow(120 if room < 4 else 200),
+        name_chars=narrow(60),
+        focus_chars=narrow(48),
+        perspective_chars=narrow(80),
+        word_chars=16 if window >= 8_192 else 8,
         caps=caps,
-    )  # fmt: skip
+    )
     return replace(profile, **bounds) if bounds else profile
 
 

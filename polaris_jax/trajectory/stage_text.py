@@ -5,10 +5,12 @@ canonical serialisation S1-S5 (trajectory specification 4.3). ``write(read(text)
 of canonical.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from polaris_jax.trajectory import stages
-from polaris_jax.trajectory.book import DIMENSIONS, Described, Scene, Vector
+from polaris_jax.trajectory.book import DIMENSIONS, Chapter, Described, Preview, Scene, Vector
 from polaris_jax.trajectory.stages import FENCE
 from polaris_jax.trajectory.tree import Tree
 
@@ -17,17 +19,7 @@ ArcItems = tuple[tuple[str, tuple], ...]
 
 
 @dataclass(frozen=True)
-class Preview:
-    """Stage ``book_preview``."""
-
-    highlight: str
-    title: str
-    tags: tuple[str, ...]
-    archetype: str
-
-
-@dataclass(frozen=True)
-class Plan:
+class BookPlan:
     """Stage ``book_plan``, section by section. The 24B family fills the first four fields only."""
 
     world_rules: tuple[str, ...]
@@ -73,7 +65,7 @@ def write_vector(vector: Vector) -> str:
     return ", ".join(f"{name}: {value}" for name, value in zip(DIMENSIONS, astuple(vector), strict=True))
 
 
-def write_bullets(bullets) -> str:
+def write_bullets(bullets: Iterable[str]) -> str:
     """One ``- `` line per bullet, no final newline."""
     return "\n".join(f"- {bullet}" for bullet in bullets)
 
@@ -83,13 +75,13 @@ def arc_head(number: int, title: str) -> str:
     return f"### Arc {number}: {title}"
 
 
-def write_arcs(header: str, arcs: ArcItems, body) -> str:
+def write_arcs(header: str, arcs: ArcItems, body: Callable[[tuple], str]) -> str:
     """A section of arcs numbered from 1; ``body(items)`` writes what stands under one head."""
     blocks = (f"{arc_head(number, title)}\n{body(items)}" for number, (title, items) in enumerate(arcs, 1))
     return f"{header}\n" + "\n\n".join(blocks)
 
 
-def write_described(marker: str, things) -> str:
+def write_described(marker: str, things: Iterable[Described]) -> str:
     """Named blocks with bullets, one blank line between them."""
     return "\n\n".join(f"{marker} {thing.name}\n{write_bullets(thing.bullets)}" for thing in things)
 
@@ -99,15 +91,15 @@ def card_lines(name: str, word_count: int, vector: Vector) -> str:
     return f"### {name}\n**Word Count:** {word_count}\n**Embedding Space:** {write_vector(vector)}"
 
 
-def write_card(card) -> str:
-    """A chapter card from anything with its five fields; no final newline."""
+def write_card(card: Card | Chapter) -> str:
+    """A chapter card; no final newline."""
     return (
         f"{card_lines(card.name, card.word_count, card.vector)}\n**Narrative Focuses:** {'; '.join(card.focuses)}\n"
         f"**Chapter Summary:**\n{write_bullets(card.summary)}"
     )
 
 
-def write_scenes(scenes) -> str:
+def write_scenes(scenes: Iterable[Scene]) -> str:
     """Scene blocks numbered from 1, one blank line between them."""
     return "\n\n".join(
         f"#### Scene {number}: {scene.name}\n**Word Count:** {scene.word_count}\n"
@@ -117,7 +109,7 @@ def write_scenes(scenes) -> str:
     )
 
 
-def _arcs(section: Tree, items) -> ArcItems:
+def _arcs(section: Tree, items: Callable[[Tree], Iterable]) -> ArcItems:
     return tuple((arc.first("arc_title").text, tuple(items(arc))) for arc in section.all("arc"))
 
 
@@ -127,20 +119,27 @@ def _described(tree: Tree) -> tuple[Described, ...]:
 
 def _card(tree: Tree) -> Card:
     return Card(
-        tree.first("chapter_name").text, int(tree.first("count").text), read_vector(tree.first("vector").text),
-        tree.texts("focus"), tree.texts("bullet"),
-    )  # fmt: skip
+        tree.first("chapter_name").text,
+        int(tree.first("count").text),
+        read_vector(tree.first("vector").text),
+        tree.texts("focus"),
+        tree.texts("bullet"),
+    )
 
 
 def read_scenes(tree: Tree) -> tuple[Scene, ...]:
     """Scene cards below ``tree``, without their prose."""
     return tuple(
         Scene(
-            block.first("scene_name").text, int(block.first("count").text), read_vector(block.first("vector").text),
-            block.texts("focus"), block.first("perspective").text, block.texts("bullet"),
+            block.first("scene_name").text,
+            int(block.first("count").text),
+            read_vector(block.first("vector").text),
+            block.texts("focus"),
+            block.first("perspective").text,
+            block.texts("bullet"),
         )
         for block in tree.all("scene")
-    )  # fmt: skip
+    )
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------
@@ -159,10 +158,10 @@ def write_preview(preview: Preview) -> str:
     )
 
 
-def read_plan(tree: Tree) -> Plan:
+def read_plan(tree: Tree) -> BookPlan:
     """The 14B plan."""
     bullets = lambda arc: arc.texts("bullet")  # noqa: E731
-    return Plan(
+    return BookPlan(
         world_rules=tree.first("world_rules").texts("bullet"),
         short=_arcs(tree.first("short_story_arcs"), bullets),
         archetypes=_described(tree.first("character_archetypes")),
@@ -182,25 +181,27 @@ def read_plan(tree: Tree) -> Plan:
     )
 
 
-def write_plan(plan: Plan) -> str:
+def write_plan(plan: BookPlan) -> str:
     pairs = lambda show: lambda items: "\n".join(f"#### {name}\n{show(value)}" for name, value in items)  # noqa: E731
-    return "\n\n".join((
-        f"{stages.RULES}\n{write_bullets(plan.world_rules)}",
-        write_arcs(stages.SHORT, plan.short, write_bullets),
-        f"{stages.ARCHETYPES}\n{write_described('###', plan.archetypes)}",
-        f"{stages.STYLE}\n{write_bullets(plan.style)}",
-        write_arcs(stages.MEDIUM, plan.medium, write_bullets),
-        write_arcs(stages.LONG, plan.long, write_bullets),
-        write_arcs(stages.NUMBERS, plan.numbers, lambda items: "\n".join(f"* {number}" for number in items)),
-        write_arcs(stages.NAMES, plan.names, write_bullets),
-        write_arcs(stages.VECTORS, plan.vectors, pairs(write_vector)),
-        write_arcs(stages.COUNTS, plan.counts, pairs(str)),
-    ))  # fmt: skip
+    return "\n\n".join(
+        (
+            f"{stages.RULES}\n{write_bullets(plan.world_rules)}",
+            write_arcs(stages.SHORT, plan.short, write_bullets),
+            f"{stages.ARCHETYPES}\n{write_described('###', plan.archetypes)}",
+            f"{stages.STYLE}\n{write_bullets(plan.style)}",
+            write_arcs(stages.MEDIUM, plan.medium, write_bullets),
+            write_arcs(stages.LONG, plan.long, write_bullets),
+            write_arcs(stages.NUMBERS, plan.numbers, lambda items: "\n".join(f"* {number}" for number in items)),
+            write_arcs(stages.NAMES, plan.names, write_bullets),
+            write_arcs(stages.VECTORS, plan.vectors, pairs(write_vector)),
+            write_arcs(stages.COUNTS, plan.counts, pairs(str)),
+        )
+    )
 
 
-def read_plan_24b(tree: Tree) -> tuple[Preview, Plan]:
+def read_plan_24b(tree: Tree) -> tuple[Preview, BookPlan]:
     """The 24B ``book_plan``: preview and a plan with one arc resolution."""
-    return read_preview(tree), Plan(
+    return read_preview(tree), BookPlan(
         world_rules=tree.first("world_rules").texts("bullet"),
         short=_arcs(tree.first("story_arcs"), lambda arc: arc.texts("bullet")),
         archetypes=_described(tree.first("character_archetypes")),
@@ -208,15 +209,17 @@ def read_plan_24b(tree: Tree) -> tuple[Preview, Plan]:
     )
 
 
-def write_plan_24b(parts: tuple[Preview, Plan]) -> str:
+def write_plan_24b(parts: tuple[Preview, BookPlan]) -> str:
     preview, plan = parts
-    return "\n\n".join((
-        write_preview(preview),
-        f"{stages.RULES}\n{write_bullets(plan.world_rules)}",
-        write_arcs(stages.ARCS, plan.short, write_bullets),
-        f"{stages.ARCHETYPES}\n{write_described('###', plan.archetypes)}",
-        f"{stages.STYLE}\n{write_bullets(plan.style)}",
-    ))  # fmt: skip
+    return "\n\n".join(
+        (
+            write_preview(preview),
+            f"{stages.RULES}\n{write_bullets(plan.world_rules)}",
+            write_arcs(stages.ARCS, plan.short, write_bullets),
+            f"{stages.ARCHETYPES}\n{write_described('###', plan.archetypes)}",
+            f"{stages.STYLE}\n{write_bullets(plan.style)}",
+        )
+    )
 
 
 def read_cards(tree: Tree) -> tuple[Card, ...]:
@@ -224,7 +227,7 @@ def read_cards(tree: Tree) -> tuple[Card, ...]:
     return tuple(_card(card) for card in tree.all("card"))
 
 
-def write_cards(cards) -> str:
+def write_cards(cards: Iterable[Card | Chapter]) -> str:
     return "\n\n".join(write_card(card) for card in cards)
 
 
@@ -233,7 +236,7 @@ def read_first_plan(tree: Tree) -> tuple[Card, tuple[Scene, ...]]:
     return _card(tree.first("card")), read_scenes(tree.first("scene_breakdown"))
 
 
-def write_first_plan(parts) -> str:
+def write_first_plan(parts: tuple[Card | Chapter, Iterable[Scene]]) -> str:
     card, scenes = parts
     return f"{write_card(card)}\n\n{stages.SCENES}\n{write_scenes(scenes)}"
 
@@ -243,7 +246,7 @@ def read_breakdown(tree: Tree) -> tuple[str, tuple[Scene, ...]]:
     return tree.first("chapter_name").text, read_scenes(tree)
 
 
-def write_breakdown(parts) -> str:
+def write_breakdown(parts: tuple[str, Iterable[Scene]]) -> str:
     name, scenes = parts
     return f"### {name}\n{write_scenes(scenes)}"
 
@@ -253,7 +256,7 @@ def read_characters(tree: Tree) -> tuple[tuple[Described, ...], tuple[Described,
     return _described(tree.first("main_characters")), _described(tree.first("side_characters"))
 
 
-def write_characters(parts) -> str:
+def write_characters(parts: tuple[Iterable[Described], Iterable[Described]]) -> str:
     main, side = parts
     return f"{stages.MAIN}\n{write_described('####', main)}\n\n{stages.SIDE}\n{write_described('####', side)}"
 
@@ -268,12 +271,12 @@ def read_text(tree: Tree) -> tuple[str, str]:
     return tree.first("chapter_name").text, tree.first("prose").text.removesuffix(f"\n{FENCE}")
 
 
-def write_text(parts) -> str:
+def write_text(parts: tuple[str, str]) -> str:
     name, prose = parts
     return f"{text_head(name)}{prose}\n{FENCE}"
 
 
-READERS = {
+READERS: dict[str, Callable[[Tree], Any]] = {
     "book_preview": read_preview,
     "book_plan_14b": read_plan,
     "b24_book_plan": read_plan_24b,
@@ -286,7 +289,7 @@ READERS = {
     "first_chapter_text": read_text,
     "chapter_text": read_text,
 }
-WRITERS = {
+WRITERS: dict[str, Callable[[Any], str]] = {
     "book_preview": write_preview,
     "book_plan_14b": write_plan,
     "b24_book_plan": write_plan_24b,

@@ -11,6 +11,8 @@ from polaris_jax.errors import InputError
 from polaris_jax.trajectory import elements as e
 from polaris_jax.trajectory.charset import LAST, CharSet
 from polaris_jax.trajectory.grammar import CharClass, Grammar, Named, repeat, seq
+from polaris_jax.trajectory.preview_words import words
+from polaris_jax.trajectory.scripts import SCRIPTS
 
 NL, maybe_nl = e.NL, e.maybe_nl
 ANY = CharSet(((0, LAST),))
@@ -35,10 +37,17 @@ HIGHLIGHT, TITLE, TAGS, ARCHETYPE = "## Book Highlight", "## Book Title", "## Bo
 RULES, ARCHETYPES, STYLE = "## World Rules", "## Character Archetypes", "## Writing Style"
 SHORT, MEDIUM, LONG, ARCS = "## Short Story Arcs", "## Medium Story Arcs", "## Long Story Arcs", "## Story Arcs"
 NUMBERS, NAMES, VECTORS, COUNTS = (
-    "## Number of Chapters", "## Chapter Names", "## Chapters Embedding Space", "## Chapters Word Count",
-)  # fmt: skip
+    "## Number of Chapters",
+    "## Chapter Names",
+    "## Chapters Embedding Space",
+    "## Chapters Word Count",
+)
 SCENES, MAIN, SIDE = "### Scene Breakdown", "### Main Characters", "### Side Characters"
 FENCE = "```"
+HEADERS = (
+    *(HIGHLIGHT, TITLE, TAGS, ARCHETYPE, RULES, ARCHETYPES, STYLE, SHORT, MEDIUM, LONG, ARCS),
+    *(NUMBERS, NAMES, VECTORS, COUNTS, SCENES, MAIN, SIDE),
+)
 
 
 def part_name(header: str) -> str:
@@ -52,19 +61,44 @@ def section(header: str, *body: Grammar) -> Named:
 
 
 preview = seq(
-    section(HIGHLIGHT, e.highlight), NL, NL,
-    section(TITLE, e.title), NL, NL,
-    section(TAGS, e.tags), NL,
+    section(HIGHLIGHT, e.highlight),
+    NL,
+    NL,
+    section(TITLE, e.title),
+    NL,
+    NL,
+    section(TAGS, e.tags),
+    NL,
     section(ARCHETYPE, e.archetype),
-)  # fmt: skip
+)
+
+# The same in the strict mode of every script: the release knows Latin letters only.
+_EVERY = tuple(SCRIPTS)
+_any_highlight = Named("highlight", words("word", e.TEXT_MARKS, e.HIGHLIGHT_WORDS, _EVERY, None))
+_any_title = Named("title", words("word", e.TEXT_MARKS, e.TITLE_WORDS, _EVERY, None))
+_any_tag = Named("tag", words("tag_word", e.TAG_MARKS, (1, 8), _EVERY, None))
+_any_archetype = Named("archetype", words("word", e.TEXT_MARKS, e.ARCHETYPE_WORDS, _EVERY, None))
+any_preview = seq(
+    section(HIGHLIGHT, _any_highlight),
+    NL,
+    NL,
+    section(TITLE, _any_title),
+    NL,
+    NL,
+    section(TAGS, repeat(seq("- ", _any_tag, NL), e.TAGS, e.TAGS)),
+    NL,
+    section(ARCHETYPE, _any_archetype),
+)
 
 rules = seq(e.bullets(e.RULES), NL)
 foundation = seq(
     section(RULES, rules),
-    section(SHORT, e.short_arcs), maybe_nl,
-    section(ARCHETYPES, e.archetypes), maybe_nl,
+    section(SHORT, e.short_arcs),
+    maybe_nl,
+    section(ARCHETYPES, e.archetypes),
+    maybe_nl,
     section(STYLE, e.style),
-)  # fmt: skip
+)
 # The seven groups in which the released orchestrator asks for the plan.
 plan_steps = (
     foundation,
@@ -85,10 +119,12 @@ chapter_text = seq("### ", e.chapter_name, NL, FENCE, NL, Named("prose", CharCla
 preview_24b = seq(preview, NL, NL, RULES, NL)
 remainder_24b = seq(
     Named("world_rules", rules),
-    section(ARCS, e.short_arcs), maybe_nl,
-    section(ARCHETYPES, e.archetypes), maybe_nl,
+    section(ARCS, e.short_arcs),
+    maybe_nl,
+    section(ARCHETYPES, e.archetypes),
+    maybe_nl,
     section(STYLE, e.style),
-)  # fmt: skip
+)
 card_24b = seq(e.card(e.CHAPTER_24B), maybe_nl)
 first_chapter_plan_24b = repeat(seq(card_24b, maybe_nl), 1, 2)
 
@@ -153,6 +189,12 @@ ELEMENTS: dict[str, Grammar | Callable[..., Grammar]] = {
     "first_chapter_scene_breakdown": scene_breakdown,
 }
 
+# Elements whose strict mode takes letters that the release does not know.
+ANY_SCRIPT: dict[str, Grammar] = {
+    "book_preview": any_preview,
+    "b24_book_plan": seq(any_preview, NL, NL, RULES, NL, remainder_24b),
+}
+
 # A role names different elements in the two families.
 ROLE_ELEMENTS = {
     "full_book": {"book_plan": "book_plan_14b", "first_chapter_plan": "first_chapter_plan_14b"},
@@ -178,28 +220,28 @@ def element(role_or_element: str, params: dict | list | None = None, family: str
     """The reference grammar of a role or element; ``params`` are planned chapters where the pattern needs them."""
     name = element_name(role_or_element, family)
     found = ELEMENTS[name]
-    if isinstance(found, Grammar):
-        return found
-    return _built(name, _frozen(params))
+    return found if isinstance(found, Grammar) else _built(name, _frozen(params))
 
 
 @lru_cache(maxsize=256)
-def _built(name: str, params) -> Grammar:
+def _built(name: str, params: tuple | None) -> Grammar:
+    build = ELEMENTS[name]
+    assert not isinstance(build, Grammar)
     if params is None:
         try:
-            return ELEMENTS[name]()
+            return build()
         except TypeError:
             raise InputError("params", None, f"{name} needs the planned chapter it is built from") from None
-    return ELEMENTS[name](_thawed(params))
+    return build(_thawed(params))
 
 
-def _frozen(params):
+def _frozen(params: dict | list | None) -> tuple | None:
     if isinstance(params, dict):
         return ("chapter", params["chapter_name"], str(params["chapter_word_count"]), params["chapter_embedding_space"])
     return None if params is None else tuple(_frozen(item) for item in params)
 
 
-def _thawed(params):
+def _thawed(params: tuple) -> dict | list:
     if params and params[0] == "chapter":
         return dict(zip(("chapter_name", "chapter_word_count", "chapter_embedding_space"), params[1:], strict=True))
     return [_thawed(item) for item in params]

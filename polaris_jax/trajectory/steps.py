@@ -5,7 +5,6 @@ so writing a book, resuming it after a crash, and continuing after a person has 
 call.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,14 +14,14 @@ from polaris_jax.trajectory import requests, stages
 from polaris_jax.trajectory.book_transcript import read_stage
 from polaris_jax.trajectory.grammar import Grammar
 from polaris_jax.trajectory.profile import Profile
-from polaris_jax.trajectory.requests import Request, Requests, nothing_wrong
+from polaris_jax.trajectory.requests import StageRequest, StageRequests, nothing_wrong
+from polaris_jax.trajectory.scripts import bytes_per_character
+from polaris_jax.trajectory.sentences import last_sentence_end
 from polaris_jax.trajectory.stage_text import Card
 from polaris_jax.trajectory.strict import plan_violations
 from polaris_jax.trajectory.transcript import EOT, Stage, header, split_stages
 from polaris_jax.trajectory.verdict import stage_order
 from polaris_jax.trajectory.words import word_count_upper_bound
-
-BYTES_PER_CHAR = 3  # of the writing alphabet at most, and no tokenizer needs more than a token per byte
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def close_prose(text: str) -> str:
     text = text.removesuffix("\n").rstrip("`").rstrip()
     if not text:
         raise InputError("prose", text, "there is no text to close")
-    ends = [found.end() for found in re.finditer(r"[.!?…][\"'”’)]*(?=\s|$)", text)]
-    return (text[: ends[-1]] if ends else text) + f"\n{stages.FENCE}"
+    end = last_sentence_end(text)
+    return (text[:end] if end else text) + f"\n{stages.FENCE}"
 
 
 class _Said:
@@ -140,7 +139,7 @@ class _Said:
                 return _planned_chapters(source, part.text, self.family)
         return []
 
-    def requests(self, role: str) -> Requests:
+    def requests(self, role: str) -> StageRequests:
         profile, full = self.profile, self.family == "full_book"
         written = sum(part.role == role for part in self.done)
         match role:
@@ -178,7 +177,7 @@ def _planned_chapters(source: str, text: str, family: str) -> list[Card]:
     return said.planned
 
 
-def _replay(pieces: Requests, text: str) -> tuple[Request, int]:
+def _replay(pieces: StageRequests, text: str) -> tuple[StageRequest, int]:
     """The first request that ``text`` does not complete, and the offset at which it begins.
 
     The text is that of an unfinished stage, so a request that ends the stage is never complete.
@@ -194,11 +193,13 @@ def _replay(pieces: Requests, text: str) -> tuple[Request, int]:
         at, request = end, pieces.send(sampled)
 
 
-def _budget(request: Request, role: str, profile: Profile) -> int:
+def _budget(request: StageRequest, role: str, profile: Profile) -> int:
     cap = profile.caps[role]
     if request.target_words:
-        return min(cap, 2 * word_count_upper_bound(request.target_words))
-    return int(min(cap, BYTES_PER_CHAR * request.grammar.longest))
+        # A word has a token or two, in scripts without blanks a character up to three.
+        share = 3 if "cjk" in profile.scripts else 2
+        return min(cap, share * word_count_upper_bound(request.target_words))
+    return int(min(cap, bytes_per_character(profile.scripts) * request.grammar.longest))
 
 
 def _without_cut_header(transcript: str) -> str:

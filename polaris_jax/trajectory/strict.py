@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from polaris_jax.trajectory import stages
-from polaris_jax.trajectory.stage_text import WRITERS, Plan
+from polaris_jax.trajectory.stage_text import WRITERS, BookPlan
 from polaris_jax.trajectory.tree import Tree
 from polaris_jax.trajectory.words import is_legal_count
 
@@ -25,7 +26,7 @@ class Violation:
         return f"{self.gate} {self.place}: {self.message}"
 
 
-def violations(name: str, tree: Tree, said) -> Iterator[Violation]:
+def violations(name: str, tree: Tree, said: Any) -> Iterator[Violation]:
     """Strict violations of a text that belongs to the reference grammar.
 
     Args:
@@ -106,13 +107,17 @@ def _prose(text: str) -> Iterator[Violation]:
             yield Violation("V9", f"line {number}, prose", "a line of prose begins with three back-ticks")
 
 
-def plan_violations(plan: Plan) -> Iterator[Violation]:
+def plan_violations(plan: BookPlan) -> Iterator[Violation]:
     """V2-V4 inside a 14B book plan: all sections speak of the same arcs and chapters."""
     titles = [title for title, _ in plan.short]
     sections = {
-        stages.MEDIUM: plan.medium, stages.LONG: plan.long, stages.NUMBERS: plan.numbers, stages.NAMES: plan.names,
-        stages.VECTORS: plan.vectors, stages.COUNTS: plan.counts,
-    }  # fmt: skip
+        stages.MEDIUM: plan.medium,
+        stages.LONG: plan.long,
+        stages.NUMBERS: plan.numbers,
+        stages.NAMES: plan.names,
+        stages.VECTORS: plan.vectors,
+        stages.COUNTS: plan.counts,
+    }
     for section, arcs in sections.items():
         found = [title for title, _ in arcs]
         if found != titles:
@@ -120,12 +125,11 @@ def plan_violations(plan: Plan) -> Iterator[Violation]:
     for (title, (number,)), (_, names) in zip(plan.numbers, plan.names, strict=False):
         if number != len(names):
             yield Violation("V3", f"{stages.NUMBERS}, {title}", f"{number} chapters announced, {len(names)} named")
-    names = [(title, list(names)) for title, names in plan.names]
+    named = [(title, list(names)) for title, names in plan.names]
     for section in (stages.VECTORS, stages.COUNTS):
-        found = [(title, [name for name, _ in pairs]) for title, pairs in sections[section]]
-        if found != names:
+        if [(title, [name for name, _ in pairs]) for title, pairs in sections[section]] != named:
             yield Violation("V4", section, f"chapter names differ from {stages.NAMES}")
-    if sum(len(names) for _, names in names) < 2:
+    if sum(len(names) for _, names in named) < 2:
         yield Violation("V3", stages.NAMES, "a book has at least two chapters")
 
 
@@ -142,5 +146,3 @@ def _walk(tree: Tree) -> Iterator[Tree]:
     yield tree
     for child in tree.children:
         yield from _walk(child)
-
-

@@ -151,9 +151,7 @@ def extract_planned_chapters(book_plan: str) -> list[dict]:
             raise InputError(stages.COUNTS, count, f"the word count of {name} must have two to five digits")
         if not vector_line.matches(vector):
             raise InputError(stages.VECTORS, vector, f"the vector of {name} must list the seven dimensions")
-        chapters.append(
-            {"chapter_name": name, "chapter_word_count": int(count), "chapter_embedding_space": vector}
-        )
+        chapters.append({"chapter_name": name, "chapter_word_count": int(count), "chapter_embedding_space": vector})
     return chapters
 
 
@@ -176,3 +174,22 @@ def _arc_lines(lines: list[str], section: str, marker: str, values: int) -> list
     if not found:
         raise InputError(section, "", "no chapter is listed")
     return found
+
+
+def stage_name(which: str) -> tuple[str, int]:
+    """``role`` or ``role:n`` (the n-th stage of that role, from 1) as ``(role, n)``.
+
+    Raises:
+      InputError: no stage has that name.
+    """
+    role, _, number = which.partition(":")
+    if role not in stages.ROLES or (number and not (number.isdecimal() and int(number) > 0)):
+        raise InputError("stage", which, f"use role or role:n with n from 1 and a role of: {', '.join(stages.ROLES)}")
+    return role, int(number or 1)
+
+
+def find_stage(transcript: str, which: str) -> Stage | None:
+    """The stage that ``which`` names (``stage_name``) if it is finished, else None."""
+    role, number = stage_name(which)
+    found = [stage for stage in split_stages(transcript, partial=True) if stage.complete and stage.role == role]
+    return found[number - 1] if number <= len(found) else None

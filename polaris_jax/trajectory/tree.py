@@ -5,6 +5,7 @@ focus may end in the very character that separates focuses), the named group's r
 and the exhaustive ``chart`` splits that small span.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from polaris_jax.trajectory import chart
@@ -69,7 +70,7 @@ def read(node: Grammar, text: str) -> Tree | Failure:
     return descent.furthest
 
 
-def _trees(parts, text: str) -> tuple[Tree, ...]:
+def _trees(parts: Iterable[chart.Part], text: str) -> tuple[Tree, ...]:
     return tuple(Tree(name, start, end, text[start:end], _trees(inner, text)) for name, start, end, inner in parts)
 
 

@@ -7,9 +7,11 @@ serialisation (S1-S5), legal word-count bins (G1), consecutive numbers, and agre
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory import stages, strict
+from polaris_jax.trajectory.scripts import scripts_of
 from polaris_jax.trajectory.stage_text import READERS
 from polaris_jax.trajectory.strict import Violation
 from polaris_jax.trajectory.transcript import SPECIALS
@@ -61,19 +63,24 @@ def validate(
     return Validation(examine(role_or_element, text, mode, params, family)[0])
 
 
-def examine(role_or_element: str, text: str, mode: str, params=None, family: str = "full_book"):
+def examine(
+    role_or_element: str, text: str, mode: str, params: dict | list | None = None, family: str = "full_book"
+) -> tuple[tuple[Violation, ...], Any]:
     """Violations as a tuple, and what the stage says (None for elements, the prompt, and unreadable text)."""
     name = stages.element_name(role_or_element, family)
     tree = stages.element(role_or_element, params, family).parse(text)
+    if isinstance(tree, Failure) and mode == "strict" and name in stages.ANY_SCRIPT and scripts_of(text):
+        tree = stages.ANY_SCRIPT[name].parse(text)
     if isinstance(tree, Failure):
-        return (_mismatch(tree, text),), None
+        return (mismatch(tree, text),), None
     said = READERS[name](tree) if name in READERS else None
     if mode == "reference":
         return (), said
     return (*_characters(text), *strict.violations(name, tree, said)), said
 
 
-def _mismatch(failure: Failure, text: str) -> Violation:
+def mismatch(failure: Failure, text: str) -> Violation:
+    """Where a text leaves its grammar, and what should stand there."""
     line = text.count("\n", 0, failure.offset) + 1
     column = failure.offset - text.rfind("\n", 0, failure.offset)
     place = f"line {line}, column {column}" + (f", {failure.field}" if failure.field else "")

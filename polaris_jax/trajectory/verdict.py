@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory import stages
 from polaris_jax.trajectory.book_transcript import family_of
-from polaris_jax.trajectory.gates import bound, measured
+from polaris_jax.trajectory.gates import check_counts, check_plan
 from polaris_jax.trajectory.strict import Violation
 from polaris_jax.trajectory.transcript import Stage, extract_planned_chapters, split_stages
 from polaris_jax.trajectory.validation import examine
@@ -20,18 +20,27 @@ from polaris_jax.trajectory.words import count_words
 MODES = ("reference", "strict", "corpus")
 OPENING = {
     "full_book": (
-        "prompt", "book_preview", "book_plan", "first_chapter_plan", "first_chapter_text", "full_book_chapters_plan",
+        "prompt",
+        "book_preview",
+        "book_plan",
+        "first_chapter_plan",
+        "first_chapter_text",
+        "full_book_chapters_plan",
         "book_characters_list",
     ),
     "first_chapter": (
-        "prompt", "book_plan", "first_chapter_plan", "first_chapter_scene_breakdown", "first_chapter_text",
+        "prompt",
+        "book_plan",
+        "first_chapter_plan",
+        "first_chapter_scene_breakdown",
+        "first_chapter_text",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class StageVerdict:
-    """One stage: its role, whether it stands, and the first thing wrong with it."""
+    """One stage: its role, whether it is valid, and its first violation."""
 
     role: str
     ok: bool
@@ -89,21 +98,19 @@ def check(transcript: str, mode: str = "strict") -> Verdict:
     for part in parts:
         literal = planned if mode == "reference" and part.role == "full_book_chapters_plan" else None
         basic = "reference" if mode == "reference" else "strict"
-        violations, what = examine(part.role, part.text, basic, literal or None, family)
-        found.append(list(violations))
+        broken, what = examine(part.role, part.text, basic, literal or None, family)
+        found.append(list(broken))
         said.append(what)
-        if part.role == "book_plan" and plan_violation and not violations:
+        if part.role == "book_plan" and plan_violation and not broken:
             found[-1].append(plan_violation)
     if mode != "reference":
-        _add(found, bound(parts, said, family, planned))
+        _add(found, check_plan(parts, said, family, planned))
     if mode == "corpus":
-        _add(found, measured(parts, said, family))
+        _add(found, check_counts(parts, said, family))
 
     verdicts, everything = [], []
     for index, (part, violations) in enumerate(zip(parts, found, strict=True)):
-        placed = [
-            Violation(one.gate, f"stage {index} {part.role}, {one.place}", one.message) for one in violations
-        ]
+        placed = [Violation(one.gate, f"stage {index} {part.role}, {one.place}", one.message) for one in violations]
         verdicts.append(StageVerdict(part.role, not placed, placed[0] if placed else None, part))
         everything += placed
     return Verdict(family, tuple(verdicts), (*order, *everything), truncated)
@@ -128,7 +135,7 @@ def describe_transcript(transcript: str, mode: str = "strict") -> list[dict]:
     ]
 
 
-def _add(found: list[list[Violation]], more: Iterator[tuple[int, Violation]]):
+def _add(found: list[list[Violation]], more: Iterator[tuple[int, Violation]]) -> None:
     for index, violation in more:
         found[index].append(violation)
 

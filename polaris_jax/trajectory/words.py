@@ -1,22 +1,39 @@
 """Word counts and the bins they are rounded to (trajectory specification 2.4 and 5.1)."""
 
+import re
 from functools import cache
 
 from polaris_jax.errors import InputError
+from polaris_jax.trajectory.scripts import HAN_AND_KANA
 
 # (first raw count of the bin, last raw count, rounding step, margin in percent the reference adds to an upper bound)
 BINS = ((0, 99, 10, 50), (100, 999, 50, 25), (1_000, 9_999, 100, 15), (10_000, None, 500, 8))
 LARGEST_COUNT = 99_500
 
 LEGAL_COUNTS = (
-    *range(10, 100, 10), *range(100, 1_000, 50), *range(1_000, 10_000, 100), *range(10_000, LARGEST_COUNT + 1, 500),
-)  # fmt: skip
+    *range(10, 100, 10),
+    *range(100, 1_000, 50),
+    *range(1_000, 10_000, 100),
+    *range(10_000, LARGEST_COUNT + 1, 500),
+)
 _LEGAL = frozenset(LEGAL_COUNTS)
 
 
+# Han and kana are written without blanks: each character is a word, as their readers count.
+_CHARACTER = re.compile(HAN_AND_KANA.pattern)
+_OTHER_WORD = re.compile(r"\w")
+
+
 def count_words(text: str) -> int:
-    """Raw count: whitespace-separated tokens."""
-    return len(text.split())
+    """Raw count: whitespace-separated tokens; of scripts without blanks each character."""
+    if _CHARACTER.search(text) is None:
+        return len(text.split())
+    count = 0
+    for token in text.split():
+        characters = len(_CHARACTER.findall(token))
+        rest = _CHARACTER.split(token)
+        count += characters + sum(_OTHER_WORD.search(part) is not None for part in rest) if characters else 1
+    return count
 
 
 def is_legal_count(value: int) -> bool:

@@ -3,19 +3,17 @@
 import json
 import math
 
+import published_scores
 import pytest
 
-from polaris_jax.evals.audit import overlap, strip_thinking, summarise
 from polaris_jax.evals.benches import (
     eqbench_creative,
     eqbench_longform,
     longbench_write,
-    pairwise,
-    story_quality,
-    writingbench,
 )
 from polaris_jax.evals.benches.bench import key_of
 from polaris_jax.evals.length import length_score
+from polaris_jax.studies.memorisation import overlap, strip_thinking, summarise
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +30,13 @@ def same(ours, given):
 
 def test_longbench_write(golden):
     for case in golden["longbench_write"]["cases"]:
-        scores = longbench_write.criteria_scores(case["scores"])
-        quality = longbench_write.quality_score(scores)
+        scores = published_scores.criteria_scores(case["scores"])
+        quality = published_scores.quality_score(scores)
         length = longbench_write.length_score(case["target_length"], case["word_count"])
         assert len(scores) == case["n"], case
         assert same(quality, case["sq"]), case
         assert same(length, case["sl"]), case
-        assert same(longbench_write.combined_score(quality, length), case["combined"]), case
+        assert same(published_scores.combined_score(quality, length), case["combined"]), case
         assert same(sum(scores.values()) / len(scores) if scores else None, case["mean_1_5"]), case
 
 
@@ -64,30 +62,39 @@ def test_eqbench_longform(golden):
 def test_writingbench_answers(golden):
     for case in golden["writingbench"]["cases"]:
         if "output" in case:
-            assert same(writingbench.criterion_score(case["output"]), case["score"]), case
+            assert same(published_scores.criterion_score(case["output"]), case["score"]), case
 
 
 def test_writingbench_aggregate(golden):
     """Six records of two stories, of which three have a score: 7 and 8 of the first, 3 of the second."""
     given = next(c for c in golden["writingbench"]["cases"] if "aggregate_of_above_two_stories" in c)
     given = given["aggregate_of_above_two_stories"]
-    assert writingbench.aggregate([
-        ("s0", "c0", 7), ("s0", "c1", 8), ("s0", "c2", None),
-        ("s1", "c0", 3), ("s1", "c1", None), ("s1", "c2", None),
-    ]) == given  # fmt: skip
+    assert (
+        published_scores.aggregate(
+            [
+                ("s0", "c0", 7),
+                ("s0", "c1", 8),
+                ("s0", "c2", None),
+                ("s1", "c0", 3),
+                ("s1", "c1", None),
+                ("s1", "c2", None),
+            ]
+        )
+        == given
+    )
 
 
 def test_pairwise(golden):
     for case in golden["pairwise"]["cases"]:
         if "output" in case:
-            ours = pairwise.read_verdict(case["output"], as_released=True)
+            ours = published_scores.published_verdict(case["output"])
             for name in ("plus_a", "plus_b", "plus_diff", "verdict", "score_a"):
                 assert getattr(ours, name) == case[name], case["id"]
 
 
 def test_story_quality(golden):
     for case in golden["eval_story_quality"]["cases"]:
-        ours = story_quality.evaluate_reply(case["output"])
+        ours = published_scores.published_score(case["output"])
         for name in ("overall_score", "model_overall", "unclipped", "source"):
             assert getattr(ours, name) == case[name], case["desc"]
 
@@ -103,7 +110,11 @@ def test_memorisation(golden):
         if "generated" in case:
             found = overlap(case["generated"], case["gold"])
             assert (found.prefix, found.longest, found.start_generated, found.start_gold) == (
-                case["exact_prefix"], case["lcs"], case["lcs_start_gen"], case["lcs_start_gold"])  # fmt: skip
+                case["exact_prefix"],
+                case["lcs"],
+                case["lcs_start_gen"],
+                case["lcs_start_gold"],
+            )
             seen.add("overlap")
         elif "story_text" in case:
             assert strip_thinking(case["text"]) == case["story_text"]

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from polaris_jax.data.prompt_story import read_prompt_stories
-from polaris_jax.rl import default_rl_config
+from polaris_jax.options import replace
+from polaris_jax.rewards import released
+from polaris_jax.rl import RlConfig
 from polaris_jax.rl.advantages import group_advantages, row_scores
-from polaris_jax.rl.aggregation import aggregation_weights, micro_batch_weights
+from polaris_jax.rl.aggregation import aggregation_weights
 from polaris_jax.rl.auto_weights import AutoWeightOptions, AutoWeights
 from polaris_jax.rl.groups import Member, make_batch
 from polaris_jax.rl.journal import Reward, Rollout
 from polaris_jax.rl.policy_loss import divergence, policy_terms
-from polaris_jax.rl.rollouts import Wanted
+from polaris_jax.rl.released import micro_batch_weights, released_trainer
+from polaris_jax.rl.rollouts import RolloutRequest
 from polaris_jax.rl.schedules import WeightSchedule
-from polaris_jax.rl.tasks import Task, reference_response
+from polaris_jax.rl.tasks import RlTask, human_response
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -43,11 +46,19 @@ def numbers(value):
 def test_advantages(golden):
     for case in golden["grpo_advantage"]["cases"]:
         config, mask = case["config"], np.array(case["mask"])
-        scores = row_scores(numbers(case["token_rewards"]), mask, config.get("grpo_score_mode", "sum"),
-                            config.get("grpo_score_clip") or 0.0)
-        rows = group_advantages(scores, case["group"], reference=case["is_gt"],
-                                exclude_references=config.get("gt_exclude_from_stats", False),
-                                normalise=case["norm_by_std"])
+        scores = row_scores(
+            numbers(case["token_rewards"]),
+            mask,
+            config.get("grpo_score_mode", "sum"),
+            config.get("grpo_score_clip") or 0.0,
+        )
+        rows = group_advantages(
+            scores,
+            case["group"],
+            human_reference=case["is_gt"],
+            exclude_human_references=config.get("gt_exclude_from_stats", False),
+            normalise=case["norm_by_std"],
+        )
         np.testing.assert_allclose(rows[:, None] * mask, numbers(case["advantages"]), **CLOSE, err_msg=case["desc"])
 
 
@@ -57,12 +68,18 @@ def test_weight_schedules(golden, name, prefix):
     assert cases
     for case in cases:
         config = case["config"]
-        peak = (config.get("gt_peak_weight", config.get("gt_rollout_weight", 1.0)) if prefix == "gt"
-                else config.get("bc_peak_coef", 0.0))
+        peak = (
+            config.get("gt_peak_weight", config.get("gt_rollout_weight", 1.0))
+            if prefix == "gt"
+            else config.get("bc_peak_coef", 0.0)
+        )
         schedule = WeightSchedule(
-            peak, config.get("gt_final_weight" if prefix == "gt" else "bc_final_coef", 0.0),
-            config.get(f"{prefix}_warmup_steps", 0), config.get(f"{prefix}_decay_steps", 0),
-            config.get(f"{prefix}_schedule", "linear"))
+            peak,
+            config.get("gt_final_weight" if prefix == "gt" else "bc_final_coef", 0.0),
+            config.get(f"{prefix}_warmup_steps", 0),
+            config.get(f"{prefix}_decay_steps", 0),
+            config.get(f"{prefix}_schedule", "linear"),
+        )
         series = next(value for key, value in case.items() if "at_global_step" in key)
         np.testing.assert_allclose([schedule(step) for step in range(len(series))], series, atol=1e-12)
         if "gt_rows_added" in case:
@@ -72,9 +89,12 @@ def test_weight_schedules(golden, name, prefix):
 def test_policy_loss(golden):
     for case in golden["policy_loss"]["cases"]:
         mask = np.array(case["mask"], np.float32)
-        terms = policy_terms(*(jnp.asarray(numbers(case[name]), jnp.float32)
-                               for name in ("log_prob", "old_log_prob", "advantages")),
-                             clip_low=case["clip_low"], clip_high=case["clip_high"], dual_clip=case["dual_clip_c"])
+        terms = policy_terms(
+            *(jnp.asarray(numbers(case[name]), jnp.float32) for name in ("log_prob", "old_log_prob", "advantages")),
+            clip_low=case["clip_low"],
+            clip_high=case["clip_high"],
+            dual_clip=case["dual_clip_c"],
+        )
         if math.isnan(number(case["loss"])):
             # The recorded one divides nothing by nothing; ours has no token to learn from, so nothing to lose.
             assert mask.sum() == 0
@@ -84,8 +104,11 @@ def test_policy_loss(golden):
         loss = (terms.loss * aggregation_weights(mask, case["mode"])).sum()
         np.testing.assert_allclose(loss, case["loss"], **CLOSE, err_msg=f"{case['desc']} {case['mode']}")
         share = aggregation_weights(mask)
-        for value, name in ((terms.clipped, "pg_clipfrac"), (-terms.log_ratio, "ppo_kl"),
-                            (terms.clipped_lower, "pg_clipfrac_lower")):
+        for value, name in (
+            (terms.clipped, "pg_clipfrac"),
+            (-terms.log_ratio, "ppo_kl"),
+            (terms.clipped_lower, "pg_clipfrac_lower"),
+        ):
             np.testing.assert_allclose((value * share).sum(), case[name], **CLOSE, err_msg=f"{case['desc']} {name}")
 
 
@@ -104,7 +127,13 @@ def test_divergence_estimators(golden):
 def test_auto_weights(golden):
     for case in golden["auto_weight"]["cases"]:
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in case["config"].items()}
-        weights = AutoWeights(AutoWeightOptions(**options), case["init"])
+        options["components"] = options.pop("keys")
+        more = {
+            ours: options.pop(key)
+            for key, ours in (("sum_target", "sum_target"), ("key_overrides", "own"))
+            if key in options
+        }
+        weights = AutoWeights(AutoWeightOptions(**options), case["init"], **more)
         updates = []
         for step, means in enumerate(case["series"], 1):
             new = weights.update(step, means)
@@ -120,7 +149,7 @@ def test_whole_steps(golden):
     """Advantage, reference weight, loss and gradient together; the case without masks is the released behaviour."""
     for case in golden["hri_step"]["cases"]:
         mask, reference = np.array(case["mask"], np.float32), np.array(case["is_gt"], bool)
-        advantages = group_advantages(case["scalar_reward"], case["group"], reference=reference)
+        advantages = group_advantages(case["scalar_reward"], case["group"], human_reference=reference)
         np.testing.assert_allclose(np.where(mask.any(1), advantages, 0.0), case["advantage_per_row"], **CLOSE)
         effective = np.where(reference, case["gt_weight"], 1.0) * advantages
         logprob = jnp.asarray(case["log_prob"], jnp.float32)
@@ -139,25 +168,33 @@ def test_whole_steps(golden):
 
 def test_reference_rows_as_released_and_as_intended(golden):
     rows = golden["gt_row_construction"]
-    config = default_rl_config()
     members = []
     for number, (text, attended) in enumerate(zip(rows["gt_texts"], rows["response_attention"], strict=True)):
         reasoning, story = text.removeprefix("<think>\n").split("\n</think>\n")
         story = story.removesuffix("<|im_end|>")
-        assert text.startswith(reference_response(story, reasoning, opened=True, as_released=True))
+        assert text.startswith(released.human_response(story, reasoning))
         # Intended: the prompt has opened the block, so nothing is opened twice.
-        assert reference_response(story, reasoning, opened=True).count("<think>") == 0
-        task = Task(f"u{number}", np.zeros(4, np.int32), "", 0, reference=np.zeros(sum(attended), np.int32))
+        assert human_response(story, reasoning, opened=True).count("<think>") == 0
+        task = RlTask(f"u{number}", np.zeros(4, np.int32), "", 0, human_reference=np.zeros(sum(attended), np.int32))
         label, said = f"{number}/u{number}", {"scalar": 0.5, "failed": None, "components": {}, "diagnostics": {}}
         rollout = Rollout(label, 0, np.zeros(3, np.int32), np.zeros(3, np.float32), "", "stop")
-        members += [Member(Wanted(label, 0, task), rollout, Reward(label, 0, said | {"scalar": 0.1 * number}, None)),
-                    Member(Wanted(label, -1, task), None, Reward(label, -1, said, None))]
+        members += [
+            Member(RolloutRequest(label, 0, task), rollout, Reward(label, 0, said | {"scalar": 0.1 * number}, None)),
+            Member(RolloutRequest(label, -1, task), None, Reward(label, -1, said, None)),
+        ]
     advantages = np.ones(len(members), np.float32)
-    for released, mask in ((False, rows["response_attention"]), (True, rows["as_released_response_mask_after_align"])):
-        config.rl.as_released = released
+    for as_released, mask in (
+        (False, rows["response_attention"]),
+        (True, rows["as_released_response_mask_after_align"]),
+    ):
+        config = replace(RlConfig(), {"rl.as_released": as_released})
+        config = released_trainer(config) if as_released else config
         batch = make_batch(members, advantages, config)
-        counted = sum(np.count_nonzero(row) for row, drawn in zip(batch.fields["weights"], batch.fields["drawn"],
-                                                                  strict=True) if not drawn.any())
+        counted = sum(
+            np.count_nonzero(row)
+            for row, drawn in zip(batch.fields["weights"], batch.fields["sampled"], strict=True)
+            if not drawn.any()
+        )
         assert counted == np.sum(mask)
 
 

@@ -8,7 +8,7 @@ import pytest
 from polaris_jax.corpus import BuildOptions, build_library, find_novels
 from polaris_jax.data import TokenStore, train_sentencepiece
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import FULL, DeterministicAnnotator, build_books
+from polaris_jax.scaffold import FULL, OfflineAnnotator, build_books
 from polaris_jax.trajectory import check, render
 
 CORPUS = Path(os.environ.get("POLARIS_SHARED", Path(__file__).parents[3] / "shared")) / "corpus"
@@ -23,7 +23,7 @@ WHOLE = BuildOptions("full", window=0, min_words=2_000, max_words=700_000)
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     shortest = min(CORPUS.glob("*.txt"), key=lambda file: file.stat().st_size)
-    sample = [render(book) for book in build_books(read_novel(shortest), DeterministicAnnotator(), FULL)]
+    sample = [render(book) for book in build_books(read_novel(shortest), OfflineAnnotator(), FULL)]
     return train_sentencepiece(sample, 4_000, tmp_path_factory.mktemp("tokenizer"))
 
 

@@ -9,15 +9,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from released_config import native_schema, released_spec, vertex_schema, without_length_sentence
 
 from polaris_jax.errors import InputError
 from polaris_jax.rewards import (
-    BadSheet,
+    InvalidJudgeReply,
     RepetitionSpec,
     TokenCounts,
     count_thought_tokens,
     judge_length,
-    read_sheet,
+    read_rubric_scores,
+    released,
     rubric,
     score,
     self_repetition,
@@ -26,10 +28,10 @@ from polaris_jax.rewards import (
     without_length_request,
 )
 from polaris_jax.rewards.dimensions import DIMENSIONS
-from polaris_jax.rewards.length import length_target, requested_words
+from polaris_jax.rewards.length import find_target, requested_words
 from polaris_jax.rewards.released import ReleasedRow, hand_off, released_batch, released_quality
-from polaris_jax.rewards.released_config import native_schema, released_spec, vertex_schema
-from polaris_jax.rewards.reply import first_object, strip_fence
+from polaris_jax.rewards.released.texts import first_object
+from polaris_jax.rewards.reply import strip_fence
 
 EXACT = {"abs": 1e-9, "rel": 0}
 FLOAT32 = {"abs": 1e-6, "rel": 1e-5}
@@ -64,35 +66,39 @@ def words(count):
 def adds_up(reply):
     """Whether a reply's totals are those of its scores, all of them whole and in range: nothing to disagree about."""
     try:
-        sheet = read_sheet(reply)
-    except (BadSheet, TypeError):
+        read = read_rubric_scores(reply)
+    except (InvalidJudgeReply, TypeError):
         return False
-    ours = {"positive_total": sheet.positive, "negative_total": sheet.negative, "bonus_total": sheet.bonus,
-            "penalty_total": sheet.penalty}  # fmt: skip
-    return ours == {name: said for name, said in sheet.said.items() if name in ours}
+    ours = {
+        "positive_total": read.positive,
+        "negative_total": read.negative,
+        "bonus_total": read.bonus,
+        "penalty_total": read.penalty,
+    }
+    return ours == {name: value for name, value in read.stated.items() if name in ours}
 
 
 def unusable(reply):
-    """Whether a stored reply holds no score sheet."""
+    """Whether a stored reply holds no usable scores."""
     if isinstance(reply, list):
         text, timed_out, error = reply
         if timed_out or error or not text:
             return True
         reply = text
     try:
-        read_sheet(reply)
-    except BadSheet:
+        read_rubric_scores(reply)
+    except InvalidJudgeReply:
         return True
     return False
 
 
 def test_thinking_split(golden):
     for case in golden["think_parse"]["cases"]:
-        released = split_thinking(case["text"], as_released=True)
-        assert (released.thoughts, released.story) == (case["thoughts"], case["prediction"])
+        as_released = released.split_thinking(case["text"])
+        assert (as_released.thoughts, as_released.story) == (case["thoughts"], case["prediction"])
         intended = split_thinking(case["text"])
         if "</think>" in case["text"] or not case["text"].lstrip().startswith("<think>"):
-            assert intended == released
+            assert intended == as_released
         else:
             assert intended.story == "", "an unclosed thinking block is no story"
 
@@ -115,8 +121,9 @@ def test_blank_and_length(golden, config, as_released):
         spec = config(case["config_overrides"]).reward.length
         text = words(case["text_words"]) if case["text"] is None else case["text"]
         prompt = case["prompt"]
-        released_target = length_target(prompt, spec, None, case["target_words"], as_released=True)
-        target = length_target(prompt, spec, None, case["target_words"], as_released)
+        released_target = released.length_target(prompt, spec, None, case["target_words"])
+        asked = find_target(prompt, spec, None, case["target_words"]).words or max(spec.min_words, case["target_words"])
+        target = released_target if as_released else asked
         if re.search(r"\d,\d{3}\s+words\s+long", prompt, re.IGNORECASE) and not as_released:
             assert target == requested_words(prompt) != released_target, "a thousands separator is part of the number"
             continue
@@ -129,11 +136,12 @@ def test_blank_and_length(golden, config, as_released):
 def test_length_request_is_hidden_from_the_judge(golden):
     for case in golden["strip_length_sentence"]["cases"]:
         given, expected = case["in"], case["out"]
-        assert without_length_request(given, as_released=True) == expected
+        assert without_length_sentence(given) == expected
         intended = without_length_request(given)
         after_the_mention = re.split(r"(?i)words\s+long", given)[-1]
-        only_the_end_goes = not re.search(r"\w", after_the_mention) and not re.search(r"\b[A-Z][a-z]?[a-z]?\.|\d\.\d",
-                                                                                     given)  # fmt: skip
+        only_the_end_goes = not re.search(r"\w", after_the_mention) and not re.search(
+            r"\b[A-Z][a-z]?[a-z]?\.|\d\.\d", given
+        )
         if only_the_end_goes:
             assert intended.rstrip("\"”’'") == expected.rstrip("\"”’'"), given
 
@@ -150,9 +158,14 @@ def test_judge_reply_as_released(golden, config):
         reply = case["reply"]
         text, timed_out, error = reply if isinstance(reply, list) else (reply, False, None)
         found = released_quality(
-            text, case["prompt"], words(case["story_whitespace_words"]), config(case["config_overrides"]),
-            timed_out=timed_out, error=error, is_reference=bool(case["is_gt"]),
-        )  # fmt: skip
+            text,
+            case["prompt"],
+            words(case["story_whitespace_words"]),
+            config(case["config_overrides"]),
+            timed_out=timed_out,
+            error=error,
+            is_human_reference=bool(case["is_gt"]),
+        )
         about = case["desc"]
         assert found.value == pytest.approx(case["reward"], **EXACT), about
         assert found.valid == case["valid"], about
@@ -180,7 +193,9 @@ def test_judge_reply_as_intended(golden, config):
     for case in golden["story_quality_score"]["cases"]:
         spec, about, reply = config(case["config_overrides"]), case["desc"], case["reply"]
         story = words(case["story_whitespace_words"])
-        breakdown = score(story, case["prompt"], judgement=reply, spec=spec.reward, is_reference=bool(case["is_gt"]))
+        breakdown = score(
+            story, case["prompt"], judgement=reply, spec=spec.reward, is_human_reference=bool(case["is_gt"])
+        )
         if unusable(reply):
             assert breakdown.scalar is None, about
             assert breakdown.failed, about
@@ -189,9 +204,10 @@ def test_judge_reply_as_intended(golden, config):
             agreed += 1
             assert breakdown.components["story_quality"] == pytest.approx(case["reward"], **EXACT), about
         else:
-            sheet = read_sheet(reply)
-            ours, _ = story_quality(sheet, spec.reward.quality, story, requested_words(case["prompt"]),
-                                    bool(case["is_gt"]))  # fmt: skip
+            read = read_rubric_scores(reply)
+            ours, _ = story_quality(
+                read, spec.reward.quality, story, requested_words(case["prompt"]), bool(case["is_gt"])
+            )
             assert breakdown.components["story_quality"] == pytest.approx(ours, **EXACT), about
     assert agreed, "no case where the judge added up correctly"
 
@@ -221,8 +237,11 @@ def engine_rows(case):
         if row.get("zero_mask"):
             total = thoughts = 0
         said, timed_out, error = reply if isinstance(reply, list) else (reply, False, None)
-        rows.append(ReleasedRow(text, row["prompt"], said, timed_out, error,
-                                TokenCounts(total, thoughts, ended), bool(row.get("is_gt"))))  # fmt: skip
+        rows.append(
+            ReleasedRow(
+                text, row["prompt"], said, timed_out, error, TokenCounts(total, thoughts, ended), bool(row.get("is_gt"))
+            )
+        )
     return rows
 
 
@@ -246,8 +265,9 @@ def test_engine_as_released(golden, config):
         seen += 1
         found = released_batch(engine_rows(case), case["T"], spec)
         for i, reward in enumerate(found):
-            np.testing.assert_allclose(reward.token_rewards, unrolled(case["token_reward_runs"][i]), atol=1e-6,
-                                       rtol=1e-5, err_msg=about)  # fmt: skip
+            np.testing.assert_allclose(
+                reward.token_rewards, unrolled(case["token_reward_runs"][i]), atol=1e-6, rtol=1e-5, err_msg=about
+            )
             assert reward.scalar == pytest.approx(case["scalar_handed_to_trainer"][i], **FLOAT32), about
             assert reward.composite == pytest.approx(case["composite"][i], **FLOAT32), about
             for name in ("self_rep", "length_pen", "blank_pen", "length_reward", "story_quality"):
@@ -263,22 +283,33 @@ def test_engine_as_intended(golden, config):
             continue
         intended = replace(spec.reward, think_penalty=0.0, overlong_penalty=0.0)
         for i, (row, reply) in enumerate(zip(engine_rows(case), case["replies"], strict=True)):
-            found = score(row.text, row.prompt, judgement=reply, spec=intended, tokens=row.tokens,
-                          is_reference=row.is_reference)  # fmt: skip
+            found = score(
+                row.text,
+                row.prompt,
+                judgement=reply,
+                spec=intended,
+                tokens=row.tokens,
+                is_human_reference=row.is_human_reference,
+            )
             story = split_thinking(row.text).story
             if not story.strip():
                 assert found.scalar == -intended.clip, about
-            elif row.is_reference and intended.reference_best:
+            elif row.is_human_reference and intended.reference_best:
                 assert found.scalar == intended.clip, about
             elif unusable(reply):
                 assert found.scalar is None, about
                 assert found.failed, about
-            elif adds_up(reply) and spec.override and story == split_thinking(row.text, as_released=True).story:
+            elif adds_up(reply) and spec.override and story == released.split_thinking(row.text).story:
                 weights = spec.reward
-                plain = weights.quality_weight * case["story_quality"][i] - (
-                    weights.repetition_weight * case["self_rep"][i] + weights.length_weight * case["length_pen"][i]
-                    + weights.blank_weight * case["blank_pen"][i]
-                ) + weights.length_reward_weight * case["length_reward"][i]  # fmt: skip
+                plain = (
+                    weights.quality_weight * case["story_quality"][i]
+                    - (
+                        weights.repetition_weight * case["self_rep"][i]
+                        + weights.length_weight * case["length_pen"][i]
+                        + weights.blank_weight * case["blank_pen"][i]
+                    )
+                    + weights.length_reward_weight * case["length_reward"][i]
+                )
                 assert found.scalar == pytest.approx(np.clip(plain, -weights.clip, weights.clip), **FLOAT32), about
 
 

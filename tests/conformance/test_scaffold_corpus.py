@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import FULL, DeterministicAnnotator, build_books, mini_profile
+from polaris_jax.scaffold import FULL, OfflineAnnotator, build_books, mini_profile
 from polaris_jax.trajectory import check, render
 
 CORPUS = Path(os.environ.get("POLARIS_SHARED", Path(__file__).parents[3] / "shared")) / "corpus"
@@ -37,7 +37,7 @@ def _copies(book):
 @pytest.mark.parametrize("name", NOVELS)
 def test_a_whole_novel_is_planned_validly_without_quoting_it(name):
     novel = _read(name)
-    (book,) = build_books(novel, DeterministicAnnotator(), FULL)
+    (book,) = build_books(novel, OfflineAnnotator(), FULL)
     verdict = check(render(book), "corpus")
     assert verdict.ok, verdict.violations[:3]
     assert len(book.chapters) >= len(novel.chapters)
@@ -50,7 +50,7 @@ def test_a_whole_novel_is_planned_validly_without_quoting_it(name):
 )
 def test_small_volumes_of_a_novel_fit_their_window(name, tokens):
     novel = _read(name)
-    books = build_books(novel, DeterministicAnnotator(), mini_profile(4 * tokens))
+    books = build_books(novel, OfflineAnnotator(), mini_profile(4 * tokens))
     for book in books:
         text = render(book)
         assert len(text) <= 4 * tokens

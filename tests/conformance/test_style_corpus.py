@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from polaris_jax.evals.style import MEASURES, Sample, contrast, read_stories
-from polaris_jax.evals.style.stories import passages, spread
+from polaris_jax.studies.style import MEASURES, Sample, contrast, read_stories
+from polaris_jax.studies.style.stories import passages, spread
 
 MOST_BOOKS, PASSAGES = 4, 48
 

@@ -10,7 +10,7 @@ from corpus_library import NOVEL, OPTIONS, piece
 from polaris_jax.corpus import plan_novel
 from polaris_jax.data import train_sentencepiece
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.scaffold import OfflineAnnotator
 from polaris_jax.trajectory import render
 
 
@@ -25,8 +25,12 @@ def chapters() -> list[str]:
 def library(tmp_path_factory, chapters) -> Path:
     """Four novels by three authors, a text that is too short, and one that is no text."""
     folder = tmp_path_factory.mktemp("library")
-    works = [("The Weir", "Agnes Holm"), ("The Ledger", "Agnes Holm"), ("Low Water", "Piers Tolland"),
-             ("A Cold Survey", "Ruth Amery")]  # fmt: skip
+    works = [
+        ("The Weir", "Agnes Holm"),
+        ("The Ledger", "Agnes Holm"),
+        ("Low Water", "Piers Tolland"),
+        ("A Cold Survey", "Ruth Amery"),
+    ]
     for number, (title, author) in enumerate(works):
         text = piece(title, author, chapters[2 * number : 2 * number + 3 if number == 3 else 2 * number + 2])
         (folder / f"{title.lower().replace(' ', '-')}.txt").write_text(text, encoding="utf-8")
@@ -39,7 +43,7 @@ def library(tmp_path_factory, chapters) -> Path:
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     rough = replace(OPTIONS, window=16_000)
-    sample = map(render, plan_novel(read_novel(NOVEL), DeterministicAnnotator(), rough, len))
+    sample = map(render, plan_novel(read_novel(NOVEL), OfflineAnnotator(), rough, len))
     return train_sentencepiece([*sample, NOVEL.read_text(encoding="utf-8")], 800, folder)
 
 

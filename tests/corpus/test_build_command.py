@@ -26,8 +26,17 @@ def mistake(capsys, *arguments):
 
 
 def test_build_then_build_again(library, tokenizer_folder, tmp_path, capsys):
-    command = ["build", "--books", str(library), f"--tokenizer={tokenizer_folder}", f"--out={tmp_path / 'store'}",
-               f"--transcripts={tmp_path / 'text'}", "--runner=local", "--workers=1", *MINI]  # fmt: skip
+    command = [
+        "build",
+        "--books",
+        str(library),
+        f"--tokenizer={tokenizer_folder}",
+        f"--out={tmp_path / 'store'}",
+        f"--transcripts={tmp_path / 'text'}",
+        "--runner=local",
+        "--workers=1",
+        *MINI,
+    ]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "4 trajectories of 4 books" in said
@@ -45,8 +54,21 @@ def test_build_then_build_again(library, tokenizer_folder, tmp_path, capsys):
 
 
 def test_the_pages_tell_the_content_and_the_run(library, tokenizer_folder, tmp_path):
-    assert main(["build", "--books", str(library), f"--tokenizer={tokenizer_folder}", f"--out={tmp_path / 'store'}",
-                 "--runner=local", "--workers=1", *MINI]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "build",
+                "--books",
+                str(library),
+                f"--tokenizer={tokenizer_folder}",
+                f"--out={tmp_path / 'store'}",
+                "--runner=local",
+                "--workers=1",
+                *MINI,
+            ]
+        )
+        == 0
+    )
     page = (tmp_path / "store" / "build_report.html").read_text(encoding="utf-8")
     run = (tmp_path / "store.work" / "build_report.html").read_text(encoding="utf-8")
     for text in ("A Cold Survey", "Agnes Holm", "note.txt", "It is too short", "39.35 %", "60.43 %", "0.23 %"):
@@ -71,20 +93,23 @@ def test_a_config_file_and_flags_that_win(library, tokenizer_folder, tmp_path, c
     assert "perbook" in mistake(capsys, *command[1:], "--config.perbook=2")
 
 
-@pytest.mark.parametrize(("flags", "says"), [
-    (["--profile=full", "--window=-1"], "--window"),
-    (["--split=90/10"], "--split"),
-    (["--split=a/b/c"], "--split"),
-    (["--prompts-per-book=9"], "--prompts-per-book"),
-    (["--model=some-model"], "--model"),
-    (["--annotator=openai"], "model"),
-    (["--annotator=openai", "--model=m", "--budget-usd=1"], "prices"),
-    (["--no-such-flag=1"], "--no-such-flag"),
-    (["--runner=DirectRunner", "--no_such_option=1"], "--no_such_option"),
-    (["--runner=NoRunner"], "NoRunner"),
-    (["--out=s3://bucket/store"], "s3://"),
-    (["--config.window=3"], "--config"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--profile=full", "--window=-1"], "--window"),
+        (["--split=90/10"], "--split"),
+        (["--split=a/b/c"], "--split"),
+        (["--prompts-per-book=9"], "--prompts-per-book"),
+        (["--model=some-model"], "--model"),
+        (["--annotator=openai"], "model"),
+        (["--annotator=openai", "--model=m", "--budget-usd=1"], "prices"),
+        (["--no-such-flag=1"], "--no-such-flag"),
+        (["--runner=DirectRunner", "--no_such_option=1"], "--no_such_option"),
+        (["--runner=NoRunner"], "NoRunner"),
+        (["--out=s3://bucket/store"], "s3://"),
+        (["--config.window=3"], "--config"),
+    ],
+)
 def test_a_wrong_flag_is_one_line_and_leaves_nothing(library, tokenizer_folder, tmp_path, capsys, flags, says):
     if any(flag.startswith("--runner") for flag in flags):
         pytest.importorskip("apache_beam")
@@ -97,16 +122,29 @@ def test_a_wrong_flag_is_one_line_and_leaves_nothing(library, tokenizer_folder, 
 
 def test_missing_flags_and_files(library, tokenizer_folder, tmp_path, capsys):
     assert "--books" in mistake(capsys, "--tokenizer", tokenizer_folder, "--out", tmp_path / "store")
-    assert "no such file" in mistake(capsys, "--books", tmp_path / "*.txt", "--tokenizer", tokenizer_folder, "--out",
-                                     tmp_path / "store")  # fmt: skip
+    assert "no such file" in mistake(
+        capsys, "--books", tmp_path / "*.txt", "--tokenizer", tokenizer_folder, "--out", tmp_path / "store"
+    )
 
 
 @pytest.mark.slow
 def test_a_beam_build_on_all_cores_that_is_killed_goes_on(library, tokenizer_folder, tmp_path):
     """The default DirectRunner: worker processes of its own, which must not outlive it."""
     pytest.importorskip("apache_beam")
-    command = [sys.executable, "-m", "polaris_jax.cli", "build", "--books", str(library), "--tokenizer",
-               str(tokenizer_folder), "--out", str(tmp_path / "store"), "--json", *MINI]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "polaris_jax.cli",
+        "build",
+        "--books",
+        str(library),
+        "--tokenizer",
+        str(tokenizer_folder),
+        "--out",
+        str(tmp_path / "store"),
+        "--json",
+        *MINI,
+    ]
     books = tmp_path / "store.work" / "books"
     with (tmp_path / "log").open("w") as log:
         victim = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)

@@ -26,9 +26,11 @@ def test_a_library_in_a_bucket(bucket, bucket_client, library, tokenizer, tokeni
     names = ["the-weir.txt", "low-water.txt"]
     for name in names:
         upload = urllib.request.Request(
-            f"{bucket}/upload/storage/v1/b/library/o?uploadType=media&name=novels/{name}", method="POST",
-            data=(library / name).read_bytes(), headers={"Content-Type": "text/plain"},
-        )  # fmt: skip
+            f"{bucket}/upload/storage/v1/b/library/o?uploadType=media&name=novels/{name}",
+            method="POST",
+            data=(library / name).read_bytes(),
+            headers={"Content-Type": "text/plain"},
+        )
         urllib.request.urlopen(upload).read()
     content_hash = bucket_client(CLIENT, tokenizer_folder)
     novels = find_novels([library / name for name in names])

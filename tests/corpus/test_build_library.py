@@ -62,10 +62,14 @@ def test_the_report_adds_up(built):
     assert len(by_author) == 3
 
 
-@pytest.mark.parametrize(("runner", "flags"), [
-    ("DirectRunner", IN_PROCESS),
-    ("PortableRunner", ("--job_endpoint=embed",)),
-], ids=["DirectRunner", "PortableRunner"])
+@pytest.mark.parametrize(
+    ("runner", "flags"),
+    [
+        ("DirectRunner", IN_PROCESS),
+        ("PortableRunner", ("--job_endpoint=embed",)),
+    ],
+    ids=["DirectRunner", "PortableRunner"],
+)
 def test_beam_gives_the_same_bytes(built, library, tokenizer, tmp_path, runner, flags):
     pytest.importorskip("apache_beam", reason="pip install polaris-jax[beam] to run this")
     novels = find_novels([library])[::-1]  # the order does not matter either
@@ -144,8 +148,9 @@ def test_nothing_to_build_leaves_no_store(library, tokenizer, tmp_path):
     with pytest.raises(InputError, match="short"):
         build_library([str(library / "note.txt")], tmp_path / "store", tokenizer, OPTIONS, workers=1)
     with pytest.raises(InputError, match="window"):
-        build_library([str(library / "the-weir.txt")], tmp_path / "store", tokenizer,
-                      replace(OPTIONS, window=600), workers=1)  # fmt: skip
+        build_library(
+            [str(library / "the-weir.txt")], tmp_path / "store", tokenizer, replace(OPTIONS, window=600), workers=1
+        )
     assert not (tmp_path / "store").exists()
 
 

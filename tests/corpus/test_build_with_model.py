@@ -9,13 +9,15 @@ import re
 import shutil
 import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 from corpus_library import OPTIONS, contents
+from servers import Handler
 
 from polaris_jax.cli import main
-from polaris_jax.corpus import build_library, find_novels
+from polaris_jax.corpus import build_library, find_novels, new_job
+from polaris_jax.corpus.steps import choose, close_annotator, keep_tokenizer, make, spent_so_far, survey
 from polaris_jax.errors import InputError
 from polaris_jax.llm import ClientSpec
 from polaris_jax.scaffold import AnnotatorSpec
@@ -53,11 +55,11 @@ class Model(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.calls, self.broken, self.lock = 0, lambda number: False, threading.Lock()
 
 
-class Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         with self.server.lock:
@@ -69,22 +71,17 @@ class Handler(BaseHTTPRequestHandler):
         schema = asked["response_format"]["json_schema"]["schema"]
         seed = int(hashlib.sha256(body).hexdigest()[:6], 16)
         said = json.dumps(value(schema, "", seed, asked["messages"][-1]["content"]))
-        return self.answer(200, {
-            "id": "x", "object": "chat.completion", "created": 0, "model": "toy",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
-            "usage": {"prompt_tokens": 2000, "completion_tokens": 500, "total_tokens": 2500},
-        })  # fmt: skip
-
-    def answer(self, status, content):
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        """Quiet."""
+        return self.answer(
+            200,
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "toy",
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
+                "usage": {"prompt_tokens": 2000, "completion_tokens": 500, "total_tokens": 2500},
+            },
+        )
 
 
 @pytest.fixture
@@ -162,11 +159,21 @@ def test_a_spent_budget_stops_before_the_call_and_a_larger_one_goes_on(build, mo
 
 def test_from_the_command_line(library, tokenizer_folder, tmp_path, model, capsys):
     command = [
-        "build", "--books", str(library / "the-weir.txt"), f"--tokenizer={tokenizer_folder}",
-        f"--out={tmp_path / 'store'}", "--runner=local", "--window=6000",
-        "--min-words=500", "--per-book=1", "--annotator=openai", "--model=toy",
-        f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1", "--samples=1", "--json",
-    ]  # fmt: skip
+        "build",
+        "--books",
+        str(library / "the-weir.txt"),
+        f"--tokenizer={tokenizer_folder}",
+        f"--out={tmp_path / 'store'}",
+        "--runner=local",
+        "--window=6000",
+        "--min-words=500",
+        "--per-book=1",
+        "--annotator=openai",
+        "--model=toy",
+        f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1",
+        "--samples=1",
+        "--json",
+    ]
     assert main(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["run"]["ledger"]["calls"] == model.calls > 0
@@ -174,3 +181,16 @@ def test_from_the_command_line(library, tokenizer_folder, tmp_path, model, capsy
     page = (tmp_path / "store.work" / "build_report.html").read_text(encoding="utf-8")
     assert "openai/toy" in page
     assert "What the model cost" in page
+
+
+def test_progress_says_what_the_model_has_cost(library, tokenizer, tmp_path, model):
+    spec = annotator(model, tmp_path / "replies", prices=(1_000.0, 0.0))
+    job, _ = new_job([library / "the-weir.txt"], tmp_path / "store", tokenizer, OPTIONS, spec)
+    assert spent_so_far(job) == ""
+    row = survey(job, str(library / "the-weir.txt"))
+    keep_tokenizer(job.work, tokenizer)
+    (chosen,) = choose(job, [row])
+    make(job, chosen)
+    calls = model.calls
+    assert spent_so_far(job) == f": {calls:,} calls, {2500 * calls:,} tokens, ${2.0 * calls:,.2f}"
+    close_annotator(job.run)

@@ -2,15 +2,21 @@
 
 import pytest
 
-from polaris_jax.corpus.duplicates import find_copies, signature, similarity
+from polaris_jax.corpus.duplicates import find_duplicates, signature, similarity
 from polaris_jax.corpus.identity import author_key, split_of, title_key
 
 SHARES = (90.0, 5.0, 5.0)
 
 
-@pytest.mark.parametrize("spelling", [
-    "Brontë, Charlotte, 1816-1855", "CHARLOTTE BRONTE", "Charlotte Brontë (1816–1855)", "Brontë, Miss Charlotte",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "Brontë, Charlotte, 1816-1855",
+        "CHARLOTTE BRONTE",
+        "Charlotte Brontë (1816–1855)",
+        "Brontë, Miss Charlotte",
+    ],
+)
 def test_an_author_is_recognised_in_every_spelling(spelling):
     assert author_key(spelling) == author_key("Charlotte Brontë")
     assert author_key(spelling) != author_key("Emily Brontë")
@@ -20,20 +26,28 @@ def test_nobody_is_no_author():
     assert author_key("Anonymous") == author_key("") == author_key("Unknown") == ""
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("Frankenstein; Or, The Modern Prometheus", "Frankenstein"),
-    ("Frankenstein or, The Modern Prometheus", "FRANKENSTEIN"),
-    ("Moby Dick; or The Whale", "Moby-Dick"),
-    ("The Moonstone", "Moonstone."),
-    ("King Solomon's Mines", "King Solomon’s Mines"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Frankenstein; Or, The Modern Prometheus", "Frankenstein"),
+        ("Frankenstein or, The Modern Prometheus", "FRANKENSTEIN"),
+        ("Moby Dick; or The Whale", "Moby-Dick"),
+        ("The Moonstone", "Moonstone."),
+        ("King Solomon's Mines", "King Solomon’s Mines"),
+    ],
+)
 def test_a_title_is_recognised_in_every_spelling(one, other):
     assert title_key(one) == title_key(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("Middlemarch, Volume 1", "Middlemarch, Volume 2"), ("Sink or Swim", "Sink or Float"), ("Kim", "Kim's Return"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Middlemarch, Volume 1", "Middlemarch, Volume 2"),
+        ("Sink or Swim", "Sink or Float"),
+        ("Kim", "Kim's Return"),
+    ],
+)
 def test_different_titles_stay_different(one, other):
     assert title_key(one) != title_key(other)
 
@@ -76,8 +90,22 @@ def test_order_of_words_matters():
 
 
 def test_the_first_of_alike_books_stays():
-    sketches = [signature([words(0, 10_000)]), signature([words(20_000, 30_000)]), signature([words(500, 10_000)]),
-                signature([words(40_000, 50_000)])]  # fmt: skip
-    copies = find_copies(["a / x", "b / y", "c / z", "b / y"], sketches, 0.7)
+    sketches = [
+        signature([words(0, 10_000)]),
+        signature([words(20_000, 30_000)]),
+        signature([words(500, 10_000)]),
+        signature([words(40_000, 50_000)]),
+    ]
+    copies = find_duplicates(["a", "b", "a", "b"], ["x", "y", "z", "y"], sketches, 0.7)
     assert [(copy.index, copy.of) for copy in copies] == [(2, 0), (3, 1)]
-    assert find_copies(["", "", "", ""], sketches, 0.99) == []
+    assert find_duplicates(["a", "b", "a", "c"], ["w", "x", "y", "z"], sketches, 0.99) == []
+
+
+@pytest.mark.parametrize("other", ["", "bell ellis"])
+def test_editions_that_a_split_would_part_are_one_work(other):
+    """A revised edition under a pen name, or one that names nobody; a second novel of the author is no edition."""
+    first, revised = signature([words(0, 10_000)]), signature([words(4_000, 14_000)])
+    assert similarity(first, revised) < 0.5
+    assert [copy.of for copy in find_duplicates(["bronte", other], ["x", "y"], [first, revised], 0.7)] == [0]
+    assert find_duplicates(["bronte", "bronte"], ["x", "y"], [first, revised], 0.7) == []
+    assert find_duplicates(["bronte", other], ["x", "y"], [first, signature([words(30_000, 40_000)])], 0.7) == []

@@ -12,19 +12,21 @@ from polaris_jax.errors import InputError
 from polaris_jax.library import read_novel
 from polaris_jax.rewards import requested_words, without_length_request
 from polaris_jax.rewards.length import count_words
-from polaris_jax.scaffold import FULL, DeterministicAnnotator, build_books
+from polaris_jax.scaffold import FULL, OfflineAnnotator, build_books
 
 
 @pytest.fixture(scope="module")
 def novel_path():
-    return min((path for path in (files("polaris_jax.library") / "books").iterdir() if path.name.endswith(".txt")),
-               key=lambda path: path.stat().st_size)  # fmt: skip
+    return min(
+        (path for path in (files("polaris_jax.library") / "books").iterdir() if path.name.endswith(".txt")),
+        key=lambda path: path.stat().st_size,
+    )
 
 
 @pytest.fixture(scope="module")
 def planned(novel_path):
     novel = read_novel(novel_path)
-    return novel, build_books(novel, DeterministicAnnotator(), FULL)[0]
+    return novel, build_books(novel, OfflineAnnotator(), FULL)[0]
 
 
 @pytest.mark.parametrize(("split", "bounds"), [("train", (1000, 4000)), ("test", (1000, 12000))])

@@ -6,11 +6,11 @@ import pytest
 from corpus_library import NOVEL, OPTIONS
 
 from polaris_jax.corpus import BuildOptions
-from polaris_jax.corpus.clock import STAGES, Clock
-from polaris_jax.corpus.trajectories import Refused, make_trajectories
+from polaris_jax.corpus.stage_timer import STAGES, StageTimer
+from polaris_jax.corpus.trajectories import NovelRefused, make_trajectories
 from polaris_jax.errors import InputError
 from polaris_jax.library import read_novel
-from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.scaffold import OfflineAnnotator
 from polaris_jax.trajectory import check, parse
 
 
@@ -22,9 +22,9 @@ def novel():
 @pytest.fixture(scope="module")
 def make(novel, tokenizer):
     def make(**options):
-        clock = Clock()
-        made = make_trajectories(novel, DeterministicAnnotator(), BuildOptions(**options).resolved(), tokenizer, clock)
-        assert set(clock.seconds) <= set(STAGES)
+        timer = StageTimer()
+        made = make_trajectories(novel, OfflineAnnotator(), BuildOptions(**options).resolved(), tokenizer, timer)
+        assert set(timer.seconds) <= set(STAGES)
         return made
 
     return make
@@ -60,7 +60,7 @@ def test_a_book_longer_than_the_window_is_cut_after_a_chapter(whole, make):
 
 @pytest.mark.parametrize("share", [0.6, 0.1])
 def test_a_book_of_which_too_little_fits_is_refused(whole, make, share):
-    with pytest.raises(Refused, match=r"fewer than 60%"):
+    with pytest.raises(NovelRefused, match=r"fewer than 60%"):
         make(profile="full", window=int(share * len(whole.encoded)))
 
 
@@ -71,7 +71,7 @@ def test_the_first_chapter_profile_speaks_the_other_protocol(make, novel):
     assert verdict.family == "first_chapter"
     assert novel.chapters[0].text in made.transcript
     assert novel.chapters[1].text not in made.transcript
-    with pytest.raises(Refused, match="more than the window"):
+    with pytest.raises(NovelRefused, match="more than the window"):
         make(profile="first_chapter", window=1500)
 
 
@@ -93,10 +93,18 @@ def _mini(**more):
     return {"window": OPTIONS.window, "chapters": (2, 3), "chapter_words": 300} | more
 
 
-@pytest.mark.parametrize("wrong", [
-    {"profile": "tiny"}, {"window": -1}, {"prompts": 5}, {"shares": (1.0, 2.0)}, {"shares": (0.0, 0.0, 0.0)},
-    {"max_fallback": 2.0}, {"per_book": -1},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"profile": "tiny"},
+        {"window": -1},
+        {"prompts": 5},
+        {"shares": (1.0, 2.0)},
+        {"shares": (0.0, 0.0, 0.0)},
+        {"max_fallback": 2.0},
+        {"per_book": -1},
+    ],
+)
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(InputError):
         BuildOptions(**wrong)

@@ -40,10 +40,15 @@ def train_byte_level(folder: Path, *, size: int = 400, words: str | None = None)
     cut = [tokenizers.pre_tokenizers.Split(tokenizers.Regex(words), "isolated")] if words else []
     engine.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([*cut, byte_level])
     engine.decoder = tokenizers.decoders.ByteLevel()
-    engine.train_from_iterator([TEXT], tokenizers.trainers.BpeTrainer(
-        vocab_size=size, show_progress=False, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<s>", *(f"<spare_{i}>" for i in range(4))],
-    ))  # fmt: skip
+    engine.train_from_iterator(
+        [TEXT],
+        tokenizers.trainers.BpeTrainer(
+            vocab_size=size,
+            show_progress=False,
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=["<s>", *(f"<spare_{i}>" for i in range(4))],
+        ),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     engine.save(str(folder / "tokenizer.json"))
     return folder
@@ -57,14 +62,18 @@ def train_metaspace(folder: Path) -> Path:
     engine.normalizer = tokenizers.normalizers.Sequence(
         [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
     )
-    engine.decoder = tokenizers.decoders.Sequence([
-        tokenizers.decoders.Replace("▁", " "), tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse(),
-        tokenizers.decoders.Strip(" ", 1, 0),
-    ])  # fmt: skip
+    engine.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
     words = [word.replace(" ", "▁") for word in TEXT.split("\n")]
-    engine.train_from_iterator(words, tokenizers.trainers.BpeTrainer(
-        vocab_size=500, special_tokens=special, show_progress=False
-    ))  # fmt: skip
+    engine.train_from_iterator(
+        words, tokenizers.trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     description = engine.to_str()
     (folder / "tokenizer.json").write_text(_bytes_as_plain_tokens(description), encoding="utf-8")
@@ -83,9 +92,11 @@ def make_trajectory(length: int, seed: int) -> Trajectory:
     rng = np.random.default_rng([length, seed])
     label = np.repeat(rng.integers(0, 9, length), rng.integers(1, 20, length))[:length]
     return Trajectory(
-        rng.integers(5, 350, length).astype(np.int32), label.astype(np.int8), (label % 5).astype(np.int8),
+        rng.integers(5, 350, length).astype(np.int32),
+        label.astype(np.int8),
+        (label % 5).astype(np.int8),
         (label % 3 / 2).astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 LENGTHS = (40, 7, 64, 1, 23, 31, 12, 55, 9, 18, 50, 3, 27)

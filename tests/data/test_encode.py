@@ -20,27 +20,37 @@ def a_book() -> Book:
     vector = Vector(10, 20, 30, 40, 0, 0, 50)
     chapters = tuple(
         Chapter(
-            name=f"Chapter {n}: {name}", word_count=20, vector=vector, focuses=("the lamp", "the ledger"),
-            summary=("The lamp goes out and Ines says nothing.",), text=text,
+            name=f"Chapter {n}: {name}",
+            word_count=20,
+            vector=vector,
+            focuses=("the lamp", "the ledger"),
+            summary=("The lamp goes out and Ines says nothing.",),
+            text=text,
             scenes=(Scene("The Stairs", 20, vector, ("the rail",), "Third person, Ines", ("She climbs.",), text),),
         )
         for n, (name, text) in enumerate(
             zip(("The Signal House", "Fog", "The Wrong Column"), PROSE, strict=True), start=1
         )
-    )  # fmt: skip
+    )
     names = tuple(chapter.name for chapter in chapters)
     arcs = (
         Arc("The Lamp", ("It goes out.",), ("It goes out at nine.",), ("It goes out at nine, unseen.",), names[:2]),
         Arc("The Ledger", ("It is wrong.",), ("The hour is wrong.",), ("The hour is in the wrong column.",), names[2:]),
     )
     return Book(
-        prompt="A mystery about a lighthouse, please.", highlight=" ".join(["lamp"] * 60), title="The Signal House",
-        tags=("fog", "sea", "lamp", "ledger", "stairs", "quiet", "slow mystery"), archetype=" ".join(["sea"] * 50),
-        world_rules=("The lamp is lit at dusk.",), arcs=arcs, writing_style=("Plain sentences.",), chapters=chapters,
+        prompt="A mystery about a lighthouse, please.",
+        highlight=" ".join(["lamp"] * 60),
+        title="The Signal House",
+        tags=("fog", "sea", "lamp", "ledger", "stairs", "quiet", "slow mystery"),
+        archetype=" ".join(["sea"] * 50),
+        world_rules=("The lamp is lit at dusk.",),
+        arcs=arcs,
+        writing_style=("Plain sentences.",),
+        chapters=chapters,
         character_archetypes=(Described("The Keeper", ("Keeps silent.",)),),
         main_characters=(Described("Ines", ("Climbs the stairs.",)),),
         side_characters=(Described("The harbour master", ("Writes the hour.",)),),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +92,11 @@ def test_one_bos_comes_first_and_is_not_a_target(vocabularies, transcript):
     assert book.weights[0] == 0
     np.testing.assert_array_equal(book.tokens[1:], tokenizer.encode(transcript))
     assert [array.dtype for array in (book.tokens, book.roles, book.kinds, book.weights)] == [
-        np.int32, np.int8, np.int8, np.float32,
-    ]  # fmt: skip
+        np.int32,
+        np.int8,
+        np.int8,
+        np.float32,
+    ]
 
 
 @pytest.mark.parametrize("name", FORMATS)

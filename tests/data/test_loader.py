@@ -30,8 +30,15 @@ def assert_equal(one, other):
 
 def written_out(trajectories, rows):
     """The batch, one token at a time, as its definition reads."""
-    names = {"tokens": "int32", "targets": "int32", "weights": "float32", "roles": "int8", "kinds": "int8",
-             "segment_ids": "int32", "positions": "int32"}  # fmt: skip
+    names = {
+        "tokens": "int32",
+        "targets": "int32",
+        "weights": "float32",
+        "roles": "int8",
+        "kinds": "int8",
+        "segment_ids": "int32",
+        "positions": "int32",
+    }
     out = {name: np.zeros((len(rows), WINDOW), dtype) for name, dtype in names.items()}
     for row, documents in enumerate(rows):
         place = 0

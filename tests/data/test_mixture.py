@@ -41,8 +41,10 @@ def test_any_number_of_hosts_reads_the_same_global_batch(mixture):
     for hosts in (2, 4):
         size = 4 // hosts
         parts = [mixture.batch(5, slice(h * size, (h + 1) * size), slice(0, 40)) for h in range(hosts)]
-        assert equal({name: np.concatenate([part[name] for part in parts]) for name in whole},
-                     {name: whole[name][:, :40] for name in whole})
+        assert equal(
+            {name: np.concatenate([part[name] for part in parts]) for name in whole},
+            {name: whole[name][:, :40] for name in whole},
+        )
 
 
 def test_stages_have_their_own_windows_and_begin_at_their_own_first_row(store):

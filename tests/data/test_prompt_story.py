@@ -33,15 +33,24 @@ def test_what_is_written_is_read(tmp_path, name):
     ("row", "expected"),
     [
         ({"uid": "a", "prompt": "Write.", "target_word_count": 1500}, PromptStory("a", "Write.", 1500)),
-        ({"prompt": [{"role": "user", "content": "Write."}], "answer": "Once."}, PromptStory("row-1", "Write.",
-                                                                                            story="Once.")),
-        ({"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Write."}],
-          "reward_model": {"ground_truth": "Once.", "ground_truth_reasoning": "Plan."}, "data_source": "d"},
-         PromptStory("row-1", "Write.", story="Once.", reasoning="Plan.", source="d", system="S")),
-        ({"prompt": [{"role": "user", "content": "templated"}], "extra_info": {"prompt": "Write."}},
-         PromptStory("row-1", "Write.")),
+        (
+            {"prompt": [{"role": "user", "content": "Write."}], "answer": "Once."},
+            PromptStory("row-1", "Write.", story="Once."),
+        ),
+        (
+            {
+                "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Write."}],
+                "reward_model": {"ground_truth": "Once.", "ground_truth_reasoning": "Plan."},
+                "data_source": "d",
+            },
+            PromptStory("row-1", "Write.", story="Once.", reasoning="Plan.", source="d", system="S"),
+        ),
+        (
+            {"prompt": [{"role": "user", "content": "templated"}], "extra_info": {"prompt": "Write."}},
+            PromptStory("row-1", "Write."),
+        ),
     ],
-)  # fmt: skip
+)
 def test_spellings_of_the_schema(tmp_path, row, expected):
     assert read_prompt_stories(written(tmp_path, row)) == [expected]
 
@@ -86,3 +95,24 @@ def test_files_that_are_none(tmp_path):
         read_prompt_stories(str(tmp_path / "latin.jsonl"))
     with pytest.raises(InputError, match="ends in"):
         write_prompt_stories(str(tmp_path / "rows.txt"), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"chosen": "b", "rejected": "c"}, "data.kind=pairs"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "polaris build --data"),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "polaris build --data"),
+    ],
+)
+def test_rows_of_another_format_are_refused_and_told_where_they_belong(tmp_path, more, said):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a"} | more) + "\n")
+    with pytest.raises(InputError, match=said):
+        read_prompt_stories(str(tmp_path / "rows.jsonl"))
+
+
+def test_fields_that_are_not_read_are_named(tmp_path, caplog):
+    rows = [{"prompt": "a", "story": "b", "mood": "grey"}, {"prompt": "c", "story": "d", "mood": "blue", "n": None}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read_prompt_stories(str(tmp_path / "rows.jsonl"))
+    assert "rows.jsonl: fields that are not read: mood (2 rows)" in caplog.text

@@ -82,9 +82,13 @@ def test_a_flipped_bit_in_the_bucket_is_found_and_never_read_as_a_token(faulty, 
     place = f"{bucket}/download/storage/v1/b/library/o/stores%2Ftoy%2Fgeneration-000001%2Ftokens%2Fc%2F0?alt=media"
     content = bytearray(urllib.request.urlopen(place).read())
     content[-9] ^= 4
-    urllib.request.urlopen(urllib.request.Request(
-        f"{bucket}/upload/storage/v1/b/library/o?uploadType=media&name=stores/toy/generation-000001/tokens/c/0",
-        bytes(content), {"content-type": "application/octet-stream"}))
+    urllib.request.urlopen(
+        urllib.request.Request(
+            f"{bucket}/upload/storage/v1/b/library/o?uploadType=media&name=stores/toy/generation-000001/tokens/c/0",
+            bytes(content),
+            {"content-type": "application/octet-stream"},
+        )
+    )
     said = client("""
 from polaris_jax.data import TokenStore
 from polaris_jax.errors import InputError

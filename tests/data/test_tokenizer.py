@@ -12,8 +12,31 @@ from polaris_jax.data import STAGE_TOKENS, add_stage_tokens, load_tokenizer, tra
 from polaris_jax.errors import InputError
 
 FORMATS = ("byte_level", "merging_lines", "metaspace", "sentencepiece")
-PIECES = ["\n", "\n\n", "  ", " ", "\t", "\r\n", "▁", "<s>", "<unk>", "<spare_3>", "<0x0A>", "```", "ﬁ", "é", "é", "😀",
-          "“No,” he said.", "the lamp", ".", "...", "\x00", "\u200b", *STAGE_TOKENS]  # fmt: skip
+PIECES = [
+    "\n",
+    "\n\n",
+    "  ",
+    " ",
+    "\t",
+    "\r\n",
+    "▁",
+    "<s>",
+    "<unk>",
+    "<spare_3>",
+    "<0x0A>",
+    "```",
+    "ﬁ",
+    "é",
+    "é",
+    "😀",
+    "“No,” he said.",
+    "the lamp",
+    ".",
+    "...",
+    "\x00",
+    "\u200b",
+    *STAGE_TOKENS,
+]
 texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=8), max_size=12).map("".join)
 
 

@@ -14,26 +14,51 @@ import sys
 from pathlib import Path
 
 CLOUD = Path(os.environ["CLOUD"])
-WORKERS = ("worker-0", "worker-1")
+WORKERS = ("worker-0", "worker-1")  # of one slice; those of slice 1 of several are worker-0-slice-1, ...
 COMMON = {"--zone", "--project", "--quiet", "--format"}
 GCLOUD = {
-    "create": {"--node-id", "--accelerator-type", "--runtime-version", "--spot", "--reserved", "--service-account",
-               "--network", "--subnetwork", "--internal-ips"},
+    "create": {
+        "--node-id",
+        "--node-count",
+        "--node-prefix",
+        "--accelerator-type",
+        "--runtime-version",
+        "--spot",
+        "--reserved",
+        "--service-account",
+        "--network",
+        "--subnetwork",
+        "--internal-ips",
+    },
     "describe": set(),
     "delete": {"--force", "--async"},
     "ssh": {"--node", "--worker", "--command", "--batch-size", "--internal-ip"},
     "scp": {"--node", "--worker", "--recurse", "--batch-size", "--internal-ip"},
-}  # fmt: skip
+}
 KUBECTL = {
-    "get": {"--ignore-not-found", "--output", "--selector"}, "delete": {"--ignore-not-found", "--wait"},
-    "apply": {"--filename"}, "logs": {"--selector", "--tail"},
-}  # fmt: skip
+    "get": {"--ignore-not-found", "--output", "--selector"},
+    "delete": {"--ignore-not-found", "--wait"},
+    "apply": {"--filename"},
+    "logs": {"--selector", "--tail"},
+}
 XPK = {
-    "create": {"--workload", "--cluster", "--zone", "--project", "--tpu-type", "--num-slices", "--docker-image",
-               "--max-restarts", "--env", "--command"},
+    "create": {
+        "--workload",
+        "--cluster",
+        "--zone",
+        "--project",
+        "--tpu-type",
+        "--num-slices",
+        "--docker-image",
+        "--max-restarts",
+        "--restart-on-exit-codes",
+        "--termination-grace-period-seconds",
+        "--env",
+        "--command",
+    },
     "list": {"--cluster", "--zone", "--project", "--filter-by-job"},
     "delete": {"--workload", "--cluster", "--zone", "--project", "--force"},
-}  # fmt: skip
+}
 DOCKER = {"build": {"--file", "--tag"}, "push": set()}
 ALONE = {"--quiet", "--force", "--async", "--spot", "--reserved", "--internal-ips", "--ignore-not-found", "--wait"}
 
@@ -57,7 +82,41 @@ def split(words: list[str], allowed: set[str]) -> tuple[list[str], dict[str, str
     return names, flags
 
 
+def slices() -> list[int]:
+    """The numbers of the slices that are there; ``lost`` names those that are not."""
+    count, lost = CLOUD / "slices", CLOUD / "lost"
+    gone = lost.read_text().split() if lost.exists() else []
+    return [n for n in range(int(count.read_text()) if count.exists() else 1) if str(n) not in gone]
+
+
+def folders(number: int) -> list[Path]:
+    """Of the workers of a slice."""
+    return [CLOUD / (f"{worker}-slice-{number}" if number else worker) for worker in WORKERS]
+
+
+def workers() -> list[Path]:
+    return [folder for number in slices() for folder in folders(number)]
+
+
+def tpu_vm(words: list[str]) -> None:
+    if words[:1] != ["describe"]:
+        fail(f"Invalid choice: {words[:1]}", 2)
+    names, flags = split(words[1:], COMMON)
+    if "--zone" not in flags:
+        fail("The [zone] must be set", 2)
+    print("READY" if int(names[0].rpartition("-")[2]) in slices() else "PREEMPTED")
+
+
 def gcloud(words: list[str]) -> None:
+    if words[:4] == ["secrets", "versions", "access", "latest"]:
+        _, flags = split(words[4:], {"--secret", "--project"})
+        secret = CLOUD / "secrets" / flags["--secret"]
+        if not secret.exists():
+            fail(f"NOT_FOUND: Secret {secret.name} not found")
+        print(secret.read_text(), end="")
+        return
+    if words[:3] == ["compute", "tpus", "tpu-vm"]:
+        return tpu_vm(words[3:])
     if words[:3] != ["compute", "tpus", "queued-resources"] or words[3] not in GCLOUD:
         fail(f"Invalid choice: {' '.join(words[:4])}", 2)
     verb = words[3]
@@ -66,13 +125,17 @@ def gcloud(words: list[str]) -> None:
         fail("The [zone] must be set", 2)
     state = CLOUD / "state"
     if verb == "create":
-        if not {"--node-id", "--accelerator-type", "--runtime-version"} <= set(flags):
-            fail("argument --node-id --accelerator-type --runtime-version: Must be specified.", 2)
+        if not {"--accelerator-type", "--runtime-version"} <= set(flags) or ("--node-id" in flags) == (
+            "--node-count" in flags
+        ):
+            fail("argument --accelerator-type --runtime-version --node-id | --node-count: Must be specified.", 2)
         if state.exists():
             fail("ALREADY_EXISTS")
         state.write_text("ACTIVE")
-        for worker in WORKERS:
-            (CLOUD / worker).mkdir()
+        (CLOUD / "slices").write_text(flags.get("--node-count", "1"))
+        (CLOUD / "lost").unlink(missing_ok=True)
+        for worker in workers():
+            worker.mkdir()
         return
     script = CLOUD / "script"
     told = script.read_text().splitlines() if script.exists() else []
@@ -82,8 +145,8 @@ def gcloud(words: list[str]) -> None:
             fail("PERMISSION_DENIED: no such right")
         if told[0] == "SUSPENDED":
             state.write_text("SUSPENDED")
-            for worker in WORKERS:
-                end(CLOUD / worker)
+            for worker in workers():
+                end(worker)
         if told[0] != "TRUTH":
             print(told[0])
             return
@@ -95,12 +158,15 @@ def gcloud(words: list[str]) -> None:
         if "--force" not in flags and state.read_text() == "ACTIVE":
             fail("FAILED_PRECONDITION")
         state.unlink()
-        for worker in WORKERS:
-            end(CLOUD / worker)
+        for worker in workers():
+            end(worker)
     else:
-        chosen = WORKERS if flags.get("--worker") == "all" else WORKERS[:1]
-        for worker in chosen:
-            reach(verb, names, flags, CLOUD / worker)
+        asked = flags.get("--node", "0")
+        for number in slices() if asked == "all" else map(int, asked.split(",")):
+            if number not in slices():
+                fail(f"ssh: connect to host of node {number}: No route to host", 255)
+            for worker in folders(number)[: None if flags.get("--worker") == "all" else 1]:
+                reach(verb, names, flags, worker)
 
 
 def reach(verb: str, names: list[str], flags: dict[str, str], worker: Path) -> None:
@@ -113,6 +179,7 @@ def reach(verb: str, names: list[str], flags: dict[str, str], worker: Path) -> N
             shutil.copy(source, worker)
         return
     environment = {**os.environ, "HOME": str(worker), "POLARIS_HOME": str(worker / "polaris")}
+    environment["LIBTPU_LOCK"] = str(CLOUD / "libtpu_lockfile")
     ran = subprocess.run(["bash", "-c", flags["--command"]], cwd=worker, env=environment, check=False)
     if ran.returncode:
         sys.exit(ran.returncode)

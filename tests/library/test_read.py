@@ -152,8 +152,8 @@ def test_missing_file_and_folder_are_an_input_error(tmp_path):
 def test_record_is_plain_json_with_the_counts(write):
     novel = read_novel(write(book(CHAPTERS)))
     record = segment_record(novel)
-    counts = {"structure", "chapter_count", "unit_count", "chapters"}
-    assert set(record) == {"path", "title", "author", "accepted", "reason"} | counts
+    counts = {"structure", "chapter_count", "unit_count", "chapters", "account"}
+    assert set(record) == {"path", "title", "author", "translator", "edition", "accepted", "reason"} | counts
     assert set(record["chapters"][0]) == {"name", "kind", "part", "line", "words", "scenes"}
     for row, chapter in zip(record["chapters"], novel.chapters, strict=True):
         assert row["words"] == len(chapter.text.split())

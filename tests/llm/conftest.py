@@ -36,11 +36,11 @@ def connect():
     """``connect(proxy, **fields)``: a client of the proxy that hardly waits between attempts; closed after the test."""
     clients = []
 
-    def open_to(proxy, ledger=None, **fields):
+    def open_to(proxy, usage=None, **fields):
         spec = ClientSpec(
             **{"provider": "openai", "model": MODEL, "base_url": proxy.base_url, "backoff": 0.01, **fields}
         )
-        clients.append(open_client(spec, ledger=ledger))
+        clients.append(open_client(spec, usage=usage))
         return clients[-1]
 
     yield open_to

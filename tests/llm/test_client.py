@@ -25,7 +25,7 @@ def test_an_answer_under_a_schema_is_made_once(proxy, connect, mood, tmp_path):
     first = client.ask_all(requests)
     assert all(reply.data["mood"] in ("calm", "tense", "merry") for reply in first)
     assert all(reply.prompt_tokens > 10 and reply.completion_tokens > 3 and not reply.cached for reply in first)
-    assert proxy.calls == client.ledger.calls == sum(reply.attempts for reply in first)
+    assert proxy.calls == client.usage.calls == sum(reply.attempts for reply in first)
     made = proxy.calls
 
     rerun = connect(proxy, cache=str(tmp_path))
@@ -33,7 +33,7 @@ def test_an_answer_under_a_schema_is_made_once(proxy, connect, mood, tmp_path):
     assert proxy.calls == made
     assert [(reply.text, reply.data) for reply in again] == [(reply.text, reply.data) for reply in first]
     assert all(reply.cached and reply.attempts == 0 for reply in again)
-    assert (rerun.ledger.calls, rerun.ledger.cached, rerun.ledger.tokens) == (0, 3, 0)
+    assert (rerun.usage.calls, rerun.usage.cached, rerun.usage.tokens) == (0, 3, 0)
 
     recorded = connect(proxy, provider="replay", model="openai/smollm2", base_url=None, cache=str(tmp_path))
     *known, unknown = recorded.ask_all([*requests, mood("Something new.")])
@@ -66,9 +66,14 @@ def test_free_text_says_that_it_was_cut(proxy, connect):
 def test_what_decides_the_answer_decides_the_key(mood):
     base = mood("Rain.")
     others = [
-        mood("Snow."), mood("Rain.", version="2"), mood("Rain.", sample=1), mood("Rain.", seed=8),
-        mood("Rain.", temperature=0.5), mood("Rain.", max_tokens=49), mood("Rain.", schema=None),
-    ]  # fmt: skip
+        mood("Snow."),
+        mood("Rain.", version="2"),
+        mood("Rain.", sample=1),
+        mood("Rain.", seed=8),
+        mood("Rain.", temperature=0.5),
+        mood("Rain.", max_tokens=49),
+        mood("Rain.", schema=None),
+    ]
     keys = {request.key("openai/a") for request in (base, *others)} | {base.key("openai/b")}
     assert len(keys) == len(others) + 2
     assert mood("Rain.", purpose="else").key("openai/a") == base.key("openai/a")
@@ -92,9 +97,9 @@ def test_the_same_question_at_the_same_time_is_one_call(stub, connect, mood):
     stub.always, stub.delay = {"Mood": CALM}, 0.5
     client = connect(stub)
     replies = client.ask_all([mood("Rain.")] * 6)
-    assert stub.calls == client.ledger.calls == 1
+    assert stub.calls == client.usage.calls == 1
     assert sorted(reply.cached for reply in replies) == [False] + [True] * 5
-    assert (client.ledger.cached, client.ledger.tokens) == (5, 15)
+    assert (client.usage.cached, client.usage.tokens) == (5, 15)
 
 
 @pytest.mark.parametrize(
@@ -124,23 +129,23 @@ class TestBudget:
         poor = connect(proxy, cache=str(tmp_path), budget_tokens=500)
         with pytest.raises(BudgetSpent) as stopped:
             poor.ask_all(requests)
-        assert 0 < poor.ledger.tokens <= 500
+        assert 0 < poor.usage.tokens <= 500
         assert "budget of 500 tokens" in str(stopped.value)
         rich = connect(proxy, cache=str(tmp_path))
         replies = rich.ask_all(requests)
         assert all(reply.data for reply in replies)
         # Every answer was paid for once, in the first run or in the second.
-        assert 0 < rich.ledger.cached < len(LINES)
-        assert rich.ledger.cached == poor.ledger.calls - poor.ledger.retries
-        assert proxy.calls == poor.ledger.calls + rich.ledger.calls
+        assert 0 < rich.usage.cached < len(LINES)
+        assert rich.usage.cached == poor.usage.calls - poor.usage.retries
+        assert proxy.calls == poor.usage.calls + rich.usage.calls
 
     def test_money_by_the_price_list(self, stub, connect, mood):
         stub.always = {"Mood": CALM}
         client = connect(stub, prices=(1.0, 10.0), budget_usd=1.0)
         client.ask(mood(LINES[0]))
         client.ask(mood(LINES[1], purpose="other"))
-        assert client.ledger.usd == pytest.approx(2 * (10 * 1.0 + 5 * 10.0) / 1e6)
-        assert client.ledger.summary()["purposes"]["other"]["usd"] == pytest.approx(60e-6)
+        assert client.usage.usd == pytest.approx(2 * (10 * 1.0 + 5 * 10.0) / 1e6)
+        assert client.usage.summary()["purposes"]["other"]["usd"] == pytest.approx(60e-6)
         with pytest.raises(BudgetSpent, match="usd"):
             connect(stub, prices=(1.0, 10.0), budget_usd=1e-4).ask(mood(LINES[2]))
 
@@ -149,20 +154,20 @@ class TestBudget:
         # One call is set aside at its upper bound and costs 15 tokens: together they fit only one after the other.
         client = connect(stub, concurrency=6, budget_tokens=700)
         assert all(reply.data for reply in client.ask_all([mood(line) for line in LINES]))
-        assert client.ledger.tokens == 15 * len(LINES)
+        assert client.usage.tokens == 15 * len(LINES)
 
-    def test_the_ledger_goes_on_from_its_file(self, stub, connect, mood, tmp_path):
+    def test_usage_continues_from_its_file(self, stub, connect, mood, tmp_path):
         stub.always = {"Mood": CALM}
         first = connect(stub)
         first.ask(mood(LINES[0]))
-        first.ledger.write(tmp_path / "ledger.json")
+        first.usage.write(tmp_path / "ledger.json")
         second = connect(stub, budget_tokens=500)
-        second.ledger.restore(tmp_path / "ledger.json")
+        second.usage.restore(tmp_path / "ledger.json")
         second.ask(mood(LINES[1]))
-        assert (second.ledger.calls, second.ledger.tokens) == (2, 30)
+        assert (second.usage.calls, second.usage.tokens) == (2, 30)
         (tmp_path / "ledger.json").write_text("{}")
         with pytest.raises(InputError, match="ledger"):
-            second.ledger.restore(tmp_path / "ledger.json")
+            second.usage.restore(tmp_path / "ledger.json")
 
 
 def test_a_wrong_schema_costs_no_call(stub, connect, mood):

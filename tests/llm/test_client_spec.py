@@ -6,18 +6,25 @@ import pickle
 import pytest
 
 from polaris_jax.errors import InputError
-from polaris_jax.llm import BudgetSpent, CallFailed, ClientSpec, Request, open_client
+from polaris_jax.llm import BudgetSpent, CallFailed, ClientSpec, ModelOrOfflineSpec, Request, open_client
 
 
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"provider": "oracle"}, "openai, gemini, replay"), ({"model": ""}, "model"), ({"attempts": 0}, "at least 1"),
-        ({"concurrency": 0}, "at least 1"), ({"timeout": 0}, "seconds"), ({"structured": "xml"}, "json_schema"),
-        ({"base_url": "localhost:8000"}, "http"), ({"budget_usd": 1.0}, "prices"), ({"budget_tokens": -1}, "0 or more"),
-        ({"provider": "replay"}, "cache"), ({"backoff": -1.0}, "backoff"),
+        ({"provider": "oracle"}, "openai, gemini, replay"),
+        ({"model": ""}, "model"),
+        ({"attempts": 0}, "at least 1"),
+        ({"concurrency": 0}, "at least 1"),
+        ({"timeout": 0}, "seconds"),
+        ({"structured": "xml"}, "json_schema"),
+        ({"base_url": "localhost:8000"}, "http"),
+        ({"budget_usd": 1.0}, "prices"),
+        ({"budget_tokens": -1}, "0 or more"),
+        ({"provider": "replay"}, "cache"),
+        ({"backoff": -1.0}, "backoff"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_field_is_named(fields, told):
     with pytest.raises(InputError, match=told):
         ClientSpec(**{"provider": "openai", "model": "m"} | fields)
@@ -26,10 +33,15 @@ def test_a_wrong_field_is_named(fields, told):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"messages": ()}, {"messages": (("narrator", "x"),)}, {"schema": "{"}, {"schema": "[]"}, {"max_tokens": 0},
-        {"temperature": -1.0}, {"sample": -1},
+        {"messages": ()},
+        {"messages": (("narrator", "x"),)},
+        {"schema": "{"},
+        {"schema": "[]"},
+        {"max_tokens": 0},
+        {"temperature": -1.0},
+        {"sample": -1},
     ],
-)  # fmt: skip
+)
 def test_a_wrong_request_is_refused(fields):
     with pytest.raises(InputError, match=next(iter(fields))):
         Request(**{"messages": (("user", "x"),)} | fields)
@@ -56,3 +68,18 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch, provider, librar
     monkeypatch.setattr(importlib, "import_module", without)
     with pytest.raises(InputError, match=r"pip install polaris-jax\[llm\]"):
         open_client(ClientSpec(provider, "m"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"kind": "oracle"}, "offline, llm"),
+        ({"kind": "llm"}, "client"),
+        ({"client": ClientSpec("openai", "m")}, "client"),
+        ({"samples": 0}, "at least 1"),
+        ({"temperature": -1.0}, "temperature"),
+    ],
+)
+def test_a_model_or_nobody_is_asked(fields, told):
+    with pytest.raises(InputError, match=told):
+        ModelOrOfflineSpec(**fields)

@@ -11,9 +11,16 @@ from polaris_jax.llm import CallFailed, Request
 
 CALM = generated('{"mood": "calm"}', thoughts=20)
 PASSING = {
-    "429": "rate_limit", "500": "server", "hang": "timeout", "cut": "connection", "garbage": "invalid_json",
-    "empty": "empty", "no parts": "empty", "cut JSON": "truncated", "breaks the schema": "invalid_json",
-}  # fmt: skip
+    "429": "rate_limit",
+    "500": "server",
+    "hang": "timeout",
+    "cut": "connection",
+    "garbage": "invalid_json",
+    "empty": "empty",
+    "no parts": "empty",
+    "cut JSON": "truncated",
+    "breaks the schema": "invalid_json",
+}
 FINAL = {"bad schema": "bad_request", "unsafe": "refused", "blocked": "refused"}
 
 
@@ -28,9 +35,12 @@ def server():
 def gemini(server, connect, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "abc")
     fields = {
-        "provider": "gemini", "model": "gemini-test", "api_key_env": "SOME_KEY", "timeout": 1.0,
+        "provider": "gemini",
+        "model": "gemini-test",
+        "api_key_env": "SOME_KEY",
+        "timeout": 1.0,
         "prices": (1.0, 10.0),
-    }  # fmt: skip
+    }
     return lambda **more: connect(server, **(fields | more))
 
 
@@ -42,7 +52,7 @@ def test_what_is_sent_and_what_is_read(server, gemini, mood):
     assert reply.data == {"mood": "calm"}
     assert (reply.text, reply.model, client.identity) == ('{"mood": "calm"}', "gemini-test-001", "gemini/gemini-test")
     assert (reply.prompt_tokens, reply.completion_tokens) == (10, 25)  # hidden reasoning is billed
-    assert client.ledger.usd == pytest.approx((10 + 250) / 1e6)
+    assert client.usage.usd == pytest.approx((10 + 250) / 1e6)
 
     body = server.requests[0]
     assert server.paths == ["/v1beta/models/gemini-test:generateContent"]

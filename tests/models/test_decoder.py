@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from polaris_jax.errors import InputError
-from polaris_jax.models import Decoder, extend, head_kernel, hidden, init_cache, init_params, project_logits, unstack
+from polaris_jax.models import Decoder, cached_forward, head_kernel, hidden, init_cache, init_params, unembed, unstack
 from polaris_jax.models.weights import abstract_params, param_shardings
 from polaris_jax.sharding import make_mesh
 
@@ -48,7 +48,7 @@ def test_reading_on_equals_reading_at_once(config, params, unstacked):
     tokens = rows(config)
     whole = np.asarray(run(params, config, tokens))
     held = unstack(params) if unstacked else params
-    step = jax.jit(lambda w, t, c, v: extend(w, config, t, c, v), donate_argnums=2)
+    step = jax.jit(lambda w, t, c, v: cached_forward(w, config, t, c, v), donate_argnums=2)
     cache = init_cache(config, 2, 48, unstacked=unstacked)
     lengths = np.zeros(2, int)
     for width, valid in [(16, (16, 9)), (16, (3, 16)), (16, (0, 2)), (1, (1, 1)), (1, (1, 1)), (1, (0, 1))]:
@@ -56,7 +56,7 @@ def test_reading_on_equals_reading_at_once(config, params, unstacked):
         for row, (start, count) in enumerate(zip(lengths, valid, strict=True)):
             chunk[row, :count] = tokens[row, start : start + count]
         x, cache = step(held, jnp.asarray(chunk), cache, jnp.asarray(valid))
-        got = project_logits(params, config, x)
+        got = unembed(params, config, x)
         for row, (start, count) in enumerate(zip(lengths, valid, strict=True)):
             np.testing.assert_allclose(got[row, :count], whole[row, start : start + count], atol=2e-3)
         lengths += valid
@@ -67,8 +67,8 @@ def test_a_full_cache_keeps_what_it_holds():
     config = tiny("llama")
     params = weights(config)
     tokens = rows(config, S=12)
-    _, cache = extend(params, config, tokens[:, :6], init_cache(config, 2, 8))
-    _, overfull = extend(params, config, tokens[:, 6:], cache)
+    _, cache = cached_forward(params, config, tokens[:, :6], init_cache(config, 2, 8))
+    _, overfull = cached_forward(params, config, tokens[:, 6:], cache)
     np.testing.assert_array_equal(overfull["blocks"]["0"]["k"][..., :6, :], cache["blocks"]["0"]["k"][..., :6, :])
 
 

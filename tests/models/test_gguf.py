@@ -8,14 +8,24 @@ import numpy as np
 import pytest
 
 from polaris_jax.errors import InputError
-from polaris_jax.models import extend, from_pretrained, init_cache, project_logits, unstack
+from polaris_jax.models import cached_forward, from_pretrained, init_cache, unembed, unstack
 from polaris_jax.models.gguf import STAGE_TOKENS, convert_gguf, packaged_gguf
 
 TRICKY = [
-    "Hello, world!", "  two  spaces\tand a tab\n\n\nthree lines", "1234567890 3.14 1,000", "naïve café — “quotes” …",
-    "don't we'll I'M 'tis", "日本語 русский العربية 🤖👩‍🚀",
-    "<|im_start|>user\nHi<|im_end|>\n<|eot_id|>", "a\u00a0b\u200bc\r\nd",
-    "<|start_header_id|>chapter<|stop_header_id|>\n\nIt was", "x" * 300, "", " ", "\n", "snake_case CamelCase x=3;y<4",
+    "Hello, world!",
+    "  two  spaces\tand a tab\n\n\nthree lines",
+    "1234567890 3.14 1,000",
+    "naïve café — “quotes” …",
+    "don't we'll I'M 'tis",
+    "日本語 русский العربية 🤖👩‍🚀",
+    "<|im_start|>user\nHi<|im_end|>\n<|eot_id|>",
+    "a\u00a0b\u200bc\r\nd",
+    "<|start_header_id|>chapter<|stop_header_id|>\n\nIt was",
+    "x" * 300,
+    "",
+    " ",
+    "\n",
+    "snake_case CamelCase x=3;y<4",
 ]
 PROMPTS = ["Once upon a time", "The capital of France is", "def fibonacci(n):", "In 1815, the", "My favourite book is"]
 
@@ -39,8 +49,9 @@ def test_the_folder_says_what_it_is(smollm2_folder):
     settings = json.loads((smollm2_folder / "tokenizer_config.json").read_text())
     assert (config["hidden_size"], config["num_hidden_layers"], config["tie_word_embeddings"]) == (576, 30, True)
     assert config["vocab_size"] == 49152 + len(STAGE_TOKENS)
-    assert settings["eos_token"] == "<|eot_id|>"
-    assert config["eos_token_id"] == config["vocab_size"] - 1
+    assert settings["eos_token"] == "<|im_end|>"  # the file's own, which ends a turn of its chat template
+    generation = json.loads((smollm2_folder / "generation_config.json").read_text())
+    assert config["eos_token_id"] == generation["eos_token_id"] == [config["vocab_size"] - 1, 2]
 
 
 @pytest.mark.parametrize("text", TRICKY)
@@ -85,12 +96,12 @@ def test_64_greedy_tokens_equal_those_of_transformers(ours, theirs, prompt):
     model, tokenizer = theirs
     ids = tokenizer(prompt, return_tensors="pt").input_ids
     want = model.generate(ids, max_new_tokens=64, do_sample=False, eos_token_id=None)[0, ids.shape[1] :].tolist()
-    step = jax.jit(lambda w, t, c: extend(w, ours.config, t, c), donate_argnums=2)
+    step = jax.jit(lambda w, t, c: cached_forward(w, ours.config, t, c), donate_argnums=2)
     params, cache, got = unstack(ours.params), init_cache(ours.config, 1, 128, unstacked=True), []
     tokens = jnp.asarray(ids.numpy(), jnp.int32)
     for _ in want:
         x, cache = step(params, tokens, cache)
-        got.append(int(project_logits(ours.params, ours.config, x[:, -1]).argmax()))
+        got.append(int(unembed(ours.params, ours.config, x[:, -1]).argmax()))
         tokens = jnp.asarray([got[-1:]], jnp.int32)
     assert got == want
 

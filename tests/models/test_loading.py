@@ -72,10 +72,13 @@ def test_shards_split_and_join(config, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, from_pretrained(tmp_path / "model").params, model.params)
 
 
-@pytest.mark.parametrize(("body", "head"), [
-    ("language_model.model.", "language_model.lm_head."),
-    ("model.language_model.", "lm_head."),
-])
+@pytest.mark.parametrize(
+    ("body", "head"),
+    [
+        ("language_model.model.", "language_model.lm_head."),
+        ("model.language_model.", "lm_head."),
+    ],
+)
 def test_nested_prefixes_are_accepted_and_decoys_said_aloud(folder, body, head, caplog):
     want = from_pretrained(folder).params
 
@@ -84,8 +87,12 @@ def test_nested_prefixes_are_accepted_and_decoys_said_aloud(folder, body, head, 
             (head + n.removeprefix("lm_head.") if n.startswith("lm_head.") else body + n.removeprefix("model.")): t
             for n, t in tensors.items()
         }
-        decoys = ["vision_tower.transformer.layers.0.self_attn.q_proj.weight", "mtp.layers.0.self_attn.q_proj.weight",
-                  "model.visual.blocks.0.mlp.up.weight", "multi_modal_projector.linear_1.weight"]
+        decoys = [
+            "vision_tower.transformer.layers.0.self_attn.q_proj.weight",
+            "mtp.layers.0.self_attn.q_proj.weight",
+            "model.visual.blocks.0.mlp.up.weight",
+            "multi_modal_projector.linear_1.weight",
+        ]
         return renamed | dict.fromkeys(decoys, np.zeros((3, 3), np.float32))
 
     rewrite(folder, nest)
@@ -170,7 +177,12 @@ def test_saving_over_a_folder_leaves_no_stale_shard_and_keeps_other_files(tmp_pa
     save_pretrained(made("llama"), target, shard_bytes=20_000)
     (target / "tokenizer.json").write_text("{}")
     save_pretrained(made("llama"), target)
-    assert sorted(p.name for p in target.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(p.name for p in target.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 

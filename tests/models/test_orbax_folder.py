@@ -102,7 +102,8 @@ def test_a_training_run_becomes_a_folder_that_transformers_loads(tmp_path):
     checkpoints.close()
     assert main(["convert", str(tmp_path / "run"), str(tmp_path / "hf"), "--dtype", "bfloat16"]) == 0
     theirs, told = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "hf", output_loading_info=True, dtype=torch.float32)
+        tmp_path / "hf", output_loading_info=True, dtype=torch.float32
+    )
     assert not any(told.values()), told
     tokens = np.arange(3, 43)[None]
     rounded = jax.tree.map(lambda w: w.astype(jnp.bfloat16).astype(jnp.float32), new)
@@ -127,8 +128,10 @@ def test_stage_tokens_come_with_a_mean_row_each(to, tmp_path):
     grown = from_pretrained(tmp_path / "out")
     assert grown.config.vocab_size == 99
     assert load_tokenizer(str(tmp_path / "out")).eot_id == grown.config.eos_token_ids[0] == 98
-    for old, new in ((model.params["embed"]["embedding"], grown.params["embed"]["embedding"]),
-                     (model.params["head"]["kernel"].T, grown.params["head"]["kernel"].T)):
+    for old, new in (
+        (model.params["embed"]["embedding"], grown.params["embed"]["embedding"]),
+        (model.params["head"]["kernel"].T, grown.params["head"]["kernel"].T),
+    ):
         np.testing.assert_array_equal(new[:96], old[:96])
         np.testing.assert_allclose(new[96:], np.repeat(np.asarray(old[:96]).mean(0)[None], 3, 0), atol=1e-6)
 

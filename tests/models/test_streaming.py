@@ -106,7 +106,11 @@ def watch():
     while not done.wait(0.002):
         peak[0] = max(peak[0], resident())
 watcher = threading.Thread(target=watch); watcher.start()
-kept = jax.block_until_ready(from_pretrained(source).params) if task == "load" else convert(source, target)
+kept = None
+if task == "load":
+    kept = jax.block_until_ready(from_pretrained(source).params)
+else:
+    convert(source, target)
 done.set(); watcher.join()
 held = sum(leaf.nbytes for leaf in jax.tree.leaves(kept))
 print(json.dumps({"beyond": peak[0] - before - held, "held": held}))
@@ -115,11 +119,21 @@ print(json.dumps({"beyond": peak[0] - before - held, "held": held}))
 
 def test_memory_is_bounded_by_the_piece_not_the_model(tmp_path):
     """A 330 MB model in 4 MiB pieces: a second copy of its largest tensor (134 MB) would show."""
-    model = made("llama", jnp.bfloat16, vocab_size=131072, hidden_size=512, intermediate_size=2048, num_hidden_layers=8,
-                 tie_word_embeddings=False)
+    model = made(
+        "llama",
+        jnp.bfloat16,
+        vocab_size=131072,
+        hidden_size=512,
+        intermediate_size=2048,
+        num_hidden_layers=8,
+        tie_word_embeddings=False,
+    )
     save_pretrained(model, tmp_path / "model")
     for task, source, target in [("load", "model", "-"), ("convert", "model", "orbax"), ("convert", "orbax", "again")]:
         ran = subprocess.run(
             [sys.executable, "-c", MEASURE, task, str(tmp_path / source), str(tmp_path / target)],
-            capture_output=True, text=True, check=True)
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert json.loads(ran.stdout.splitlines()[-1])["beyond"] < 130e6, (task, source, ran.stdout)

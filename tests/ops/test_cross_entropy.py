@@ -25,28 +25,37 @@ def loss_and_gradients(fn, hidden, kernel, targets, weights, **options):
     def loss(hidden, kernel):
         nll, lse = fn(hidden, kernel, targets, **options)
         return (weights * (nll + 0.1 * lse**2)).sum(), nll
+
     (value, nll), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(hidden, kernel)
     return value, nll, *gradients
 
 
-@pytest.mark.parametrize("mesh_shape", [None, {"context": 4, "data": 2}, {"tensor": 4, "context": 2}, {"fsdp": 2,
-                                        "context": 2, "tensor": 2}], ids=str)
+@pytest.mark.parametrize(
+    "mesh_shape",
+    [None, {"context": 4, "data": 2}, {"tensor": 4, "context": 2}, {"fsdp": 2, "context": 2, "tensor": 2}],
+    ids=str,
+)
 @pytest.mark.parametrize("vocab_size", [V, V - 3])
 @pytest.mark.parametrize("chunk", [5, 10_000])
 def test_equals_full_logits(mesh_shape, vocab_size, chunk):
     arguments = setup()
     expected = loss_and_gradients(reference_cross_entropy, *arguments, vocab_size=vocab_size)
     mesh = None if mesh_shape is None else make_mesh(mesh_shape)
-    got = jax.jit(lambda *a: loss_and_gradients(
-        linear_cross_entropy, *a, mesh=mesh, chunk=chunk, vocab_size=vocab_size))(*arguments)
+    got = jax.jit(
+        lambda *a: loss_and_gradients(linear_cross_entropy, *a, mesh=mesh, chunk=chunk, vocab_size=vocab_size)
+    )(*arguments)
     for name, want, have in zip(("loss", "nll", "dhidden", "dkernel"), expected, got, strict=True):
         np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5, err_msg=name)
 
 
 def test_logits_never_exceed_a_chunk():
     hidden, kernel, targets, weights = setup()
-    text = jax.jit(lambda *a: loss_and_gradients(linear_cross_entropy, *a, chunk=6)).lower(
-        hidden, kernel, targets, weights).compile().as_text()
+    text = (
+        jax.jit(lambda *a: loss_and_gradients(linear_cross_entropy, *a, chunk=6))
+        .lower(hidden, kernel, targets, weights)
+        .compile()
+        .as_text()
+    )
     assert f"f32[6,{V}]" in text
     assert f"{S},{V}]" not in text
     assert f"{B * S},{V}]" not in text

@@ -23,13 +23,16 @@ def segments_of(lengths, rows=2):
     return jnp.asarray(np.tile(np.repeat(np.arange(1, len(lengths) + 1), lengths), (rows, 1)), jnp.int32)
 
 
-@pytest.mark.parametrize(("lengths", "chunk"), [
-    ([40], 16),              # several chunks, the last one not full
-    ([13, 27], 16),          # a boundary inside a chunk
-    ([16, 16, 8], 16),       # boundaries between chunks
-    ([3, 2, 1, 4, 30], 16),  # several documents in one chunk
-    ([5, 35], 64),           # one chunk longer than the row
-])
+@pytest.mark.parametrize(
+    ("lengths", "chunk"),
+    [
+        ([40], 16),  # several chunks, the last one not full
+        ([13, 27], 16),  # a boundary inside a chunk
+        ([16, 16, 8], 16),  # boundaries between chunks
+        ([3, 2, 1, 4, 30], 16),  # several documents in one chunk
+        ([5, 35], 64),  # one chunk longer than the row
+    ],
+)
 def test_chunks_equal_the_recurrence(lengths, chunk):
     qkv, gates, memory = draw(40)
     how = gates | {"segment_ids": segments_of(lengths), "initial": memory}
@@ -96,7 +99,8 @@ def test_convolution_continues_from_its_tail(valid):
     kernel = jax.random.normal(jax.random.key(1), (4, 3))
     whole, _ = causal_convolution(x, kernel)
     _, tail = causal_convolution(x[:, :2], kernel)
-    _, tail = causal_convolution(jnp.pad(x[:, 2 : 2 + valid], ((0, 0), (0, 6 - valid), (0, 0))), kernel, state=tail,
-                                 valid=jnp.array([valid]))
+    _, tail = causal_convolution(
+        jnp.pad(x[:, 2 : 2 + valid], ((0, 0), (0, 6 - valid), (0, 0))), kernel, state=tail, valid=jnp.array([valid])
+    )
     rest, _ = causal_convolution(x[:, 2 + valid :], kernel, state=tail)
     np.testing.assert_allclose(rest, whole[:, 2 + valid :], atol=1e-5)

@@ -27,15 +27,15 @@ def inputs(seed, B, S, H, G, D, documents):
     positions = np.zeros((B, S), np.int32)
     start = 0
     for number, length in enumerate(documents, 1):
-        segments[:, start:start + length] = number
-        positions[:, start:start + length] = np.arange(length)
+        segments[:, start : start + length] = number
+        positions[:, start : start + length] = np.arange(length)
         start += length
     return q, k, v, cotangent, positions, segments
 
 
 def run(fn, q, k, v, cotangent, positions, segments, **options):
-    sides = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
-    out, pull = jax.vjp(lambda q, k, v: fn(q, k, v, **sides, **options), q, k, v)
+    metadata = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
+    out, pull = jax.vjp(lambda q, k, v: fn(q, k, v, **metadata, **options), q, k, v)
     return (out, *pull(cotangent))
 
 
@@ -49,18 +49,32 @@ def check(length, shards, documents, mesh, *, order=None, atol=2e-5, **options):
         np.testing.assert_allclose(have, want[:, order], atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize(("shards", "documents", "window"), [
-    (1, (20, 13, 25), 7), (2, (20, 13, 25), None), (4, (64,), None), (4, (64,), 9), (4, (20, 13, 25), None),
-    (4, (1, 62, 1), 30), (8, (20, 13, 25), 7),
-])
+@pytest.mark.parametrize(
+    ("shards", "documents", "window"),
+    [
+        (1, (20, 13, 25), 7),
+        (2, (20, 13, 25), None),
+        (4, (64,), None),
+        (4, (64,), 9),
+        (4, (20, 13, 25), None),
+        (4, (1, 62, 1), 30),
+        (8, (20, 13, 25), 7),
+    ],
+)
 def test_equals_attention_forward_and_backward(shards, documents, window):
     check(64, shards, documents, make_mesh({"context": shards}, devices=jax.devices()[:shards]), window=window, block=4)
 
 
-@pytest.mark.parametrize(("method", "shards", "group", "window"), [
-    ("two_level", 2, 2, None), ("two_level", 4, 2, 9), ("two_level", 8, None, None), ("all_gather", 4, None, 9),
-    ("all_gather", 8, None, None),
-])
+@pytest.mark.parametrize(
+    ("method", "shards", "group", "window"),
+    [
+        ("two_level", 2, 2, None),
+        ("two_level", 4, 2, 9),
+        ("two_level", 8, None, None),
+        ("all_gather", 4, None, 9),
+        ("all_gather", 8, None, None),
+    ],
+)
 def test_other_ways_to_bring_keys_to_queries(method, shards, group, window):
     mesh = make_mesh({"context": shards}, devices=jax.devices()[:shards])
     check(64, shards, (20, 13, 25), mesh, method=method, group=group, window=window, block=4)
@@ -80,12 +94,23 @@ def test_blocks_need_not_divide_the_shard():
 def test_largest_score_of_each_head(method):
     q, k, v, _, positions, segments = inputs(0, 4, 32, 4, 2, 8, (12, 15))
     spread = {"fsdp": 2, "context": 2, "tensor": 1 if method == "two_level" else 2}
-    mesh = make_mesh(spread, devices=jax.devices()[:4 * spread["tensor"]])
+    mesh = make_mesh(spread, devices=jax.devices()[: 4 * spread["tensor"]])
     order = zigzag(32, 2)
 
     def top(q, k, v, positions, segments):
-        return context_attention(q, k, v, q_positions=positions, kv_positions=positions, q_segments=segments,
-                                 kv_segments=segments, mesh=mesh, method=method, block=4, return_max_logit=True)[1]
+        return context_attention(
+            q,
+            k,
+            v,
+            q_positions=positions,
+            kv_positions=positions,
+            q_segments=segments,
+            kv_segments=segments,
+            mesh=mesh,
+            method=method,
+            block=4,
+            return_max_logit=True,
+        )[1]
 
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, jnp.repeat(k, 2, axis=2)) * 8**-0.5
     mask = visible(positions, positions, segments, segments)[:, None]
@@ -104,8 +129,12 @@ def test_no_buffer_as_large_as_the_score_matrix():
     mesh = make_mesh({"context": 4}, devices=jax.devices()[:4])
     S = 2048
     q, k, v, cotangent, positions, segments = inputs(0, 1, S, 2, 1, 4, (S,))
-    text = jax.jit(lambda *a: run(ring_attention, *a, mesh=mesh, block=64)).lower(
-        q, k, v, cotangent, positions, segments).compile().as_text()
+    text = (
+        jax.jit(lambda *a: run(ring_attention, *a, mesh=mesh, block=64))
+        .lower(q, k, v, cotangent, positions, segments)
+        .compile()
+        .as_text()
+    )
     shapes = {tuple(map(int, dims.split(","))) for dims in re.findall(r"f32\[([\d,]+)\]", text)}
     assert (1, S // 4, 2, 4) in shapes  # a shard's queries are there, so the check below looks at real shapes
     chunk = S // 8
@@ -115,21 +144,25 @@ def test_no_buffer_as_large_as_the_score_matrix():
 def test_a_length_that_does_not_divide_names_the_next_that_does():
     mesh = make_mesh({"context": 4}, devices=jax.devices()[:4])
     q, k, v, _, positions, segments = inputs(0, 1, 36, 2, 1, 4, (36,))
-    sides = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
+    metadata = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
     with pytest.raises(InputError, match="the next is 40"):
-        ring_attention(q, k, v, **sides, mesh=mesh)
+        ring_attention(q, k, v, **metadata, mesh=mesh)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"method": "star"}, "choose one of ring, two_level, all_gather"), ({"implementation": "cuda"}, "choose auto"),
-    ({"method": "two_level", "group": 3}, "must divide 4 shards and 1 key-value heads"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "star"}, "choose one of ring, two_level, all_gather"),
+        ({"implementation": "cuda"}, "choose auto"),
+        ({"method": "two_level", "group": 3}, "must divide 4 shards and 1 key-value heads"),
+    ],
+)
 def test_a_wrong_choice_is_named(options, message):
     mesh = make_mesh({"context": 4}, devices=jax.devices()[:4])
     q, k, v, _, positions, segments = inputs(0, 1, 32, 2, 1, 4, (32,))
-    sides = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
+    metadata = {"q_positions": positions, "kv_positions": positions, "q_segments": segments, "kv_segments": segments}
     with pytest.raises(InputError, match=message):
-        context_attention(q, k, v, **sides, mesh=mesh, **options)
+        context_attention(q, k, v, **metadata, mesh=mesh, **options)
 
 
 def program(shards, length, **options):

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from polaris_jax.ops import stochastic_round
 from polaris_jax.ops.rounding import scaled_stochastic_round
+from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.sharding import make_mesh
 
 KEY = jax.random.key(7)
@@ -55,6 +56,7 @@ def test_updates_below_half_a_unit_survive():
 
 
 def test_same_bits_on_any_mesh():
+    """Noise and cut are integer arithmetic, which no compiler rounds."""
     x = jax.random.normal(KEY, (16, 32))
     alone = stochastic_round(KEY, x)
     for shape, spec in (({"data": 8}, P("data")), ({"fsdp": 2, "context": 4}, P("fsdp", "context"))):
@@ -73,7 +75,8 @@ def test_noise_is_uniform_and_does_not_repeat_over_places_or_keys(impl):
     up = np.stack([np.asarray(stochastic_round(key, x) > 1) for key in keys])
     expected = low / 65536
     z = (up.mean(0).reshape(-1, 65536).mean(0) - expected[:65536]) / np.sqrt(
-        np.maximum(expected * (1 - expected), 1e-9)[:65536] / (n // 65536 * len(keys)))
+        np.maximum(expected * (1 - expected), 1e-9)[:65536] / (n // 65536 * len(keys))
+    )
     assert abs(z[1:].mean()) < 5 / 256  # mean of 65,535 standard normals
     assert abs(z[1:].var() - 1) < 0.03
     half = jnp.full(n, 1 + 2.0**-8, jnp.float32)
@@ -107,9 +110,12 @@ def arguments(sharding=None):
 
 def passes_over_memory(text: str) -> list[str]:
     """The entry's instructions that make an array of the weight's size."""
-    entry = text[text.index("ENTRY"):]
-    return [line for line in entry.splitlines()
-            if "[64,512,1024]" in line.split(" = ")[-1].split("(")[0] and " parameter(" not in line]
+    entry = text[text.index("ENTRY") :]
+    return [
+        line
+        for line in entry.splitlines()
+        if "[64,512,1024]" in line.split(" = ")[-1].split("(")[0] and " parameter(" not in line
+    ]
 
 
 def test_an_update_and_its_rounding_are_one_pass_over_memory():
@@ -125,7 +131,9 @@ def test_an_update_and_its_rounding_are_one_pass_over_memory():
 @pytest.mark.slow
 def test_the_tpu_compiler_makes_one_pass_of_it_too():
     pytest.importorskip("libtpu")
-    script = UPDATE + """
+    script = (
+        UPDATE
+        + """
 from jax.experimental import topologies
 topology = topologies.get_topology_desc(platform="tpu", topology_name="v5:2x2x1")
 place = jax.sharding.SingleDeviceSharding(topology.devices[0])
@@ -133,9 +141,14 @@ compiled = jax.jit(update).lower(*arguments(place)).compile()
 print(compiled.memory_analysis().temp_size_in_bytes)
 print(compiled.as_text())
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={
-        **os.environ, "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5p-16",
-        "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "true"}).stdout
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu"},
+    ).stdout
     temporaries, text = said.split("\n", 1)
     passes = passes_over_memory(text)
     assert len(passes) == 1, passes
@@ -143,8 +156,22 @@ print(compiled.as_text())
 
 
 def test_without_noise_scaled_rounding_is_nearest_to_even_for_every_kind_of_number():
-    x = jnp.asarray([1 + 2.0**-8, 1 + 3 * 2.0**-8, -1 - 2.0**-8, 1.999, 2.0**-130 * 1.003, 1e-39, 3.4e38, jnp.inf,
-                     -jnp.inf, 0.0, -0.0], jnp.float32)  # the first three are ties
+    x = jnp.asarray(
+        [
+            1 + 2.0**-8,
+            1 + 3 * 2.0**-8,
+            -1 - 2.0**-8,
+            1.999,
+            2.0**-130 * 1.003,
+            1e-39,
+            3.4e38,
+            jnp.inf,
+            -jnp.inf,
+            0.0,
+            -0.0,
+        ],
+        jnp.float32,
+    )  # the first three are ties
     np.testing.assert_array_equal(scaled_stochastic_round(KEY, x, 0.0), x.astype(jnp.bfloat16))
     assert jnp.isnan(scaled_stochastic_round(KEY, jnp.float32(jnp.nan), 0.5))
 

@@ -16,17 +16,37 @@ pytestmark = [
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tpu_compile_attention.py"
 
 
-@pytest.mark.parametrize("case", [
-    ("v5:2x2x1", "4", "--head-dim=64"), ("v6e:2x4", "8", "--head-dim=256"), ("tpu7x:2x2x1", "8", "--window=700"),
-    ("v5:2x2x2", "8", "--method=two_level", "--kv-heads=2", "--heads=8"), ("v5:2x2x1", "4", "--method=all_gather"),
-])
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("v5:2x2x1", "4", "--head-dim=64"),
+        ("v6e:2x4", "8", "--head-dim=256"),
+        ("tpu7x:2x2x1", "8", "--window=700"),
+        ("v5:2x2x2", "8", "--method=two_level", "--kv-heads=2", "--heads=8"),
+        ("v5:2x2x1", "4", "--method=all_gather"),
+    ],
+)
 def test_kernels_are_accepted_and_transfers_overlap(case, tmp_path):
     topology, context, *options = case
     hlo = tmp_path / "program.txt"
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), topology, context, "16384", "--heads=4", "--kv-heads=2", "--block=512",
-         f"--hlo={hlo}", *options],
-        capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        [
+            sys.executable,
+            str(SCRIPT),
+            topology,
+            context,
+            "16384",
+            "--heads=4",
+            "--kv-heads=2",
+            "--block=512",
+            f"--hlo={hlo}",
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["kernels"] >= 2
     hops = {"--method=two_level": int(context) // 2, "--method=all_gather": 1}.get(options[0], int(context))
@@ -41,7 +61,11 @@ def test_a_million_tokens_on_a_device_have_a_schedule_that_fits(case):
     topology, context = case
     done = subprocess.run(
         [sys.executable, str(SCRIPT), topology, context, str(int(context) << 20), "--heads=4", "--kv-heads=2"],
-        capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["permutes_beside_a_kernel"] >= seen["permutes"] - 2
 
@@ -51,9 +75,13 @@ def test_a_token_turns_no_cache_over(model):
     """A cache of 262,144 tokens is changed where it lies, one text or several, one token or a chunk."""
     script = SCRIPT.with_name("decode_hlo.py")
     cases = [f"v5:2x2x1/tensor=4/{tokens}" for tokens in ("1", "512", "1/4")] + ["v6e:2x4/tensor=4,context=2/1"]
-    shape = SCRIPT.parents[1] / "configs" / "models" / model
-    done = subprocess.run([sys.executable, str(script), "--model", str(shape), "--cases", *cases],
-                          capture_output=True, text=True, check=True)
+    shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
+    done = subprocess.run(
+        [sys.executable, str(script), "--model", str(shape), "--cases", *cases],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(rows) == len(cases)
     for row in rows:

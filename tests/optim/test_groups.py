@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import small_config
 
 from polaris_jax.errors import InputError
+from polaris_jax.models import abstract_params
 from polaris_jax.optim import (
     ATTENTION_AND_GATES,
     GroupRule,
@@ -21,9 +23,12 @@ from polaris_jax.optim import (
 def params():
     attention = {name: jnp.ones((2, 4, 4)) for name in "qkvo"} | {"q_norm": jnp.ones((2, 4))}
     mlp = {"gate": jnp.ones((2, 4, 8)), "up": jnp.ones((2, 4, 8)), "down": jnp.ones((2, 8, 4))}
-    return {"embed": {"embedding": jnp.ones((10, 4))}, "head": {"kernel": jnp.ones((4, 10))},
-            "norm": {"scale": jnp.ones(4)},
-            "blocks": {"0": {"norm_in": {"scale": jnp.ones((2, 4))}, "attention": attention, "mlp": mlp}}}
+    return {
+        "embed": {"embedding": jnp.ones((10, 4))},
+        "head": {"kernel": jnp.ones((4, 10))},
+        "norm": {"scale": jnp.ones(4)},
+        "blocks": {"0": {"norm_in": {"scale": jnp.ones((2, 4))}, "attention": attention, "mlp": mlp}},
+    }
 
 
 def moved(params, labels, **options):
@@ -33,18 +38,33 @@ def moved(params, labels, **options):
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)
     after = apply_updates("fp32_master", params, updates, jax.random.key(0))
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), after, params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/")
-            for path, flag in jax.tree_util.tree_leaves_with_path(changed) if flag}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, flag in jax.tree_util.tree_leaves_with_path(changed)
+        if flag
+    }
 
 
 def test_matrices_of_the_blocks_go_to_muon_and_all_else_to_adamw(params):
     labels = label_params(params)
     block = labels["blocks"]["0"]
     assert {block["attention"][name] for name in "qkvo"} | set(block["mlp"].values()) == {"muon"}
-    others = [labels["embed"]["embedding"], labels["head"]["kernel"], labels["norm"]["scale"],
-              block["norm_in"]["scale"], block["attention"]["q_norm"]]
+    others = [
+        labels["embed"]["embedding"],
+        labels["head"]["kernel"],
+        labels["norm"]["scale"],
+        block["norm_in"]["scale"],
+        block["attention"]["q_norm"],
+    ]
     assert set(others) == {"adamw"}
     assert group_table(params, labels) == [("muon", 7, 4 * 32 + 3 * 64), ("adamw", 5, 40 + 40 + 4 + 8 + 8)]
+
+
+def test_of_a_recurrent_layer_the_projections_go_to_muon():
+    config = small_config(40, "qwen3_5_text")
+    labels = label_params(abstract_params(config))["blocks"]["0"]["linear_attention"]
+    assert {name for name, label in labels.items() if label == "muon"} == {"qkv", "z", "b", "a", "out"}
+    assert {name for name, label in labels.items() if label == "adamw"} == {"conv", "A_log", "dt_bias", "norm"}
 
 
 def test_the_second_stage_moves_attention_and_gates_only(params):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tolerances
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -15,17 +16,29 @@ from polaris_jax.optim import attention_splits, make_optimizer, muon, orthogonal
 from polaris_jax.sharding import make_mesh
 
 HEADS, KV = 4, 2
-SHAPES = {"attention": {"q": (3, 32, 32), "k": (3, 32, 16), "o": (3, 32, 32)},
-          "mlp": {"up": (3, 32, 80), "down": (3, 80, 32)}}
+EXACT = tolerances.newton_schulz(inner=80)  # 80 is the longest side of a matrix here
+SHAPES = {
+    "attention": {"q": (3, 32, 32), "k": (3, 32, 16), "o": (3, 32, 32)},
+    "mlp": {"up": (3, 32, 80), "down": (3, 80, 32)},
+}
 SPREAD = {"attention": {"q": "et", "k": "et", "o": "te"}, "mlp": {"up": "et", "down": "te"}}
-MESHES = [{"fsdp": 8}, {"context": 8}, {"data": 8}, {"data": 2, "fsdp": 4}, {"tensor": 2, "data": 4},
-          {"fsdp": 2, "context": 2, "tensor": 2}]
+MESHES = [
+    {"fsdp": 8},
+    {"context": 8},
+    {"data": 8},
+    {"data": 2, "fsdp": 4},
+    {"tensor": 2, "data": 4},
+    {"fsdp": 2, "context": 2, "tensor": 2},
+]
 
 
 def matrices(seed=0):
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32), SHAPES,
-                        is_leaf=lambda leaf: isinstance(leaf, tuple))
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+        SHAPES,
+        is_leaf=lambda leaf: isinstance(leaf, tuple),
+    )
 
 
 def shardings(mesh):
@@ -58,8 +71,8 @@ def test_singular_values_lie_in_the_published_band_and_directions_are_the_polar_
             values = np.linalg.svd(np.asarray(after), compute_uv=False)
             large = np.linalg.svd(np.asarray(before), compute_uv=False) > 0.02 * np.linalg.norm(before)
             assert values.max() < 1.22
-            assert np.sort(values)[::-1][:large.sum()].min() > 0.65
-            np.testing.assert_allclose(after, numpy_polar(before), atol=2e-4)
+            assert np.sort(values)[::-1][: large.sum()].min() > 0.65
+            assert tolerances.distance(after, numpy_polar(before)) < EXACT
             u, _, vt = np.linalg.svd(np.asarray(before), full_matrices=False)
             cosine = np.sum((u @ vt) * np.asarray(after)) / np.linalg.norm(u @ vt) / np.linalg.norm(after)
             assert cosine > 0.95
@@ -76,7 +89,7 @@ def reference(params, gradients, rate, decay, *, per_head):
         if per_head and name in "qko":
             blocks = [0.2 * max(block.shape) ** 0.5 * numpy_polar(block) for block in numpy_heads(ahead, name)]
             parts, axis = len(blocks) // 3, 0 if name == "o" else 1
-            moved = np.stack([np.concatenate(blocks[i * parts:(i + 1) * parts], axis) for i in range(3)])
+            moved = np.stack([np.concatenate(blocks[i * parts : (i + 1) * parts], axis) for i in range(3)])
         else:
             moved = np.stack([0.2 * max(p.shape[-2:]) ** 0.5 * numpy_polar(matrix) for matrix in ahead])
         return p - rate * (moved + decay * p)
@@ -87,8 +100,8 @@ def reference(params, gradients, rate, decay, *, per_head):
 
 
 @pytest.mark.parametrize("per_head", [False, True])
-def test_three_steps_equal_a_plain_numpy_muon_and_have_the_same_bits_on_every_mesh(per_head):
-    """Whole matrices are orthogonalised one by one wherever they are dealt to, so no bit depends on the mesh."""
+def test_three_steps_equal_a_plain_numpy_muon_on_every_mesh(per_head):
+    """Whole matrices are orthogonalised one by one whichever device owns them; compilers may round each otherwise."""
     splits = attention_splits(HEADS, KV) if per_head else ()
     start, gradients = matrices(1), [matrices(10 + step) for step in range(3)]
 
@@ -106,19 +119,27 @@ def test_three_steps_equal_a_plain_numpy_muon_and_have_the_same_bits_on_every_me
             params, state = step(params, state, g if where is None else jax.device_put(g, where))
         return params
 
+    def far(got, want):
+        """The largest relative difference of how a parameter has moved."""
+        apart = jax.tree.map(lambda ours, other, p: tolerances.distance(ours - p, other - p), got, want, start)
+        return max(jax.tree.leaves(apart))
+
     alone = three(None)
-    jax.tree.map(lambda ours, plain: np.testing.assert_allclose(ours, plain, atol=5e-4), alone,
-                 reference(start, gradients, 0.1, 0.5, per_head=per_head))
+    assert far(alone, reference(start, gradients, 0.1, 0.5, per_head=per_head)) < EXACT
     for shape in MESHES:
-        jax.tree.map(np.testing.assert_array_equal, three(shardings(make_mesh(shape))), alone)
+        assert far(jax.tree.map(np.asarray, three(shardings(make_mesh(shape)))), alone) < EXACT, shape
 
 
 @pytest.mark.parametrize("shape", [{"fsdp": 8}, {"fsdp": 2, "context": 2, "tensor": 2}], ids=str)
 def test_no_device_orthogonalises_more_than_its_share_and_each_matrix_travels_once(shape):
     mesh = make_mesh(shape)
     where = shardings(mesh)
-    program = jax.jit(lambda t: orthogonalize(t, shardings=where), out_shardings=where).lower(
-        jax.device_put(matrices(), where)).compile().as_text()
+    program = (
+        jax.jit(lambda t: orthogonalize(t, shardings=where), out_shardings=where)
+        .lower(jax.device_put(matrices(), where))
+        .compile()
+        .as_text()
+    )
     # 3 + 3 matrices of 32x32 (rows or columns spread), 6 of 32x80 and 3 of 16x32 for 8 devices: a slot for each.
     assert not re.search(r'known_trip_count":\{"n":"([2-9]|\d\d)', program)
     assert len(re.findall(r" dot\(", program)) == 4 * 3 * 5
@@ -129,11 +150,11 @@ def test_no_device_orthogonalises_more_than_its_share_and_each_matrix_travels_on
 def test_experts_are_batch_and_may_lie_on_different_devices():
     experts = jax.random.normal(jax.random.key(0), (2, 4, 16, 24))  # layers, experts, rows, columns
     alone = orthogonalize({"up": experts})["up"]
-    np.testing.assert_allclose(alone[1, 2], numpy_polar(experts[1, 2]), atol=2e-4)
+    assert tolerances.distance(alone[1, 2], numpy_polar(experts[1, 2])) < EXACT
     mesh = make_mesh({"fsdp": 2, "tensor": 4})
     where = {"up": NamedSharding(mesh, P(None, "tensor", "fsdp", None))}
     spread = jax.jit(lambda t: orthogonalize(t, shardings=where))(jax.device_put({"up": experts}, where))["up"]
-    np.testing.assert_array_equal(spread, alone)
+    assert tolerances.distance(spread, alone) < EXACT
 
 
 def test_heads_that_would_be_cut_by_the_mesh_are_refused():

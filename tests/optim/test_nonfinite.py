@@ -16,10 +16,17 @@ RECIPES = ("fp32_master", "bf16_stochastic")
 def start(recipe, **options):
     dtype = stored_dtype(recipe)
     rng = np.random.default_rng(0)
-    params = {"blocks": {"0": {"mlp": {"up": jnp.asarray(rng.normal(size=(2, 8, 16)), dtype)},
-                               "norm_in": {"scale": jnp.full((2, 8), -0.0, dtype)}}}}
-    optimizer = make_optimizer(label_params(params), make_schedule("cosine", 0.1, 10, 0), state_dtype=dtype,
-                               weight_decay=0.1, **options)
+    params = {
+        "blocks": {
+            "0": {
+                "mlp": {"up": jnp.asarray(rng.normal(size=(2, 8, 16)), dtype)},
+                "norm_in": {"scale": jnp.full((2, 8), -0.0, dtype)},
+            }
+        }
+    }
+    optimizer = make_optimizer(
+        label_params(params), make_schedule("cosine", 0.1, 10, 0), state_dtype=dtype, weight_decay=0.1, **options
+    )
 
     @jax.jit
     def step(params, state, gradients, number):
@@ -69,8 +76,12 @@ def test_the_learning_rate_goes_by_steps_of_the_run():
         for number in range(9):
             params, state = step(params, state, gradients(params, number, bad), number)
         after, _ = step(params, state, gradients(params, 9), 9)
-        moved.append(max(float(jnp.abs(a - b).max()) for a, b in zip(
-            jax.tree.leaves(after), jax.tree.leaves(params), strict=True)))
+        moved.append(
+            max(
+                float(jnp.abs(a - b).max())
+                for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True)
+            )
+        )
     assert moved[1] == pytest.approx(moved[0], rel=1.0)
     assert moved[1] < 0.02  # 0.1 at the peak
 

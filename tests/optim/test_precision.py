@@ -47,8 +47,10 @@ def test_unknown_recipe_names_the_three():
 
 def start(recipe):
     dtype = stored_dtype(recipe)
-    params = {"blocks": {"0": {"mlp": {"up": jax.random.normal(KEY, (4, 32, 64)).astype(dtype)}}},
-              "embed": {"embedding": jax.random.normal(KEY, (64, 32)).astype(dtype)}}
+    params = {
+        "blocks": {"0": {"mlp": {"up": jax.random.normal(KEY, (4, 32, 64)).astype(dtype)}}},
+        "embed": {"embedding": jax.random.normal(KEY, (64, 32)).astype(dtype)},
+    }
     optimizer = make_optimizer(label_params(params), make_schedule("cosine", 0.01, 6, 2), state_dtype=dtype)
 
     @jax.jit
@@ -64,6 +66,7 @@ def start(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_run_continued_from_its_stored_state_has_the_same_bits(recipe):
+    """By the same program on the same machine: what a restart compiles again."""
     params, state, step = start(recipe)
     for number in range(6):
         if number == 3:
@@ -76,8 +79,10 @@ def test_a_run_continued_from_its_stored_state_has_the_same_bits(recipe):
     jax.tree.map(np.testing.assert_array_equal, resumed, (params, state))
 
 
-@pytest.mark.parametrize(("recipe", "matrices", "others"), [
-    ("fp32_master", 8, 12), ("stochastic_downcast", 8, 12), ("bf16_stochastic", 4, 6)])
+@pytest.mark.parametrize(
+    ("recipe", "matrices", "others"),
+    [("fp32_master", 8, 12), ("stochastic_downcast", 8, 12), ("bf16_stochastic", 4, 6)],
+)
 def test_bytes_per_parameter_between_steps(recipe, matrices, others):
     """Weight and momentum for Muon's matrices; weight and two moments for AdamW's parameters."""
     params, state, step = start(recipe)

@@ -10,22 +10,23 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmark_scripts import load
 
-from polaris_jax.training.config import apply_overrides, default_config
+from polaris_jax.training.config import apply_overrides, default_config, train_config
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parents[2]
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 
-LLAMA_2_7B = {
-    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
-    "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128, "vocab_size": 32000, "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": False, "max_position_embeddings": 4096,
-}
-LLAMA_3_1_8B = LLAMA_2_7B | {"intermediate_size": 14336, "num_key_value_heads": 8, "vocab_size": 128256}
+_runs = load("time_model")
+LLAMA_2_7B, LLAMA_3_1_8B = _runs.LLAMA_2_7B, _runs.LLAMA_3_1_8B  # of the published runs
 SMALL = LLAMA_2_7B | {
-    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 8,
-    "num_key_value_heads": 2, "vocab_size": 8192,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 8192,
 }
 
 
@@ -47,7 +48,7 @@ def small(tmp_path):
         config.model.update({"remat": "full", "segments": 1, "mlp_chunk": 2048, "attention_block": 1024})
         config.optim.update({"precision": "bf16_stochastic", "state_dtype": "bfloat16"})
         config.data.window = 65536
-        return apply_overrides(config, overrides)
+        return train_config(apply_overrides(config, overrides), data=False)
 
     return make
 

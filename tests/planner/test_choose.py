@@ -11,15 +11,21 @@ from polaris_jax.training.config import context_method
 METHODS = ("ring", "two_level", "all_gather")
 
 
-@pytest.mark.parametrize(("topology", "overrides"), [
-    ("v5p-8", ("mesh.context=4",)), ("v5p-16", ("mesh.context=4", "mesh.fsdp=2", "data.batch_size=2")),
-    ("v6e-64", ("mesh.context=64", "data.window=8192")), ("v6e-64", ("mesh.context=64", "data.window=1048576")),
-    ("v5p-8", ("mesh.context=1", "mesh.fsdp=4", "data.batch_size=4")),
-])
+@pytest.mark.parametrize(
+    ("topology", "overrides"),
+    [
+        ("v5p-8", ("mesh.context=4",)),
+        ("v5p-16", ("mesh.context=4", "mesh.fsdp=2", "data.batch_size=2")),
+        ("v6e-64", ("mesh.context=64", "data.window=8192")),
+        ("v6e-64", ("mesh.context=64", "data.window=1048576")),
+        ("v5p-8", ("mesh.context=1", "mesh.fsdp=4", "data.batch_size=4")),
+    ],
+)
 def test_the_choice_fits_and_is_about_as_fast_as_the_fastest_that_does(small, topology, overrides):
     found = plan(small(*overrides), topology, estimate=True)
-    others = {method: plan(small(*overrides, f"model.context_method={method}"), topology, estimate=True)
-              for method in METHODS}
+    others = {
+        method: plan(small(*overrides, f"model.context_method={method}"), topology, estimate=True) for method in METHODS
+    }
     assert found.to_json() | {"choice": None} == others[found.context_method].to_json()
     assert all(method in found.choice for method in METHODS)
     assert found.fits
@@ -44,21 +50,32 @@ def option(method, seconds, memory, traffic, fits=True):
     return Option(method, seconds, Memory({"parameters": memory}, 0, "head"), traffic, fits)
 
 
-@pytest.mark.parametrize(("options", "method"), [
-    ([option("ring", 2, 5, 9), option("two_level", 1, 9, 9)], "two_level"),  # time first
-    ([option("ring", 1.005, 5, 9), option("two_level", 1, 9, 9)], "ring"),  # then memory
-    ([option("ring", 1, 5, 9), option("two_level", 1.005, 5, 3)], "two_level"),  # then traffic
-    ([option("ring", 2, 5, 9), option("all_gather", 1, 99, 1, fits=False)], "ring"),
-    ([option("ring", 2, 50, 9, fits=False), option("all_gather", 1, 99, 1, fits=False)], "ring"),
-])
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        ([option("ring", 2, 5, 9), option("two_level", 1, 9, 9)], "two_level"),  # time first
+        ([option("ring", 1.005, 5, 9), option("two_level", 1, 9, 9)], "ring"),  # then memory
+        ([option("ring", 1, 5, 9), option("two_level", 1.005, 5, 3)], "two_level"),  # then traffic
+        ([option("ring", 2, 5, 9), option("all_gather", 1, 99, 1, fits=False)], "ring"),
+        ([option("ring", 2, 50, 9, fits=False), option("all_gather", 1, 99, 1, fits=False)], "ring"),
+    ],
+)
 def test_time_then_memory_then_traffic_among_what_fits(options, method):
     assert best(tuple(options)).method == method
 
 
-@pytest.mark.parametrize(("kind", "devices", "name"), [
-    ("TPU v5", 8, "v5p-16"), ("TPU v5p", 64, "v5p-128"), ("TPU v6 lite", 256, "v6e-256"), ("TPU7x", 128, "tpu7x-128"),
-    ("TPU v5", 7, None), ("cpu", 8, None), ("NVIDIA H100", 8, None),
-])
+@pytest.mark.parametrize(
+    ("kind", "devices", "name"),
+    [
+        ("TPU v5", 8, "v5p-16"),
+        ("TPU v5p", 64, "v5p-128"),
+        ("TPU v6 lite", 256, "v6e-256"),
+        ("TPU7x", 128, "tpu7x-128"),
+        ("TPU v5", 7, None),
+        ("cpu", 8, None),
+        ("NVIDIA H100", 8, None),
+    ],
+)
 def test_attached_devices_are_known_by_kind_and_number(kind, devices, name):
     found = slice_of(kind, devices)
     assert (found and found.name) == name
@@ -66,9 +83,9 @@ def test_attached_devices_are_known_by_kind_and_number(kind, devices, name):
 
 def test_training_takes_the_choice_of_the_attached_slice_and_a_ring_elsewhere(small):
     config = small("mesh.context=64", "data.window=8192")
-    assert choose_context_method(config, "cpu", 64) is None
+    assert choose_context_method(config, "cpu", 64) == (config, None)
     assert context_method(config) == "ring"
-    said = choose_context_method(config, "TPU v6 lite", 64)
-    assert config.model.context_method in METHODS[1:]
-    assert said.startswith(f"context_method {config.model.context_method};")
-    assert choose_context_method(config, "TPU v6 lite", 64) is None
+    chosen, said = choose_context_method(config, "TPU v6 lite", 64)
+    assert chosen.model.context_method in METHODS[1:]
+    assert said.startswith(f"context_method {chosen.model.context_method};")
+    assert choose_context_method(chosen, "TPU v6 lite", 64) == (chosen, None)

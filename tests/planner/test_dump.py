@@ -54,8 +54,11 @@ def test_collectives_that_ride_in_fusions_count_once_and_as_asynchronous():
 
 def test_reductions_of_weight_gradients_make_the_device_wait_unless_sparse_cores_take_them():
     for name, waits in (("riding_fusions", True), ("sparse_core", False)):
-        rows = [c for c in collectives(read_program(program_text(name)))
-                if c.kind == "reduce-scatter" and c.where == "backward, in a loop"]
+        rows = [
+            c
+            for c in collectives(read_program(program_text(name)))
+            if c.kind == "reduce-scatter" and c.where == "backward, in a loop"
+        ]
         assert sum(c.count for c in rows) == 7 * LAYERS
         assert all(c.asynchronous is not waits for c in rows)
 

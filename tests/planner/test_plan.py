@@ -14,12 +14,13 @@ import pytest
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError, RunError
-from polaris_jax.planner import Verdict, largest_context, plan, with_suggestion
+from polaris_jax.planner import PlanVerdict, largest_context, plan, with_suggestion
 from polaris_jax.planner import compile as compiling
 from polaris_jax.planner import plan as planning
 from polaris_jax.planner.abstract import to_rows
 from polaris_jax.planner.picture import page, write_picture
 from polaris_jax.planner.topology import find_slice
+from polaris_jax.training import load_config
 from tests.planner.conftest import ROOT, needs_libtpu
 
 BOOKS = str(ROOT / "configs" / "ministral3_14b_books_1m.py")
@@ -31,7 +32,8 @@ def config_file(tmp_path, small, *overrides):
     file = tmp_path / "run.py"
     file.write_text(
         "from polaris_jax.training import default_config\n\n\ndef get_config():\n    config = default_config()\n"
-        f"    config.model.path = {path!r}\n    config.data.window = 65536\n    return config\n")
+        f"    config.model.path = {path!r}\n    config.data.window = 65536\n    return config\n"
+    )
     return str(file)
 
 
@@ -46,7 +48,7 @@ def test_an_estimate_says_that_it_is_one_and_its_parts_add_up(small):
 
 def test_a_verdict_survives_json(small):
     verdict = plan(small(), "v5p-8", estimate=True)
-    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+    assert PlanVerdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
 def test_offloading_moves_layer_inputs_to_the_host(small):
@@ -106,8 +108,13 @@ def test_the_largest_context_fits_and_the_next_does_not(small):
 
 def test_the_page_is_whole_and_shows_every_part(small, tmp_path):
     verdict = plan(small(), "v5p-8", estimate=True)
-    timed = dataclasses.replace(verdict, timeline=((0, {"gradients": 0.0, "saved_activations": 0.1, "workspace": 0.2}),
-                                                   (9, {"gradients": 0.1, "saved_activations": 0.0, "workspace": 0.1})))
+    timed = dataclasses.replace(
+        verdict,
+        timeline=(
+            (0, {"gradients": 0.0, "saved_activations": 0.1, "workspace": 0.2}),
+            (9, {"gradients": 0.1, "saved_activations": 0.0, "workspace": 0.1}),
+        ),
+    )
     write_picture(timed, tmp_path / "out" / "plan.html")
     text = (tmp_path / "out" / "plan.html").read_text()
     assert text.startswith("<!doctype html>")
@@ -120,8 +127,20 @@ def test_the_verb_prints_json_and_its_exit_code_is_the_verdict(small, tmp_path, 
     file = config_file(tmp_path, small)
     assert main(["plan", f"--config={file}", "--topology=v5p-8", "--estimate", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert {"fits", "hbm_gib_per_chip", "hbm_limit_gib", "source", "parts", "host_gib_per_chip", "collectives",
-            "step_time_s", "limiting_term", "mfu", "tokens_per_s_per_chip", "cost"} <= set(said)
+    assert {
+        "fits",
+        "hbm_gib_per_chip",
+        "hbm_limit_gib",
+        "source",
+        "parts",
+        "host_gib_per_chip",
+        "collectives",
+        "step_time_s",
+        "limiting_term",
+        "mfu",
+        "tokens_per_s_per_chip",
+        "cost",
+    } <= set(said)
     assert {"kind", "count", "bytes", "asynchronous", "overlapped_with"} <= set(said["collectives"][0])
     assert main(["plan", f"--config={file}", "--topology=v5p-8", "--estimate", "--config.data.window=67108864"]) == 1
 
@@ -136,13 +155,18 @@ def test_the_verb_refuses_bad_input_in_one_line(small, tmp_path, capsys):
 
 
 def test_a_model_without_a_shape_is_refused(small):
-    with pytest.raises(InputError, match=r"config\.json"):
+    with pytest.raises(InputError, match=r"config\.model\.path='/nowhere': no such folder"):
         plan(small("model.path=/nowhere"), "v5p-8", estimate=True)
 
 
-@pytest.mark.parametrize(("name", "topology", "overrides"), [
-    ("262k", "v6e-256", []), ("1m", "v5p-128", []), ("1m", "v5p-16", ["--config.model.remat=full"]),
-])
+@pytest.mark.parametrize(
+    ("name", "topology", "overrides"),
+    [
+        ("262k", "v6e-256", []),
+        ("1m", "v5p-128", []),
+        ("1m", "v5p-16", ["--config.model.remat=full"]),
+    ],
+)
 def test_the_shipped_configs_fit_where_they_say(name, topology, overrides):
     file = str(ROOT / "configs" / f"ministral3_14b_books_{name}.py")
     assert main(["plan", f"--config={file}", f"--topology={topology}", "--estimate", "--json", *overrides]) == 0
@@ -154,7 +178,10 @@ def test_the_compiler_ends_with_whoever_started_it(small, tmp_path):
     request.write_text(json.dumps({"config": to_rows(small()), "topology": "v5:2x2x1", "options": {}}))
     process = subprocess.Popen(
         [sys.executable, "-m", "polaris_jax.planner.compiler_process", str(request)],
-        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
     process.stdin.close()
     words = process.stderr.read().decode()
     assert process.wait() == 1, words
@@ -165,6 +192,7 @@ def test_the_compiler_ends_with_whoever_started_it(small, tmp_path):
 @pytest.mark.parametrize(("limit", "said"), [(None, "killed by SIGKILL"), (1.0, "no verdict within 1 s")])
 def test_a_full_compile_that_did_not_end_is_no_verdict(small, tmp_path, limit, said):
     """The files of the shorter verdict are there by then; they say nothing of the kernels."""
+
     def end():
         for ending in compiling._ENDINGS:
             (tmp_path / "dump" / f"module_1.jit_train_step.{ending}").write_text("one")
@@ -176,6 +204,19 @@ def test_a_full_compile_that_did_not_end_is_no_verdict(small, tmp_path, limit, s
     threading.Timer(0.5, end).start()
     with pytest.raises(RunError, match=said):
         compiling.compile_step(to_rows(small()), find_slice("v5p-8"), tmp_path / "dump", full=True, limit=limit)
+
+
+def test_a_process_that_fails_is_one_line_with_its_last_words(tmp_path):
+    with pytest.raises(RunError, match=r"has no attribute.*--keep=DIR") as failed:
+        compiling.compile_step([], find_slice("v5p-8"), tmp_path / "dump")
+    assert "\n" not in str(failed.value)
+    assert "Traceback" in (tmp_path / "dump" / "log.txt").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--keep"):
+        compiling.compile_step(to_rows(small()), find_slice("v5p-8"), tmp_path / "file")
 
 
 def test_files_of_another_compile_are_not_taken_for_the_verdict(small, tmp_path):
@@ -202,6 +243,17 @@ def test_the_compiler_and_arithmetic_agree_on_a_small_model(small, tmp_path):
 
 @needs_libtpu
 @pytest.mark.slow
+@pytest.mark.parametrize(("tensor", "context"), [(2, 2), (4, 1)])
+def test_they_agree_on_a_tensor_axis(small, tensor, context):
+    config = small(f"mesh.tensor={tensor}", f"mesh.context={context}")
+    compiled, estimated = plan(config, "v5p-8"), plan(config, "v5p-8", estimate=True)
+    assert estimated.hbm_gib_per_chip == pytest.approx(compiled.hbm_gib_per_chip, rel=0.1)
+    sums = [sum(c.bytes for c in verdict.collectives if c.kind == "all-reduce") for verdict in (compiled, estimated)]
+    assert sums[1] == pytest.approx(sums[0], rel=0.01)  # of activations; the rest are vectors
+
+
+@needs_libtpu
+@pytest.mark.slow
 def test_machine_code_is_made_and_takes_no_more_memory(small, tmp_path):
     folder = tmp_path / "dump"
     soon, full = plan(small(), "v5p-8"), plan(small(), "v5p-8", full=True, keep=str(folder))
@@ -214,12 +266,17 @@ def test_machine_code_is_made_and_takes_no_more_memory(small, tmp_path):
 
 @needs_libtpu
 @pytest.mark.slow
-@pytest.mark.parametrize(("topology", "overrides"), [
-    ("v5p-8", ["data.window=262144", "model.remat=full"]), ("v5p-16", ["model.remat=full"]),
-    ("v5p-16", ["data.window=262144", "model.remat=full", "optim.precision=fp32_master"]),
-    ("v5p-16", ["data.window=262144"]), ("v5p-16", ["data.window=2097152", "model.remat=full", "model.offload=True"]),
-    ("v5p-128", []),
-])
+@pytest.mark.parametrize(
+    ("topology", "overrides"),
+    [
+        ("v5p-8", ["data.window=262144", "model.remat=full"]),
+        ("v5p-16", ["model.remat=full"]),
+        ("v5p-16", ["data.window=262144", "model.remat=full", "optim.precision=fp32_master"]),
+        ("v5p-16", ["data.window=262144"]),
+        ("v5p-16", ["data.window=2097152", "model.remat=full", "model.offload=True"]),
+        ("v5p-128", []),
+    ],
+)
 def test_the_compiler_and_arithmetic_agree_on_the_14b(topology, overrides):
     from polaris_jax.training import load_config
 
@@ -227,3 +284,17 @@ def test_the_compiler_and_arithmetic_agree_on_the_14b(topology, overrides):
     compiled, estimated = plan(config, topology), plan(config, topology, estimate=True)
     assert estimated.hbm_gib_per_chip == pytest.approx(compiled.hbm_gib_per_chip, rel=0.1)
     assert estimated.host_gib_per_chip == pytest.approx(compiled.host_gib_per_chip, rel=0.1)
+
+
+def test_what_a_run_costs_follows_the_table_of_prices(tmp_path, monkeypatch):
+    """A person's prices hold at once, for a verdict that was kept on disk too."""
+    config = load_config(BOOKS)
+    before = plan(config, "v5p-128", estimate=True)
+    own = tmp_path / "prices.toml"
+    own.write_text("[chips]\nv5p = 1.0\n")
+    monkeypatch.setenv("POLARIS_PRICES", str(own))
+    after = plan(config, "v5p-128", estimate=True)
+    assert after.cost["usd_per_hour"] == 64.0
+    assert after.cost["usd_per_run"] == pytest.approx(64 * after.step_time_s / 3600 * config.train.steps)
+    assert before.cost["usd_per_run"] == pytest.approx(4.2 * after.cost["usd_per_run"])
+    assert plan(config, "tpu7x-128", estimate=True).cost is None

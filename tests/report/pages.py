@@ -44,9 +44,10 @@ class Page(HTMLParser):
     def inside(self, css: str) -> list[tuple[tuple[str, ...], str]]:
         """Texts in elements of this class, labels of folds left out."""
         return [
-            (place, text) for place, text in self.texts
+            (place, text)
+            for place, text in self.texts
             if any(at.partition(".")[2] == css for at in place) and "summary." not in place
-        ]  # fmt: skip
+        ]
 
     def values(self, name: str) -> list[str]:
         """Values of an attribute, wherever it occurs."""

@@ -7,34 +7,88 @@ import pytest
 from polaris_jax.report.build_report import build_page, length_histogram
 
 RUN = {
-    "novels": 2, "read_now": 2, "planned_now": 1, "found_planned": 0, "unfinished": 0, "errors": 1, "seconds": 20.0,
-    "bytes_planned": 4_000_000, "tokens_planned": 100_000, "runner": "local", "seconds_by_book": {"aa": 9.5},
+    "novels": 2,
+    "read_now": 2,
+    "planned_now": 1,
+    "found_planned": 0,
+    "unfinished": 0,
+    "errors": 1,
+    "seconds": 20.0,
+    "bytes_planned": 4_000_000,
+    "tokens_planned": 100_000,
+    "runner": "local",
+    "seconds_by_book": {"aa": 9.5},
     "seconds_by_stage": {"read": 1.0, "scaffold": 7.0, "write": 2.0},
-    "ledger": {"calls": 321, "cached": 4, "retries": 5, "failed": 6, "prompt_tokens": 700, "completion_tokens": 80,
-               "usd": 1.25},
-}  # fmt: skip
+    "ledger": {
+        "calls": 321,
+        "cached": 4,
+        "retries": 5,
+        "failed": 6,
+        "prompt_tokens": 700,
+        "completion_tokens": 80,
+        "usd": 1.25,
+    },
+}
 
 
 @pytest.fixture
 def report():
     book = {
-        "file": "a.txt", "title": "A <b>Bold</b> Title", "author": "Ann Other", "split": "test", "status": "built",
-        "accepted": True, "reason": "", "structure": "chapters", "chapter_count": 9, "words": 40_000, "sha256": "aa",
-        "trajectories": 1, "tokens": 1000, "truncated": 1, "fields": 200, "fallback": 3,
-    }  # fmt: skip
-    broken = book | {"file": "b.txt", "title": "b", "status": "error", "accepted": False,
-                     "reason": "error: KeyError: 'x'", "sha256": "bb", "trajectories": 0}  # fmt: skip
+        "file": "a.txt",
+        "title": "A <b>Bold</b> Title",
+        "author": "Ann Other",
+        "split": "test",
+        "status": "built",
+        "accepted": True,
+        "reason": "",
+        "structure": "chapters",
+        "chapter_count": 9,
+        "words": 40_000,
+        "sha256": "aa",
+        "trajectories": 1,
+        "tokens": 1000,
+        "truncated": 1,
+        "fields": 200,
+        "fallback": 3,
+        "plan": {
+            "score": 81.25,
+            "parts": {"supported": 0.9},
+            "bullets": 210,
+            "worst": [["scene 1.2", "He open the door.", 0.2, "grammar"]],
+            "template": 0.04,
+        },
+    }
+    broken = book | {
+        "file": "b.txt",
+        "title": "b",
+        "status": "error",
+        "accepted": False,
+        "reason": "error: KeyError: 'x'",
+        "sha256": "bb",
+        "trajectories": 0,
+        "plan": None,
+    }
     return {
-        "options": {"profile": "full", "window": 262_144, "max_fallback": 0.05}, "window": 262_144,
-        "tokenizer": "t" * 64, "annotator": {"name": "openai/model", "version": "3"}, "content_hash": "c" * 64,
-        "inputs_hash": "i" * 64, "tokens": 1000, "words": 800,
+        "options": {"profile": "full", "window": 262_144, "max_fallback": 0.05},
+        "window": 262_144,
+        "tokenizer": "t" * 64,
+        "annotator": {"name": "openai/model", "version": "3"},
+        "content_hash": "c" * 64,
+        "inputs_hash": "i" * 64,
+        "tokens": 1000,
+        "words": 800,
         "by_kind": {"prose": 600, "copy": 50, "header": 40, "prompt": 10, "scaffold": 300},
-        "fields": {"chapters/summary": 200}, "fallback": {"chapters/summary": 3}, "failures": {"timeout": 3},
-        "faithfulness": {"unknown_names": 11, "copied_ngrams": 12, "rewrites": 13}, "books": [book, broken],
-        "splits": {name: {"books": name == "test", "trajectories": name == "test", "tokens": 1000 * (name == "test")}
-                   for name in ("train", "validation", "test")},
+        "fields": {"chapters/summary": 200},
+        "fallback": {"chapters/summary": 3},
+        "failures": {"timeout": 3},
+        "faithfulness": {"unknown_names": 11, "copied_ngrams": 12, "rewrites": 13},
+        "books": [book, broken],
+        "splits": {
+            name: {"books": name == "test", "trajectories": name == "test", "tokens": 1000 * (name == "test")}
+            for name in ("train", "validation", "test")
+        },
         "trajectories": [{"tokens": 1000, "truncated": True}],
-    }  # fmt: skip
+    }
 
 
 def test_what_is_in_the_store_and_what_is_not(report):

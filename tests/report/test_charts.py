@@ -5,10 +5,10 @@ import re
 import pytest
 from pages import Page
 
-from polaris_jax.report.charts import Frame, Series, line_chart, nice_ticks, tick_label
+from polaris_jax.report.charts import ChartFrame, Series, line_chart, nice_ticks, tick_label
 from polaris_jax.report.curves import change, median, moving_average, points
 
-FRAME = Frame(200, 100, left=0, right=0, top=0, bottom=0)
+FRAME = ChartFrame(200, 100, left=0, right=0, top=0, bottom=0)
 
 
 def drawn(curve, css="plain mean", **options):
@@ -41,17 +41,31 @@ def test_labels_are_escaped():
     assert "<b>" not in line_chart([Series("a", '"><b>', [(0, 1), (1, 2)])], '"><b>')
 
 
-@pytest.mark.parametrize(("low", "high", "ticks"), [
-    (0, 10, [0, 2, 4, 6, 8, 10]), (0.1, 0.9, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-3, 4, [-4, -2, 0, 2, 4]),
-    (1.2e-5, 9e-5, [0, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0.1, 0.9, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-3, 4, [-4, -2, 0, 2, 4]),
+        (1.2e-5, 9e-5, [0, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4]),
+    ],
+)
 def test_ticks_are_round_numbers_around_the_data(low, high, ticks):
     assert nice_ticks(low, high) == ticks
 
 
-@pytest.mark.parametrize(("value", "label"), [
-    (0, "0"), (2.5, "2.5"), (-1, "−1"), (4000, "4000"), (20_000, "20k"), (2e-5, "2e−5"), (1.5e-4, "1.5e−4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (0, "0"),
+        (2.5, "2.5"),
+        (-1, "−1"),
+        (4000, "4000"),
+        (20_000, "20k"),
+        (2e-5, "2e−5"),
+        (1.5e-4, "1.5e−4"),
+    ],
+)
 def test_tick_labels_are_short(value, label):
     assert tick_label(float(value)) == label
 

@@ -53,6 +53,22 @@ def test_a_running_job_shows_where_it_is_and_how_long_it_takes(tmp_path):
         assert shown in text, shown
 
 
+def test_the_host_that_makes_the_others_wait_is_named(tmp_path):
+    records = metrics(20)
+    for step, record in enumerate(records):
+        record |= {"slowest_process": 0 if step % 4 == 1 else 2, "slowest_process_s": 0.25 if step % 4 != 1 else 9.0}
+    start = {"time": NOW - 60, "event": "start", "step": 0, "seconds": 1.0, "hosts": ["tpu-w-0", "tpu-w-1", "tpu-w-2"]}
+    state = read_state(write_run(tmp_path / "run", records, events=(start,)), NOW)
+    assert (state.slowest.process, state.slowest.host, state.slowest.seconds) == (2, "tpu-w-2", 0.25)
+    assert state.slowest.share == pytest.approx(14 / 19)  # the first step is left out: it also compiles
+    text = frame(state)
+    assert "slowest host" in text
+    assert "tpu-w-2" in text
+    alone = read_state(write_run(tmp_path / "alone", metrics(20)), NOW)
+    assert alone.slowest is None
+    assert "slowest" not in frame(alone)
+
+
 def test_losses_are_quarter_means_per_role_with_a_curve(tmp_path):
     records = metrics(40)
     records[-1] |= {"eval/loss": 2.5, "eval/loss/prose": 2.75}
@@ -68,9 +84,15 @@ def test_losses_are_quarter_means_per_role_with_a_curve(tmp_path):
     assert "eval/prose" in text
 
 
-@pytest.mark.parametrize(("age", "seconds", "health"), [
-    (50, 3.0, "running"), (70, 3.0, "stale"), (70, 30.0, "running"), (400, 30.0, "stale"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("age", "seconds", "health"),
+    [
+        (50, 3.0, "running"),
+        (70, 3.0, "stale"),
+        (70, 30.0, "running"),
+        (400, 30.0, "stale"),
+    ],
+)
 def test_a_run_is_stale_after_ten_of_its_own_steps_but_not_within_a_minute(tmp_path, age, seconds, health):
     records = [record | {"step_time_s": seconds} for record in metrics(20)]
     assert read_state(write_run(tmp_path / "run", records, age=age), NOW).health == health
@@ -92,8 +114,13 @@ def test_goodput_and_its_losses_come_from_the_events(tmp_path):
     def event(kind, time, seconds, step=0):
         return {"time": NOW - 100 + time, "event": kind, "step": step, "seconds": seconds}
 
-    events = [event("start", 10, 10), event("compile", 30, 20, 1), event("step", 60, 30, 2),
-              event("checkpoint", 70, 10, 2), event("step", 100, 30, 3)]  # fmt: skip
+    events = [
+        event("start", 10, 10),
+        event("compile", 30, 20, 1),
+        event("step", 60, 30, 2),
+        event("checkpoint", 70, 10, 2),
+        event("step", 100, 30, 3),
+    ]
     state = read_state(write_run(tmp_path / "run", metrics(3), events=events, checkpoints=("2",)), NOW)
     assert state.goodput["goodput"] == pytest.approx(0.6)
     assert state.checkpoint.age_s == pytest.approx(30)
@@ -142,10 +169,16 @@ def test_the_page_draws_every_metric_and_stands_alone(tmp_path):
     assert links <= set(page.values("id"))
 
 
-@pytest.mark.parametrize(("numbers", "width", "shown"), [
-    ([], 8, ""), ([1.0], 8, "▅"), ([0, 1, 2, 3, 4, 5, 6, 7], 8, "▁▂▃▄▅▆▇█"), ([2, 2, 2], 8, "▅▅▅"),
-    ([0, 0, 7, 7], 2, "▁█"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("numbers", "width", "shown"),
+    [
+        ([], 8, ""),
+        ([1.0], 8, "▅"),
+        ([0, 1, 2, 3, 4, 5, 6, 7], 8, "▁▂▃▄▅▆▇█"),
+        ([2, 2, 2], 8, "▅▅▅"),
+        ([0, 0, 7, 7], 2, "▁█"),
+    ],
+)
 def test_a_curve_in_one_line(numbers, width, shown):
     assert sparkline(numbers, width) == shown
 
@@ -168,17 +201,23 @@ def test_the_verb_prints_a_frame_json_or_a_page_and_says_by_its_code_that_nothin
     assert watched(done, "--html", tmp_path / "page.html") == 0
     assert (tmp_path / "page.html").exists()
     assert watched(done) == 0  # no terminal: one frame
-    with pytest.raises(InputError, match="--every"):
-        watched(done, "--every", "0")
+    capsys.readouterr()
+    assert watched(done, "--json", "--html", tmp_path / "page.html") == 0
+    assert json.loads(capsys.readouterr().out)["health"] == "finished"  # JSON alone on standard output
 
 
 def test_a_terminal_shows_frames_until_the_run_is_finished(tmp_path):
     folder = write_run(tmp_path / "run", metrics(20), steps=21)
     here, there = pty.openpty()
-    program = ("import argparse, sys; from polaris_jax.commands import watch; p = argparse.ArgumentParser();"
-               "watch.add_flags(p); sys.exit(watch.run(p.parse_args()))")  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-c", program, str(folder), "--every", "0.1"], stdout=there,
-                               env=os.environ | {"TERM": "xterm", "COLUMNS": "120"})  # fmt: skip
+    program = (
+        "import argparse, sys; from polaris_jax.commands import watch; p = argparse.ArgumentParser();"
+        "watch.add_flags(p); sys.exit(watch.run(p.parse_args()))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder), "--every", "0.1"],
+        stdout=there,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
+    )
     os.close(there)
     shown = b""
     while b"step 20 of 21" not in shown:
@@ -194,7 +233,8 @@ def test_a_terminal_shows_frames_until_the_run_is_finished(tmp_path):
 def test_a_run_in_a_bucket_is_watched_alike(tmp_path, bucket_client):
     events = [{"time": NOW, "event": "checkpoint", "step": 10, "seconds": 2.0}]
     write_run(tmp_path / "run", metrics(20), events=events)
-    said = bucket_client("""
+    said = bucket_client(
+        """
 import sys
 from pathlib import Path
 from polaris_jax import storage
@@ -206,5 +246,8 @@ for file in source.rglob("*"):
 state = read_state("gs://library/run", now=float(sys.argv[2]))
 write_run_report(state, "gs://library/pages/run.html")
 print(state.health, state.step, state.checkpoint.step, len(storage.read("gs://library/pages/run.html")) > 10_000)
-""", tmp_path / "run", NOW + 7)  # fmt: skip
+""",
+        tmp_path / "run",
+        NOW + 7,
+    )
     assert said == "running 20 10 True"

@@ -1,22 +1,22 @@
 """The offline judge: deterministic, in the judge's format, and easily told apart from taste."""
 
-from sheets import PROMPT
+from rubric_replies import PROMPT
 
-from polaris_jax.rewards import OfflineJudge, of_stored, read_sheet, score
+from polaris_jax.rewards import OfflineJudge, read_rubric_scores, read_stored, score
 
 VARIED = (
-    "Mara came down to the bridge before the light did. The rope was wet. \"You are late,\" said the ferryman, and "
+    'Mara came down to the bridge before the light did. The rope was wet. "You are late," said the ferryman, and '
     "spat. She gave him the coin anyway, because her brother had been counting on it, and because the river was loud "
     "enough to hide a lie. Behind them a dog began to bark; nobody in that village owned a dog."
-)  # fmt: skip
+)
 
 
-def test_same_story_same_sheet_and_it_survives_storage():
+def test_same_story_same_scores_and_they_survive_storage():
     judge = OfflineJudge()
     one, two = judge.judge(PROMPT, VARIED), judge.judge(PROMPT, VARIED)
     assert one == two
-    assert of_stored(one.to_json()).sheets == one.sheets
-    assert read_sheet(one.raw[0]).disagreements == {}
+    assert read_stored(one.to_json()).rubric_scores == one.rubric_scores
+    assert read_rubric_scores(one.raw[0]).disagreements == {}
 
 
 def test_a_loop_scores_below_varied_prose():
@@ -28,7 +28,7 @@ def test_a_loop_scores_below_varied_prose():
 
 def test_nothing_to_judge_is_a_failure_not_a_zero():
     found = OfflineJudge().judge(PROMPT, "  \n")
-    assert (found.failed, found.sheets) == ("no_story", ())
+    assert (found.failed, found.rubric_scores) == ("no_story", ())
 
 
 def test_it_says_what_it_is_not():

@@ -4,7 +4,7 @@ import json
 
 import jsonschema
 import pytest
-from sheets import brief, sheet
+from rubric_replies import answer, brief
 
 from polaris_jax.errors import InputError
 from polaris_jax.llm.structured import is_strict
@@ -14,9 +14,11 @@ from polaris_jax.rewards.dimensions import DIMENSIONS, NEGATIVE, POSITIVE
 
 def full_answer(**changes):
     schema = json.loads(rubric.schema())
-    texts = {key: ["q"] if kind.get("type") == "array" else "good" if "enum" in kind else "because"
-             for key, kind in schema["properties"].items()}  # fmt: skip
-    return texts | sheet() | changes
+    texts = {
+        key: ["q"] if kind.get("type") == "array" else "good" if "enum" in kind else "because"
+        for key, kind in schema["properties"].items()
+    }
+    return texts | answer() | changes
 
 
 def test_ranges_of_the_totals():
@@ -42,7 +44,8 @@ def test_schema_takes_a_full_answer_and_nothing_out_of_range():
     assert is_strict(schema), "a server's strict mode must accept it"
     keys = list(schema["properties"])
     assert keys.index("positive_narrative_arc_pacing_justification") + 1 == keys.index(
-        "positive_narrative_arc_pacing_score")  # fmt: skip
+        "positive_narrative_arc_pacing_score"
+    )
 
 
 def test_brief_is_a_fraction_of_the_size_and_asks_for_the_same_scores():
@@ -51,8 +54,9 @@ def test_brief_is_a_fraction_of_the_size_and_asks_for_the_same_scores():
     assert rubric.version("brief") != rubric.version("full")
 
 
-@pytest.mark.parametrize(("points", "label"), [(-159, "very_poor"), (14, "very_poor"), (15, "poor"), (55, "good"),
-                                               (75, "excellent")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("points", "label"), [(-159, "very_poor"), (14, "very_poor"), (15, "poor"), (55, "good"), (75, "excellent")]
+)
 def test_labels(points, label):
     assert rubric.label(points) == label
 

@@ -1,7 +1,7 @@
 """The reward of a response: composed as the recipe says, and absent when judging failed."""
 
 import pytest
-from sheets import PROMPT, STORY, reply
+from rubric_replies import PROMPT, STORY, reply
 
 from polaris_jax.errors import InputError
 from polaris_jax.rewards import RewardSpec, TokenCounts, read_replies, score
@@ -70,7 +70,7 @@ def test_token_penalties_count_in_full_when_asked_for():
 
 
 def test_a_reference_may_be_taken_as_the_best():
-    found = score(STORY, PROMPT, is_reference=True, spec=RewardSpec(reference_best=True))
+    found = score(STORY, PROMPT, is_human_reference=True, spec=RewardSpec(reference_best=True))
     assert found.scalar == 2
 
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from rubric_replies import PROMPT, STORY, brief, reply
 from servers import MODEL, completion
-from sheets import PROMPT, STORY, brief, reply
 
 from polaris_jax.cli import main
 
@@ -75,8 +75,9 @@ def test_a_rerun_asks_only_about_what_failed(stories, tmp_path, proxy, capsys):
     assert proxy.calls == asked + 1
     summary = json.loads(capsys.readouterr().out)
     assert (summary["scored"], summary["ledger"]["cached"]) == (3, 1)
-    scored_again = stories(*(row(n) | {"judge": line["judge"]} for n, line in enumerate(lines(out)[:2], 1)),
-                           name="again.jsonl")  # fmt: skip
+    scored_again = stories(
+        *(row(n) | {"judge": line["judge"]} for n, line in enumerate(lines(out)[:2], 1)), name="again.jsonl"
+    )
     assert main(["score", scored_again, "--out", str(tmp_path / "again.out.jsonl")]) == 0
     assert [x["scalar"] for x in lines(tmp_path / "again.out.jsonl")] == [x["scalar"] for x in lines(out)[:2]]
 
@@ -109,12 +110,21 @@ def test_the_offline_judge_judges(stories, tmp_path):
         ({"id": "s2", "prompt": "p", "story": "s", "judge": 7}, "line 2: judge=7"),
     ],
 )
-def test_a_bad_line_is_named_and_nothing_is_asked_or_written(stories, tmp_path, proxy, capsys, bad, message):
+def test_a_bad_line_is_named_and_the_others_are_scored(stories, tmp_path, proxy, capsys, bad, message):
+    proxy.always = {"STORY": completion(brief())}
     out = tmp_path / "scores.jsonl"
-    assert main(["score", stories(row(1), bad), "--out", str(out), *model_flags(proxy)]) == 2
+    assert main(["score", stories(row(1), bad), "--out", str(out), *model_flags(proxy)]) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert [line["id"] for line in lines(out)] == ["s1"]
+    assert proxy.calls == 1
+
+
+def test_without_one_good_line_nothing_is_asked_or_written(stories, tmp_path, proxy, capsys):
+    out = tmp_path / "scores.jsonl"
+    assert main(["score", stories("{not JSON", "[1]"), "--out", str(out), *model_flags(proxy)]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
     assert not out.exists()
     assert proxy.calls == 0
 

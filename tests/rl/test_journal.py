@@ -3,14 +3,15 @@
 import numpy as np
 from toys import reward
 
-from polaris_jax.rl.journal import Journal, Rollout
+from polaris_jax.rl.journal import Journal, Reward, Rollout, read_journals
 
 
 def rollout(member):
     draw = np.random.default_rng(member)
     text = "a line\u2028and\x85another"  # line ends that are none in JSON lines
-    return Rollout("0/a", member, draw.integers(0, 9, 5).astype(np.int32),
-                   np.log(draw.random(5)).astype(np.float32), text, "stop")
+    return Rollout(
+        "0/a", member, draw.integers(0, 9, 5).astype(np.int32), np.log(draw.random(5)).astype(np.float32), text, "stop"
+    )
 
 
 def test_everything_comes_back_to_the_bit(tmp_path):
@@ -40,3 +41,36 @@ def test_a_line_that_a_kill_cut_off_is_written_again(tmp_path):
     again.add(rollout(1))
     again.close()
     assert set(Journal(tmp_path, 1).rollouts) == {("0/a", 0), ("0/a", 1)}
+
+
+def judged(member, failed=None, scalar=0.5):
+    breakdown = {"scalar": None if failed else scalar, "failed": failed, "components": {}, "diagnostics": {}}
+    return Reward("0/a", member, breakdown, {"failed": failed, "detail": "", "raw": []})
+
+
+def test_a_failed_judgement_is_on_record_and_not_final(tmp_path):
+    first = Journal(tmp_path, 1)
+    for found in (judged(0), judged(1, "invalid_json"), judged(2, "empty")):
+        first.add(found)
+    first.close()
+    again = Journal(tmp_path, 1)
+    assert set(again.rewards) == {("0/a", 0)}
+    assert {found.failed for found in again.failures.values()} == {"invalid_json", "empty"}
+    again.add(judged(2, "empty"))
+    assert not again.changed()
+    again.add(judged(1))
+    assert again.changed()
+    again.close()
+    assert set(Journal(tmp_path, 1).rewards) == {("0/a", 0), ("0/a", 1)}
+    assert [line["kind"] for _, lines in read_journals(tmp_path) for line in lines] == ["reward"] * 5
+
+
+def test_steps_that_followed_from_other_rewards_are_dropped(tmp_path):
+    for step in (1, 2, 3, 10):
+        journal = Journal(tmp_path, step)
+        journal.add(judged(0))
+        journal.close()
+        journal.path.with_suffix(".groups.json").write_text("{}")
+    assert Journal(tmp_path, 2).drop_later() == 2
+    assert [step for step, _ in read_journals(tmp_path)] == [1, 2]
+    assert len(list((tmp_path / "steps").iterdir())) == 4

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from toys import groups
 
+from polaris_jax.data import plan_bins
 from polaris_jax.models import from_pretrained, logits
+from polaris_jax.options import replace
+from polaris_jax.rl.config import rl_config
 from polaris_jax.rl.groups import make_batch, member_advantages
 from polaris_jax.rl.learner import Learner
 from polaris_jax.rl.objective import GrpoOptions, grpo, linear, readable
 from polaris_jax.rl.policy_loss import policy_terms
 from polaris_jax.rl.preference import cotangents, orpo_loss
-from polaris_jax.rl.rows import pack
+from polaris_jax.rl.rows import best_window, pack
 from polaris_jax.sharding import make_mesh
 
 SCALARS = [[0.1, 0.5, 0.9], [0.2, 0.3, 0.7], [-0.4, 0.0, 0.1]]
@@ -55,7 +58,7 @@ def spread(rows, mask, values):
 @pytest.fixture(scope="module")
 def plain(make_config):
     """Loss and gradients from the full logits, and the rows' log-probabilities."""
-    config = make_config()
+    config = rl_config(make_config())
     learner, params = learner_on(config)
     batch = batch_of(config)
 
@@ -63,21 +66,28 @@ def plain(make_config):
         new, mask = plain_logprobs(params, learner.model, batch.rows)
         field = {name: spread(batch.rows, mask, values) for name, values in batch.fields.items()}
         old = jax.lax.stop_gradient(new)
-        weight = jnp.where(field["drawn"] > 0, jnp.minimum(jnp.exp(old - field["behaviour"]), 2.0), 1.0)
+        weight = jnp.where(field["sampled"] > 0, jnp.minimum(jnp.exp(old - field["behaviour"]), 2.0), 1.0)
         return (policy_terms(new, old, field["advantages"]).loss * weight * field["weights"]).sum(), (new, mask)
 
     (value, (found, mask)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    return {"loss": value, "gradients": jax.tree.map(np.asarray, gradients),
-            "logprobs": [np.asarray(row[keep > 0]) for row, keep in zip(found, mask, strict=True)]}
+    return {
+        "loss": value,
+        "gradients": jax.tree.map(np.asarray, gradients),
+        "logprobs": [np.asarray(row[keep > 0]) for row, keep in zip(found, mask, strict=True)],
+    }
 
 
-@pytest.mark.parametrize(("window", "micro", "devices", "mesh", "remat"), [
-    (64, 1, 1, {}, "full"), (32, 3, 1, {}, "none"), (64, 1, 4, {"fsdp": 2, "context": 2}, "attention"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("window", "micro", "devices", "mesh", "remat"),
+    [
+        (64, 1, 1, {}, "full"),
+        (32, 3, 1, {}, "none"),
+        (64, 1, 4, {"fsdp": 2, "context": 2}, "attention"),
+    ],
+    ids=str,
+)
 def test_the_numbers_are_those_of_the_plain_formula(make_config, plain, window, micro, devices, mesh, remat):
-    config = make_config()
-    config.rl.update({"window": window, "micro_windows": micro})
-    config.model.remat = remat
+    config = replace(rl_config(make_config()), {"rl.window": window, "rl.micro_windows": micro, "model.remat": remat})
     learner, params = learner_on(config, devices, **mesh)
     batch = batch_of(config)
     packed = learner.pack(batch.rows).with_fields(batch.fields)
@@ -90,7 +100,7 @@ def test_the_numbers_are_those_of_the_plain_formula(make_config, plain, window, 
 
 
 def test_the_gap_between_sampler_and_learner_is_measured_and_corrected(make_config):
-    config = make_config()
+    config = rl_config(make_config())
     learner, params = learner_on(config)
     batch = batch_of(config)
     packed = learner.pack(batch.rows)
@@ -99,20 +109,22 @@ def test_the_gap_between_sampler_and_learner_is_measured_and_corrected(make_conf
     ratios = {}
     for limit in (0.0, 2.0):
         objective = grpo(GrpoOptions(correction_limit=limit))
-        sums = [learner.gradients(params, packed.with_fields(batch.fields | fields), objective)[0][1]
-                for fields in ({"behaviour": exact}, off)]
+        sums = [
+            learner.gradients(params, packed.with_fields(batch.fields | fields), objective)[0][1]
+            for fields in ({"behaviour": exact}, off)
+        ]
         same, other = (readable(jax.tree.map(float, s)) for s in sums)
         assert same["sampler/gap"] == pytest.approx(0.0, abs=1e-5)
         assert other["sampler/gap"] == pytest.approx(np.log(2.0), rel=1e-4)
         ratios[limit] = other["sampler/correction"]
-        drawn = [i for i, row in enumerate(batch.fields["drawn"]) if row.any()]
+        drawn = [i for i, row in enumerate(batch.fields["sampled"]) if row.any()]
         part = sum(float(-batch.fields["advantages"][i] @ batch.fields["weights"][i]) for i in drawn)
         assert same["loss/policy"] - other["loss/policy"] == pytest.approx(part * (0.5 if limit else 0.0), abs=1e-5)
     assert ratios == {0.0: 1.0, 2.0: pytest.approx(0.5, rel=1e-4)}
 
 
 def test_a_second_pass_sees_true_ratios(make_config):
-    config = make_config()
+    config = rl_config(make_config())
     learner, params = learner_on(config)
     batch = batch_of(config)
     packed = learner.pack(batch.rows).with_fields(batch.fields)
@@ -126,13 +138,12 @@ def test_a_second_pass_sees_true_ratios(make_config):
 
 
 def test_cloning_and_divergence_have_gradients(make_config):
-    config = make_config()
-    config.rl.kl_coef = 0.1
+    config = replace(rl_config(make_config()), {"rl.kl_coef": 0.1})
     learner, params = learner_on(config)
     batch = batch_of(config, cloning=0.3)
     packed = learner.pack(batch.rows).with_fields(batch.fields)
     now = learner.logprobs(params, packed)
-    packed = packed.with_fields({"anchor": [row + 0.2 for row in now]})
+    packed = packed.with_fields({"reference_logprobs": [row + 0.2 for row in now]})
     (loss, sums), _ = learner.gradients(params, packed, grpo(GrpoOptions(kl_coef=0.1, kl_estimator="k2")))
     share = sum(float(row.sum()) for row in batch.fields["weights"])
     assert float(sums["divergence"]) == pytest.approx(0.1 * 0.02 * share, rel=1e-3)
@@ -144,7 +155,7 @@ def test_cloning_and_divergence_have_gradients(make_config):
 
 
 def test_orpo_in_two_passes_is_orpo(make_config):
-    config = make_config()
+    config = rl_config(make_config())
     learner, params = learner_on(config)
     members = groups([[0.1, 0.5], [0.2, 0.3]])
     rows = [member.row for member in members]
@@ -171,3 +182,34 @@ def test_what_goes_into_the_windows_comes_out_of_them():
         assert len(packed) % 4 == 0
         for have, want in zip(packed.of_responses(packed.arrays["values"]), values, strict=True):
             np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_a_step_takes_the_window_with_the_least_padding(multiple):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        lengths = rng.integers(100, 845, 48).tolist()
+        window = best_window(lengths, 1700, sizes=16, multiple=multiple, granule=2)
+        sizes = [size for size in range(1700, 0, -106) if size >= max(lengths)]
+
+        def used(size, lengths=lengths):
+            return -(-len(plan_bins(lengths, size)) // multiple) * multiple * size
+
+        assert window in sizes
+        assert used(window) == min(map(used, sizes))
+        assert sum(lengths) / used(window) > 0.9
+    assert best_window([1700], 1700, sizes=16, multiple=1, granule=2) == 1700
+    assert best_window([5], 64, sizes=1, multiple=1, granule=2) == 64
+
+
+def test_windows_of_several_lengths_give_one_update(make_config):
+    config = replace(rl_config(make_config()), {"rl.window": 1024, "rl.window_sizes": 4})
+    learner, params = learner_on(config)
+    batch = batch_of(config)
+    packed = learner.pack(batch.rows)
+    assert packed.plan.window < 1024
+    whole = Learner(replace(config, {"rl.window_sizes": 1}), learner.model, learner.mesh, None, lambda step: 1.0)
+    for one, other in zip(
+        learner.logprobs(params, packed), whole.logprobs(params, whole.pack(batch.rows)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=2e-6)

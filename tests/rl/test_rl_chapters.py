@@ -11,7 +11,7 @@ from polaris_jax.library import read_novel
 from polaris_jax.rewards.length import count_words
 from polaris_jax.rl.chapters import FENCE, chapter_tasks
 from polaris_jax.rl.tasks import decode_response
-from polaris_jax.scaffold import DeterministicAnnotator
+from polaris_jax.scaffold import OfflineAnnotator
 from polaris_jax.trajectory import parse, render
 
 NOVEL = files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt"
@@ -21,7 +21,7 @@ NOVEL = files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt"
 def material(policy, tmp_path_factory):
     tokenizer = load_tokenizer(policy)
     options = BuildOptions(window=8192, chapters=(2, 2))
-    books = plan_novel(read_novel(NOVEL), DeterministicAnnotator(), options, len)[:2]
+    books = plan_novel(read_novel(NOVEL), OfflineAnnotator(), options, len)[:2]
     writer = TokenStore.create(tmp_path_factory.mktemp("chapters") / "store", tokenizer)
     for book in books:
         writer.append(encode_transcript(render(book), tokenizer), {"title": book.title})
@@ -38,9 +38,11 @@ def test_every_chapter_is_a_task_and_its_human_text_the_reference(material):
         for number, chapter in enumerate(book.chapters):
             task = next(task for task in tasks if task.uid == f"{index}/{number}")
             plan = tokenizer.decode(task.prompt)
-            said = decode_response(tokenizer, task.reference)
+            said = decode_response(tokenizer, task.human_reference)
             assert transcript.startswith(plan)
-            assert plan + tokenizer.decode(task.reference) == transcript[: len(plan) + len(said) + len("<|eot_id|>")]
+            assert (
+                plan + tokenizer.decode(task.human_reference) == transcript[: len(plan) + len(said) + len("<|eot_id|>")]
+            )
             story = task.story(said)
             assert story + FENCE == said
             assert story == parse(transcript).chapters[number].text

@@ -6,8 +6,9 @@ import pytest
 from polaris_jax.data import load_chat_template, load_tokenizer
 from polaris_jax.data.prompt_story import PromptStory
 from polaris_jax.errors import InputError
+from polaris_jax.rewards import released
 from polaris_jax.rl.passages import passages
-from polaris_jax.rl.tasks import CLOSE, OPEN, count_thoughts, prompt_tasks, reference_response, shuffled
+from polaris_jax.rl.tasks import CLOSE, OPEN, count_thoughts, human_response, prompt_tasks, shuffled
 
 ROW = PromptStory("a", "the lamp on the hill", 20, "the doctor came down", "rain first")
 
@@ -18,33 +19,34 @@ def template(policy):
 
 
 def test_a_reference_continues_the_prompt_without_a_second_think_tag():
-    assert reference_response("story", "plan", opened=True) == "plan\n</think>\n\nstory"
-    assert reference_response("story", "plan", opened=False) == "<think>\nplan\n</think>\n\nstory"
-    assert reference_response("story", "plan", opened=True, as_released=True) == "<think>\nplan\n</think>\nstory"
-    assert reference_response("story", None, opened=False) == "story"
+    assert human_response("story", "plan", opened=True) == "plan\n</think>\n\nstory"
+    assert human_response("story", "plan", opened=False) == "<think>\nplan\n</think>\n\nstory"
+    assert released.human_response("story", "plan") == "<think>\nplan\n</think>\nstory"
+    assert human_response("story", None, opened=False) == "story"
     with pytest.raises(InputError, match="must not contain"):
-        reference_response("a <think> story", None, opened=False)
+        human_response("a <think> story", None, opened=False)
 
 
 def test_a_prompt_row_becomes_a_task(template):
     (task,), counts = prompt_tasks([ROW], template)
     tokenizer = template.tokenizer
     assert tokenizer.decode(task.prompt).endswith("assistant<|stop_header_id|>")
-    assert tokenizer.decode(task.reference[:-1]) == ROW.story
-    assert task.reference[-1] == task.end_id == tokenizer.eot_id
+    assert tokenizer.decode(task.human_reference[:-1]) == ROW.story
+    assert task.human_reference[-1] == task.end_id == tokenizer.eot_id
     assert (task.target_words, counts) == (20, {"long_prompts": 0, "long_references": 0})
     (thinking,), _ = prompt_tasks([ROW], template, thinking=True)
-    assert tokenizer.decode(thinking.reference[:-1]) == f"{OPEN}\nrain first\n{CLOSE}\n\nthe doctor came down"
+    assert tokenizer.decode(thinking.human_reference[:-1]) == f"{OPEN}\nrain first\n{CLOSE}\n\nthe doctor came down"
     assert tokenizer.decode(thinking.thoughts) == f"{OPEN}\nrain first\n{CLOSE}\n\n"
-    assert count_thoughts(tokenizer.token_bytes(), thinking.reference) in range(
-        len(thinking.thoughts) - 3, len(thinking.thoughts) + 1)
+    assert count_thoughts(tokenizer.token_bytes(), thinking.human_reference) in range(
+        len(thinking.thoughts) - 3, len(thinking.thoughts) + 1
+    )
 
 
 def test_a_reference_that_does_not_fit_is_no_reference(template):
     (task,), counts = prompt_tasks([ROW], template, max_response=3)
-    assert (task.reference, counts["long_references"]) == (None, 1)
+    assert (task.human_reference, counts["long_references"]) == (None, 1)
     (cut,), _ = prompt_tasks([ROW], template, max_response=3, as_released=True)
-    assert len(cut.reference) == 3
+    assert len(cut.human_reference) == 3
     with pytest.raises(InputError, match="every prompt is longer"):
         prompt_tasks([ROW], template, max_prompt=2)
 

@@ -7,11 +7,12 @@ from toys import reward
 
 from polaris_jax.data import load_tokenizer
 from polaris_jax.models import from_pretrained
-from polaris_jax.rl.groups import Member, wanted_rows
+from polaris_jax.rl.config import rl_config
+from polaris_jax.rl.groups import Member, group_requests
 from polaris_jax.rl.objective import grpo
-from polaris_jax.rl.opening import open_run
 from polaris_jax.rl.rollouts import seed_of, write_rollouts
-from polaris_jax.rl.tasks import Task
+from polaris_jax.rl.run_factory import make_run
+from polaris_jax.rl.tasks import RlTask
 from polaris_jax.rl.updating import grpo_options, policy_update
 from polaris_jax.sampling import Engine, Sampler, SamplingOptions
 from polaris_jax.training.state import initial_state
@@ -38,27 +39,43 @@ def learn(make_config, policy, monkeypatch):
         config.rollout.max_tokens = LENGTH
         config.rl.group_size = 8
         config.rl.as_released = as_released
-        task = Task("toy", prompt, "toy", tokenizer.eot_id, reference=np.full(LENGTH, wished + shift, np.int32))
-        monkeypatch.setattr("polaris_jax.rl.opening._tasks", lambda *_: ([task], {}))
-        run = open_run(config, jax.devices()[:1])
-        state = initial_state(from_pretrained(config.model.path, mesh=run.learner.mesh).params, run.optimizer,
-                              run.abstract)
+        config = rl_config(config)
+        task = RlTask("toy", prompt, "toy", tokenizer.eot_id, human_reference=np.full(LENGTH, wished + shift, np.int32))
+        monkeypatch.setattr("polaris_jax.rl.run_factory._tasks", lambda *_: ([task], {}))
+        run = make_run(config, jax.devices()[:1])
+        state = initial_state(
+            from_pretrained(config.model.path, mesh=run.learner.mesh).params, run.setup.optimizer, run.setup.abstract
+        )
         engine = Engine(Sampler(state.params, run.learner.model, run.tokenizer, max_length=64), slots=16)
         objective, curve = grpo(grpo_options(config)), []
         for step in range(steps):
-            rollouts, human = wanted_rows([task] * config.rl.prompts_per_step, config, references)
+            rollouts, human = group_requests([task] * config.rl.prompts_per_step, config, references)
             members = []
 
             def done(item, rollout, members=members):
                 found = reward(item.group, item.member, worth(rollout.tokens, wished))
                 members.append(Member(item, rollout, found))
 
-            write_rollouts(engine, [(item, seed_of(step, number)) for number, item in enumerate(rollouts)],
-                           SamplingOptions(), LENGTH, done)
+            write_rollouts(
+                engine,
+                [(item, seed_of(step, number)) for number, item in enumerate(rollouts)],
+                SamplingOptions(),
+                LENGTH,
+                done,
+            )
             curve.append(np.mean([member.scalar for member in members]))
-            members += [Member(item, None, reward(item.group, -1, worth(task.reference, wished))) for item in human]
-            state, _ = policy_update(run.learner, state, members, objective, step=step,
-                                     reference_weight=0.4 if references else 0.0, cloning=0.0)
+            members += [
+                Member(item, None, reward(item.group, -1, worth(task.human_reference, wished))) for item in human
+            ]
+            state, _ = policy_update(
+                run.learner,
+                state,
+                members,
+                objective,
+                step=step,
+                human_reference_weight=0.4 if references else 0.0,
+                cloning=0.0,
+            )
             engine.set_params(state.params)
         return np.array(curve)
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from polaris_jax.rl.groups import Member
 from polaris_jax.rl.journal import Reward, Rollout
-from polaris_jax.rl.rollouts import Wanted
-from polaris_jax.rl.tasks import Task
+from polaris_jax.rl.rollouts import RolloutRequest
+from polaris_jax.rl.tasks import RlTask
 
 
 def reward(group, member, scalar, **diagnostics):
@@ -15,7 +15,7 @@ def reward(group, member, scalar, **diagnostics):
     return Reward(group, member, breakdown, None)
 
 
-def groups(scalars, seed=0, vocab=200, reference_scalar=0.9):
+def groups(scalars, seed=0, vocab=200, human_reference_scalar=0.9):
     """A group per row of ``scalars``, random tokens of different lengths, each with a reference if it has a scalar."""
     draw = np.random.default_rng(seed)
 
@@ -24,13 +24,19 @@ def groups(scalars, seed=0, vocab=200, reference_scalar=0.9):
 
     rollouts, human = [], []
     for place, row in enumerate(scalars):
-        task = Task(f"t{place}", tokens(3, 9), "tell a story", 2, 10, tokens(4, 14), "a story")
+        task = RlTask(f"t{place}", tokens(3, 9), "tell a story", 2, 10, tokens(4, 14), "a story")
         label = f"{place}/{task.uid}"
         for member, scalar in enumerate(row):
             response = tokens(2, 16)
-            drawn = Rollout(label, member, response, np.log(draw.uniform(0.2, 0.9, len(response))).astype(np.float32),
-                            "story", "stop")
-            rollouts.append(Member(Wanted(label, member, task), drawn, reward(label, member, scalar)))
-        if reference_scalar is not None:
-            human.append(Member(Wanted(label, -1, task), None, reward(label, -1, reference_scalar)))
+            rollout = Rollout(
+                label,
+                member,
+                response,
+                np.log(draw.uniform(0.2, 0.9, len(response))).astype(np.float32),
+                "story",
+                "stop",
+            )
+            rollouts.append(Member(RolloutRequest(label, member, task), rollout, reward(label, member, scalar)))
+        if human_reference_scalar is not None:
+            human.append(Member(RolloutRequest(label, -1, task), None, reward(label, -1, human_reference_scalar)))
     return rollouts + human

@@ -1,10 +1,9 @@
 """Random models small enough to write whole books in seconds, and the text their vocabulary is learnt from."""
 
 import jax
+from small_models import small_config
 
-from polaris_jax.models import ModelConfig, init_params
-from polaris_jax.models.config import LinearAttention
-from polaris_jax.ops.rotary import Rope
+from polaris_jax.models import init_params
 from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.trajectory import mini_profile
 
@@ -20,20 +19,20 @@ In the morning the harbour was white, and the boats lay as still as if they had 
 PROMPT = "Write a small book about a lighthouse."
 # Two chapters, one arc, short lines: a whole book in about two thousand tokens.
 TINY = mini_profile(
-    4096, chapters=(2, 2), arcs=(1, 1), chapter_words=(50, 60), scenes=(1, 2), bullet_chars=24, name_chars=16,
-    focus_chars=10, perspective_chars=16, word_chars=6, highlight_words=(55, 57), archetype_words=(45, 47),
+    4096,
+    chapters=(2, 2),
+    arcs=(1, 1),
+    chapter_words=(50, 60),
+    scenes=(1, 2),
+    bullet_chars=24,
+    name_chars=16,
+    focus_chars=10,
+    perspective_chars=16,
+    word_chars=6,
+    highlight_words=(55, 57),
+    archetype_words=(45, 47),
     rules=(1, 2),
-)  # fmt: skip
-
-
-def small_config(vocab_size: int, kind: str = "llama") -> ModelConfig:
-    hybrid = kind == "qwen3_5_text"
-    return ModelConfig(
-        model_type=kind, vocab_size=vocab_size, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4,
-        num_kv_heads=2, head_dim=8, rope=Rope(theta=10000.0, dim=8), norm_eps=1e-5, tie_embeddings=True,
-        layer_types=("linear_attention", "full_attention") if hybrid else ("full_attention",) * 2,
-        max_positions=65536, linear=LinearAttention(2, 2, 8, 8, 4) if hybrid else None,
-    )  # fmt: skip
+)
 
 
 def random_model(vocab_size: int, kind: str = "llama", seed: int = 0):

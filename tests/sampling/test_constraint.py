@@ -8,6 +8,7 @@ import tokenizers
 from sampling_models import TEXT
 
 from polaris_jax.data import STAGE_TOKENS, load_tokenizer
+from polaris_jax.errors import InputError
 from polaris_jax.sampling.constraint import Constraint, grammar_tokenizer
 from polaris_jax.sampling.options import unpack_bitmask
 from polaris_jax.trajectory import MINI, phrases, stages
@@ -25,9 +26,11 @@ def byte_level(tmp_path_factory):
     engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=600, special_tokens=["<s>", *STAGE_TOKENS],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
-    )  # fmt: skip
+        vocab_size=600,
+        special_tokens=["<s>", *STAGE_TOKENS],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     engine.train_from_iterator([TEXT * 4], trainer)
     path = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
     engine.save(str(path))
@@ -112,3 +115,15 @@ def test_along_canonical_tokens_what_is_forced_is_what_training_saw(any_tokenize
             at += len(new)
         assert constraint.accepting
         assert forced_tokens
+
+
+def test_a_long_pattern_is_refused_in_a_short_line(tokenizer):
+    vocabulary = grammar_tokenizer(tokenizer)
+    for make, text in (
+        (Constraint.regex, "a" * 30_000 + "("),
+        (Constraint.lark, "start: " + '"a" ' * 9_000 + "nobody"),
+    ):
+        with pytest.raises(InputError) as caught:
+            make(text, vocabulary)
+        assert len(str(caught.value)) < 700
+        assert "\n" not in str(caught.value)

@@ -7,9 +7,10 @@ from sampling_models import PROMPT, TINY, small_sampler
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError
-from polaris_jax.sampling.editing import edit_stage, find_stage, replace_stage
+from polaris_jax.sampling.editing import edit_stage, replace_stage
 from polaris_jax.sampling.writer import write_book
 from polaris_jax.trajectory import extract_planned_chapters, split_stages
+from polaris_jax.trajectory.transcript import find_stage
 
 
 @pytest.fixture
@@ -106,8 +107,23 @@ def test_stages_are_found_by_role_and_number(written):
 
 def test_edit_plan_on_the_command_line(checkpoint, tmp_path, monkeypatch, capsys):
     out = tmp_path / "book"
-    write = ["write", "--model", str(checkpoint), "--prompt", PROMPT, "--output-directory", str(out), "--profile",
-             "demo", "--max-model-len", "4096", "--until", "first_chapter_plan", "--json", "--edit-plan"]  # fmt: skip
+    write = [
+        "write",
+        "--model",
+        str(checkpoint),
+        "--prompt",
+        PROMPT,
+        "--output-directory",
+        str(out),
+        "--profile",
+        "demo",
+        "--max-model-len",
+        "4096",
+        "--until",
+        "first_chapter_plan",
+        "--json",
+        "--edit-plan",
+    ]
     breaks, mends = tmp_path / "break.sh", tmp_path / "mend.sh"
     breaks.write_text("#!/bin/sh\nsed -i 's/^## World Rules/## Rules/' \"$1\"\n")
     mends.write_text("#!/bin/sh\nsed -i -e 's/^## Rules/## World Rules/' -e '2s/.*/- Nobody lies./' \"$1\"\n")
@@ -135,17 +151,37 @@ def test_an_editor_that_fails_is_the_callers_mistake(folder, monkeypatch, capsys
         edit_by_hand(folder, "book_plan", write_it_first=lambda which: None)
 
 
+def exit_code(command):
+    """Of a command line; the parser of flags exits by itself."""
+    try:
+        return main(command)
+    except SystemExit as end:
+        return end.code
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (["--cap", "prologue=20"], "--cap"), (["--cap", "book_plan=0"], "--cap"), (["--window", "-3"], "--window"),
-        (["--chapters", "1-3"], "profile.chapters"), (["--top-p", "1.5"], "top_p"),
-        (["--prompt-file", "/no/such/file"], "--prompt-file"), ([], "--prompt"),
+        (["--cap", "prologue=20"], "--cap"),
+        (["--cap", "book_plan=0"], "--cap"),
+        (["--window", "-3"], "--window"),
+        (["--chapters", "1-3"], "profile.chapters"),
+        (["--top-p", "1.5"], "--top-p"),
+        (["--prompt-file", "/no/such/file"], "--prompt-file"),
+        ([], "--prompt"),
     ],
-)  # fmt: skip
+)
 def test_flags_that_make_no_sense_are_refused_before_anything_is_loaded(tmp_path, capsys, flags, complaint):
     given = [] if complaint.startswith("--prompt") else ["--prompt", "x"]
     out = tmp_path / "book"
-    assert main(["write", "--checkpoint", "/no/such/folder", "--out", str(out), *given, *flags]) == 2
+    assert exit_code(["write", "--checkpoint", "/no/such/folder", "--out", str(out), *given, *flags]) == 2
     assert complaint in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("flag", ["--prompt-file", "--start-from"])
+def test_a_file_that_never_ends_is_refused(tmp_path, capsys, flag):
+    out = tmp_path / "book"
+    assert main(["write", "--checkpoint", "/no/such/folder", "--out", str(out), flag, "/dev/zero"]) == 2
+    assert f"{flag}='/dev/zero': is larger than" in capsys.readouterr().err
     assert not out.exists()

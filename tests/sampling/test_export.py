@@ -6,14 +6,19 @@ import zipfile
 from polaris_jax.sampling.export import export_epub, export_text, readable
 from polaris_jax.trajectory import join_stages
 
-TRANSCRIPT = join_stages([
-    ("prompt", "A short book, please."),
-    ("book_preview", "## Book Highlight\nIt is short.\n\n## Book Title\nTea & Sugar: a Tale?\n\n## Book Tags\n- tea"),
-    ("first_chapter_plan", "### One\n**Word Count:** 10"),
-    ("first_chapter_text", "### One\n```\n“Tea,” he said.\n\nShe poured < two cups & waited.\n```"),
-    ("scene_breakdown", "### Two\n#### Scene 1: Later"),
-    ("chapter_text", "### Two\n```\nIt was cold.\n```"),
-])  # fmt: skip
+TRANSCRIPT = join_stages(
+    [
+        ("prompt", "A short book, please."),
+        (
+            "book_preview",
+            "## Book Highlight\nIt is short.\n\n## Book Title\nTea & Sugar: a Tale?\n\n## Book Tags\n- tea",
+        ),
+        ("first_chapter_plan", "### One\n**Word Count:** 10"),
+        ("first_chapter_text", "### One\n```\n“Tea,” he said.\n\nShe poured < two cups & waited.\n```"),
+        ("scene_breakdown", "### Two\n#### Scene 1: Later"),
+        ("chapter_text", "### Two\n```\nIt was cold.\n```"),
+    ]
+)
 
 
 def test_plain_text_is_title_names_and_prose(tmp_path):

@@ -1,4 +1,4 @@
-"""A drawn token follows the distribution the options describe, and a bad option is refused in one line."""
+"""A sampled token follows the distribution the options describe, and a bad option is refused in one line."""
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +6,34 @@ import numpy as np
 import pytest
 
 from polaris_jax.errors import InputError
-from polaris_jax.sampling.options import HEAD, SamplingOptions, draw, lowest_kept, option_arrays, pick, unpack_bitmask
+from polaris_jax.sampling.options import (
+    HEAD,
+    LogitShifts,
+    SamplingOptions,
+    lowest_kept,
+    option_arrays,
+    pick,
+    sample_tokens,
+    unpack_bitmask,
+)
 
 V = 40
 LOGITS = np.asarray(2.0 * np.random.default_rng(0).normal(size=V), np.float32)
 
 
-def expected(options: SamplingOptions, allowed=None, seen=()):
+BIAS = {3: 2.5, 11: -100.0, 12: 0.75}
+COUNTS = {3: 1, 5: 4, 20: 2}
+
+
+def expected(options: SamplingOptions, allowed=None, seen=(), shifted=False):
     """The distribution, written from the definitions with loops and no cleverness."""
     x = LOGITS.astype(np.float64).copy()
+    for i, bias in BIAS.items() if shifted else ():
+        x[i] += bias
     for i in seen:
         x[i] = x[i] / options.repetition_penalty if x[i] > 0 else x[i] * options.repetition_penalty
+    for i, count in COUNTS.items() if shifted else ():
+        x[i] -= options.presence_penalty + count * options.frequency_penalty
     if allowed is not None:
         x[[i for i in range(V) if i not in allowed]] = -np.inf
     p = np.exp((x - x.max()) / options.temperature)
@@ -40,14 +57,22 @@ def packed(allowed=None):
     return np.packbits(bits, bitorder="little").view(np.int32)
 
 
-def draws(options, n, allowed=None, seen=(), seed=7):
-    return draw(
+def shifts(n):
+    arrays = LogitShifts(np.zeros((n, V), np.float32), np.zeros((n, V), np.int32), np.zeros((n, V), np.float32))
+    for array, values in zip(arrays, (BIAS, COUNTS), strict=False):
+        array[:, list(values)] = list(values.values())
+    return arrays
+
+
+def draws(options, n, allowed=None, seen=(), seed=7, shifted=False):
+    return sample_tokens(
         jnp.tile(LOGITS, (n, 1)),
         jnp.tile(packed(allowed), (n, 1)),
         jnp.tile(packed(seen), (n, 1)),
         option_arrays([options] * n),
         jnp.full(n, seed, jnp.uint32),
         jnp.arange(n, dtype=jnp.int32),
+        shifts(n) if shifted else None,
         filtered=True,
     )
 
@@ -62,13 +87,15 @@ def draws(options, n, allowed=None, seen=(), seed=7):
         (SamplingOptions(min_p=0.1), None, ()),
         (SamplingOptions(repetition_penalty=1.8), None, range(0, V, 3)),
         (SamplingOptions(temperature=1.3, top_k=12, top_p=0.9, min_p=0.02), range(5, 33), ()),
+        (SamplingOptions(repetition_penalty=1.4, presence_penalty=0.7, frequency_penalty=-0.4), range(30), (3, 11, 20)),
     ],
-    ids=["plain", "temperature", "top_k", "top_p", "min_p", "repetition", "all-masked"],
+    ids=["plain", "temperature", "top_k", "top_p", "min_p", "repetition", "all-masked", "shifted"],
 )
 def test_frequencies_match_the_distribution(options, allowed, seen):
     n = 6000
-    out = draws(options, n, allowed, seen)
-    p = expected(options, allowed, seen)
+    shifted = options.counts_tokens
+    out = draws(options, n, allowed, seen, shifted=shifted)
+    p = expected(options, allowed, seen, shifted)
     counts = np.bincount(np.asarray(out.token), minlength=V)
     assert counts[p == 0].sum() == 0
     # Pool rare cells so that the chi-square approximation holds; 0.999 quantile by Wilson-Hilferty.
@@ -90,8 +117,10 @@ def test_a_large_vocabulary_is_filtered_exactly(spread):
     V = 3 * HEAD
     options = [
         SamplingOptions(top_k=k, top_p=p, min_p=m)
-        for k in (0, 1, 50, HEAD + 9) for p in (1.0, 0.9, 0.3) for m in (0.0, 0.2)
-    ]  # fmt: skip
+        for k in (0, 1, 50, HEAD + 9)
+        for p in (1.0, 0.9, 0.3)
+        for m in (0.0, 0.2)
+    ]
     logits = (spread * rng.normal(size=(len(options), V))).astype(np.float32)
     arrays = option_arrays(options)
     lowest = np.asarray(jax.jit(lowest_kept)(logits, arrays["top_k"], arrays["top_p"], arrays["min_p"]))
@@ -130,9 +159,13 @@ def test_same_seed_and_position_same_token_in_any_company():
     def rows(order):
         order = list(order)
         return np.asarray(
-            draw(
-                jnp.tile(LOGITS, (len(order), 1)), jnp.tile(packed(), (len(order), 1)),
-                None, option_arrays([options[i] for i in order]), seeds[order], at[order],
+            sample_tokens(
+                jnp.tile(LOGITS, (len(order), 1)),
+                jnp.tile(packed(), (len(order), 1)),
+                None,
+                option_arrays([options[i] for i in order]),
+                seeds[order],
+                at[order],
                 filtered=True,
             ).token
         )
@@ -150,10 +183,14 @@ def test_mask_bits_and_padded_vocabulary():
 def test_filters_off_equals_the_fast_path():
     n = 64
     args = (
-        jax.random.normal(jax.random.key(0), (n, V)), jnp.tile(packed(), (n, 1)), None,
-        option_arrays([SamplingOptions(temperature=0.9)] * n), jnp.arange(n, dtype=jnp.uint32), jnp.arange(n),
+        jax.random.normal(jax.random.key(0), (n, V)),
+        jnp.tile(packed(), (n, 1)),
+        None,
+        option_arrays([SamplingOptions(temperature=0.9)] * n),
+        jnp.arange(n, dtype=jnp.uint32),
+        jnp.arange(n),
     )
-    slow, fast = draw(*args, filtered=True), draw(*args, filtered=False)
+    slow, fast = sample_tokens(*args, filtered=True), sample_tokens(*args, filtered=False)
     assert (slow.token == fast.token).all()
 
 

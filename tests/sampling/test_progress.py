@@ -40,8 +40,9 @@ def test_the_text_told_is_the_text_written(written):
 def test_text_that_was_cut_or_closed_is_taken_back(model, tokenizer, tmp_path):
     starved = replace(TINY, caps=dict.fromkeys(TINY.caps, 60))
     events = []
-    book = write_book(small_sampler(model, tokenizer), PROMPT, starved, seed=5, out_dir=tmp_path,
-                      progress=events.append)  # fmt: skip
+    book = write_book(
+        small_sampler(model, tokenizer), PROMPT, starved, seed=5, out_dir=tmp_path, progress=events.append
+    )
     assert any(event.taken_back for event in events)
     assert any("closed at its token cap" in event.note for event in events)
     stages = {stage.role: stage.text for stage in split_stages(book.transcript)[1:]}
@@ -60,8 +61,17 @@ def test_time_left_is_known_once_the_plan_is(written):
 
 
 def test_one_line_says_it_all():
-    event = Progress("chapter_text", "chapter_text", chapter=3, chapters=9, words=1200, tokens=9000,
-                     tokens_per_second=12.34, seconds_left=4000.0, attempt=1)  # fmt: skip
+    event = Progress(
+        "chapter_text",
+        "chapter_text",
+        chapter=3,
+        chapters=9,
+        words=1200,
+        tokens=9000,
+        tokens_per_second=12.34,
+        seconds_left=4000.0,
+        attempt=1,
+    )
     assert headline(event) == (
         "chapter_text: chapter_text · chapter 3/9 · 1200 words · 9000 tokens, 12.3/s · about 67 min left · attempt 2"
     )
@@ -84,5 +94,6 @@ def test_a_pipe_gets_every_word_once_and_a_log_one_line_per_step(written):
             live(event)
     lines = log.getvalue().splitlines()
     assert len([line for line in lines if line.startswith("first_chapter_plan: ")]) == len(
-        {event.step for event in events if event.stage == "first_chapter_plan"})
+        {event.step for event in events if event.stage == "first_chapter_plan"}
+    )
     assert lines[-1].startswith("finished · chapter 2/2")

@@ -17,16 +17,15 @@ from sampling_models import small_sampler as sampler
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.cache import unstack
-from polaris_jax.sampling.constraint import grammar_tokenizer
+from polaris_jax.sampling.attempt import RESERVE
 from polaris_jax.sampling.generate import Counts
 from polaris_jax.sampling.guard import LoopGuard
-from polaris_jax.sampling.ledger import hold
-from polaris_jax.sampling.manuscript import Manuscript
+from polaris_jax.sampling.local_model import LocalSession, weights_fingerprint
+from polaris_jax.sampling.run_record import lock_folder
 from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.sampling.settings import WriterSettings
 from polaris_jax.sampling.step_writer import WritingError, write_step
-from polaris_jax.sampling.trial import RESERVE
-from polaris_jax.sampling.writer import _fingerprint, write_book
+from polaris_jax.sampling.writer import write_book
 from polaris_jax.trajectory import FIRST_CHAPTER, check, next_step, open_transcript, split_stages
 from polaris_jax.trajectory.grammar import Literal, Token, repeat, seq
 
@@ -192,9 +191,9 @@ def test_prose_never_keeps_a_loop(written, tokenizer):
 
 
 def test_a_step_that_breaks_a_rule_is_tried_again_hotter_and_then_given_up(model, tokenizer):
-    manuscript = Manuscript(sampler(model, tokenizer))
-    manuscript.commit(open_transcript(PROMPT))
-    step = next_step(manuscript.text, TINY)
+    cached = LocalSession(sampler(model, tokenizer))
+    cached.commit(open_transcript(PROMPT))
+    step = next_step(cached.text, TINY)
     settings = WriterSettings(attempts=2, relaxed_attempts=2)
     tried = []
 
@@ -206,9 +205,12 @@ def test_a_step_that_breaks_a_rule_is_tried_again_hotter_and_then_given_up(model
             return () if len(tried) > good_from else ("not this one",)
 
         return write_step(
-            manuscript, replace(step, accept=accept, max_tokens=30), settings, seed=1,
-            vocabulary=grammar_tokenizer(tokenizer), counts=Counts(),
-        )  # fmt: skip
+            cached,
+            replace(step, accept=accept, max_tokens=30),
+            settings,
+            seed=1,
+            counts=Counts(),
+        )
 
     accepted = write(3)
     assert accepted.attempts == 4
@@ -226,15 +228,13 @@ def test_a_step_that_breaks_a_rule_is_tried_again_hotter_and_then_given_up(model
 
 def test_prose_that_ends_too_soon_is_reported_or_made_to_go_on(model, tokenizer):
     paragraphs = seq(repeat(Token("paragraph", Literal("The fog lay still.")), 1, None, "\n\n"), "\n```")
-    manuscript = Manuscript(sampler(model, tokenizer))
-    manuscript.commit(open_transcript(PROMPT))
-    opening = next_step(manuscript.text, TINY)
+    cached = LocalSession(sampler(model, tokenizer))
+    cached.commit(open_transcript(PROMPT))
+    opening = next_step(cached.text, TINY)
     step = replace(opening, name="chapter_text", grammar=paragraphs, target_words=50, max_tokens=600)
 
     def words(settings, seed):
-        accepted = write_step(
-            manuscript, step, settings, seed=seed, vocabulary=grammar_tokenizer(tokenizer), counts=Counts()
-        )
+        accepted = write_step(cached, step, settings, seed=seed, counts=Counts())
         assert paragraphs.matches(accepted.sampled)
         return accepted.sampled.count("fog") * 4, accepted.notes
 
@@ -250,8 +250,9 @@ def test_prose_that_ends_too_soon_is_reported_or_made_to_go_on(model, tokenizer)
 def test_any_beginning_of_a_transcript_goes_on_to_the_same_book(written, model, tokenizer, tmp_path, share):
     folder, book, _ = written
     (tmp_path / "run.json").write_bytes((folder / "run.json").read_bytes())
-    (tmp_path / "artifact.txt").write_text(book.transcript[: len(open_transcript(PROMPT))
-                                                           + int(share * len(book.transcript))])  # fmt: skip
+    (tmp_path / "artifact.txt").write_text(
+        book.transcript[: len(open_transcript(PROMPT)) + int(share * len(book.transcript))]
+    )
     again = write_book(sampler(model, tokenizer), PROMPT, TINY, seed=3, out_dir=tmp_path)
     assert again.transcript == book.transcript
     assert [step for step in json.loads((tmp_path / "run.json").read_text())["steps"] if step["name"] == "given"] == []
@@ -290,23 +291,43 @@ def test_a_book_may_stop_early_and_go_on(model, tokenizer, tmp_path):
 
 
 def test_a_first_chapter_book_has_its_own_stages(model, tokenizer, tmp_path):
-    bounds = {name: getattr(TINY, name) for name in (
-        "arcs", "chapter_words", "scenes", "rules", "short", "style", "archetypes", "archetype_bullets", "bullet_chars",
-        "name_chars", "focus_chars", "perspective_chars", "word_chars", "highlight_words", "archetype_words",
-    )}  # fmt: skip
+    bounds = {
+        name: getattr(TINY, name)
+        for name in (
+            "arcs",
+            "chapter_words",
+            "scenes",
+            "rules",
+            "short",
+            "style",
+            "archetypes",
+            "archetype_bullets",
+            "bullet_chars",
+            "name_chars",
+            "focus_chars",
+            "perspective_chars",
+            "word_chars",
+            "highlight_words",
+            "archetype_words",
+        )
+    }
     profile = replace(FIRST_CHAPTER, window=4096, chapter_summary=(1, 2), scene_summary=(1, 2), **bounds)
     events = []
     book = write_book(sampler(model, tokenizer), PROMPT, profile, out_dir=tmp_path, progress=events.append)
     assert book.verdict.ok, book.verdict.violations
     assert [stage.role for stage in split_stages(book.transcript)] == [
-        "prompt", "book_plan", "first_chapter_plan", "first_chapter_scene_breakdown", "first_chapter_text",
-    ]  # fmt: skip
+        "prompt",
+        "book_plan",
+        "first_chapter_plan",
+        "first_chapter_scene_breakdown",
+        "first_chapter_text",
+    ]
     assert (events[-1].chapter, events[-1].chapters) == (1, 1)
 
 
 def test_one_writer_per_folder(written, model, tokenizer, tmp_path):
     (tmp_path / ".artifact.txt.killed").write_text("half of a")
-    with hold(tmp_path), pytest.raises(InputError, match="another process"):
+    with lock_folder(tmp_path), pytest.raises(InputError, match="another process"):
         write_book(sampler(model, tokenizer), PROMPT, TINY, out_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -321,19 +342,25 @@ def test_a_wrong_place_to_stop_is_refused(model, tokenizer, tmp_path, change):
 def test_prose_that_keeps_looping_is_cut_back_further_each_time_and_then_closed(model, tokenizer):
     sentence = "The fog lay still over the harbour and nobody in the house could see the boats."
     paragraphs = seq(repeat(Token("paragraph", Literal(sentence)), 1, None, "\n\n"), "\n```")
-    manuscript = Manuscript(sampler(model, tokenizer))
-    manuscript.commit(open_transcript(PROMPT))
-    opening = next_step(manuscript.text, TINY)
+    cached = LocalSession(sampler(model, tokenizer))
+    cached.commit(open_transcript(PROMPT))
+    opening = next_step(cached.text, TINY)
     step = replace(opening, name="chapter_text", grammar=paragraphs, target_words=50, max_tokens=900)
     for seed in range(40):  # hot, so that going on is as likely as ending, whatever the model
         heard = []
 
-        def hear(text, taken_back, attempt, heard=heard):
+        def on_text(text, taken_back, attempt, heard=heard):
             whole = "".join(heard)
             heard[:] = [whole[: len(whole) - taken_back], text]
 
-        accepted = write_step(manuscript, step, WriterSettings(temperature=30.0), seed=seed, counts=Counts(),
-                              vocabulary=grammar_tokenizer(tokenizer), on_text=hear)  # fmt: skip
+        accepted = write_step(
+            cached,
+            step,
+            WriterSettings(temperature=30.0),
+            seed=seed,
+            counts=Counts(),
+            on_text=on_text,
+        )
         assert LoopGuard().first_loop(tokenizer.encode(accepted.sampled).tolist()) is None
         assert paragraphs.matches(accepted.sampled)
         assert "".join(heard).endswith(accepted.sampled)
@@ -354,6 +381,6 @@ def test_a_window_that_is_too_small_is_the_callers_mistake(model, tokenizer, tmp
 
 def test_weights_are_known_again_however_they_are_stored(model, tokenizer):
     params, _ = model
-    assert _fingerprint(unstack(params)) == _fingerprint(params)
+    assert weights_fingerprint(unstack(params)) == weights_fingerprint(params)
     other = params | {"blocks": jax.tree.map(lambda x: x + 1e-3, params["blocks"])}
-    assert _fingerprint(other) != _fingerprint(params)
+    assert weights_fingerprint(other) != weights_fingerprint(params)

@@ -1,7 +1,7 @@
 """A client whose answers a test chooses, and a novel small enough to read in the test.
 
 ``Scripted`` speaks the client's protocol; a rule sees the request and answers with a JSON value, a failure, or None
-for a sound answer made from the schema. The real model is asked elsewhere (``test_lm_server.py``).
+for a sound answer made from the schema. The real model is asked elsewhere (``test_llm_server.py``).
 """
 
 import json
@@ -12,9 +12,27 @@ from polaris_jax.library.novel import Novel, NovelChapter
 from polaris_jax.llm import CallFailed, Reply
 
 _WORDS = (
-    "quiet", "narrow", "patient", "sudden", "broken", "distant", "honest", "careful", "lonely", "bitter", "gentle",
-    "hidden", "older", "wiser", "slower", "darker", "softer", "colder", "warmer", "brighter",
-)  # fmt: skip
+    "quiet",
+    "narrow",
+    "patient",
+    "sudden",
+    "broken",
+    "distant",
+    "honest",
+    "careful",
+    "lonely",
+    "bitter",
+    "gentle",
+    "hidden",
+    "older",
+    "wiser",
+    "slower",
+    "darker",
+    "softer",
+    "colder",
+    "warmer",
+    "brighter",
+)
 
 
 class Scripted:
@@ -78,7 +96,7 @@ def _value(schema, key, mark, used, asked):
         return 40
     if schema["type"] == "array":
         if schema["items"]["type"] == "integer":
-            return [schema["items"]["minimum"]]
+            return [schema["items"]["minimum"]] if schema["minItems"] < 2 else [40] * schema["minItems"]
         return [_value(schema["items"], key, mark, used, asked) for _ in range(max(1, schema["minItems"]))]
     if key in ("highlight", "archetype"):
         return " ".join([f"It is a {word} story about people who choose {word} ways."] * 8)

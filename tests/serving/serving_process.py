@@ -1,6 +1,7 @@
 """A real ``polaris serve`` in a process of its own, and a small checkpoint for it."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import tokenizers
 
 from polaris_jax.data import train_sentencepiece
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
@@ -23,18 +25,49 @@ TEXT = (
 def small_checkpoint(folder: Path) -> Path:
     """A random Llama of two layers."""
     tokenizer = train_sentencepiece([TEXT] * 8, 360)
-    config = ModelConfig.from_hf({
-        "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": tokenizer.vocab_size,
-        "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
-        "eos_token_id": tokenizer.eot_id, "bos_token_id": tokenizer.bos_id,
-    })  # fmt: skip
+    save_small_model(folder, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.bos_id)
+    tokenizer.save(folder)
+    return folder
+
+
+def plain_checkpoint(folder: Path) -> Path:
+    """The same as a release of somebody else's: a byte-level BPE, ChatML, and no stage tokens."""
+    bpe = tokenizers.ByteLevelBPETokenizer()
+    bpe.train_from_iterator([TEXT] * 8, 300, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    save_small_model(folder, bpe.get_vocab_size(), 0, None)
+    bpe.save(str(folder / "tokenizer.json"))
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    settings = {"eos_token": "<|endoftext|>", "chat_template": template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 0], "temperature": 0.0}))
+    return folder
+
+
+def save_small_model(folder: Path, vocab_size: int, eos: int, bos: int | None) -> None:
+    """The weights and ``config.json``."""
+    config = ModelConfig.from_hf(
+        {
+            "model_type": "llama",
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": vocab_size,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "eos_token_id": eos,
+            "bos_token_id": bos,
+        }
+    )
     params = init_params(config, jax.random.key(0))
     # At initialisation every next token is about as likely as any other; a louder embedding makes texts differ.
     params["embed"]["embedding"] = params["embed"]["embedding"] * 12.0
     save_pretrained(Decoder(config, params), str(folder))
-    tokenizer.save(folder)
-    return folder
 
 
 @dataclass(frozen=True)

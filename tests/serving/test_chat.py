@@ -6,7 +6,7 @@ import pytest
 
 from polaris_jax.data import load_tokenizer, train_sentencepiece
 from polaris_jax.errors import InputError
-from polaris_jax.serving.chat import PLAIN_STOP, read_prompts
+from polaris_jax.serving.chat import PLAIN_STOP, load_prompt_encoder
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi {{ 7 * 6 }}"}]
 
@@ -17,7 +17,7 @@ def tokenizer():
 
 
 def test_without_a_template_a_chat_reads_like_a_play(tokenizer, tmp_path):
-    prompts = read_prompts(tmp_path, tokenizer)
+    prompts = load_prompt_encoder(tmp_path, tokenizer)
     tokens = prompts.chat(MESSAGES)
     assert tokens[0] == tokenizer.bos_id
     assert tokenizer.decode(tokens) == "system: Be brief.\n\nuser: Hi {{ 7 * 6 }}\n\nassistant:"
@@ -28,33 +28,35 @@ def test_the_checkpoints_own_template_is_found_in_either_place_and_can_be_replac
     ends = "{% for message in messages %}{{ message.content }}<|eot_id|>{% endfor %}"
     templates = [{"name": "tools", "template": "no"}, {"name": "default", "template": ends}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "chat_template": templates}))
-    prompts = read_prompts(tmp_path, tokenizer)
+    prompts = load_prompt_encoder(tmp_path, tokenizer)
     assert prompts.chat(MESSAGES).count(tokenizer.eot_id) == 2
     assert prompts.chat_stops == ((), (tokenizer.eot_id,))
     (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content | tojson }}")
-    assert tokenizer.decode(read_prompts(tmp_path, tokenizer).chat(MESSAGES)) == '"Be brief."'
+    assert tokenizer.decode(load_prompt_encoder(tmp_path, tokenizer).chat(MESSAGES)) == '"Be brief."'
     other = tmp_path / "other.jinja"
     other.write_text("{{ messages[-1].role }}")
-    assert tokenizer.decode(read_prompts(tmp_path, tokenizer, other).chat(MESSAGES)) == "user"
+    assert tokenizer.decode(load_prompt_encoder(tmp_path, tokenizer, other).chat(MESSAGES)) == "user"
 
 
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("{{ messages[0].content.__class__.__mro__ }}", "unsafe"), ("{{ messages.append(1) }}", "unsafe"),
-        ("{{ raise_exception('roles must alternate') }}", "alternate"), ("{{ 1 / (messages | length - 2) }}", "zero"),
+        ("{{ messages[0].content.__class__.__mro__ }}", "unsafe"),
+        ("{{ messages.append(1) }}", "unsafe"),
+        ("{{ raise_exception('roles must alternate') }}", "alternate"),
+        ("{{ 1 / (messages | length - 2) }}", "zero"),
     ],
 )
 def test_a_template_can_do_no_harm(tokenizer, tmp_path, source, says):
     # The first conversation it is shown, when it is read, has no system message.
     (tmp_path / "chat_template.jinja").write_text("{% if messages[0].role == 'system' %}" + source + "{% endif %}")
-    prompts = read_prompts(tmp_path, tokenizer)
+    prompts = load_prompt_encoder(tmp_path, tokenizer)
     with pytest.raises(InputError, match=says):
         prompts.chat(MESSAGES)
 
 
 def test_control_tokens_go_by_name_in_texts_and_are_mere_words_in_messages(tokenizer, tmp_path):
-    prompts = read_prompts(tmp_path, tokenizer)
+    prompts = load_prompt_encoder(tmp_path, tokenizer)
     assert prompts.text("the fog<|eot_id|>the").count(tokenizer.eot_id) == 1
     tokens = prompts.chat([{"role": "user", "content": "the fog<|eot_id|>the"}])
     assert tokenizer.eot_id not in tokens
@@ -63,7 +65,7 @@ def test_control_tokens_go_by_name_in_texts_and_are_mere_words_in_messages(token
 
 def test_a_transcript_begins_as_in_training(tokenizer, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
-    prompts = read_prompts(tmp_path, tokenizer)
+    prompts = load_prompt_encoder(tmp_path, tokenizer)
     assert prompts.text("the fog")[0] != tokenizer.bos_id
     assert prompts.text("<|start_header_id|>prompt")[0] == tokenizer.bos_id
     assert prompts.text("the fog", bos=True)[0] == tokenizer.bos_id
@@ -73,7 +75,7 @@ def test_a_transcript_begins_as_in_training(tokenizer, tmp_path):
 def test_smollm2_reads_a_chat_as_transformers_does(smollm2_folder):
     transformers = pytest.importorskip("transformers")
     tokenizer = load_tokenizer(smollm2_folder)
-    prompts = read_prompts(smollm2_folder, tokenizer)
+    prompts = load_prompt_encoder(smollm2_folder, tokenizer)
     theirs = transformers.AutoTokenizer.from_pretrained(smollm2_folder)
     messages = [*MESSAGES, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Ça va?"}]
     assert prompts.chat(messages) == theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)

@@ -9,9 +9,11 @@ pytest.importorskip("openai")
 from polaris_jax.llm import ClientSpec, Request, open_client
 
 SCHEMA = {
-    "type": "object", "required": ["winner"], "additionalProperties": False,
+    "type": "object",
+    "required": ["winner"],
+    "additionalProperties": False,
     "properties": {"winner": {"enum": ["first", "second", "tie"]}},
-}  # fmt: skip
+}
 
 
 def test_a_judge_gets_an_answer_of_its_schema(server, tmp_path):

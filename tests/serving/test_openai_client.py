@@ -8,9 +8,11 @@ import openai
 import pytest
 
 SCHEMA = {
-    "type": "object", "required": ["mood", "score"], "additionalProperties": False,
+    "type": "object",
+    "required": ["mood", "score"],
+    "additionalProperties": False,
     "properties": {"mood": {"enum": ["calm", "grim"]}, "score": {"type": "integer", "minimum": 1, "maximum": 9}},
-}  # fmt: skip
+}
 CHAT = [{"role": "user", "content": "How high is the water?"}]
 
 
@@ -116,8 +118,13 @@ def test_logprobs_of_completions_and_chats(client):
     content = reply.logprobs.content
     assert b"".join(bytes(entry.bytes) for entry in content).decode("utf-8", "replace") == reply.message.content
     assert all(entry.logprob == entry.top_logprobs[0].logprob for entry in content)
-    streamed = [entry for chunk in chat(client, logprobs=True, top_logprobs=2, temperature=0, stream=True)
-                for choice in chunk.choices if choice.logprobs for entry in choice.logprobs.content]  # fmt: skip
+    streamed = [
+        entry
+        for chunk in chat(client, logprobs=True, top_logprobs=2, temperature=0, stream=True)
+        for choice in chunk.choices
+        if choice.logprobs
+        for entry in choice.logprobs.content
+    ]
     assert streamed == content
     # A token that the grammar forces was not drawn: it is certain.
     forced = complete(client, logprobs=0, extra_body={"regex": "water"}).choices[0].logprobs
@@ -128,15 +135,18 @@ def test_logprobs_of_completions_and_chats(client):
     ("change", "param", "says"),
     [
         ({"model": "gpt-5"}, "model", "is not served here"),
-        ({"max_tokens": 0}, "max_tokens", "minimum"),
+        ({"max_tokens": 0}, "max_tokens", "needs echo"),
         ({"max_tokens": 900}, "max_tokens", "At most 600"),
         ({"prompt": "a" * 20_000}, None, "window"),
         ({"prompt": [9999]}, "prompt", "no token id"),
         ({"temperature": -1}, "temperature", "minimum"),
         ({"top_p": 0}, "top_p", "less than or equal"),
         ({"n": 9}, "n", "at most 8"),
-        ({"logprobs": 2, "echo": True}, "echo", "prompt"),
-        ({"presence_penalty": 1.0}, "presence_penalty", "not one of"),
+        ({"presence_penalty": 2.5}, "presence_penalty", "maximum"),
+        ({"logit_bias": {"9999": 1}}, "logit_bias", "token ids"),
+        ({"logit_bias": {"fog": 1}}, "logit_bias", "fog"),
+        ({"logit_bias": {"5": 101}}, "logit_bias.5", "maximum"),
+        ({"extra_body": {"min_tokens": 13}}, "min_tokens", "max_tokens"),
         ({"extra_body": {"colour": "blue"}}, "colour", "not a field"),
         ({"extra_body": {"regex": "("}}, "regex", "("),
         ({"extra_body": {"regex": "a", "guided_regex": "b"}}, "regex", "Only one"),
@@ -161,8 +171,10 @@ def test_chats_take_parts_and_refuse_tools(client):
     with pytest.raises(openai.BadRequestError, match="logprobs"):
         chat(client, top_logprobs=2)
     parts = [{"type": "text", "text": "How high "}, {"type": "text", "text": "is the water?"}]
-    assert (chat(client, messages=[{"role": "user", "content": parts}]).choices[0].message.content
-            == chat(client).choices[0].message.content)
+    assert (
+        chat(client, messages=[{"role": "user", "content": parts}]).choices[0].message.content
+        == chat(client).choices[0].message.content
+    )
 
 
 def test_curl(server):
@@ -171,20 +183,29 @@ def test_curl(server):
         body, _, status = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rpartition("\n")
         return int(status), body
 
-    asks = ["-H", "Content-Type: application/json", "-d",
-            json.dumps({"model": "tide", "prompt": "The", "max_tokens": 4, "seed": 1})]
+    asks = [
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        json.dumps({"model": "tide", "prompt": "The", "max_tokens": 4, "seed": 1}),
+    ]
     status, body = curl("/v1/completions", *asks)
     assert (status, json.loads(body)["object"]) == (200, "text_completion")
     status, body = curl("/v1/completions", "-N", *asks[:3], asks[3][:-1] + ', "stream": true}')
     lines = [line for line in body.split("\n\n") if line]
     assert status == 200
     assert lines[-1] == "data: [DONE]"
-    assert "".join(json.loads(line[6:])["choices"][0]["text"] for line in lines[:-1]) == json.loads(
-        curl("/v1/completions", *asks)[1])["choices"][0]["text"]
+    assert (
+        "".join(json.loads(line[6:])["choices"][0]["text"] for line in lines[:-1])
+        == json.loads(curl("/v1/completions", *asks)[1])["choices"][0]["text"]
+    )
     assert curl("/health")[0] == 200
     for path, flags, wanted in (
-        ("/v1/completions", ["-d", "{}"], 415), ("/v1/completions", [*asks[:3], "{"], 400),
-        ("/v1/completions", ["-X", "DELETE"], 405), ("/v2", [], 404), ("/health", ["-H", "Host: example.org"], 400),
+        ("/v1/completions", ["-d", "{}"], 415),
+        ("/v1/completions", [*asks[:3], "{"], 400),
+        ("/v1/completions", ["-X", "DELETE"], 405),
+        ("/v2", [], 404),
+        ("/health", ["-H", "Host: example.org"], 400),
         ("/v1/completions", [*asks[:3], '{"prompt": "' + "a" * 100_000 + '"}'], 400),
     ):
         status, body = curl(path, *flags)
@@ -195,6 +216,19 @@ def test_curl(server):
 
 def test_a_body_that_is_too_large_gets_an_answer(server, tmp_path):
     (tmp_path / "body").write_text('{"prompt": "' + "a" * 900_000 + '"}')
-    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json", "-H",
-               "Expect:", "--data-binary", f"@{tmp_path / 'body'}", f"{server.url}/v1/completions"]  # fmt: skip
+    command = [
+        "curl",
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        "Content-Type: application/json",
+        "-H",
+        "Expect:",
+        "--data-binary",
+        f"@{tmp_path / 'body'}",
+        f"{server.url}/v1/completions",
+    ]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "413"

@@ -14,7 +14,15 @@ from polaris_jax.training import load_weights, read_metrics
 from polaris_jax.training.config import flatten
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMES = ("step_time_s", "tokens_per_s", "tokens_per_s_per_device", "goodput", "mfu")
+TIMES = (
+    "step_time_s",
+    "tokens_per_s",
+    "tokens_per_s_per_device",
+    "goodput",
+    "mfu",
+    "slowest_process",
+    "slowest_process_s",
+)
 CONFIG = """from polaris_jax.training import apply_overrides, default_config
 
 
@@ -31,23 +39,42 @@ def command_of(config, workdir, folder):
 
 
 def environment(**more):
-    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)} | {
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir} | more
+    return (
+        os.environ
+        | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+        | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+        | more
+    )
 
 
 class Processes:
     """A run of several processes by ``launch/local_multiprocess.sh``.
 
+    Args:
+      options: of the script. more: arguments of ``polaris train``.
+
     Attributes:
       logs: folder of the processes' output.
     """
 
-    def __init__(self, config, workdir, folder, *, processes=2, devices=4, grace=90, more=()):
+    def __init__(self, config, workdir, folder, *, processes=2, devices=4, grace=90, options=(), more=()):
         self.workdir, self.logs = workdir, Path(folder) / "logs"
         self.running = subprocess.Popen(
-            [ROOT / "launch" / "local_multiprocess.sh", f"--processes={processes}", f"--devices={devices}",
-             f"--logs={self.logs}", f"--grace={grace}", "--", *command_of(config, workdir, folder), *more],
-            env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                ROOT / "launch" / "local_multiprocess.sh",
+                f"--processes={processes}",
+                f"--devices={devices}",
+                f"--logs={self.logs}",
+                f"--grace={grace}",
+                *options,
+                "--",
+                *command_of(config, workdir, folder),
+                *more,
+            ],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def pid(self, number: int) -> int:
         """Of the process with this number."""

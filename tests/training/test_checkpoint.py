@@ -25,8 +25,11 @@ def state_of(step, devices=8, dtype=jnp.float32):
     def array(*shape, spec=P("fsdp")):
         return jax.device_put(draws.normal(size=shape).astype(dtype), NamedSharding(mesh, spec))
 
-    return TrainState(jax.device_put(jnp.int32(step), NamedSharding(mesh, P())),
-                      {"w": array(16, 24), "scale": array(8, spec=P())}, {"w": array(16, 24), "scale": array(8)})
+    return TrainState(
+        jax.device_put(jnp.int32(step), NamedSharding(mesh, P())),
+        {"w": array(16, 24), "scale": array(8, spec=P())},
+        {"w": array(16, 24), "scale": array(8)},
+    )
 
 
 def abstract_of(state):
@@ -60,8 +63,12 @@ def flip(file):
     file.write_bytes(bytes(content))
 
 
-DAMAGE = {"deleted": Path.unlink, "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
-          "emptied": lambda file: file.write_bytes(b""), "flipped": flip}
+DAMAGE = {
+    "deleted": Path.unlink,
+    "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "emptied": lambda file: file.write_bytes(b""),
+    "flipped": flip,
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -119,26 +119,32 @@ def test_a_folder_of_another_run_is_refused_untouched(finished):
     assert (workdir / "run.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("optim.learning_rat=1", "did you mean config.optim.learning_rate"),
-    ("train.steps=many", "must be int"),
-    ("nonsense", "reads --config.field=value"),
-])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.learning_rat=1", "did you mean config.optim.learning_rate"),
+        ("train.steps=many", "must be int"),
+        ("nonsense", "reads --config.field=value"),
+    ],
+)
 def test_a_bad_override_names_the_field(override, message):
     with pytest.raises(InputError, match=message):
         apply_overrides(default_config(), [override])
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"data.window": 512}, "too long"),
-    ({"data.window": 2050}, "2056"),
-    ({"mesh.context": 3}, "devices"),
-    ({"model.path": "nowhere"}, "config.json"),
-    ({"model.path": "somewhere/config.json"}, "folder of the model"),
-    ({"data.store": "nowhere"}, "manifest"),
-    ({"optim.precision": "fp8"}, "fp32_master"),
-    ({"train.microbatches": 3}, "divide"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data.window": 512}, "too long"),
+        ({"data.window": 2050}, "2056"),
+        ({"mesh.context": 3}, "devices"),
+        ({"model.path": "nowhere"}, "no such folder"),
+        ({"model.path": "somewhere/config.json"}, "folder of the model"),
+        ({"data.store": "nowhere"}, "manifest"),
+        ({"optim.precision": "fp8"}, "fp32_master"),
+        ({"train.microbatches": 3}, "divide"),
+    ],
+)
 def test_bad_input_is_refused_before_anything_is_written(make_config, tmp_path, change, message):
     config = apply_overrides(make_config(), [f"{name}={value}" for name, value in change.items()])
     with pytest.raises(InputError, match=message):
@@ -156,7 +162,8 @@ def test_the_other_precision_recipes_learn_too(make_config, tmp_path, precision)
     records = read_metrics(tmp_path / "run")
     assert records[-1]["loss"] < records[0]["loss"] - 0.1
     assert json.loads((tmp_path / "run" / "run.json").read_text())["stored_dtype"] == (
-        "bfloat16" if precision == "bf16_stochastic" else "float32")
+        "bfloat16" if precision == "bf16_stochastic" else "float32"
+    )
 
 
 def test_only_the_split_that_was_asked_for_is_trained_on(make_config, tmp_path):

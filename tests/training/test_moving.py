@@ -16,8 +16,12 @@ from polaris_jax.training import read_metrics, train
 
 def run_on(config, workdir, folder, devices, until=None):
     """``polaris train`` on so many devices, stopped by SIGTERM once it has done ``until`` steps; the exit code."""
-    with subprocess.Popen([*command_of(config, workdir, folder), f"--devices={devices}"], env=environment(),
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [*command_of(config, workdir, folder), f"--devices={devices}"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         while until and process.poll() is None:
             if len(read_metrics(workdir)) >= until:
                 process.send_signal(signal.SIGTERM)

@@ -117,14 +117,23 @@ def test_goodput_of_a_run_that_was_killed_once():
     def event(kind, time, seconds, step=0):
         return {"event": kind, "time": float(time), "seconds": float(seconds), "step": step}
 
-    before = [event("start", 10, 10), event("compile", 15, 5, 1), event("step", 16, 1, 2),
-              event("checkpoint", 18, 2, 2), event("step", 19, 1, 3)]
+    before = [
+        event("start", 10, 10),
+        event("compile", 15, 5, 1),
+        event("step", 16, 1, 2),
+        event("checkpoint", 18, 2, 2),
+        event("step", 19, 1, 3),
+    ]
     events = [*before, event("start", 49, 10, 2), event("compile", 54, 5, 3), event("step", 55, 1, 4)]
     found = goodput(events)
     assert found["seconds"] == 55
     assert found["goodput"] == pytest.approx(3 / 55)
     assert {kind: found[f"lost/{kind}"] for kind in LOSSES if found[f"lost/{kind}"]} == {
-        "startup": 20, "compile": 10, "checkpoint": 2, "down": 20}
+        "startup": 20,
+        "compile": 10,
+        "checkpoint": 2,
+        "down": 20,
+    }
 
 
 def test_tensorboard_files_hold_what_the_lines_hold(observed):
@@ -183,8 +192,13 @@ os._exit(0)
 
 def test_a_trace_beside_the_threads_of_tensorstore_does_not_end_the_process(tmp_path):
     """With Python's frames in the trace the process dies of a segmentation fault in about a second."""
-    ran = subprocess.run([sys.executable, "-c", TRACES_BESIDE_TENSORSTORE, str(tmp_path)],
-                         env=environment(), capture_output=True, text=True, timeout=180)
+    ran = subprocess.run(
+        [sys.executable, "-c", TRACES_BESIDE_TENSORSTORE, str(tmp_path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert ran.returncode == 0, (ran.returncode, ran.stderr[-2000:])
     assert int(ran.stdout) > 20
 

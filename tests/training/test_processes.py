@@ -1,4 +1,7 @@
-"""Several processes are one run: the same bits as one process, one of them falls and the others follow, all resume."""
+"""Several processes are one run: the same bits as one process, one of them falls and the others follow, all resume.
+
+Bits are those of the same program on the same machine: eight devices in all runs, whatever processes they belong to.
+"""
 
 import signal
 import time

@@ -11,11 +11,21 @@ from polaris_jax.models import ModelConfig, hidden, init_params
 from polaris_jax.ops import ring_attention
 from polaris_jax.sharding import make_mesh
 
-CONFIG = ModelConfig.from_hf({
-    "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64, "rms_norm_eps": 1e-5,
-    "rope_theta": 10_000.0, "tie_word_embeddings": True, "max_position_embeddings": 256,
-})
+CONFIG = ModelConfig.from_hf(
+    {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 64,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10_000.0,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 256,
+    }
+)
 MESH = make_mesh({"context": 4}, devices=jax.devices()[:4])
 
 
@@ -27,9 +37,13 @@ def compiled():
     attend = partial(ring_attention, mesh=MESH, block=8)
     found = {}
     for remat in ("none", "full", "attention", "dots"):
-        program = jax.jit(jax.grad(
-            lambda p, remat=remat: jnp.square(hidden(p, CONFIG, tokens, attend=attend, remat=remat)).sum()
-        )).lower(params).compile()
+        program = (
+            jax.jit(
+                jax.grad(lambda p, remat=remat: jnp.square(hidden(p, CONFIG, tokens, attend=attend, remat=remat)).sum())
+            )
+            .lower(params)
+            .compile()
+        )
         found[remat] = program.as_text(), program(params)
     return found
 

@@ -17,8 +17,12 @@ from polaris_jax.data import TokenStore, load_tokenizer
 from polaris_jax.errors import InputError, RunError
 from polaris_jax.training import read_metrics, train
 
-KEYS = {"OPENAI_API_KEY": "sk-first-secret-1234", "WANDB_API_KEY": "second-secret-5678",
-        "HF_TOKEN": "hf_third_secret", "GOOGLE_AUTH_TOKEN_FOR_TESTING": "fourth-secret-9012"}
+KEYS = {
+    "OPENAI_API_KEY": "sk-first-secret-1234",
+    "WANDB_API_KEY": "second-secret-5678",
+    "HF_TOKEN": "hf_third_secret",
+    "GOOGLE_AUTH_TOKEN_FOR_TESTING": "fourth-secret-9012",
+}
 
 
 def store_with_absurd_weights(config, path, which):
@@ -51,7 +55,8 @@ def test_a_step_without_finite_gradients_changes_nothing_and_is_counted(make_con
 
 
 def test_steps_that_stay_without_finite_gradients_stop_the_run_with_what_is_needed_to_look_into_it(
-        make_config, tmp_path, capsys):
+    make_config, tmp_path, capsys
+):
     config = make_config()
     store = TokenStore.open(config.data.store)
     config.data.store = store_with_absurd_weights(config, tmp_path / "store", set(range(len(store))))
@@ -119,8 +124,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(make_config, tmp_path):
 
 def train_in_bucket(config, workdir, folder, address, *, seconds=240, **more):
     """``polaris train`` that sees the bucket at ``address``: the finished process."""
-    return subprocess.run([*command_of(config, workdir, folder), "--devices=8"], text=True, timeout=seconds,
-                          capture_output=True, env=environment(**bucket_environment(address) | more))
+    return subprocess.run(
+        [*command_of(config, workdir, folder), "--devices=8"],
+        text=True,
+        timeout=seconds,
+        capture_output=True,
+        env=environment(**bucket_environment(address) | more),
+    )
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -151,7 +161,8 @@ print("done")
 
 @pytest.mark.slow
 def test_a_run_in_a_bucket_equals_one_on_a_disk_through_faults_and_no_key_is_written_anywhere(
-        make_config, bucket, bucket_client, tmp_path):
+    make_config, bucket, bucket_client, tmp_path
+):
     """Model, store and run lie in the bucket, and a sampler opens what was trained there."""
     config = make_config()
     config.train.update({"steps": 4, "tensorboard": False})
@@ -161,21 +172,31 @@ def test_a_run_in_a_bucket_equals_one_on_a_disk_through_faults_and_no_key_is_wri
     with FaultyBucket(bucket, rate=0.03, faults=("503", "429", "cut", "slow")) as proxy:
         ran = train_in_bucket(config, "gs://library/runs/a", tmp_path, proxy.address, **KEYS)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    opened = bucket_client("from polaris_jax import flow; print(flow.open_sampler('gs://library/runs/a', 64)"
-                           ".tokenizer.fingerprint)")
+    opened = bucket_client(
+        "from polaris_jax.checkpoint_sampler import open_sampler;"
+        "print(open_sampler('gs://library/runs/a', 64).tokenizer.fingerprint)"
+    )
     assert opened == load_tokenizer(tmp_path / "run" / "model").fingerprint
-    program = ("import json, sys; from polaris_jax import storage; from polaris_jax.training import read_metrics;"
-               "from polaris_jax.training.events import goodput, read_events; at = 'gs://library/runs/a';"
-               "files = {name: storage.read(storage.join(at, name)) or b'' for name in storage.names(at)};"
-               "keys = json.loads(sys.argv[1]);"
-               "print(json.dumps([read_metrics(at), [n for n, c in files.items() for k in keys if k.encode() in c],"
-               "sorted(files), goodput(read_events(at))]))")
-    seen = subprocess.run([sys.executable, "-c", program, json.dumps(list(KEYS.values()))], text=True, check=True,
-                          stdout=subprocess.PIPE, env=environment(**bucket_environment(bucket)))
+    program = (
+        "import json, sys; from polaris_jax import storage; from polaris_jax.training import read_metrics;"
+        "from polaris_jax.training.events import goodput, read_events; at = 'gs://library/runs/a';"
+        "files = {name: storage.read(storage.join(at, name)) or b'' for name in storage.names(at)};"
+        "keys = json.loads(sys.argv[1]);"
+        "print(json.dumps([read_metrics(at), [n for n, c in files.items() for k in keys if k.encode() in c],"
+        "sorted(files), goodput(read_events(at))]))"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(list(KEYS.values()))],
+        text=True,
+        check=True,
+        stdout=subprocess.PIPE,
+        env=environment(**bucket_environment(bucket)),
+    )
     found, leaks, files, share = json.loads(seen.stdout.strip().splitlines()[-1])
     times = set(found[0]) - set(lines(tmp_path / "run")[0])
     assert [{k: v for k, v in line.items() if k not in times and k != "goodput"} for line in found] == (
-        lines(tmp_path / "run"))
+        lines(tmp_path / "run")
+    )
     assert leaks == []
     assert not any(key in ran.stderr + ran.stdout for key in KEYS.values())
     assert {"run.json", "metrics.jsonl", "events.jsonl"} <= set(files)

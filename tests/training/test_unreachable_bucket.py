@@ -20,8 +20,11 @@ def test_training_into_a_bucket_that_does_not_answer_is_refused_before_any_work(
     nobody = environment("http://127.0.0.1:9")  # the discard port: nothing listens there
     ran = subprocess.run(
         [sys.executable, "-m", "polaris_jax.cli", "train", f"--config={config}", "--workdir=gs://library/run"],
-        env=os.environ | nobody, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env=os.environ | nobody,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert ran.returncode == 2, ran.stderr[-2000:]
     said = [line for line in ran.stderr.splitlines() if "google_auth_provider" not in line]
     assert len(said) == 1

@@ -56,7 +56,16 @@ def books(draw, chapters: tuple[int, int] = (2, 4)) -> Book:
         Arc(draw(line(120)), draw(bullets(20)), draw(bullets(40)), draw(bullets(80)), tuple(group)) for group in groups
     )
     return Book(
-        draw(line(300)), draw(grammar(e.highlight)), draw(grammar(e.title)),
-        tuple(draw(grammar(e.tag)) for _ in range(7)), draw(grammar(e.archetype)), draw(bullets(90)), arcs,
-        draw(people), draw(bullets(40)), tuple(parts), draw(people), draw(people),
-    )  # fmt: skip
+        draw(line(300)),
+        draw(grammar(e.highlight)),
+        draw(grammar(e.title)),
+        tuple(draw(grammar(e.tag)) for _ in range(7)),
+        draw(grammar(e.archetype)),
+        draw(bullets(90)),
+        arcs,
+        draw(people),
+        draw(bullets(40)),
+        tuple(parts),
+        draw(people),
+        draw(people),
+    )

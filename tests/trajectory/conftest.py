@@ -33,8 +33,13 @@ def toy_book() -> Book:
         archetype=(_WORDS * 3).strip(),
         world_rules=("Ships pass only at night.", "Oil is rationed."),
         arcs=(
-            Arc("Keeping", ("He keeps.",), ("He keeps the lamp.",), ("He keeps the lamp lit.",),
-                (chapters[0].name, chapters[1].name)),
+            Arc(
+                "Keeping",
+                ("He keeps.",),
+                ("He keeps the lamp.",),
+                ("He keeps the lamp lit.",),
+                (chapters[0].name, chapters[1].name),
+            ),
             Arc("Leaving", ("He leaves.",), ("He leaves the lamp.",), ("He leaves it to burn.",), (chapters[2].name,)),
         ),
         character_archetypes=(Described("The Keeper", ("Stays.",)), Described("The Stranger", ("Comes.", "Goes."))),
@@ -42,7 +47,7 @@ def toy_book() -> Book:
         chapters=chapters,
         main_characters=(Described("Orrin", ("Keeps the lamp.",)),),
         side_characters=(Described("Mara", ("Brings oil.",)), Described("The Captain", ("Never lands.",))),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from llguidance import LLMatcher, LLTokenizer, grammar_from
 from polaris_jax.trajectory import ELEMENTS
 from polaris_jax.trajectory.charset import CharSet
 from polaris_jax.trajectory.grammar import CharClass, Grammar, Named, Token, alt, optional, repeat, seq
-from polaris_jax.trajectory.phrases import WRITING
+from polaris_jax.trajectory.scripts import BASE as WRITING
 from polaris_jax.trajectory.tree import Failure
 
 LOWER = CharSet.of(("a", "z"))

@@ -159,8 +159,11 @@ def test_the_writer_refuses_what_it_cannot_continue(transcript):
 
 def test_profiles_refuse_impossible_bounds():
     impossible = (
-        {"chapters": (1, 3)}, {"arcs": (4, 4), "chapters": (2, 3)}, {"chapter_words": (51, 59)}, {"rules": (3, 2)},
-    )  # fmt: skip
+        {"chapters": (1, 3)},
+        {"arcs": (4, 4), "chapters": (2, 3)},
+        {"chapter_words": (51, 59)},
+        {"rules": (3, 2)},
+    )
     for bounds in impossible:
         with pytest.raises(InputError, match="profile"):
             mini_profile(8_192, **bounds)

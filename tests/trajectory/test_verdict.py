@@ -56,9 +56,13 @@ def test_the_reference_lets_its_quirks_pass(transcript):
 )
 def test_what_only_real_prose_can_satisfy_is_asked_of_a_corpus(transcript, old, new, gate):
     plan_end = transcript.index("<|start_header_id|>first_chapter_plan")
-    changed = transcript.replace(old, new) if gate == "V5" else (
-        transcript[:plan_end].replace(old, new)
-        + transcript[plan_end:].replace("**Embedding Space:** " + old, "**Embedding Space:** " + new, 1)
+    changed = (
+        transcript.replace(old, new)
+        if gate == "V5"
+        else (
+            transcript[:plan_end].replace(old, new)
+            + transcript[plan_end:].replace("**Embedding Space:** " + old, "**Embedding Space:** " + new, 1)
+        )
     )
     assert check(transcript, "corpus").ok
     assert gate in gates(check(changed, "corpus"))
@@ -113,8 +117,7 @@ def test_long_stages_are_judged_quickly():
     cards = "\n\n".join(
         f"### Chapter {n}\n**Word Count:** 2000\n**Embedding Space:** action: 1, dialog: 2, world_building: 3, "
         "exposition: 4, romantic: 5, erotic: 6, pacing: 7\n**Narrative Focuses:** one; two; three\n"
-        "**Chapter Summary:**\n"
-        + "\n".join("- " + "word " * 40 + "end." for _ in range(20))
+        "**Chapter Summary:**\n" + "\n".join("- " + "word " * 40 + "end." for _ in range(20))
         for n in range(2, 80)
     )
     assert len(cards) > 300_000

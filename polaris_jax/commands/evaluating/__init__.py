@@ -1,4 +1,4 @@
-"""The benchmarks of ``polaris evaluate``, one module each: ``HELP`` (name → one line), ``add_flags``, ``run``.
+"""The benchmarks and studies of ``polaris evaluate``: modules with ``HELP`` (name → one line), ``add_flags``, ``run``.
 
-``judge_flags`` and ``story_flags`` are what several of them share: who judges, and where stories come from.
+``judge_flags`` (judges) and ``story_flags`` (sources of stories) are shared by several of them.
 """

@@ -12,7 +12,7 @@ HELP = {"baselines": "stories by direct prompting, Plan-and-Write, Re3, DOC and 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the methods and of the model they prompt."""
     parser.add_argument("--prompts", required=True, metavar="FILE_OR_SET", help="what to write about")
-    parser.add_argument("--out", required=True, metavar="DIR", help="local or gs://; the same command goes on there")
+    parser.add_argument("--out", required=True, metavar="DIR", help="local or gs://; the same command continues there")
     parser.add_argument("--methods", default="direct,plan-and-write,re3,doc,dynamic-outline", help="commas between")
     parser.add_argument("--words", type=int, default=0, help="length of every story (default: its prompt's)")
     parser.add_argument("--provider", default="openai", help="openai (any compatible server) | gemini | replay")
@@ -23,12 +23,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes what is missing; returns 0, or 1 when a story failed or the budget was spent."""
+    """Writes the missing stories; returns 0, or 1 when a story failed or the budget was spent."""
     import sys
 
     from polaris_jax.evals import read_prompts
-    from polaris_jax.evals.baselines import write_baselines
     from polaris_jax.llm import BudgetSpent, open_client
+    from polaris_jax.studies.baselines import write_baselines
 
     out = arguments.out.rstrip("/")
     if not arguments.model:
@@ -41,11 +41,20 @@ def run(arguments: argparse.Namespace) -> int:
     with open_client(spec) as client:
         try:
             rows = write_baselines(
-                client, prompts, arguments.methods.split(","), file, words=arguments.words,
-                temperature=arguments.temperature, seed=arguments.seed, workers=arguments.workers,
-                on_story=lambda row: print(f"{row['method']:16} {row['id']}: {row['words']} words, {row['calls']} calls"
-                                           + (f", failed: {row['error']}" if "error" in row else ""), file=sys.stderr),
-            )  # fmt: skip
+                client,
+                prompts,
+                arguments.methods.split(","),
+                file,
+                words=arguments.words,
+                temperature=arguments.temperature,
+                seed=arguments.seed,
+                workers=arguments.workers,
+                on_story=lambda row: print(
+                    f"{row['method']:16} {row['id']}: {row['words']} words, {row['calls']} calls"
+                    + (f", failed: {row['error']}" if "error" in row else ""),
+                    file=sys.stderr,
+                ),
+            )
         except BudgetSpent as spent:
             print(f"stopped early: {spent}", file=sys.stderr)
             return 1

@@ -1,70 +1,148 @@
-"""Who judges: ``--judge`` as often as there are judges, with the flags of a model's client."""
+"""The judges: ``--judge`` once per judge, with the flags of a model's client."""
 
 import argparse
-import tempfile
-from collections.abc import Mapping, Sequence
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polaris_jax import storage
 from polaris_jax.commands import client_flags
 from polaris_jax.errors import InputError
+from polaris_jax.llm.forecast import CHARACTERS_PER_TOKEN
+from polaris_jax.llm.spec import ClientSpec
+
+if TYPE_CHECKING:
+    from polaris_jax.evals.judging import BenchJudge, JudgeQuestion
 
 _SHARED = {name: flag for name, flag in client_flags.CLIENT.items() if name != "model"}
+# Fields whose plain names are flags of the writing models; the judges' begin with ``--judge-``.
+_PREFIXED = ("top_p",)
 _ADVICE = "PROVIDER:MODEL[@BASE_URL][,field=value...], such as openai:gpt-5.4,prices=1.25/10 or openai:m@http://host/v1"
 
 
 @dataclass(frozen=True)
 class OpenJudge:
-    """A judge with what it was made of; ``ledger_file`` keeps what it has cost over all runs in this folder."""
+    """A judge, its client's spec, and the file that keeps its usage over all runs in this folder."""
 
-    judge: Any
-    spec: Any
-    ledger_file: str
+    judge: "BenchJudge"
+    spec: ClientSpec
+    usage_file: str
 
 
 def add_judge_flags(parser: argparse.ArgumentParser) -> None:
-    """``--judge`` and what goes with it."""
+    """``--judge`` and its options."""
     parser.add_argument("--judge", action="append", metavar="JUDGE", help=f"{_ADVICE}; may be repeated")
-    parser.add_argument("--judge-samples", type=int, default=1, help="answers per question, to see how a judge wavers")
+    parser.add_argument(
+        "--judge-samples", type=int, default=1, help="answers per question, to measure a judge's variance"
+    )
     parser.add_argument("--judge-temperature", type=float, default=0.2)
     parser.add_argument("--judge-seed", type=int, default=42)
-    parser.add_argument("--judge-max-tokens", type=int, default=16_384, help="of an answer, hidden reasoning included")
+    parser.add_argument("--judge-max-tokens", type=int, default=16_384, help="of an answer, reasoning included")
     parser.add_argument("--batch-out", metavar="FILE", help="ask nothing: write the questions as an OpenAI batch file")
     parser.add_argument("--batch-in", metavar="FILE", help="first take the answers of a provider's batch output file")
-    client_flags.add_flags(parser, _SHARED)
+    client_flags.add_flags(parser, {_flag(name): flag for name, flag in _SHARED.items()})
 
 
-def open_judges(arguments: argparse.Namespace, out: str) -> list[OpenJudge]:
-    """The judges of the command line, each with a cache and a ledger in ``out``.
+def add_estimate_flag(parser: argparse.ArgumentParser) -> None:
+    """``--estimate``, for benchmarks whose questions are known before the first answer."""
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print what the judges would take (calls, tokens, dollars, hours) and stop; asks and writes nothing",
+    )
+
+
+def print_estimate(
+    arguments: argparse.Namespace, out: str, questions: "Sequence[JudgeQuestion]", answer_tokens: int
+) -> int:
+    """Prints the forecast of every judge; returns the exit code.
+
+    Args:
+      answer_tokens: of a usual answer.
+
+    Raises:
+      InputError: no judge, or one that cannot be understood.
+    """
+    from polaris_jax.evals.judging import question_request
+    from polaris_jax.llm.forecast import forecast
+    from polaris_jax.prices import read_prices
+
+    specs = judge_specs(arguments, out)
+    asked = [
+        question_request(one, arguments.judge_temperature, arguments.judge_max_tokens, arguments.judge_seed)
+        for one in questions
+    ]
+    found = [forecast(asked, spec, answer_tokens) for spec in specs]
+    known = [one.usd for one in found if one.usd is not None]
+    total = sum(known) if len(known) == len(found) else None
+    if arguments.json:
+        dated = read_prices().dates.get("models")
+        rows = [one.to_json() for one in found]
+        print(json.dumps({"judges": rows, "usd": total, "answer_tokens": answer_tokens, "prices_date": dated}))
+        return 0
+    print(*found, sep="\n")
+    if len(found) > 1 and total is not None:
+        print(f"together about ${total:,.2f}")
+    print(
+        f"Counted on the questions themselves, at {CHARACTERS_PER_TOKEN:g} characters per token and {answer_tokens:,} "
+        "tokens per answer; repeated calls are not counted."
+    )
+    return 0
+
+
+def judge_specs(arguments: argparse.Namespace, out: str) -> list[ClientSpec]:
+    """The clients of the command line's judges; their caches are in ``out``.
 
     Raises:
       InputError: no judge, one that cannot be understood, or one named twice.
     """
-    from polaris_jax.evals.judging import Judge, judge_name
-    from polaris_jax.llm import Ledger, open_client
+    from polaris_jax.evals.judging import judge_name
 
     if not arguments.judge:
         raise InputError("--judge", None, f"say who judges: {_ADVICE}")
     if arguments.judge_samples < 1:
         raise InputError("--judge-samples", arguments.judge_samples, "at least 1")
-    judges = []
+    specs: list[ClientSpec] = []
     for text in arguments.judge:
         spec = judge_spec(text, vars(arguments), storage.join(out, "replies"))
-        name = judge_name(spec.identity)
-        if any(name == judge_name(other.spec.identity) for other in judges):
+        if any(judge_name(spec.identity) == judge_name(other.identity) for other in specs):
             raise InputError("--judge", text, "is named twice; --judge-samples asks one judge several times")
-        ledger_file = storage.join(out, "ledgers", f"{name}.json")
-        ledger = Ledger(spec.budget_tokens, spec.budget_usd, spec.prices)
-        _restore(ledger, ledger_file)
-        judge = Judge(spec.identity, open_client(spec, ledger=ledger), spec.concurrency, arguments.judge_max_tokens,
-                      arguments.judge_temperature, arguments.judge_seed)  # fmt: skip
-        judges.append(OpenJudge(judge, spec, ledger_file))
+        specs.append(spec)
+    return specs
+
+
+def open_judges(arguments: argparse.Namespace, out: str) -> list[OpenJudge]:
+    """The judges of the command line, each with a cache and a usage file in ``out``.
+
+    Raises:
+      InputError: no judge, one that cannot be understood, or one named twice.
+    """
+    from polaris_jax.evals.judging import BenchJudge, judge_name
+    from polaris_jax.llm import UsageTracker, open_client
+
+    judges: list[OpenJudge] = []
+    for spec in judge_specs(arguments, out):
+        name = judge_name(spec.identity)
+        usage_file = storage.join(out, "ledgers", f"{name}.json")
+        usage = UsageTracker(spec.budget_tokens, spec.budget_usd, spec.known_prices)
+        if storage.read(usage_file) is not None:
+            usage.restore(usage_file)
+        judge = BenchJudge(
+            spec.identity,
+            open_client(spec, usage=usage),
+            spec.concurrency,
+            arguments.judge_max_tokens,
+            arguments.judge_temperature,
+            arguments.judge_seed,
+        )
+        judges.append(OpenJudge(judge, spec, usage_file))
     return judges
 
 
-def judge_spec(text: str, values: Mapping[str, Any], cache: str):
-    """The ``ClientSpec`` of one ``--judge``: its own fields, then the flags that all judges share.
+def judge_spec(text: str, values: Mapping[str, Any], cache: str) -> ClientSpec:
+    """The client of one ``--judge``: its own fields, then the flags that all judges share.
 
     Raises:
       InputError: it cannot be understood.
@@ -74,7 +152,7 @@ def judge_spec(text: str, values: Mapping[str, Any], cache: str):
     model, _, address = model.partition("@")
     if not colon or not model:
         raise InputError("--judge", text, _ADVICE)
-    given = {name: values.get(name) for name in _SHARED} | {"model": model}
+    given = {name: values.get(_flag(name)) for name in _SHARED} | {"model": model}
     if address:
         given["base_url"] = address
     for one in fields:
@@ -89,11 +167,15 @@ def judge_spec(text: str, values: Mapping[str, Any], cache: str):
     return client_flags.client_spec(provider, given, cache)
 
 
-def batch(arguments: argparse.Namespace, judges: Sequence[OpenJudge], questions: Sequence[Any]) -> bool:
-    """Does what ``--batch-in`` and ``--batch-out`` ask for; True when there is nothing else to do now.
+def _flag(name: str) -> str:
+    return f"judge_{name}" if name in _PREFIXED else name
+
+
+def batch(arguments: argparse.Namespace, judges: Sequence[OpenJudge], questions: "Sequence[JudgeQuestion]") -> bool:
+    """Reads ``--batch-in`` and writes ``--batch-out``; True when the command ends after that.
 
     Raises:
-      InputError: batch mode with several judges, or with one that has none.
+      InputError: batch mode with several judges, or with a provider without one.
     """
     if not (arguments.batch_out or arguments.batch_in):
         return False
@@ -105,9 +187,11 @@ def batch(arguments: argparse.Namespace, judges: Sequence[OpenJudge], questions:
     [only] = judges
     requests = [request_of(question, only.judge) for question in questions]
     if arguments.batch_in:
-        found = read_batch(arguments.batch_in, requests, only.spec, only.judge.client.ledger)
-        print(f"{found.kept} answers taken, {sum(found.unusable.values())} unusable {found.unusable or ''}, "
-              f"{found.unknown} to other questions")
+        found = read_batch(arguments.batch_in, requests, only.spec, only.judge.client.usage)
+        print(
+            f"{found.kept} answers taken, {sum(found.unusable.values())} unusable {found.unusable or ''}, "
+            f"{found.unknown} to other questions"
+        )
     if arguments.batch_out:
         files = write_batch(requests, only.spec, arguments.batch_out)
         print("\n".join(files) if files else "nothing to ask: every answer is in the cache")
@@ -115,22 +199,28 @@ def batch(arguments: argparse.Namespace, judges: Sequence[OpenJudge], questions:
     return False
 
 
+def usage_keeper(judges: Sequence[OpenJudge], every: float = 2.0) -> Callable[[], None]:
+    """A function that writes the usage files, at most once in ``every`` seconds: a killed run keeps what it spent."""
+    last = time.monotonic()
+
+    def keep() -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            for one in judges:
+                one.judge.client.usage.write(one.usage_file)
+            last = time.monotonic()
+
+    return keep
+
+
 def close_judges(judges: Sequence[OpenJudge]) -> dict[str, dict]:
-    """Writes the ledgers and closes the clients; what each judge has cost, for the report."""
+    """Writes the usage files and closes the clients; returns the cost of each judge, for the report."""
     costs = {}
     for one in judges:
-        summary = one.judge.client.ledger.summary()
-        storage.write_json(one.ledger_file, summary)
+        summary = one.judge.client.usage.summary()
+        storage.write_json(one.usage_file, summary)
         one.judge.client.close()
-        costs[one.judge.name] = {key: summary[key] for key in ("calls", "failed", "retries", "prompt_tokens",
-                                                               "completion_tokens", "usd")}  # fmt: skip
+        costs[one.judge.name] = {
+            key: summary[key] for key in ("calls", "failed", "retries", "prompt_tokens", "completion_tokens", "usd")
+        }
     return costs
-
-
-def _restore(ledger, address: str) -> None:
-    content = storage.read(address)
-    if content is not None:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            ledger.restore(file.name)

@@ -1,30 +1,63 @@
-"""Where stories come from: files of generations, or checkpoints that write them now."""
+"""The stories: files of generations, or checkpoints that write them now."""
 
 import argparse
+import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from polaris_jax import storage
+from polaris_jax.commands.flag_types import whole
 from polaris_jax.commands.sampler_flags import add_sampler_flags, sampler_options
 from polaris_jax.errors import InputError
+from polaris_jax.options import AT_LEAST_1
+
+if TYPE_CHECKING:
+    from polaris_jax.evals.documents import Document
+    from polaris_jax.evals.generations import Generation
+    from polaris_jax.evals.jsonl import BadRecord
+    from polaris_jax.evals.prompts import Prompt
 
 WAYS = ("chat", "continue", "book")
 
 
 def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
     """``--generations``, ``--checkpoint`` and how it writes; ``prompts`` is the packaged set used by default."""
-    parser.add_argument("--out", required=True, metavar="DIR",
-                        help="one folder per benchmark, local or gs://; the same command goes on there")
-    parser.add_argument("--generations", action="append", default=[], metavar="[NAME=]FILE",
-                        help="JSONL of stories; may be repeated")
-    parser.add_argument("--checkpoint", action="append", default=[], metavar="[NAME=]DIR",
-                        help="training run or Hugging Face folder that writes stories first; may be repeated")
-    parser.add_argument("--prompts", metavar="FILE_OR_SET",
-                        help=f"what to write about, and checklists (default for checkpoints: our small set {prompts})")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="one folder per benchmark, local or gs://; the same command continues there",
+    )
+    parser.add_argument(
+        "--generations", action="append", default=[], metavar="[NAME=]FILE", help="JSONL of stories; may be repeated"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="training run or Hugging Face folder that writes stories first; may be repeated",
+    )
+    parser.add_argument(
+        "--prompts",
+        metavar="FILE_OR_SET",
+        help=f"what to write about, and checklists (default for checkpoints: our small set {prompts})",
+    )
     parser.add_argument("--domain", help="only prompts whose domain1 begins so (WritingBench D4: Literature)")
     parser.add_argument("--language", help="only prompts in this lang")
-    parser.add_argument("--write-as", choices=WAYS, default="chat",
-                        help="how a checkpoint writes: as a chat model, by going on, or as a book in stages")
+    parser.add_argument(
+        "--limit",
+        type=whole(AT_LEAST_1),
+        metavar="N",
+        help="only the first N prompts, and the first N stories of a model",
+    )
+    parser.add_argument(
+        "--write-as",
+        choices=WAYS,
+        default="chat",
+        help="how a checkpoint writes: as a chat model, by continuing the prompt, or as a book in stages",
+    )
     parser.add_argument("--max-tokens", type=int, default=8192, help="of a story, with --checkpoint")
     parser.add_argument("--temperature", type=float, default=0.8, help="with --checkpoint")
     parser.add_argument("--top-p", type=float, default=0.95, help="with --checkpoint")
@@ -36,49 +69,99 @@ def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
     parser.set_defaults(packaged_prompts=prompts)
 
 
-def named(text: str) -> tuple[str | None, str]:
-    """``NAME=PLACE`` in its two parts; no name without one."""
-    name, equals, place = text.partition("=")
-    return (name, place) if equals and name and "/" not in name else (None, text)
+def split_name(text: str) -> tuple[str | None, str]:
+    """``NAME=ADDRESS`` in its two parts; None for a missing name."""
+    name, equals, address = text.partition("=")
+    return (name, address) if equals and name and "/" not in name else (None, text)
 
 
-def stories(arguments: argparse.Namespace, out: str) -> tuple[list, list]:
-    """All stories, and the lines that were none; checkpoints write theirs into ``out/generations`` first.
+def gather_stories(arguments: argparse.Namespace, out: str) -> "tuple[list[Generation], list[BadRecord]]":
+    """All stories, and the bad lines; checkpoints write theirs into ``out/generations`` first.
 
     Raises:
       InputError: no stories, two models of one name, or a file or checkpoint that cannot be used.
     """
+    from polaris_jax.evals.prompts import join_prompts
+
+    found, prompts, bad = _read(arguments)
+    placement = sampler_options(arguments)
+    for text in arguments.checkpoint:
+        name, folder = split_name(text)
+        found += _write(arguments, name or storage.name_of(folder), folder, prompts, out, placement)
+    return join_prompts(_once(found), prompts), bad
+
+
+def planned_stories(arguments: argparse.Namespace) -> "list[Generation]":
+    """The stories that ``gather_stories`` would give, for a forecast; one that a checkpoint is still to write is
+    filler of the requested length, else of ``--max-tokens``. Writes nothing.
+
+    Raises:
+      InputError: as ``gather_stories``.
+    """
+    from polaris_jax.evals.generations import Generation
+    from polaris_jax.evals.prompts import join_prompts
+
+    found, prompts, _ = _read(arguments)
+    for text in arguments.checkpoint:
+        name, folder = split_name(text)
+        model = name or storage.name_of(folder)
+        for one in prompts:
+            story = "lorem " * (one.target_words or int(arguments.max_tokens / 1.3))
+            found.append(Generation(one.id, one.text, story, one.target_words, model))
+    return join_prompts(_once(found), prompts)
+
+
+def _read(arguments: argparse.Namespace) -> "tuple[list[Generation], list[Prompt], list[BadRecord]]":
+    """The stories of files, the prompts, and the bad lines, which are printed."""
     from polaris_jax.evals.generations import read_generations
-    from polaris_jax.evals.prompts import join_prompts, read_prompts
+    from polaris_jax.evals.prompts import read_prompts
 
     if not arguments.generations and not arguments.checkpoint:
         raise InputError("--generations", None, "give stories, or a --checkpoint that writes them")
-    prompts, bad = [], []
+    prompts: list[Prompt] = []
+    bad: list[BadRecord] = []
     if arguments.prompts or arguments.checkpoint:
-        prompts, bad = read_prompts(arguments.prompts or arguments.packaged_prompts, domain=arguments.domain,
-                                    language=arguments.language)  # fmt: skip
-    found = []
+        prompts, bad = read_prompts(
+            arguments.prompts or arguments.packaged_prompts, domain=arguments.domain, language=arguments.language
+        )
+        prompts = prompts[: arguments.limit]
+    found: list[Generation] = []
     for text in arguments.generations:
-        name, file = named(text)
+        name, file = split_name(text)
         some, wrong = read_generations(file, name)
-        found, bad = found + some, bad + wrong
-    placement = sampler_options(arguments)
-    for text in arguments.checkpoint:
-        name, folder = named(text)
-        found += _write(arguments, name or storage.name_of(folder), folder, prompts, out, placement)
-    seen = set()
+        found, bad = found + some[: arguments.limit], bad + wrong
+    for line in bad:
+        print(f"left out {line}", file=sys.stderr)
+    return found, prompts, bad
+
+
+def _once(found: "list[Generation]") -> "list[Generation]":
+    """``found``, in which no model has two stories on one prompt."""
+    seen: set[tuple[str, str]] = set()
     for one in found:
         if (one.model, one.id) in seen:
             raise InputError("--generations", one.model, f"has two stories for id {one.id}; name the files: NAME=FILE")
         seen.add((one.model, one.id))
-    for line in bad:
-        print(f"left out {line}", file=sys.stderr)
-    return join_prompts(found, prompts), bad
+    return found
 
 
-def finish(arguments: argparse.Namespace, document, out: str, stopped: Sequence[str] = ()) -> int:
-    """Writes document and page, prints where (or the JSON); the exit code."""
-    from polaris_jax.evals.document import Table, markdown, write_document
+def prompt_facts(arguments: argparse.Namespace) -> dict[str, str]:
+    """Where the prompts come from, for a report; {} where the stories bring their own."""
+    from polaris_jax.evals.prompts import packaged_sets, published_layout
+
+    source = arguments.prompts or (arguments.packaged_prompts if arguments.checkpoint else None)
+    if source is None:
+        return {}
+    if source in packaged_sets():
+        return {"prompts": f"our small set {source}"}
+    layout, digest = published_layout(source), hashlib.sha256(storage.read(source) or b"").hexdigest()[:16]
+    kind = f"official prompts of {layout}, from" if layout else "prompts of"
+    return {"prompts": f"{kind} {storage.name_of(source)} (SHA-256 {digest})"}
+
+
+def write_report(arguments: argparse.Namespace, document: "Document", out: str, stopped: Sequence[str] = ()) -> int:
+    """Writes document and page, prints the first table and the page's address (or the JSON); returns the exit code."""
+    from polaris_jax.evals.documents import Table, markdown, write_document
     from polaris_jax.report import write_evaluation
 
     data = write_document(document, out)
@@ -91,15 +174,28 @@ def finish(arguments: argparse.Namespace, document, out: str, stopped: Sequence[
             print(markdown(first))
         print(page)
     for reason in stopped:
-        print(f"stopped early: {reason}; run the same command again to go on", file=sys.stderr)
+        print(f"stopped early: {reason}; run the same command again to continue", file=sys.stderr)
     return 1 if stopped else 0
 
 
-def _write(arguments: argparse.Namespace, name: str, folder: str, prompts: Sequence, out: str, placement) -> list:
-    from polaris_jax.commands.evaluating.writing import Writing, write_stories
+def _write(
+    arguments: argparse.Namespace,
+    name: str,
+    folder: str,
+    prompts: "Sequence[Prompt]",
+    out: str,
+    placement: Mapping[str, Any],
+) -> "list[Generation]":
+    from polaris_jax.commands.evaluating.writing import WritingOptions, write_stories
 
-    how = Writing(
-        arguments.write_as, arguments.max_tokens, arguments.temperature, arguments.top_p,
-        arguments.repetition_penalty, arguments.seed, arguments.slots, placement,
-    )  # fmt: skip
-    return write_stories(folder, prompts, storage.join(out, "generations", f"{name}.jsonl"), name, how)
+    options = WritingOptions(
+        arguments.write_as,
+        arguments.max_tokens,
+        arguments.temperature,
+        arguments.top_p,
+        arguments.repetition_penalty,
+        arguments.seed,
+        arguments.slots,
+        placement,
+    )
+    return write_stories(folder, prompts, storage.join(out, "generations", f"{name}.jsonl"), name, options)

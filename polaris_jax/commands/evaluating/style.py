@@ -1,10 +1,10 @@
-"""``polaris evaluate style``: has training on human prose moved generations away from assistant style?"""
+"""``polaris evaluate style``: does training on human prose move generations away from assistant style?"""
 
 import argparse
 
 from polaris_jax import storage
 from polaris_jax.commands.evaluating.judge_flags import add_judge_flags, close_judges, open_judges
-from polaris_jax.commands.evaluating.story_flags import finish, named
+from polaris_jax.commands.evaluating.story_flags import split_name, write_report
 from polaris_jax.errors import InputError
 
 HELP = {"style": "the literary-shift study: generations before (a) and after (b) against human novels"}
@@ -32,15 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
       InputError: a group has no story, or several judges were named.
     """
     from polaris_jax.evals import jsonl
-    from polaris_jax.evals.style import read_all, run_study, style_document
+    from polaris_jax.studies.style import Story, compare_styles, read_all, style_document
 
     out = arguments.out.rstrip("/")
     if len(arguments.judge or ()) > 1:
-        raise InputError("--judge", arguments.judge, "one judge at a time reads for the style study")
+        raise InputError("--judge", arguments.judge, "one judge at a time for the style study")
     options = {"tokenizer": arguments.tokenizer, "split": arguments.split}
-    human, groups = read_all(arguments.human, **options), {}
+    human = read_all(arguments.human, **options)
+    groups: dict[str, list[Story]] = {}
     for label, texts in (("a", arguments.a), ("b", arguments.b or [])):
-        parts = [named(text) for text in texts]
+        parts = [split_name(text) for text in texts]
         if parts:
             name = next((name for name, _ in parts if name), label)
             groups[name] = read_all([place for _, place in parts], **options)
@@ -48,10 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--b", arguments.b, "has the same name as --a; use NAME=FILE")
     judges = open_judges(arguments, out) if arguments.judge else []
     try:
-        study = run_study(human, groups, per_author=arguments.per_author, seed=arguments.seed,
-                          judge=judges[0].judge.client if judges else None, draws=arguments.judge_samples)
+        comparison = compare_styles(
+            human,
+            groups,
+            per_author=arguments.per_author,
+            seed=arguments.seed,
+            judge=judges[0].judge.client if judges else None,
+            draws=arguments.judge_samples,
+        )
     finally:
         costs = close_judges(judges)
-    jsonl.write(storage.join(out, "measures.jsonl"), study["rows"])
+    jsonl.write(storage.join(out, "measures.jsonl"), comparison["rows"])
     facts = {"human": ", ".join(arguments.human), **{name: len(stories) for name, stories in groups.items()}}
-    return finish(arguments, style_document(study, facts | ({"judges": costs} if costs else {})), out)
+    return write_report(arguments, style_document(comparison, facts | ({"judges": costs} if costs else {})), out)

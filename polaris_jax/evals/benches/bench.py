@@ -1,4 +1,4 @@
-"""What a benchmark has to offer: ``Bench``; and how numbers are found in a judge's answer."""
+"""``Bench``, the interface of a benchmark, and helpers that read numbers from a judge's answer."""
 
 import json
 import re
@@ -11,12 +11,20 @@ from polaris_jax.rewards.reply import strip_fence
 
 
 class Unusable(ValueError):
-    """A judge's answer from which no score can be read; one line."""
+    """A judge's answer without a readable score, or a story that cannot be judged; one line.
+
+    Attributes:
+      kind: of the failure, as ``rubric_answer`` and ``judging.ask`` count them.
+    """
+
+    def __init__(self, detail: str, kind: str = "unusable"):
+        super().__init__(detail)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One question about one story.
+class JudgePrompt:
+    """One prompt to a judge about one story.
 
     Attributes:
       unit: what is judged: ``story``, or the name of a criterion.
@@ -35,46 +43,57 @@ class Bench(Protocol):
     Attributes:
       name: on the command line.
       title: in reports.
-      headline: the measure that stands for the story.
+      summary: one line of help: criteria and scale.
+      prompt_set: the packaged prompts (``prompt_sets/NAME.jsonl``) that a checkpoint writes about by default.
+      answer_tokens: of a judge's usual answer, with its reasons; for forecasts.
+      headline: name of the measure that is the score of the story.
       scale: least and greatest headline value.
       version: of the instructions; part of the cache key.
+      rubric_source: where the judge's prompt comes from, for reports.
     """
 
     name: str
     title: str
+    summary: str
+    prompt_set: str
+    answer_tokens: int
     headline: str
     scale: tuple[float, float]
     version: str
+    rubric_source: str
 
-    def asks(self, generation: Generation) -> list[Ask]:
-        """What to ask about a story.
+    def judge_prompts(self, generation: Generation) -> list[JudgePrompt]:
+        """The prompts to a judge about a story.
 
         Raises:
           Unusable: the story cannot be judged (no checklist, no text); its record says so.
         """
 
-    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
+    def read_answer(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
         """Measures in one answer.
 
         Raises:
           Unusable: there are none.
         """
 
-    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    def count_words(self, story: str) -> int:
+        """Words of a story as the benchmark's published code counts them."""
+
+    def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """The story's measures from those of its answers (at least one)."""
 
 
 def json_object(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON object that an answer is, in a code fence or bare; text around it makes it unusable.
+    """The JSON object of an answer, in a code fence or bare; text around it makes it unusable.
 
     Raises:
-      Unusable: it is none.
+      Unusable: the answer is no JSON object.
     """
     if isinstance(answer, Mapping):
         return answer
     try:
         value = json.loads(strip_fence(answer))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unusable(f"not JSON: {answer[:80]!r}") from None
     if not isinstance(value, dict):
         raise Unusable(f"not a JSON object: {answer[:80]!r}")
@@ -82,7 +101,7 @@ def json_object(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def whole_number(value: object, low: int, high: int) -> int | None:
-    """A score as a whole number, cut towards zero; None outside ``[low, high]`` or when it is no number."""
+    """A score as a whole number, truncated; None outside ``[low, high]`` or when it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

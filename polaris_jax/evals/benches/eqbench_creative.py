@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from polaris_jax.evals.benches.one_answer import OneAnswer
+from polaris_jax.evals.benches.one_answer import OneAnswerBench
 from polaris_jax.evals.benches.score_lines import inverted, read_score_lines
 
 VIRTUES = {
@@ -57,29 +57,37 @@ form, with plain text and no other marks:
 {form}"""
 
 
-class EqBenchCreative(OneAnswer):
+class EqBenchCreative(OneAnswerBench):
     """See the module."""
 
     name, title, version = "eqbench-creative", "EQ-Bench Creative Writing", "1"
     headline, scale = "score", (0.0, 100.0)
+    summary = "EQ-Bench Creative Writing: 22 criteria, 0 to 100"
+    prompt_set = "eqbench-creative"
+    answer_tokens = 900
     task, virtues, faults = _TASK, VIRTUES, FAULTS
 
-    def adjusted(self, text: str) -> dict[str, float]:
-        """See ``OneAnswer.adjusted``."""
-        return adjusted(text)
+    def adjust(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """See ``OneAnswerBench.adjust``."""
+        return adjust(scores)
 
     def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
-        """See ``OneAnswer.totals``."""
+        """See ``OneAnswerBench.totals``."""
         return {"score": total_score(scores), "rubric": rubric_score(scores)}
 
 
 def adjusted(text: str) -> dict[str, float]:
-    """Rated criteria with faults inverted, 0-20."""
-    return inverted(read_score_lines(text, list(CRITERIA), prefix=_PREFIX), list(FAULTS))
+    """``adjust`` of what the published parser finds in an answer, be it all criteria or one."""
+    return adjust(read_score_lines(text, list(CRITERIA), prefix=_PREFIX))
+
+
+def adjust(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores with faults inverted, 0-20."""
+    return inverted(scores, list(FAULTS))
 
 
 def rubric_score(scores: Mapping[str, float]) -> float | None:
-    """Mean of the rated criteria, 0-20, four decimals; None when nothing was rated."""
+    """Mean of the scored criteria, 0-20, four decimals; None without scores."""
     return round(sum(scores.values()) / len(scores), 4) if scores else None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from polaris_jax.evals.benches.one_answer import OneAnswer
+from polaris_jax.evals.benches.one_answer import OneAnswerBench
 from polaris_jax.evals.benches.score_lines import inverted, read_score_lines
 
 VIRTUES = {
@@ -49,32 +49,40 @@ exactly this form, with plain text and no other marks:
 {form}"""
 
 
-class EqBenchLongform(OneAnswer):
+class EqBenchLongform(OneAnswerBench):
     """See the module."""
 
     name, title, version = "eqbench-longform", "EQ-Bench LongForm", "1"
     headline, scale = "weighted", (0.0, 100.0)
+    summary = "EQ-Bench LongForm: 12 criteria, 0 to 100"
+    prompt_set = "eqbench-longform"
+    answer_tokens = 900
     task, virtues, faults = _TASK, VIRTUES, FAULTS
 
-    def adjusted(self, text: str) -> dict[str, float]:
-        """See ``OneAnswer.adjusted``."""
-        return adjusted(text)
+    def adjust(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """See ``OneAnswerBench.adjust``."""
+        return adjust(scores)
 
     def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
-        """See ``OneAnswer.totals``."""
+        """See ``OneAnswerBench.totals``."""
         return {"weighted": weighted_score(scores), "uniform": uniform_score(scores)}
 
 
 def adjusted(text: str) -> dict[str, float]:
-    """Rated criteria with faults inverted, 0-20; forced poetry is bent by a power of 1.7, to four decimals."""
-    scores = inverted(read_score_lines(text, list(CRITERIA), prefix=_PREFIX), list(FAULTS))
+    """``adjust`` of what the published parser finds in an answer, be it all criteria or one."""
+    return adjust(read_score_lines(text, list(CRITERIA), prefix=_PREFIX))
+
+
+def adjust(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores with faults inverted, 0-20; forced poetry to the power of 1.7; four decimals."""
+    scores = inverted(scores, list(FAULTS))
     if FORCED in scores:
         scores[FORCED] = 20.0 * (scores[FORCED] / 20.0) ** 1.7
     return {name: round(score, 4) for name, score in scores.items()}
 
 
 def weighted_score(scores: Mapping[str, float]) -> float | None:
-    """0-100 with the published weights, two decimals; None when nothing was rated."""
+    """0-100 with the published weights, two decimals; None without scores."""
     if not scores:
         return None
     total = sum(WEIGHTS[name] for name in scores)
@@ -82,5 +90,5 @@ def weighted_score(scores: Mapping[str, float]) -> float | None:
 
 
 def uniform_score(scores: Mapping[str, float]) -> float | None:
-    """0-100 with equal weights, as the published tables aggregate; None when nothing was rated."""
+    """0-100 with equal weights, as the published tables aggregate; None without scores."""
     return 5.0 * sum(scores.values()) / len(scores) if scores else None

@@ -1,18 +1,17 @@
-"""LongBench-Write: six criteria of 1-5 in one answer (S_q), and how close the length is to the one asked for (S_l)."""
+"""LongBench-Write: six criteria of 1-5 in one answer (S_q), and closeness to the requested length (S_l)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from polaris_jax.evals.benches.bench import (
-    Ask,
-    Unusable,
-    json_object,
+    JudgePrompt,
     key_of,
     mean_readings,
     object_schema,
-    whole_number,
 )
+from polaris_jax.evals.benches.judge_template import OURS, read_template
+from polaris_jax.evals.benches.rubric_answer import NumberScale, read_rubric
 from polaris_jax.evals.generations import Generation
+from polaris_jax.rewards import count_longwriter
 
 CRITERIA = {
     "Relevance": "the text answers what was asked, with nothing beside the point",
@@ -38,59 +37,63 @@ Criteria, each from 1 (poor) to 5 (excellent):
 {criteria}
 
 First write an analysis of the text, then the scores. Answer with a JSON object with the keys "analysis", {keys}."""
+_SCALE = NumberScale(1, 5, whole=True)
+_INSTRUCTION, _RESPONSE = "$INST$", "$RESPONSE$"  # places of LongWriter's judge.txt
 _SCHEMA = object_schema(
-    {"analysis": {"type": "string"}}
-    | {key: {"type": "integer", "minimum": 1, "maximum": 5} for key in KEYS.values()}
+    {"analysis": {"type": "string"}} | {key: {"type": "integer", "minimum": 1, "maximum": 5} for key in KEYS.values()}
 )
 
 
 class LongBenchWrite:
-    """See the module."""
+    """See the module.
+
+    Args:
+      rubric: address of a prompt in the form of LongWriter's ``judge.txt``; default our own.
+    """
 
     name, title, version = "longbench-write", "LongBench-Write", "1"
     headline, scale = "combined", (0.0, 100.0)
+    summary = "LongBench-Write: quality times obedience to the requested length, 0 to 100"
+    prompt_set = "longbench-write"
+    answer_tokens = 400
+    rubric_source = OURS
 
-    def asks(self, generation: Generation) -> list[Ask]:
-        """See ``Bench.asks``."""
+    def __init__(self, rubric: str | None = None):
+        self.template = None if rubric is None else read_template(rubric, [(_INSTRUCTION,), (_RESPONSE,)])
+        if self.template is not None:
+            self.version, self.rubric_source = self.template.version, self.template.source
+
+    def judge_prompts(self, generation: Generation) -> list[JudgePrompt]:
+        """See ``Bench.judge_prompts``."""
+        if self.template is not None:
+            values = {_INSTRUCTION: generation.prompt, _RESPONSE: generation.story}
+            return [JudgePrompt("story", self.template.messages(values))]
         text = _TASK.format(
-            prompt=generation.prompt, story=generation.story, keys=", ".join(f'"{key}"' for key in KEYS.values()),
+            prompt=generation.prompt,
+            story=generation.story,
+            keys=", ".join(f'"{key}"' for key in KEYS.values()),
             criteria="\n".join(f"- {KEYS[name]}: {meaning}" for name, meaning in CRITERIA.items()),
-        )  # fmt: skip
-        return [Ask("story", (("user", text),), _SCHEMA)]
+        )
+        return [JudgePrompt("story", (("user", text),), _SCHEMA)]
 
-    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
-        """See ``Bench.read``. Without a requested length there is no ``length`` and no ``combined``."""
-        scores = criteria_scores(text)
-        if not scores:
-            raise Unusable("no score from 1 to 5")
-        sq = quality_score(scores)
-        measures = {"quality": sq} | {key_of(name): score for name, score in scores.items()}
+    def read_answer(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
+        """See ``Bench.read_answer``. Without a requested length there is no ``length`` and no ``combined``."""
+        scores = read_rubric(text, list(CRITERIA), _SCALE)
+        quality = sum(25.0 * (score - 1) for score in scores.values()) / len(scores)
+        measures: dict[str, float] = {"quality": quality, **{key_of(name): score for name, score in scores.items()}}
         if generation.target_words:
             # An empty story has no published length score and would drop out of the mean; here it counts as 0.
-            measures["length"] = length_score(generation.target_words, generation.words) or 0.0
-            measures["combined"] = combined_score(sq, measures["length"])
-            measures["average"] = (sq + measures["length"]) / 2
+            length = length_score(generation.target_words, generation.length(self.count_words)) or 0.0
+            measures |= {"length": length, "combined": _combined(quality, length), "average": (quality + length) / 2}
         return measures
 
-    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """See ``Bench.story``."""
+    def count_words(self, story: str) -> int:
+        """See ``Bench.count_words``."""
+        return count_longwriter(story)
+
+    def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """See ``Bench.story_measures``."""
         return mean_readings(readings)
-
-
-def criteria_scores(answer: str | Mapping[str, Any]) -> dict[str, int]:
-    """Valid scores by criterion, keys with blanks or underscores; out of range counts as not given.
-
-    Raises:
-      Unusable: the answer is no JSON object.
-    """
-    given = json_object(answer)
-    found = {name: whole_number(given.get(key, given.get(name)), 1, 5) for name, key in KEYS.items()}
-    return {name: score for name, score in found.items() if score is not None}
-
-
-def quality_score(scores: Mapping[str, int]) -> float | None:
-    """S_q: mean of ``25 * (score - 1)`` over the given criteria, 0-100."""
-    return sum(25.0 * (score - 1) for score in scores.values()) / len(scores) if scores else None
 
 
 def length_score(target_words: int | None, words: int | None) -> float | None:
@@ -102,6 +105,5 @@ def length_score(target_words: int | None, words: int | None) -> float | None:
     return 100.0 * max(0.0, 1 - (target_words / words - 1) / 2)
 
 
-def combined_score(quality: float | None, length: float | None) -> float | None:
-    """``S_q * S_l / 100`` to two decimals. (The LongWriter paper averages the two; that is the measure ``average``.)"""
-    return None if quality is None or length is None else round(quality * length / 100.0, 2)
+def _combined(quality: float, length: float) -> float:
+    return round(quality * length / 100.0, 2)

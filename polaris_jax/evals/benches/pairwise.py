@@ -1,16 +1,19 @@
 """Pairwise comparison: two stories on one prompt, nine criteria, every pair asked in both orders.
 
-The judge names a winner per criterion and how clear it is (one to five plus signs, no draws). The sum of the signs
-gives the verdict, as published: 10 ahead is a clear win (1 point), anything ahead a narrow one (0.75).
+The judge names a winner per criterion and a margin (one to five plus signs, no draws). The difference of the sums of
+signs gives the verdict, as published: 10 or more is a clear win (1 point), anything less a narrow one (0.75).
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from polaris_jax.evals.benches.bench import Ask, Unusable, json_object, object_schema
+from polaris_jax.evals.benches.bench import JudgePrompt, Unusable, object_schema
+from polaris_jax.evals.benches.judge_template import OURS, JudgeTemplate, read_template
+from polaris_jax.evals.benches.rubric_answer import read_rubric
 from polaris_jax.evals.benches.score_lines import describe
 from polaris_jax.evals.generations import Generation
 from polaris_jax.evals.ratings.games import Game
@@ -26,12 +29,14 @@ CRITERIA = {
     "avoids_verbosity": "the fewer wasted words, the better",
     "avoids_poetic_overload": "the fewer strained or piled-up figures, the better",
 }
-CLEAR = 10  # plus signs ahead
-MOST_SIGNS = 5 * len(CRITERIA)
+CLEAR = 10  # least difference of plus signs for a clear win
+MOST_SIGNS = 5  # for one criterion
+MAX_SIGNS = MOST_SIGNS * len(CRITERIA)
 POINTS = {"A>>B": 1.0, "A>B": 0.75, "tie": 0.5, "B>A": 0.25, "B>>A": 0.0}
 VERSION = "1"
-_GRADES = [f"{who}{'+' * count}" for who in "AB" for count in range(1, 6)]
-_GRADE = re.compile(r"^\s*([AB])\s*(\+*)\s*$", re.IGNORECASE)
+ANSWER_TOKENS = 600  # of a judge's usual answer, with its reasons; for forecasts
+_PROMPT, _FIRST, _SECOND = "{writing_prompt}", "{model_a_analysis}", "{model_b_analysis}"  # of EQ-Bench's prompt
+_GRADES = [f"{who}{'+' * count}" for who in "AB" for count in range(1, MOST_SIGNS + 1)]
 _TASK = """Two writers answered the same prompt. Decide criterion by criterion who did it better. The order in which you
 see them means nothing, and a longer piece is not a better one.
 
@@ -60,8 +65,8 @@ _SCHEMA = object_schema(
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What one judgement says about the story in place A.
+class PairVerdict:
+    """The verdict of one judgement, as seen from the story in place A.
 
     Attributes:
       plus_a, plus_b: plus signs for either story.
@@ -92,43 +97,94 @@ class Verdict:
         return POINTS[self.verdict]
 
 
-def read_verdict(answer: str | Mapping[str, Any], *, as_released: bool = False) -> Verdict:
-    """The verdict in a judge's answer; criteria without a readable grade are left out.
+@dataclass(frozen=True)
+class GradeScale:
+    """Grades such as ``A+++``: who is better, and one to five signs for how much.
 
-    Args:
-      as_released: an answer that cannot be read is a tie, as in the published code. By default it is no answer.
+    Attributes:
+      labels: what the judge calls the two pieces → ``A`` or ``B``.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=lambda: {"a": "A", "b": "B"})
+
+    @property
+    def pattern(self) -> str:
+        """See ``rubric_answer.ValueScale``."""
+        return rf"(?:(?:piece|story|writer|winner)[ \t:]*)?(?P<who>{'|'.join(self.labels)})[ \t(]*(?P<signs>\++)\)?"
+
+    def read(self, found: re.Match[str]) -> tuple[str, int]:
+        """See ``rubric_answer.ValueScale``."""
+        signs = len(found["signs"])
+        if signs > MOST_SIGNS:
+            raise Unusable(f"{found[0].strip()!r} has more than {MOST_SIGNS} signs", "out_of_range")
+        return self.labels[found["who"]], signs
+
+
+def read_verdict(answer: str | Mapping[str, Any], *, scale: GradeScale = GradeScale()) -> PairVerdict:
+    """The verdict in a judge's answer; every criterion must have its grade.
 
     Raises:
-      Unusable: nothing can be read.
+      Unusable: see ``rubric_answer``.
     """
-    try:
-        given = json_object(answer)
-    except Unusable:
-        if as_released:
-            return Verdict(0, 0, {})
-        raise
-    plus, winners = {"A": 0, "B": 0}, {}
-    for key in CRITERIA:
-        grade = _GRADE.match(value) if isinstance(value := given.get(key), str) else None
-        if grade:
-            winners[key] = grade[1].upper()
-            plus[winners[key]] += len(grade[2])
-    if not winners and not as_released:
-        raise Unusable("no criterion has a grade")
-    return Verdict(plus["A"], plus["B"], winners)
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    return verdict_of(read_rubric(text, list(CRITERIA), scale))
 
 
-def pair_ask(first: Generation, second: Generation) -> Ask:
+def verdict_of(grades: Mapping[str, tuple[str, int]]) -> PairVerdict:
+    """The verdict of ``criterion → (better piece, plus signs)``."""
+    plus = {who: sum(signs for winner, signs in grades.values() if winner == who) for who in "AB"}
+    return PairVerdict(plus["A"], plus["B"], {key: winner for key, (winner, _) in grades.items()})
+
+
+@dataclass(frozen=True)
+class PairRubric:
+    """The judge's prompt and the grades that it asks for; by default our own prompt."""
+
+    template: JudgeTemplate | None = None
+    scale: GradeScale = GradeScale()
+
+    @property
+    def version(self) -> str:
+        """Part of the cache key of an answer."""
+        return VERSION if self.template is None else self.template.version
+
+    @property
+    def source(self) -> str:
+        """For a report."""
+        return OURS if self.template is None else self.template.source
+
+
+def read_pair_rubric(address: str) -> PairRubric:
+    """EQ-Bench's published comparison prompt; its two writers' codes (``[WRITER A0493]``) are the names in grades.
+
+    Raises:
+      InputError: it is no such prompt.
+    """
+    template = read_template(address, [(_PROMPT,), (_FIRST,), (_SECOND,)])
+    codes = [
+        code[1].casefold() if (code := re.search(rf"\[WRITER (\w+)\]\s*{re.escape(place)}", template.text)) else who
+        for place, who in ((_FIRST, "a"), (_SECOND, "b"))
+    ]
+    return PairRubric(template, GradeScale(dict(zip(codes, "AB", strict=True))))
+
+
+def pair_prompt(first: Generation, second: Generation, rubric: PairRubric = PairRubric()) -> JudgePrompt:
     """The comparison with ``first`` in place A."""
+    if rubric.template is not None:
+        values = {_PROMPT: first.prompt, _FIRST: first.story, _SECOND: second.story}
+        return JudgePrompt("pair", rubric.template.messages(values))
     text = _TASK.format(
-        prompt=first.prompt, a=first.story, b=second.story, keys=", ".join(f'"{key}"' for key in CRITERIA),
+        prompt=first.prompt,
+        a=first.story,
+        b=second.story,
+        keys=", ".join(f'"{key}"' for key in CRITERIA),
         criteria=describe(CRITERIA),
-    )  # fmt: skip
-    return Ask("pair", (("user", text),), _SCHEMA)
+    )
+    return JudgePrompt("pair", (("user", text),), _SCHEMA)
 
 
 def pairs(generations: Sequence[Generation]) -> list[tuple[Generation, Generation]]:
-    """Every two models on every prompt that both answered, in the order of the input."""
+    """Every pair of stories of two models on one prompt, in the order of the input."""
     by_id: dict[str, list[Generation]] = {}
     for one in generations:
         by_id.setdefault(one.id, []).append(one)
@@ -141,8 +197,8 @@ def games(judgements: Sequence[Mapping[str, Any]], orders: str = "both") -> list
     Args:
       judgements: with ``id``, ``a``, ``b`` (models in their places), ``score`` (points of ``a``); several judges' and
         samples' judgements of a pair are averaged per order first.
-      orders: ``both`` drops a pair that was judged in one order only, since it would carry the judge's bias for a
-        place; ``any`` keeps it.
+      orders: ``both`` drops a pair that was judged in one order only, since it would carry the judge's position bias;
+        ``any`` keeps it.
     """
     points: dict[tuple[str, str, str], dict[bool, list[float]]] = {}
     for row in judgements:
@@ -157,8 +213,8 @@ def games(judgements: Sequence[Mapping[str, Any]], orders: str = "both") -> list
     ]
 
 
-def place_bias(judgements: Sequence[Mapping[str, Any]]) -> float | None:
-    """Mean points of place A minus one half, over judgements in both orders: 0 without a bias for a place."""
+def position_bias(judgements: Sequence[Mapping[str, Any]]) -> float | None:
+    """Position bias: mean points of place A minus one half, over judgements in both orders; 0 without bias."""
     scores = [row["score"] for row in judgements]
     return sum(scores) / len(scores) - 0.5 if scores else None
 
@@ -169,9 +225,14 @@ def count_results(judgements: Sequence[Mapping[str, Any]], player: str) -> dict[
     Args:
       judgements: with ``a``, ``b`` and ``plus_diff`` (place A minus place B).
     """
-    diffs = [row["plus_diff"] if row["a"] == player else -row["plus_diff"] for row in judgements
-             if player in (row["a"], row["b"])]  # fmt: skip
+    diffs = [
+        row["plus_diff"] if row["a"] == player else -row["plus_diff"]
+        for row in judgements
+        if player in (row["a"], row["b"])
+    ]
     return {
-        "wins": sum(d > 0 for d in diffs), "losses": sum(d < 0 for d in diffs), "ties": sum(d == 0 for d in diffs),
+        "wins": sum(d > 0 for d in diffs),
+        "losses": sum(d < 0 for d in diffs),
+        "ties": sum(d == 0 for d in diffs),
         "mean_plus_diff": sum(diffs) / len(diffs) if diffs else 0.0,
-    }  # fmt: skip
+    }

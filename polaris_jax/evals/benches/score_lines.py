@@ -1,4 +1,7 @@
-"""Answers in plain text: an analysis, then ``[Scores]`` and a line ``criterion: number`` each, as EQ-Bench asks."""
+"""EQ-Bench's answer form: an analysis, then ``[Scores]`` and a line ``criterion: number`` each; its published parser.
+
+Benchmarks here read answers with ``rubric_answer``; the published parser is kept to compare numbers with it.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,14 +11,15 @@ _LINE = re.compile(r"^\s*([^:\n]+?)\s*:\s*\[?\s*(-?\d+(?:\.\d+)?)\s*\]?", re.MUL
 
 
 def read_score_lines(text: str, criteria: Sequence[str], *, top: float = 20.0, prefix: int) -> dict[str, float]:
-    """The scores that an answer gives, clipped to ``[0, top]``; criteria without one are absent.
+    """The scores that the published parser finds, clipped to ``[0, top]``; criteria without a score are absent.
 
     A line counts for the criterion of the same name, else of the same name in any case, else for the criteria that
-    begin with the same ``prefix`` letters and have no line of their own. (By the last rule "Emotionally rich" fills
+    begin with the same ``prefix`` letters and have no own line. (By the last rule "Emotionally rich" fills
     both criteria that begin with "Emotionally", as in the published parser.)
 
     Args:
-      text: scores are looked for after ``[Scores]`` up to ``---``, or in all of it where there is no such mark.
+      text: read from ``[Scores]`` to ``---``, or as a whole where there is no such mark.
+      prefix: letters by which a line of another name may match a criterion.
     """
     section = _SCORES.search(text)
     found_lines = _LINE.findall(section[1] if section else text)
@@ -38,12 +42,12 @@ def read_score_lines(text: str, criteria: Sequence[str], *, top: float = 20.0, p
 
 
 def inverted(scores: Mapping[str, float], negative: Sequence[str], top: float = 20.0) -> dict[str, float]:
-    """The same scores with faults turned round, so that more is better everywhere."""
+    """The scores with faults inverted, so that higher is better everywhere."""
     return {name: top - score if name in negative else score for name, score in scores.items()}
 
 
 def describe(criteria: Mapping[str, str]) -> str:
-    """A list of criteria for a judge."""
+    """The criteria as a list for the prompt."""
     return "\n".join(f"- {name}: {meaning}" for name, meaning in criteria.items())
 
 

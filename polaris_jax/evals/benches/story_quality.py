@@ -1,103 +1,102 @@
-"""Story Quality: the rubric of the reward, asked once per story; its evaluation formula differs from the training one.
+"""Story Quality: the rubric of the reward, one judge call per story; the evaluation formula differs from the reward's.
 
 The published evaluation takes the judge's own totals, ``positive - negative + bonus``, clipped above at 100: no
-penalty, no floor on the bonus. Our headline is that formula over totals we add up ourselves from range-checked scores;
-the training formula stands beside it. The judge never sees the requested length.
+penalty, no floor on the bonus. Our headline measure is that formula over totals that we add up from range-checked
+scores; the reward's formula is the measure ``training``. The judge never sees the requested length.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 
+from polaris_jax import storage
 from polaris_jax.errors import InputError
-from polaris_jax.evals.benches.bench import Ask, Unusable, json_object, mean_readings
+from polaris_jax.evals.benches.bench import JudgePrompt, Unusable, mean_readings
+from polaris_jax.evals.benches.judge_template import OURS, JudgeTemplate, read_template
+from polaris_jax.evals.benches.rubric_answer import NumberScale, read_rubric
 from polaris_jax.evals.generations import Generation
-from polaris_jax.rewards import rubric
-from polaris_jax.rewards.length import without_length_request
+from polaris_jax.rewards import count_words, rubric, without_length_request
+from polaris_jax.rewards.dimensions import DIMENSIONS
 from polaris_jax.rewards.quality import QualitySpec, story_quality
-from polaris_jax.rewards.sheet import BadSheet, read_sheet
+from polaris_jax.rewards.rubric_scores import InvalidJudgeReply, RubricScores, read_rubric_scores
 
-MOST = 100
-_SOURCE = "derived_from_positive_minus_negative_clamped_None_100"
+MAX_OVERALL = 100
+_PROMPT, _STORY = "{prompt}", "{story}"
+_SCALES = {dimension.id: NumberScale(0, dimension.most) for dimension in DIMENSIONS}
+_ALIASES = {
+    alias: d.id
+    for d in DIMENSIONS
+    for alias in (d.title, f"{d.id} {d.title}", d.stem, d.score_key, f"{d.title} {d.id}")
+}
 
 
 class StoryQuality:
     """See the module.
 
     Args:
-      kind: ``full``, or ``brief`` for judges with a small context window.
+      kind: ``full``, ``brief`` for judges with a small context window, or the address of a rubric: a text that becomes
+        the system message, or a prompt with the places ``{prompt}`` and ``{story}``.
     """
 
     name, title = "story-quality", "Story Quality"
     headline, scale = "overall", (-151.0, 100.0)
+    summary = "Story Quality: 16 dimensions, -151 to 100, with bands of requested length and slope"
+    prompt_set = "story-quality"
 
     def __init__(self, kind: str = "full"):
-        if kind not in rubric.RUBRICS:
-            raise InputError("rubric", kind, f"one of {', '.join(rubric.RUBRICS)}")
         self.kind = kind
-        self.version = rubric.version(kind)
+        self.answer_tokens = rubric.ANSWER_TOKENS.get(kind, rubric.ANSWER_TOKENS["full"])
+        self.template: JudgeTemplate | None = None
+        if kind in rubric.RUBRICS:
+            self.version, self.rubric_source = rubric.version(kind), OURS
+        elif storage.read(kind) is None:
+            raise InputError("rubric", kind, f"one of {', '.join(rubric.RUBRICS)}, or a file")
+        else:
+            self.template = read_template(kind, [], [_PROMPT, _STORY])
+            self.version, self.rubric_source = self.template.version, self.template.source
 
-    def asks(self, generation: Generation) -> list[Ask]:
-        """See ``Bench.asks``."""
-        question = rubric.question(without_length_request(generation.prompt), generation.story)
+    def judge_prompts(self, generation: Generation) -> list[JudgePrompt]:
+        """See ``Bench.judge_prompts``."""
+        prompt = without_length_request(generation.prompt)
+        question = rubric.question(prompt, generation.story)
+        if self.template is not None:
+            [*_, (_, text)] = filled = self.template.messages({_PROMPT: prompt, _STORY: generation.story})
+            whole = text != self.template.text  # its places hold the story
+            return [JudgePrompt("story", filled if whole else (("system", text), ("user", question)))]
         messages = (("system", rubric.instructions(self.kind)), ("user", question))
-        return [Ask("story", messages, rubric.schema(self.kind))]
+        return [JudgePrompt("story", messages, rubric.schema(self.kind))]
 
-    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
-        """See ``Bench.read``."""
-        try:
-            sheet = read_sheet(text)
-        except BadSheet as error:
-            raise Unusable(str(error)) from None
-        training, _ = story_quality(sheet, QualitySpec())
+    def read_answer(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
+        """See ``Bench.read_answer``."""
+        scores = _read_scores(text)
+        training, _ = story_quality(scores, QualitySpec())
         return {
-            "overall": min(sheet.positive - sheet.negative + sheet.bonus, MOST), "training": 100 * training,
-            "positive": sheet.positive, "negative": sheet.negative, "bonus": sheet.bonus, "penalty": sheet.penalty,
-            "miscounted": float(bool(sheet.disagreements)), **sheet.scores,
-        }  # fmt: skip
+            "overall": min(scores.positive - scores.negative + scores.bonus, MAX_OVERALL),
+            "training": 100 * training,
+            "positive": scores.positive,
+            "negative": scores.negative,
+            "bonus": scores.bonus,
+            "penalty": scores.penalty,
+            "miscounted": float(bool(scores.disagreements)),
+            **scores.scores,
+        }
 
-    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """See ``Bench.story``."""
+    def count_words(self, story: str) -> int:
+        """See ``Bench.count_words``."""
+        return count_words(story)
+
+    def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """See ``Bench.story_measures``."""
         return mean_readings(readings)
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """The published evaluation of one reply; None where the reply cannot be read.
+def _read_scores(text: str) -> RubricScores:
+    """The scores in an answer: JSON under the rubric's keys, else in any form under ids or titles.
 
-    Attributes:
-      overall_score: ``positive - negative + bonus``, at most 100.
-      model_overall: what the judge wrote.
-      unclipped: before the limit.
-      source: how ``overall_score`` came about.
+    Raises:
+      Unusable: see ``rubric_answer``.
     """
-
-    overall_score: int | None = None
-    model_overall: int | None = None
-    unclipped: int | None = None
-    source: str | None = None
-
-    def to_json(self) -> dict:
-        """As JSON values."""
-        return asdict(self)
-
-
-def evaluate_reply(answer: str | Mapping) -> Evaluated:
-    """Reads a reply as the published evaluation does: bare JSON only, and the judge's totals trusted."""
     try:
-        content = json_object(answer)
-    except Unusable:
-        return Evaluated()
-    said = {name: _integer(content.get(name)) for name in ("positive_total", "negative_total", "overall_score")}
-    bonus = _integer(content.get("bonus_total", content.get("bonus_score"))) or 0
-    positive, negative, model = said.values()
-    if positive is None or negative is None:
-        return Evaluated(model, model, model, None if model is None else "model")
-    total = positive - negative + bonus
-    return Evaluated(min(total, MOST), model, total, _SOURCE)
-
-
-def _integer(value: object) -> int | None:
-    try:
-        return None if value is None or isinstance(value, bool) else int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+        return read_rubric_scores(text)
+    except InvalidJudgeReply as wrong:
+        if wrong.kind != "invalid_json":
+            raise Unusable(wrong.detail, wrong.kind) from None
+    return read_rubric_scores(read_rubric(text, list(_SCALES), _SCALES, _ALIASES))

@@ -1,14 +1,19 @@
-"""WritingBench, domain D4 (literature and arts): a prompt brings its checklist, each criterion is judged 1-10."""
+"""WritingBench, domain D4 (literature and arts): each prompt has a checklist, each criterion is scored 1-10."""
 
 from collections.abc import Mapping, Sequence
-from statistics import mean, median, stdev
+from statistics import mean
 from typing import Any
 
-from polaris_jax.evals.benches.bench import Ask, Unusable, json_object, key_of, object_schema, whole_number
+from polaris_jax.evals.benches.bench import JudgePrompt, Unusable, key_of, object_schema
+from polaris_jax.evals.benches.judge_template import OURS, read_template
+from polaris_jax.evals.benches.rubric_answer import NumberScale, read_rubric
 from polaris_jax.evals.generations import Generation
+from polaris_jax.rewards import count_words
 
 ANCHORS = ("1-2", "3-4", "5-6", "7-8", "9-10")
 LOW, HIGH = 1, 10
+_QUERY, _RESPONSE, _CRITERION = "{query}", "{response}", "{criteria}"  # places of WritingBench's prompt.py
+_SCALE = NumberScale(LOW, HIGH, whole=True)
 _SYSTEM = (
     "You are a strict examiner of writing. You judge one criterion at a time and nothing else, by the anchor texts you "
     "are given. Begin at the bottom of the scale and move up only for what you can point to in the text."
@@ -32,31 +37,59 @@ _SCHEMA = object_schema({"score": {"type": "integer", "minimum": LOW, "maximum":
 
 
 class WritingBench:
-    """See the module."""
+    """See the module.
+
+    Args:
+      rubric: address of WritingBench's ``prompt.py``, or of a text with its places; default our own.
+    """
 
     name, title, version = "writingbench", "WritingBench D4", "1"
     headline, scale = "score", (1.0, 10.0)
+    summary = "WritingBench D4: a checklist of criteria per prompt, 1 to 10"
+    prompt_set = "writingbench-d4"
+    answer_tokens = 150
+    rubric_source = OURS
 
-    def asks(self, generation: Generation) -> list[Ask]:
-        """See ``Bench.asks``; the checklist is the generation's field ``checklist``."""
-        asks = []
+    def __init__(self, rubric: str | None = None):
+        self.template = None if rubric is None else read_template(rubric, [(_QUERY,), (_RESPONSE,), (_CRITERION,)])
+        if self.template is not None:
+            self.version, self.rubric_source = self.template.version, self.template.source
+
+    def judge_prompts(self, generation: Generation) -> list[JudgePrompt]:
+        """See ``Bench.judge_prompts``; the checklist is the generation's field ``checklist``."""
+        prompts = []
         for name, criterion in checklist(generation.meta.get("checklist")).items():
+            if self.template is not None:
+                # The published code formats the criterion as Python prints a dictionary.
+                values = {_QUERY: generation.prompt, _RESPONSE: generation.story, _CRITERION: str(dict(criterion))}
+                prompts.append(JudgePrompt(name, self.template.messages(values)))
+                continue
             anchors = "\n".join(f"{span}: {criterion[span]}" for span in ANCHORS if criterion.get(span))
             text = _TASK.format(
-                prompt=generation.prompt, story=generation.story, name=name, anchors=anchors,
+                prompt=generation.prompt,
+                story=generation.story,
+                name=name,
+                anchors=anchors,
                 description=criterion.get("criteria_description") or criterion.get("description") or "",
-            )  # fmt: skip
-            asks.append(Ask(name, (("system", _SYSTEM), ("user", text)), _SCHEMA))
-        return asks
+            )
+            prompts.append(JudgePrompt(name, (("system", _SYSTEM), ("user", text)), _SCHEMA))
+        return prompts
 
-    def read(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
-        """See ``Bench.read``."""
-        score = criterion_score(text)
-        if score is None:
-            raise Unusable(f"no score from {LOW} to {HIGH}")
+    def read_answer(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
+        """See ``Bench.read_answer``."""
+        try:
+            [score] = read_rubric(text, ["score"], _SCALE).values()
+        except Unusable as wrong:  # a judge may also name the criterion
+            if wrong.kind != "unusable":
+                raise
+            [score] = read_rubric(text, [unit], _SCALE).values()
         return {"score": score, f"criterion/{key_of(unit)}": score}
 
-    def story(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    def count_words(self, story: str) -> int:
+        """See ``Bench.count_words``; WritingBench's code counts none: a judge sees to lengths."""
+        return count_words(story)
+
+    def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """The mean over the criteria that were judged. (Criteria differ from prompt to prompt and are not averaged.)"""
         return {"score": mean(reading["score"] for reading in readings), "criteria": len(readings)}
 
@@ -74,37 +107,3 @@ def checklist(given: Any) -> dict[str, Mapping[str, Any]]:
     if not found:
         raise Unusable("no checklist: give --prompts with a checklist per prompt, or a checklist field per story")
     return found
-
-
-def criterion_score(answer: str | Mapping[str, Any]) -> int | None:
-    """The score of one criterion in a judge's answer (text or parsed); None out of range or unreadable."""
-    try:
-        return whole_number(json_object(answer).get("score"), LOW, HIGH)
-    except Unusable:
-        return None
-
-
-def aggregate(records: Sequence[tuple[str, str, int | None]]) -> dict:
-    """The published aggregate of ``(story, criterion, score or None)``: mean over stories of their criteria's mean."""
-    stories: dict[str, list[int]] = {}
-    criteria: dict[str, list[int]] = {}
-    for story, criterion, score in records:
-        if score is not None:
-            stories.setdefault(story, []).append(score)
-            criteria.setdefault(criterion, []).append(score)
-    means = [mean(scores) for scores in stories.values()]
-    return {
-        "num_records": len(records),
-        "num_scored": sum(map(len, stories.values())),
-        "num_stories": len(stories),
-        **{f"writingbench_score_{name}": value for name, value in _spread(means).items()},
-        "per_criterion": {name: _spread(scores) | {"count": len(scores)} for name, scores in criteria.items()},
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, median and sample deviation to two decimals."""
-    if not values:
-        return {"mean": None, "median": None, "stdev": None}
-    spread = stdev(values) if len(values) > 1 else 0
-    return {"mean": round(mean(values), 2), "median": round(median(values), 2), "stdev": round(spread, 2)}

@@ -1,4 +1,4 @@
-"""From who-beat-whom to ratings: Bradley-Terry on the Elo scale, and Glicko-2. Numpy only.
+"""Ratings from pairwise comparisons: Bradley-Terry on the Elo scale, and Glicko-2. Numpy only.
 
 ``Game`` is one comparison with a score in [0, 1]; ``bradley_terry`` is the maximum-likelihood fit, ``elo_table`` puts
 it on the Elo scale with stated anchors and bootstrap intervals, ``glicko2`` plays the same games in rating periods.

@@ -1,8 +1,8 @@
 """Bradley-Terry strengths by Newton's method, many resamples at once.
 
 Player i beats player j with probability 1 / (1 + exp(s_j - s_i)) (Bradley & Terry 1952). The log-likelihood of the
-points is concave; a small ridge keeps it finite when somebody won or lost everything. Draws and narrow wins enter as
-fractional points, which makes the fit a quasi-likelihood: intervals come from the bootstrap, not from its curvature.
+points is concave; a small ridge keeps the fit finite when a player won or lost every game. Draws and narrow wins enter
+as fractional points, which makes the fit a quasi-likelihood: intervals come from the bootstrap, not from its curvature.
 """
 
 import numpy as np

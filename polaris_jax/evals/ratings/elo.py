@@ -1,4 +1,4 @@
-"""Bradley-Terry strengths on the Elo scale: anchored, and with intervals over resampled prompts."""
+"""Bradley-Terry strengths on the Elo scale, with anchors and with intervals over resampled prompts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,17 +27,23 @@ class EloRow:
 
 
 def elo_table(
-    games: Sequence[Game], *, anchors: Mapping[str, float] | None = None, stretch: bool = False, ridge: float = RIDGE,
-    samples: int = 1_000, level: float = LEVEL, seed: int = 0,
-) -> list[EloRow]:  # fmt: skip
+    games: Sequence[Game],
+    *,
+    anchors: Mapping[str, float] | None = None,
+    stretch: bool = False,
+    ridge: float = RIDGE,
+    samples: int = 1_000,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> list[EloRow]:
     """Ratings, best first.
 
     Args:
-      games: a prompt's games stay together in the bootstrap: two orders of one comparison are not two facts.
+      games: a prompt's games are resampled together: two orders of one comparison are not independent.
       anchors: known ratings of players. The scale is shifted so that their mean is met; without anchors the mean of
         all players is 1500.
       stretch: with two or more anchors, also scale by least squares to meet them, as leaderboards with normalised
-        scores do. 400 points then no longer mean ten to one.
+        scores do. 400 points are then no longer odds of ten to one.
       samples: bootstrap resamples of the prompts.
 
     Raises:
@@ -59,10 +65,15 @@ def elo_table(
     ratings = place(bradley_terry(whole, ridge))
     draws = place(bradley_terry(resampled, ridge)) if samples else np.zeros((0, len(players)))
     rows = [
-        EloRow(name, Interval(float(ratings[i]), *percentiles(draws[:, i], level, float(ratings[i]))),
-               float(whole[i].sum()), float(whole[i].sum() + whole[:, i].sum()), anchors.get(name))
+        EloRow(
+            name,
+            Interval(float(ratings[i]), *percentiles(draws[:, i], level, float(ratings[i]))),
+            float(whole[i].sum()),
+            float(whole[i].sum() + whole[:, i].sum()),
+            anchors.get(name),
+        )
         for i, name in enumerate(players)
-    ]  # fmt: skip
+    ]
     return sorted(rows, key=lambda row: -row.elo.value)
 
 

@@ -1,4 +1,4 @@
-"""Comparisons and the tables of points that the solvers read."""
+"""``Game``, one comparison, and tables of points for the solvers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Game:
     """One comparison.
 
     Attributes:
-      a, b: who was compared.
+      a, b: the players compared.
       score: points of ``a`` in [0, 1]; ``b`` has the rest. 0.5 is a draw, 0.75 a narrow win.
-      prompt: what both wrote about; games on one prompt are resampled together.
+      prompt: of both stories; games on one prompt are resampled together.
     """
 
     a: str
@@ -31,7 +31,7 @@ class Game:
 
 
 def players_of(games: Sequence[Game]) -> list[str]:
-    """Everybody who played, sorted.
+    """All players, sorted.
 
     Raises:
       InputError: no games.

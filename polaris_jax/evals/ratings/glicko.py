@@ -1,8 +1,8 @@
-"""Glicko-2 (M. Glickman, "Example of the Glicko-2 system", 2022 revision): ratings that know how sure they are.
+"""Glicko-2 (M. Glickman, "Example of the Glicko-2 system", 2022 revision): ratings with a deviation.
 
-A prompt is one rating period: all its games are judged against the ratings before it. Glicko-2 was made for players
-who change; models do not, so the order of the prompts means nothing and the result is averaged over random orders.
-Unlike Bradley-Terry it gives a deviation without resampling, but it discounts early evidence.
+A prompt is one rating period: all its games are rated against the ratings before it. Glicko-2 is made for players
+whose strength changes; models do not change, so the result is averaged over random orders of the prompts. Unlike
+Bradley-Terry it gives a deviation without resampling, but it discounts early games.
 """
 
 import math

@@ -1,0 +1,41 @@
+"""Flags that overrule the reader of novels: which lines are headings, which books are accepted or rejected."""
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polaris_jax.corpus.readings import ReadingRules
+
+READING = ("heading", "accept", "reject")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """``--heading``, ``--accept`` and ``--reject``; none has a default."""
+    parser.add_argument(
+        "--heading",
+        action="append",
+        metavar="REGEX",
+        help="lines that match from their start are the chapter headings; for some books only: 'GLOB=REGEX'",
+    )
+    for name, what in (("accept", "read as novels whatever they look like"), ("reject", "left out")):
+        parser.add_argument(
+            f"--{name}",
+            action="append",
+            nargs="?",
+            const="*",
+            metavar="GLOB",
+            help=f"books that are {what}, by file name (default: all of them)",
+        )
+
+
+def reading_rules(values: Mapping[str, Any]) -> "ReadingRules":
+    """The rules that the flags (or a config file) give; whether they fit the books is checked by who reads them."""
+    from polaris_jax.corpus.readings import ReadingRules
+
+    return ReadingRules(**{name: as_tuple(values.get(name)) for name in READING})
+
+
+def as_tuple(value: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+    """One text or several as a tuple."""
+    return (value,) if isinstance(value, str) else tuple(value or ())

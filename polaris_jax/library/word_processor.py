@@ -1,0 +1,172 @@
+"""Word processors' files (``.docx``, ``.odt``) as text: ``#`` before headings, a blank line between paragraphs.
+
+pandoc reads them (the wheel ``pypandoc_binary``, extra ``documents``), in its sandbox, and says what is what in its own
+JSON (pandoc-types 1.23, ``Text.Pandoc.Definition``). Formatting goes, text stays: italics and links are their words,
+lists and table rows are lines. Tracked changes are accepted. What is no text or stands outside it is counted.
+"""
+
+import json
+import subprocess
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from polaris_jax.errors import InputError
+
+RULE = "* * *"  # between scenes
+_ODT = "application/vnd.oasis.opendocument.text"
+_SECONDS = 600
+_FRONT = ("title", "subtitle", "author", "date", "abstract")  # paragraphs of these styles stand outside pandoc's text
+_INLINES = ("Emph", "Strong", "Underline", "Strikeout", "Superscript", "Subscript", "SmallCaps")
+_QUOTES = {"SingleQuote": ("‘", "’"), "DoubleQuote": ("“", "”")}
+
+
+@dataclass(frozen=True)
+class WordText:
+    """``text`` of a file, ``title`` and ``author`` as it declares them, and what was ``dropped``, in words."""
+
+    text: str
+    title: str
+    author: str
+    dropped: tuple[str, ...]
+
+
+def word_format(file: str | Path | BytesIO) -> str | None:
+    """``docx`` or ``odt`` by what the archive holds; None for anything else."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = set(archive.namelist())
+            if "[Content_Types].xml" in names and any(name.startswith("word/") for name in names):
+                return "docx"
+            if "mimetype" in names and archive.read("mimetype").decode("ascii", "replace").strip().startswith(_ODT):
+                return "odt"
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
+        return None
+    return None
+
+
+def read_word(data: bytes, name: str) -> WordText:
+    """The text of a ``.docx`` or ``.odt`` file.
+
+    Args:
+      name: of the file, for errors.
+
+    Raises:
+      InputError: pandoc is not installed, or cannot read the file; or there is no text in it.
+    """
+    form = word_format(BytesIO(data))
+    if form is None:
+        raise InputError("document", name, "is no .docx or .odt file")
+    try:
+        import pypandoc
+    except ModuleNotFoundError:
+        advice = "reading .docx and .odt needs pandoc; run: pip install 'polaris-jax[documents]'"
+        raise InputError("document", name, advice) from None
+    command = [pypandoc.get_pandoc_path(), f"--from={form}", "--to=json", "--sandbox"]
+    try:
+        ran = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError("document", name, f"pandoc has not read it in {_SECONDS} s; save it anew") from None
+    if ran.returncode:
+        reason = ran.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+        raise InputError("document", name, f"is no readable .{form} file ({reason[0][:160]}); open it and save it anew")
+    tree = json.loads(ran.stdout)
+    writer = _Writer()
+    said = {key: writer.meta(tree["meta"].get(key)) for key in _FRONT}
+    text = "\n\n".join([*filter(None, said.values()), *writer.blocks(tree["blocks"])])
+    if not text.strip():
+        raise InputError("document", name, "has no text in it")
+    dropped = tuple(f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(writer.dropped.items()))
+    return WordText(text + "\n", said["title"], said["author"], dropped)
+
+
+class _Writer:
+    """Walks pandoc's tree; ``dropped`` counts what has no place in a text."""
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+
+    def meta(self, value: Any) -> str:
+        """A field of the file's own description."""
+        if value is None:
+            return ""
+        if value["t"] == "MetaList":
+            return ", ".join(filter(None, map(self.meta, value["c"])))
+        if value["t"] == "MetaInlines":
+            return self.line(value["c"])
+        if value["t"] == "MetaBlocks":
+            return "\n\n".join(self.blocks(value["c"]))
+        return value["c"] if isinstance(value.get("c"), str) else ""
+
+    def blocks(self, blocks: list[Any]) -> Iterator[str]:
+        """The paragraphs of a list of blocks, without empty ones."""
+        for block in blocks:
+            yield from filter(None, self.block(block["t"], block.get("c")))
+
+    def block(self, kind: str, content: Any) -> Iterator[str]:
+        """The paragraphs of one block."""
+        if kind in ("Para", "Plain"):
+            yield self.line(content)
+        elif kind == "Header":
+            if said := self.line(content[2]).replace("\n", " "):
+                yield f"{'#' * content[0]} {said}"
+        elif kind == "HorizontalRule":
+            yield RULE
+        elif kind == "CodeBlock":
+            yield content[1]
+        elif kind == "LineBlock":
+            yield "\n".join(map(self.line, content))
+        elif kind == "BlockQuote":
+            yield from self.blocks(content)
+        elif kind in ("Div", "Figure"):
+            yield from self.blocks(content[-1])
+        elif kind in ("BulletList", "OrderedList"):
+            items = content if kind == "BulletList" else content[1]
+            yield "\n".join("- " + "\n  ".join(self.blocks(item)) for item in items)
+        elif kind == "DefinitionList":
+            for term, definitions in content:
+                yield self.line(term)
+                for definition in definitions:
+                    yield from self.blocks(definition)
+        elif kind == "Table":
+            yield "\n".join(filter(None, self.rows(content)))
+        else:
+            self.dropped[f"passage of {content[0]}" if kind == "RawBlock" else f"block ({kind})"] += 1
+
+    def rows(self, table: Any) -> Iterator[str]:
+        """Caption and rows of a table, a line each."""
+        yield " ".join(self.blocks(table[1][1]))
+        bodies = [row for body in table[4] for part in body[2:4] for row in part]
+        for row in [*table[3][1], *bodies, *table[5][1]]:
+            yield " | ".join(" ".join(self.blocks(cell[4])) for cell in row[1])
+
+    def line(self, inlines: list[Any]) -> str:
+        """The text of inline elements; a line break stays one."""
+        return "".join(self.inline(one["t"], one.get("c")) for one in inlines).strip()
+
+    def inline(self, kind: str, content: Any) -> str:
+        if kind == "Str":
+            return content
+        if kind in ("Space", "SoftBreak"):
+            return " "
+        if kind == "LineBreak":
+            return "\n"
+        if kind in _INLINES:
+            return self._all(content)
+        if kind in ("Span", "Link", "Cite"):
+            return self._all(content[1])
+        if kind == "Quoted":
+            first, last = _QUOTES[content[0]["t"]]
+            return f"{first}{self._all(content[1])}{last}"
+        if kind in ("Code", "Math"):
+            return content[1]
+        names = {"Note": "footnote", "Image": "picture", "RawInline": "code of another program"}
+        self.dropped[names.get(kind, f"element ({kind})")] += 1
+        return ""
+
+    def _all(self, inlines: list[Any]) -> str:
+        return "".join(self.inline(one["t"], one.get("c")) for one in inlines)

@@ -1,0 +1,95 @@
+"""Forward pass over new tokens with a key-value cache.
+
+One function serves chunked prefill (``T`` tokens, the last ones possibly padding), of all texts or of one, and decoding
+(``T = 1``). A jitted caller that donates the cache updates it in place.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from polaris_jax.models.cache import put_rows, take_rows
+from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.decoder import block, embed, final_norm
+from polaris_jax.models.layers import attention, linear_attention
+from polaris_jax.models.weights import Params
+from polaris_jax.ops.cached_attention import WriteIndex, cached_attention
+from polaris_jax.ops.recurrence import continued
+from polaris_jax.ops.rotary import rotation
+
+
+def cached_forward(
+    params: Params,
+    config: ModelConfig,
+    tokens: jax.Array,
+    cache: Params,
+    valid: jax.Array | None = None,
+    *,
+    rows: jax.Array | None = None,
+    attend: Callable = cached_attention,
+    compute_dtype: Any = None,
+) -> tuple[jax.Array, Params]:
+    """Runs the decoder over ``tokens``, which follow the tokens that ``cache`` already holds.
+
+    Args:
+      tokens: ``[n, T] int32``, continuing each text at its own length.
+      valid: ``[n] int32``, real tokens per row (the rest is padding at the end); default all ``T``.
+      rows: None when ``tokens`` has a row for each of the cache's ``B`` texts; else ``[n] int32``, the position of the
+        text meant in each of the ``n`` equal groups of texts (see ``WriteIndex``). With one group: which text is read.
+      attend: stores and attends, with the signature of ``ops.cached_attention.cached_attention``.
+      compute_dtype: dtype of the activations; default: that of the embedding.
+
+    Returns:
+      ``(hidden [n, T, D] after the final norm, cache)``. ``hidden`` is meaningless beyond ``valid``. Tokens beyond the
+      cache's length are not stored: the caller keeps ``length + valid`` within it.
+    """
+    n, T = tokens.shape
+    valid = jnp.full((n,), T, jnp.int32) if valid is None else valid
+    start = take_rows(cache["length"], rows)
+    positions = start[:, None] + jnp.arange(T, dtype=jnp.int32)
+    turn = rotation(config.rope, positions)
+
+    def attention_mixer(window: int | None, memory: Params, r: jax.Array, w: Params, u: jax.Array):
+        kept = {}
+
+        def attend_to_cache(q, k, v):
+            out, kept["memory"] = attend(q, k, v, memory, WriteIndex(r, start, valid, rows), window=window)
+            return out
+
+        out = attention(config, w["attention"], u, positions=positions, rotation=turn, attend=attend_to_cache)
+        return out, kept["memory"]
+
+    def linear_mixer(memory: Params, r: jax.Array, w: Params, u: jax.Array):
+        state = {name: take_rows(stacked[r], rows) for name, stacked in memory.items()}
+        recurrence, kept = continued(state, valid)
+        out = linear_attention(config, w["linear_attention"], u, recurrence)
+        return out, {name: memory[name].at[r].set(put_rows(memory[name][r], new, rows)) for name, new in kept.items()}
+
+    mixers = {
+        "full_attention": partial(attention_mixer, None),
+        "sliding_attention": partial(attention_mixer, config.sliding_window),
+        "linear_attention": linear_mixer,
+    }
+
+    def group(carry, layer):
+        x, blocks = carry
+        w, r = layer
+        kept = {}
+        for j, kind in enumerate(config.group):
+            x, kept[str(j)] = block(config, w[str(j)], x, partial(mixers[kind], blocks[str(j)], r))
+        return (x, kept), None
+
+    x = embed(params, config, tokens, dtype=compute_dtype)
+    if isinstance(params["blocks"], tuple):
+        blocks: tuple[Any, ...] = ()
+        for w, remembered in zip(params["blocks"], cache["blocks"], strict=True):
+            (x, remembered), _ = group((x, remembered), (w, 0))
+            blocks += (remembered,)
+    else:
+        repeats = jnp.arange(config.num_layers // len(config.group))
+        (x, blocks), _ = jax.lax.scan(group, (x, cache["blocks"]), (params["blocks"], repeats))
+    length = put_rows(cache["length"], start + valid, rows)
+    return final_norm(params, config, x), {"length": length, "blocks": blocks}

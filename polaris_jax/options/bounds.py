@@ -1,0 +1,31 @@
+"""Which numbers a field may hold, and what the refusal of another one says."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """An interval of finite numbers.
+
+    Attributes:
+      advice: of the error that refuses a number outside.
+      least, most: bounds that belong to the interval. above, below: bounds that do not.
+    """
+
+    advice: str
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def hold(self, number: float) -> bool:
+        """Whether ``number`` lies inside; NaN lies in no interval."""
+        return self.least <= number <= self.most and self.above < number < self.below
+
+
+ANY_NUMBER = Bounds("must be a finite number")
+POSITIVE = Bounds("must be positive", above=0)
+NOT_NEGATIVE = Bounds("must not be negative", least=0)
+AT_LEAST_1 = Bounds("at least 1", least=1)
+SHARE = Bounds("is a share: between 0 and 1", least=0, most=1)

@@ -1,0 +1,336 @@
+"""A batch of growing texts: their tokens on the host, and on the device the one cache that has read them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polaris_jax.errors import InputError
+from polaris_jax.models.cache import grow, init_cache
+from polaris_jax.sampling import programs
+from polaris_jax.sampling.options import LogitShifts, SampledTokens, SamplingOptions, option_arrays, sample_tokens
+from polaris_jax.sampling.programs import DecodeState, PromptScores, RestorePlan, Snapshot
+from polaris_jax.sampling.sampler import Sampler
+from polaris_jax.sharding import fetch
+
+
+def chunks(n: int, sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Cuts ``n`` tokens into ``(real tokens, padded size)``: whole chunks while they fit, little padding at the end."""
+    plan = []
+    while n > 0:
+        holds = next((size for size in sizes if size >= n), sizes[-1])
+        # One padded chunk beats several small ones as soon as a quarter of it is real: weights are read once per chunk.
+        size = holds if 4 * n >= holds else max(s for s in sizes if s <= n)
+        plan.append((min(n, size), size))
+        n -= size
+    return plan
+
+
+class DecodeCache:
+    """``B`` texts (rows) and their key-value cache.
+
+    ``append`` reads tokens, ``sample`` proposes the next ones (the caller appends what it takes), ``rewind`` shortens
+    rows, ``fork`` lets a row begin as another one did. No token is read twice. Keys and values are shortened by their
+    length alone; recurrent layers return only to where ``save`` was called last, and read on from there. How a row is
+    cut into chunks depends on that row alone, never on the others, so its bits do not either.
+
+    Attributes:
+      tokens: the token ids of each row.
+      capacity: tokens that a row has room for.
+      tokens_read: tokens read so far, all rows together.
+      groups: shards of the mesh that rows are spread over; each reads a chunk of one of its rows at a time.
+    """
+
+    def __init__(self, sampler: Sampler, batch: int = 1):
+        self.sampler = sampler
+        self.tokens: list[list[int]] = [[] for _ in range(batch)]
+        self.capacity = sampler.round_capacity(sampler.first_capacity)
+        self.tokens_read = 0
+        vocabulary = sampler.config.vocab_size
+        self._words = (vocabulary + 31) // 32
+        self._seen = np.zeros((batch, self._words), np.uint32)
+        self.groups = sampler.row_groups(batch)
+        self._saved_lengths = [0] * batch
+        self._unstacked = isinstance(sampler.params["blocks"], tuple)
+        self._state, self._snapshot = self._empty()
+
+    def _empty(self) -> tuple[DecodeState, Snapshot]:
+        """Arrays for rows of ``capacity`` tokens."""
+        sampler, batch = self.sampler, len(self.tokens)
+
+        def empty() -> DecodeState:
+            cache = init_cache(sampler.config, batch, self.capacity, sampler.cache_dtype, unstacked=self._unstacked)
+            return DecodeState(cache, jnp.zeros((batch, sampler.config.vocab_size), jnp.float32))
+
+        if sampler.mesh is None:
+            state = empty()
+        else:
+            sharding = programs.state_sharding(sampler.mesh, jax.eval_shape(empty))
+            state = jax.jit(empty, out_shardings=sharding)()
+        return state, jax.tree.map(jnp.copy, Snapshot(programs.recurrent_part(state.cache), state.logits))
+
+    def release(self) -> None:
+        """Empties all rows and gives their memory back; ``renew`` takes it again."""
+        self.tokens = [[] for _ in self.tokens]
+        self._seen[:] = 0
+        self._saved_lengths = [0] * len(self.tokens)
+        jax.tree.map(lambda x: x.delete(), (self._state, self._snapshot))
+
+    def renew(self) -> None:
+        """Makes the arrays again that ``release`` gave back."""
+        self._state, self._snapshot = self._empty()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens per row."""
+        return tuple(len(row) for row in self.tokens)
+
+    @property
+    def saved_lengths(self) -> tuple[int, ...]:
+        """Length per row at its last ``save``."""
+        return tuple(self._saved_lengths)
+
+    @property
+    def logits(self) -> jax.Array:
+        """``[B, V] float32``: the model's logits for the token after each row."""
+        return self._state.logits
+
+    def append(self, rows: Sequence[Sequence[int]]) -> None:
+        """Reads further tokens, any number per row; returns before the device is done.
+
+        Raises:
+          InputError: a row would exceed ``max_length``.
+        """
+        self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
+        # Chunks wait in line per group of rows; the last single token of every row is read with all others'.
+        waiting: list[list[tuple[int, Sequence[int], int]]] = [[] for _ in range(self.groups)]
+        single = np.zeros((len(rows), 1), np.int32)
+        last = np.zeros(len(rows), np.int32)
+        per_group = len(rows) // self.groups
+        for b, new in enumerate(rows):
+            at = 0
+            for count, size in chunks(len(new), self.sampler.chunk_sizes):
+                if size == 1 and at == len(new) - 1:
+                    single[b, 0], last[b] = new[at], 1
+                else:
+                    waiting[b // per_group].append((b % per_group, new[at : at + count], size))
+                at += count
+        while any(waiting):
+            self._read_chunk(waiting)
+        if last.any():
+            self._read(single, last, None)
+        for b, new in enumerate(rows):
+            if len(new):
+                ids = np.asarray(new, np.int64)
+                self._mark_seen(b, ids)
+                self.tokens[b].extend(ids.tolist())
+
+    def _read_chunk(self, waiting: list[list[tuple[int, Sequence[int], int]]]) -> None:
+        """Reads the next chunk of every group whose next one has the size of the largest."""
+        size = max(line[0][2] for line in waiting if line)
+        tokens = np.zeros((self.groups, size), np.int32)
+        valid, rows = np.zeros((2, self.groups), np.int32)
+        for group, line in enumerate(waiting):
+            if line and line[0][2] == size:
+                rows[group], part, _ = line.pop(0)
+                tokens[group, : len(part)], valid[group] = part, len(part)
+        self._read(tokens, valid, rows)
+
+    def _read(self, tokens: np.ndarray, valid: np.ndarray, rows: np.ndarray | None) -> None:
+        sampler = self.sampler
+        self._state = programs.append(
+            sampler.params,
+            self._state,
+            tokens,
+            valid,
+            rows,
+            config=sampler.config,
+            compute_dtype=sampler.compute_dtype,
+            mesh=sampler.mesh,
+        )
+        self.tokens_read += int(valid.sum())
+
+    def append_scored(
+        self, row: int, tokens: Sequence[int], following: int, top: int
+    ) -> list[tuple[PromptScores, int, int]]:
+        """Reads further tokens of one row, and says how probable the model finds each next one.
+
+        Args:
+          following: the token that will follow ``tokens``.
+          top: most probable tokens to name per place, at least 1.
+
+        Returns:
+          Scores of ``tokens[1:]`` and ``following``, chunk by chunk: ``(scores, row, count)``, of which
+          ``scores[row, :count]`` are those of the text; still on the device.
+        """
+        self.reserve(len(self.tokens[row]) + len(tokens))
+        group, inside = divmod(row, len(self.tokens) // self.groups)
+        targets = [*tokens[1:], following]
+        scores, at = [], 0
+        for count, size in chunks(len(tokens), self.sampler.chunk_sizes):
+            padded, wanted = np.zeros((2, self.groups, size), np.int32)
+            valid, rows = np.zeros((2, self.groups), np.int32)
+            padded[group, :count], wanted[group, :count] = tokens[at : at + count], targets[at : at + count]
+            valid[group], rows[group] = count, inside
+            self._state, found = programs.append_scored(
+                self.sampler.params,
+                self._state,
+                padded,
+                valid,
+                rows,
+                wanted,
+                config=self.sampler.config,
+                compute_dtype=self.sampler.compute_dtype,
+                mesh=self.sampler.mesh,
+                top=top,
+            )
+            scores.append((found, group, count))
+            at += count
+        self.tokens_read += len(tokens)
+        self._mark_seen(row, np.asarray(tokens, np.int64))
+        self.tokens[row].extend(int(token) for token in tokens)
+        return scores
+
+    def _mark_seen(self, row: int, ids: np.ndarray) -> None:
+        """Sets the bits of ``ids`` among the tokens that the repetition penalty looks at."""
+        np.bitwise_or.at(self._seen[row], ids >> 5, np.uint32(1) << (ids & 31).astype(np.uint32))
+
+    def sample(
+        self,
+        options: Sequence[SamplingOptions | None],
+        seeds: Sequence[int],
+        mask: np.ndarray | None = None,
+        *,
+        shifts: LogitShifts | None = None,
+        top: int = 0,
+    ) -> SampledTokens:
+        """Samples each row's next token without appending it.
+
+        A sample depends on the row's text, its options, its seed and its length, and on nothing else.
+
+        Args:
+          options, seeds: one per row; seeds are taken modulo 2**32. The result of a row without options is meaningless.
+          mask: allowed tokens as packed bits ``[B, ceil(V/32)] int32``; default all.
+          shifts: see ``sample_tokens``.
+          top: how many of the model's most probable tokens to name.
+
+        Returns:
+          ``SampledTokens`` of numpy arrays.
+
+        Raises:
+          InputError: a row with options is empty.
+        """
+        if any(o is not None and not row for o, row in zip(options, self.tokens, strict=True)):
+            raise InputError("prompt", "", "a text must have at least one token before anything can follow it")
+        if mask is None:
+            mask = np.full((len(self.tokens), self._words), -1, np.int32)
+        given = [o for o in options if o is not None]
+        sampled = sample_tokens(
+            self._state.logits,
+            mask,
+            self._seen.view(np.int32) if any(o.repetition_penalty != 1.0 for o in given) else None,
+            option_arrays([o or SamplingOptions() for o in options]),
+            np.asarray([seed % 2**32 for seed in seeds], np.uint32),
+            np.asarray(self.lengths, np.int32),
+            shifts,
+            filtered=any(o.filters for o in given),
+            reshaped=any(o.reshapes for o in given),
+            top=top,
+        )
+        return SampledTokens(*fetch(sampled))
+
+    def save(self, rows: Sequence[int] | None = None) -> None:
+        """Saves the present state of ``rows`` (default all): returning to it costs nothing."""
+        chosen = np.zeros(len(self.tokens), bool)
+        chosen[slice(None) if rows is None else list(rows)] = True
+        self._snapshot = programs.save(self._state, self._snapshot, chosen)
+        for b in np.flatnonzero(chosen):
+            self._saved_lengths[b] = len(self.tokens[b])
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Shortens the rows to ``lengths``.
+
+        Raises:
+          ValueError: a row is shorter than its length, or a recurrent model would have to return to before ``save``.
+        """
+        lengths = tuple(lengths)
+        if any(new > old for new, old in zip(lengths, self.lengths, strict=True)):
+            raise ValueError(f"cannot rewind rows of {self.lengths} tokens to {lengths}")
+        again: list[list[int]] = []
+        for b, length in enumerate(lengths):
+            base = self.reusable_length(b, length)
+            if base < min(length, self._saved_lengths[b]):
+                raise ValueError(f"recurrent layers were last saved at {self._saved_lengths[b]}, not before {length}")
+            if base == length and length not in (0, self._saved_lengths[b], len(self.tokens[b])):
+                base -= 1  # the last token is read again: its logits were not kept
+            again.append(self.tokens[b][base:length])
+            self.fork(b, b, base)
+        if any(again):
+            self.append(again)
+
+    def reusable_length(self, source: int, length: int) -> int:
+        """The longest prefix of row ``source``, at most ``length`` tokens, whose state is present or saved."""
+        if not self.sampler.config.recurrent or length == len(self.tokens[source]):
+            return length
+        return self._saved_lengths[source] if self._saved_lengths[source] <= length else 0
+
+    def fork(self, source: int, target: int, length: int) -> None:
+        """Makes row ``target`` the first ``length`` tokens of row ``source``; ``length`` is a ``reusable_length``.
+
+        Logits are there when the state was saved or is present; else they come with the next token read.
+
+        Raises:
+          ValueError: on a mesh, the rows live on different shards.
+        """
+        if not self.same_shard(source, target):
+            raise ValueError(f"rows {source} and {target} live on different shards")
+        per_group = len(self.tokens) // self.groups
+        if source == target and length == len(self.tokens[source]):
+            return
+        groups = np.arange(self.groups)
+        active: Any = groups == source // per_group
+        whole, saved = length == len(self.tokens[source]), length == self._saved_lengths[source]
+        one: Callable[..., Any] = partial(np.full, self.groups)
+        plan = RestorePlan(
+            active,
+            one(source % per_group, np.int32),
+            one(target % per_group, np.int32),
+            one(saved and not whole),
+            one(length, np.int32),
+        )
+        copy = source != target
+        self._state = programs.restore(self._state, self._snapshot, plan, copy=copy, mesh=self.sampler.mesh)
+        self.tokens[target] = self.tokens[source][:length]
+        if self._saved_lengths[target] > length or copy:
+            self._saved_lengths[target] = 0
+        self._seen[target] = 0
+        self._mark_seen(target, np.asarray(self.tokens[target], np.int64))
+
+    def same_shard(self, one: int, other: int) -> bool:
+        """Whether one row can be forked from the other."""
+        per_group = len(self.tokens) // self.groups
+        return one // per_group == other // per_group
+
+    def reserve(self, length: int) -> None:
+        """Makes room for rows of ``length`` tokens.
+
+        Raises:
+          InputError: more than ``max_length``.
+        """
+        sampler = self.sampler
+        if length > sampler.max_length:
+            raise InputError("max_length", sampler.max_length, f"the text needs {length} tokens; raise max_length")
+        capacity = self.capacity
+        while capacity < length:
+            capacity = min(2 * capacity, sampler.round_capacity(sampler.max_length))
+        if capacity > self.capacity:
+            longer = partial(grow, more=capacity - self.capacity, shards=sampler.shards)
+            sharding = None
+            if sampler.mesh is not None:
+                shapes = DecodeState(jax.eval_shape(longer, self._state.cache), self._state.logits)
+                sharding = programs.state_sharding(sampler.mesh, shapes).cache
+            self._state = self._state._replace(cache=jax.jit(longer, out_shardings=sharding)(self._state.cache))
+            self.capacity = capacity

@@ -1,0 +1,63 @@
+"""What a new prompt need not read: it begins as a text whose state is in the cache."""
+
+from collections.abc import Container, Sequence
+
+from polaris_jax.sampling.decode_cache import DecodeCache
+
+# A request waits for a prompt that is being read, or copies another slot's cache, when that saves this many tokens.
+MIN_SHARED_TOKENS = 16
+
+
+class PrefixSharing:
+    """Which slot a prompt gets, and how much of it is there already.
+
+    Args:
+      cache: the rows, one per slot.
+      exact: see ``Engine``. What is shared must then have been read in the chunks in which the prompt would be cut.
+    """
+
+    def __init__(self, cache: DecodeCache, *, exact: bool):
+        self._cache, self._exact = cache, exact
+        self._prompts = [0] * len(cache.tokens)  # tokens at the start of each row that were read as one prompt
+
+    def note(self, slot: int, tokens: int) -> None:
+        """A slot was given a prompt of so many tokens."""
+        self._prompts[slot] = tokens
+
+    def best_slot(self, prompt: Sequence[int], active: Container[int]) -> tuple[int, int, int]:
+        """``(free slot, slot to copy the prefix from, tokens of the prefix)``; one slot at least is not ``active``."""
+        cache, slots = self._cache, range(len(self._cache.tokens))
+        free = [slot for slot in slots if slot not in active]
+        shared = [self._shared_prefix(slot, prompt) for slot in slots]
+        own = max(free, key=lambda slot: (shared[slot], -len(cache.tokens[slot])))
+        best = own, own, shared[own]
+        for source in slots:
+            if source not in active or shared[source] < best[2] + MIN_SHARED_TOKENS:
+                continue
+            targets = [slot for slot in free if cache.same_shard(source, slot)]
+            if targets:
+                # The copy replaces the shortest text.
+                best = min(targets, key=lambda slot: len(cache.tokens[slot])), source, shared[source]
+        return best
+
+    def _shared_prefix(self, slot: int, prompt: Sequence[int]) -> int:
+        """How many tokens of ``prompt`` need not be read when it begins as the text in ``slot``."""
+        cache = self._cache
+        shared = common_prefix(cache.tokens[slot], prompt)
+        if self._exact and not shared == len(prompt) == self._prompts[slot]:
+            chunk = cache.sampler.chunk_sizes[-1]
+            shared = min(shared, self._prompts[slot], len(prompt) - 1) // chunk * chunk
+        if shared == len(prompt) and shared not in (cache.saved_lengths[slot], cache.lengths[slot]):
+            shared -= 1  # the logits after it were not kept
+        return cache.reusable_length(slot, shared)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many leading tokens two texts share."""
+    shortest, at, block = min(len(a), len(b)), 0, 4096
+    a, b = list(a[:shortest]), list(b[:shortest])
+    while at < shortest and a[at : at + block] == b[at : at + block]:
+        at += block
+    while at < shortest and a[at] == b[at]:
+        at += 1
+    return min(at, shortest)

@@ -1,0 +1,188 @@
+"""Everything measured once per novel: names, word rarity, nouns, tense and person, and the 8-grams of its prose."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+
+from polaris_jax.scaffold.analysis.lexicons import DETERMINERS, FUNCTION_WORDS, TITLES, VAGUE
+from polaris_jax.scaffold.analysis.names import Entity, bare, find_entities, mentions
+from polaris_jax.scaffold.analysis.sentences import narration, quote_style, sentences, words
+from polaris_jax.scaffold.analysis.verbs import AUXILIARY_PAST, IRREGULAR, is_past
+
+NGRAM = 8
+_BLOCK = 400  # words per pseudo-document of the inverse document frequency
+_FINE = re.compile(r"[^\W_]+")
+
+
+def fine_words(text: str) -> list[str]:
+    """Lower-cased letter-and-digit runs; apostrophes split, so every coarser reading has fewer words per phrase."""
+    return _FINE.findall(text.lower())
+
+
+@dataclass(frozen=True, eq=False)
+class NovelStats:
+    """What is measured of one novel.
+
+    Attributes:
+      quotes: its quotation style.
+      entities: people and places, most mentioned first; ``alias`` maps a surface form to its entity and
+        ``name_parts`` holds the single words of all forms.
+      rarity: inverse document frequency of each lower-cased word.
+      nouns: words that mostly stand between a determiner and the end of a phrase.
+      vocabulary: all lower-case words.
+      grams: hashes of all word 8-grams of the prose.
+      first_person: whether the narration says I; ``past`` whether it is told in the past tense.
+    """
+
+    quotes: str
+    entities: tuple[Entity, ...]
+    alias: dict[str, Entity]
+    name_parts: frozenset[str]
+    rarity: dict[str, float]
+    nouns: frozenset[str]
+    vocabulary: frozenset[str]
+    grams: frozenset[int]
+    first_person: bool
+    past: bool
+
+    @property
+    def people(self) -> list[Entity]:
+        return [entity for entity in self.entities if entity.person]
+
+    @property
+    def places(self) -> list[Entity]:
+        return [entity for entity in self.entities if not entity.person]
+
+    def copies(self, text: str) -> int | None:
+        """Index of the last fine word of the first 8-gram that ``text`` shares with the novel, or None."""
+        tokens = fine_words(text)
+        for end in range(NGRAM, len(tokens) + 1):
+            if hash(tuple(tokens[end - NGRAM : end])) in self.grams:
+                return end - 1
+        return None
+
+    def mentioned(self, text: str) -> Counter[Entity]:
+        """How often each entity is named in ``text``."""
+        return Counter(entity for entity, _, _ in self.mentions(text))
+
+    def mentions(self, text: str) -> tuple[tuple[Entity, int, int], ...]:
+        """Known entities in ``text`` in order, each with its character range."""
+        return _mentions(self, text)
+
+    def weight(self, word: str) -> float:
+        """Rarity of a content word; 0 for function words and vague ones."""
+        word = bare(word.lower())
+        return (
+            0.0
+            if word in FUNCTION_WORDS or len(word) < 3
+            else self.rarity.get(word, 0.0) * (0.4 if word in VAGUE else 1.0)
+        )
+
+
+@lru_cache(maxsize=1 << 14)
+def _mentions(stats: NovelStats, text: str) -> tuple[tuple[Entity, int, int], ...]:
+    found = []
+    for mention in mentions(text, stats.name_parts):
+        entity = stats.alias.get(mention.surface) or stats.alias.get(" ".join(mention.core))
+        if entity:
+            found.append((entity, mention.start, mention.end))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4)
+def analyse(text: str) -> NovelStats:
+    """Measures a whole novel; linear in its length."""
+    style = quote_style(text)
+    entities = find_entities(text)
+    tokens = [bare(word) for word in words(text)]
+    lowered = [token.lower() for token in tokens]
+    blocks = [set(lowered[i : i + _BLOCK]) for i in range(0, max(1, len(lowered)), _BLOCK)]
+    frequency = Counter(word for block in blocks for word in block)
+    fine = fine_words(text)
+    alias: dict[str, Entity] = {}
+    for entity in entities:
+        for form in entity.aliases:
+            alias.setdefault(form, entity)
+    told = narration(text, style).lower()
+    pronouns = Counter(re.findall(r"\b(?:i|my|me|he|she|his|her|him|they)\b", told))
+    first = pronouns["i"] + pronouns["my"] + pronouns["me"]
+    past, present = _tenses(told)
+    return NovelStats(
+        quotes=style,
+        entities=entities,
+        alias=alias,
+        name_parts=frozenset(
+            word for form in alias for word in form.replace(".", "").split() if word.lower() not in TITLES
+        ),
+        rarity={word: math.log((1 + len(blocks)) / (0.5 + n)) + 0.1 for word, n in frequency.items()},
+        nouns=_nouns(text),
+        vocabulary=frozenset(word for word in lowered if word.isalpha()),
+        grams=frozenset(hash(tuple(fine[i : i + NGRAM])) for i in range(max(0, len(fine) - NGRAM + 1))),
+        first_person=first > 0.25 * max(1, sum(pronouns.values())),
+        past=past >= present,
+    )
+
+
+def _tenses(told: str) -> tuple[int, int]:
+    counts = Counter(re.findall(r"\b(?:was|were|had|said|came|went|is|are|has|says|comes|goes)\b", told))
+    past = sum(n for word, n in counts.items() if word in AUXILIARY_PAST or word in IRREGULAR)
+    return past, sum(counts.values()) - past
+
+
+def _nouns(text: str) -> frozenset[str]:
+    """Words seen at least twice after a determiner with no further content word behind them."""
+    tokens = re.findall(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]", text)
+    total: Counter[str] = Counter()
+    closing: Counter[str] = Counter()
+    for before, word, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if not word.islower() or not word.isalpha() or len(word) < 3 or word in FUNCTION_WORDS:
+            continue
+        total[word] += 1
+        if before.lower() in DETERMINERS and (not after[0].isalpha() or after.lower() in FUNCTION_WORDS):
+            closing[word] += 1
+    need = 1 if len(tokens) < 20_000 else 2
+    return frozenset(
+        word
+        for word, n in closing.items()
+        if n >= need
+        and n >= 0.3 * total[word]
+        and not word.endswith("ly")
+        and not (is_past(word) and n < 0.5 * total[word])
+    )
+
+
+@lru_cache(maxsize=2048)
+def noun_phrases(text: str, stats: NovelStats) -> dict[str, float]:
+    """Noun phrases of one or two words after a determiner (``toll house``), scored by count times rarity."""
+    tokens = re.findall(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]", text)
+    scores: defaultdict[str, float] = defaultdict(float)
+    for index, token in enumerate(tokens[:-1]):
+        if token.lower() not in DETERMINERS:
+            continue
+        one = tokens[index + 1]
+        two = tokens[index + 2] if index + 2 < len(tokens) else "."
+        if _content(one) and _content(two) and two in stats.nouns and two not in VAGUE and not one.endswith("ly"):
+            scores[f"{one} {two}"] += stats.weight(two) * 1.1 + 0.2 * stats.weight(one)
+            scores[two] += 0.6 * stats.weight(two)
+        elif _content(one) and one in stats.nouns and one not in VAGUE:
+            scores[one] += stats.weight(one)
+    return scores
+
+
+def _content(word: str) -> bool:
+    return word.isalpha() and word.islower() and len(word) > 2 and word not in FUNCTION_WORDS
+
+
+@lru_cache(maxsize=1024)
+def central_words(text: str, stats: NovelStats, limit: int) -> tuple[str, ...]:
+    """The nouns that matter most in ``text``: frequency here times rarity in the book."""
+    counts = Counter(word for word in words(text) if word in stats.nouns and word not in VAGUE)
+    return tuple(sorted(counts, key=lambda word: (-counts[word] * stats.weight(word), word))[:limit])
+
+
+def mean_sentence_length(text: str, stats: NovelStats) -> float:
+    """Mean words per sentence, 0 for an empty text."""
+    found = sentences(text, stats.quotes)
+    return sum(len(words(sentence.text)) for sentence in found) / len(found) if found else 0.0

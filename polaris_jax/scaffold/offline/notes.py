@@ -1,0 +1,400 @@
+"""From a sentence of the novel to a note about it: shorter, third person, present tense, and not a quotation.
+
+The steps: choose the clauses worth keeping, name the subject, change person and tense, then make sure that no 8-gram of
+the prose survives (trajectory specification 2.6) by swapping plain words and shortening at a phrase boundary.
+"""
+
+import re
+from collections.abc import Collection
+from itertools import pairwise
+
+from polaris_jax.scaffold.analysis.lexicons import (
+    ADVERBS,
+    CONJUNCTIONS,
+    DETERMINERS,
+    FUNCTION_WORDS,
+    PREPOSITIONS,
+    SUBJECT_PRONOUNS,
+    word_set,
+)
+from polaris_jax.scaffold.analysis.novel_stats import NovelStats
+from polaris_jax.scaffold.analysis.verbs import IRREGULAR, base_form, is_past, third_person, to_present
+
+MAX_CHARS = 280
+_VOWEL = re.compile(r"(?!one\b|once\b|ones\b|uni(?!n|m)|us[aeu]|ut[eio]|eu|ew|ub|ur[aeio]n)[aeiou]", re.I)
+_CONSONANT = re.compile(r"[bcdfgjklmnpqrstvwyz][a-z]|one\b|once\b|uni(?!n|m)|us[aeu]|eu|ew", re.I)
+_TOKEN = re.compile(r"(?:Mr|Mrs|Dr|St|Ms)\.|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_")
+_LEADING = word_set(
+    "and but so then now well however thus yet for indeed still or therefore meanwhile besides nor moreover accordingly"
+)
+_SUBORDINATE = word_set(
+    "when while as if though although because since after before once until till whenever unless at in on for by "
+    "with to from upon"
+)
+_SUBORDINATORS = word_set(
+    "who which whom whose when while if because where whenever unless although though that as until till"
+)
+_OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # what opens a clause that needs another
+_CUT_BEFORE = (PREPOSITIONS | CONJUNCTIONS) - word_set(
+    "of than that like past near round down off out up over while for so"
+)
+_SWAPS = {
+    "upon": "on",
+    "which": "that",
+    "till": "until",
+    "towards": "toward",
+    "great": "large",
+    "big": "large",
+    "presently": "soon",
+    "perhaps": "maybe",
+    "nearly": "almost",
+    "began": "started",
+    "quite": "",
+    "very": "",
+    "rather": "",
+    "again": "once more",
+    "round": "around",
+    "just": "",
+    "only": "merely",
+    "also": "too",
+    "beside": "next to",
+    "among": "amid",
+    "amongst": "amid",
+    "immediately": "at once",
+    "enough": "sufficiently",
+    "all": "",
+    "own": "",
+    "even": "",
+    "indeed": "",
+    "then": "",
+    "still": "",
+    "however": "",
+    "about": "around",
+    "near": "close to",
+    "large": "big",
+    "behind": "at the back of",
+    "beneath": "under",
+    "always": "ever",
+    "another": "a further",
+}
+# Adjectives behind a determiner, which their swap would misread: ``a round face``, ``the only way``.
+_BEFORE_NOUNS = word_set("round only near still even just then about")
+_NARRATOR = {
+    "i": "the narrator",
+    "me": "the narrator",
+    "my": "the narrator's",
+    "mine": "the narrator's",
+    "myself": "the narrator",
+    "we": "they",
+    "us": "them",
+    "our": "their",
+    "ours": "theirs",
+    "ourselves": "themselves",
+    "i'd": "the narrator had",
+    "i'll": "the narrator will",
+    "i've": "the narrator has",
+    "i'm": "the narrator is",
+    "am": "is",
+}
+_SAYS_NOW = word_set(
+    "remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go "
+    "own confess"
+)
+_PRESENT = word_set("is are has have does do can will must may")
+_PRESENT_IRREGULAR = frozenset(third_person(base) for base in IRREGULAR.values())
+_LOOSE_END = (
+    PREPOSITIONS
+    | CONJUNCTIONS
+    | DETERMINERS
+    | (ADVERBS - word_set("away back together again there here home well soon already"))
+    | word_set(
+        "who whom whose which what is are was were be been has have had will can would could may might must shall "
+        "should do does did he she they we i it's mr mrs very"
+    )
+) - word_set("her this that up down off out over in on round")
+
+
+def _clean(sentence: str) -> str:
+    text = sentence.replace("_", "").strip(' “”"‘’«»')
+    text = re.sub(r"\s*[(\[][^)\]]*[)\]]\s*", " ", text)
+    parts = re.split(r"\s*(?:—|–|--+)\s*", text)
+    if len(parts) > 2 and parts[0] and parts[2][:1].islower():  # an aside between dashes
+        text = f"{parts[0]} {parts[2]}"
+    else:
+        text = parts[0] if len(parts[0].split()) >= 5 else ", ".join(parts)
+    return " ".join(text.split())
+
+
+def _has_verb(clause: str, stats: NovelStats) -> bool:
+    return any(is_past(w) or w in ("is", "are", "has", "have", "am") for w in clause.lower().split()) or not stats.past
+
+
+def clauses(sentence: str, stats: NovelStats, budget: int) -> str:
+    """The head of a sentence: an opening adverbial goes, then whole comma-clauses follow while they fit
+    ``budget`` words."""
+    text = _clean(sentence)
+    parts = [part.strip() for part in re.split(r"[;:]", text) if part.strip()]
+    body = next(
+        (part for part in parts if len(part.split()) >= 5 and _has_verb(part, stats)), parts[0] if parts else ""
+    )
+    pieces = [piece.strip() for piece in body.rstrip(".!?…").split(",") if piece.strip()]
+    while len(pieces) > 1:
+        opening = pieces[0].split()
+        rest = " ".join(pieces[1:]).split()
+        skippable = len(opening) <= 3 or opening[0].lower() in _SUBORDINATE or opening[0].lower().endswith("ing")
+        starts = rest[0].lower() in DETERMINERS | word_set("i he she they we it there") or rest[0][0].isupper()
+        if skippable and starts and len(rest) >= 5 and not (len(opening) <= 3 and _has_verb(pieces[0], stats)):
+            pieces.pop(0)
+        else:
+            break
+    kept = pieces[:1]
+    for piece in pieces[1:]:
+        if len(" ".join([*kept, piece]).split()) > budget:
+            break
+        kept.append(piece)
+    result = ", ".join(kept)
+    if len(result.split()) > budget:
+        result = _shorten(result, budget)
+    tokens = result.split()
+    return " ".join(_drop_leading(tokens))
+
+
+def _drop_leading(tokens: list[str]) -> list[str]:
+    while len(tokens) > 1 and tokens[0].lower().strip(",") in _LEADING:
+        if tokens[0].lower() in ("for", "so") and tokens[1].lower() not in SUBJECT_PRONOUNS:
+            break
+        tokens = tokens[1:]
+    return tokens
+
+
+def _shorten(text: str, budget: int) -> str:
+    """Cut before the last preposition or conjunction that leaves at most ``budget`` words."""
+    tokens = text.split()
+    for end in range(min(budget, len(tokens) - 1), 4, -1):
+        if tokens[end].lower() in _CUT_BEFORE:
+            return " ".join(tokens[:end])
+    return " ".join(tokens[:budget])
+
+
+def _join(tokens: list[str]) -> str:
+    text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(token for token in tokens if token))
+    return re.sub(r"(?:,\s*)+,", ",", text).strip(" ,")
+
+
+def _third_person(tokens: list[str]) -> list[str]:
+    """First person becomes ``the narrator`` once per note, and a plain pronoun of reference after that."""
+    out: list[str] = []
+    named = False
+    for index, token in enumerate(tokens):
+        word = token.lower().replace("’", "'")
+        if index and tokens[index - 1] == "I" and word in _SAYS_NOW:
+            out.append(third_person(word))
+            continue
+        if word in _NARRATOR and (word != "us" or token != "US"):
+            change = _NARRATOR[word]
+            if named and word == "my":
+                change = "their"
+            elif named and word == "myself":
+                change = "themselves"
+            named = named or "narrator" in change
+            out.extend(change.split())
+        else:
+            out.append(token)
+    return out
+
+
+_PRONOUN_GENDER = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f"}
+
+
+def _named(tokens: list[str], referents: dict[str, str], stats: NovelStats) -> list[str]:
+    """Put a name for the first he or she of each gender while nobody has been named in the sentence."""
+    result: list[str] = []
+    left = dict(referents)
+    for index, token in enumerate(tokens):
+        name = left.get(_PRONOUN_GENDER.get(token.lower(), ""))
+        if token in stats.name_parts:
+            left = {}
+        if name is None:
+            result.append(token)
+            continue
+        following = tokens[index + 1].lower() if index + 1 < len(tokens) else "."
+        owns = token.lower() == "his" or (
+            token.lower() == "her" and following[0].isalpha() and following not in FUNCTION_WORDS
+        )
+        del left[_PRONOUN_GENDER[token.lower()]]
+        parts = _TOKEN.findall(name)
+        result += [*parts[:-1], parts[-1] + ("'" if parts[-1].endswith("s") else "'s") * owns]
+    return result
+
+
+def note(sentence: str, stats: NovelStats, budget: int = 24, referents: dict[str, str] | None = None) -> str | None:
+    """One bullet (without ``- ``) about ``sentence``, or None when nothing readable is left.
+
+    Args:
+      budget: most words to keep, 5-45.
+      referents: the last named man (``m``) and woman (``f``) before the sentence; the first pronoun for each is
+        replaced unless the sentence names somebody before it.
+    """
+    tokens = _TOKEN.findall(clauses(sentence, stats, budget))
+    if len(tokens) < 4:
+        return None
+    tokens = [t.lower() if len(t) > 1 and t.isupper() and t.lower() in stats.vocabulary else t for t in tokens]
+    tokens = _named(tokens, referents or {}, stats)
+    if stats.first_person:
+        tokens = _third_person(tokens)
+    if stats.past:
+        tokens, finite = to_present(tokens, stats.vocabulary)
+        if not _has_main_clause(tokens, finite):
+            return None
+        verbs = {tokens[index] for index in finite}
+        line = original(_join(tokens), stats)
+        kept = _TOKEN.findall(line or "")
+        return line if _has_main_clause(kept, [i for i, token in enumerate(kept) if token in verbs]) else None
+    return original(_join(tokens), stats)
+
+
+def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
+    """Whether some finite verb stands outside the subordinate clauses and none of these is left open."""
+    pending = main = 0
+    for index, token in enumerate(tokens):
+        word = token.lower()
+        if word in _SUBORDINATORS and (index or word != "that") and not (word == "as" and pending):
+            pending += 1
+        elif index in finite or word in ("will", "can", "must", "may", "shall"):
+            main += not pending
+            pending = max(0, pending - 1)
+    return main > 0 and not pending
+
+
+def original(text: str, stats: NovelStats) -> str | None:
+    """``text`` reworded or cut until it shares no 8-gram with the novel; None when fewer than five words remain."""
+    tokens = _trim(text.split())
+    for _ in range(40):
+        hit = stats.copies(" ".join(tokens))
+        if hit is None:
+            break
+        shorter = _break_copy(tokens, hit)
+        if shorter is None:
+            return None
+        tokens = shorter
+    else:
+        return None
+    tokens = _with_articles(_trim(tokens))
+    line = " ".join(tokens).rstrip(" ,;:-—–")
+    if not 4 < len(line.split()) <= 45 or stats.copies(line) is not None:
+        return None
+    line = line[0].upper() + line[1:]
+    return line + "." if len(line) < MAX_CHARS else None
+
+
+def _with_articles(tokens: list[str]) -> list[str]:
+    """``a`` and ``an`` as the sound of the word behind them asks, which a dropped adverb may have changed.
+
+    ``an`` before an ``h`` stays: older books write ``an hotel``.
+    """
+    result = list(tokens)
+    for index, (article, word) in enumerate(pairwise(tokens)):
+        if article.lower() == "a" and _VOWEL.match(word):
+            result[index] = article + "n"
+        elif article.lower() == "an" and _CONSONANT.match(word):
+            result[index] = article[:1]
+    return result
+
+
+def _break_copy(tokens: list[str], hit: int) -> list[str] | None:
+    """Change one word inside the 8-gram that ends at fine word ``hit``; else cut the note before it is complete."""
+    position, last = -1, len(tokens) - 1
+    for index, token in enumerate(tokens):
+        position += len(re.findall(r"[^\W_]+", token))
+        if position >= hit:
+            last = index
+            break
+    first = max(0, last - 7)
+    for index in range(last, first, -1):
+        word = tokens[index].lower().strip(",.")
+        relative = word == "which" and index and tokens[index - 1].lower() in PREPOSITIONS
+        part_of_noun = word in _BEFORE_NOUNS and index and tokens[index - 1].lower() in DETERMINERS
+        if word in _SWAPS and tokens[index].islower() and not relative and not part_of_noun:
+            tail = "," if tokens[index].endswith(",") else ""
+            swap = _SWAPS[word]
+            if not swap and tail and index:
+                return [*tokens[: index - 1], tokens[index - 1] + ",", *tokens[index + 1 :]]
+            return [*tokens[:index], *([swap + tail] if swap else []), *tokens[index + 1 :]]
+        if (
+            word.endswith("ly")
+            and len(word) > 5
+            and tokens[index].islower()
+            and word not in ("family", "early", "lonely", "reply")
+        ):
+            return [*tokens[:index], *tokens[index + 1 :]]
+    for end in range(last, 4, -1):
+        if tokens[end].lower() in _CUT_BEFORE or tokens[end - 1].endswith(","):
+            return tokens[:end]
+    return None
+
+
+def _trim(tokens: list[str]) -> list[str]:
+    """Drop what cannot end or open a note: dangling function words, stray marks."""
+    while tokens and (tokens[-1].lower().strip(",.;:") in _LOOSE_END or not re.search(r"\w", tokens[-1])):
+        tokens = tokens[:-1]
+    comma = max((index for index, token in enumerate(tokens) if token.endswith(",")), default=-1)
+    tail = tokens[comma + 1 :]
+    if comma >= 4 and (len(tail) < 4 or tail[-1].endswith("ing")) and not (tail and tail[0] == "and"):
+        tokens = [*tokens[:comma], tokens[comma].rstrip(",")]
+    while tokens and not re.search(r"\w", tokens[0]):
+        tokens = tokens[1:]
+    return _drop_leading(tokens)
+
+
+def shorter(line: str, stats: NovelStats, budget: int, skip: Collection[str]) -> str | None:
+    """A note cut at a phrase boundary to at most ``budget`` words and not in ``skip``; None when there is none."""
+    tokens = line.rstrip(".").split()
+    if len(tokens) <= budget and line not in skip:
+        return line
+    if line.startswith(("The passage mentions ", "Has ")):  # counts have no shorter form
+        return None
+    for end in range(min(budget, len(tokens) - 1), 4, -1):
+        if tokens[end].lower() in _CUT_BEFORE or tokens[end - 1].endswith(","):
+            cut = original(" ".join(tokens[:end]).rstrip(","), stats)
+            if cut and cut not in skip and not cut.startswith("“") and _whole(cut, stats):
+                return cut
+    return None
+
+
+def _whole(line: str, stats: NovelStats) -> bool:
+    """Whether a cut note still has its main clause, and no coordinate clause without a verb at its end."""
+    parts = [part.strip() for part in line.rstrip(".").split(",")]
+    opening = parts[0].lower().split()
+    opening = opening[1:] if opening[0] in ("just", "even", "the") else opening
+    if opening and opening[0] in _OPEN and not any(speaks(part, stats) for part in parts[1:]):
+        return False
+    if (
+        len(parts) > 1
+        and parts[-1].split()[:1]
+        and parts[-1].split()[0] in CONJUNCTIONS
+        and not speaks(parts[-1], stats)
+    ):
+        return False
+    return speaks(line, stats)
+
+
+def speaks(line: str, stats: NovelStats) -> bool:
+    """Whether a note has a recognisable present-tense verb (plural forms may be missed)."""
+    return any(
+        word in _PRESENT
+        or (
+            word.endswith("s")
+            and not {word[:-1] + "ed", word[:-1] + "d", word[:-2] + "ed"}.isdisjoint(stats.vocabulary)
+        )
+        or word in _PRESENT_IRREGULAR
+        for word in re.findall(r"\b[a-z]+\b", line)
+    )
+
+
+def content(text: str) -> frozenset[str]:
+    """Content words of a note as bases, to compare notes with each other."""
+    found = set()
+    for token in re.findall(r"[^\W_]+", text.lower()):
+        if token not in FUNCTION_WORDS and len(token) > 2:
+            found.add(base_form(token) or token.removesuffix("s"))
+    return frozenset(found)

@@ -1,0 +1,11 @@
+"""Judging plans without a model: would one want to learn from this plan?
+
+``review_plan(book, novel)`` gives one number with its parts and the worst bullets. ``bullets`` judges one bullet by
+its scene: ``grammar``, ``support`` (who did what to whom, denied or not), duplicates, vagueness. ``faults`` plants
+errors of known kinds, by which the judge itself is measured (``benchmarks/plan_judge.py``).
+"""
+
+from polaris_jax.scaffold.review.bullets import BulletVerdict, judge_bullet
+from polaris_jax.scaffold.review.plans import PlanReview, review_plan, template_share
+
+__all__ = ["BulletVerdict", "PlanReview", "judge_bullet", "review_plan", "template_share"]

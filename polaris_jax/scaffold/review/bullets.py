@@ -1,0 +1,95 @@
+"""The verdict on one bullet: how good it is, from 0 to 1, and what is wrong with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from polaris_jax.scaffold.analysis.lexicons import FUNCTION_WORDS
+from polaris_jax.scaffold.analysis.novel_stats import NovelStats
+from polaris_jax.scaffold.analysis.sentences import WORD
+from polaris_jax.scaffold.llm import prompts
+from polaris_jax.scaffold.review.grammar import mistakes
+from polaris_jax.scaffold.review.support import root, support
+
+GOOD = 0.5  # a bullet below is a bad one
+_SAME = 0.8  # of two bullets' words, from which on they say the same
+_VAGUE_OPENINGS = ("it ", "this ", "that ", "these ", "neither ", "such ")
+
+
+@dataclass(frozen=True)
+class BulletVerdict:
+    """What was found about a bullet.
+
+    Attributes:
+      line: the bullet.
+      score: 0-1; below ``GOOD`` it should not be learned from.
+      faults: kind -> how sure it is, 0-1: ``grammar``, ``duplicate``, ``unsupported``, ``referent``, ``gender``,
+        ``negation``, ``vague``, ``copied``.
+      why: the surest fault in words, or empty.
+    """
+
+    line: str
+    score: float
+    faults: dict[str, float]
+    why: str = ""
+
+
+@lru_cache(maxsize=1 << 14)
+def content_roots(line: str) -> frozenset[str]:
+    """The roots of a bullet's content words, by which bullets are compared with each other."""
+    return frozenset(root(word.lower()) for word in WORD.findall(line) if word.lower() not in FUNCTION_WORDS)
+
+
+def alike(mine: frozenset[str], other: frozenset[str]) -> float:
+    """How much two bullets have in common, 0-1: of the words of both, by their roots."""
+    return len(mine & other) / len(mine | other) if mine | other else 0.0
+
+
+def judge_bullet(line: str, scene: str, stats: NovelStats, beside: Sequence[str] = ()) -> BulletVerdict:
+    """Judges a bullet by the prose it is about.
+
+    Args:
+      scene: that prose.
+      stats: of the whole novel.
+      beside: the other bullets of the card; of two that say the same both are duplicates.
+    """
+    found = support(line, scene, stats)
+    wrong = mistakes(line, stats)
+    mine = content_roots(line)
+    same = max((alike(mine, content_roots(other)) for other in beside), default=0.0)
+    faults = {
+        "grammar": 0.8 if wrong else 0.0,
+        "duplicate": min(1.0, same / _SAME) ** 4 if same > 0.5 else 0.0,
+        "unsupported": 0.9 if found.unknown else _unsupported(found.words, found.scene, found.stranger),
+        "referent": found.referent,
+        "gender": found.gender,
+        "negation": 0.9 * found.denial,
+        "vague": _vague(line, mine, stats),
+        "copied": 0.6 if stats.copies(line) is not None else 0.0,
+    }
+    left = 1.0
+    for sure in faults.values():
+        left *= 1.0 - sure
+    worst = max(faults, key=faults.__getitem__)
+    detail = f": {wrong[0]}" if worst == "grammar" and wrong else ""
+    why = f"{worst}{detail}" if faults[worst] >= 0.3 else ""
+    return BulletVerdict(line, left, {kind: sure for kind, sure in faults.items() if sure > 0}, why)
+
+
+def _unsupported(near: float, scene: float, stranger: float) -> float:
+    """How sure it is that the scene does not say it, by the words that it lacks."""
+    return min(1.0, max(0.0, 0.45 * stranger + (0.32 - 0.5 * (near + scene)) / 0.2, 0.45 * stranger))
+
+
+def _vague(line: str, mine: frozenset[str], stats: NovelStats) -> float:
+    """How sure it is that the bullet says nothing that another book would not say as well."""
+    low = line.lower()
+    if any(phrase in low for phrase in prompts.forbidden()):
+        return 0.9
+    words = [word.lower() for word in WORD.findall(line)]
+    told = sum(stats.weight(word) > 0 or word not in stats.vocabulary for word in set(words) - FUNCTION_WORDS)
+    if line.startswith("“") and "says" not in words and told < 2:
+        return 0.6
+    if low.startswith(_VAGUE_OPENINGS) and not stats.mentions(line):
+        return 0.5
+    return 0.5 if told < 2 else 0.0

@@ -1,0 +1,88 @@
+"""A half-written manuscript as an outline: its chapters are given with their prose, and the book goes on after them.
+
+Chapters begin at Markdown headings, or at lines such as ``Chapter 3``, ``PROLOGUE`` or ``第三章``; a text without
+any is one chapter. A last chapter whose text does not end with a finished sentence is unfinished, and is gone on with.
+"""
+
+import re
+import unicodedata
+
+from polaris_jax.errors import InputError
+from polaris_jax.trajectory.outline import LONGEST_BULLET, LONGEST_NAME, BookOutline, PlannedChapter, check_title
+from polaris_jax.trajectory.sentences import last_sentence_end
+from polaris_jax.trajectory.transcript import SPECIALS
+from polaris_jax.trajectory.words import bin_word_count, count_words
+
+BEATS = 4  # sentences of a written chapter that stand on its card
+_MARKDOWN = re.compile(r"#{1,6}\s+(.*?)\s*#*$")
+_PLAIN = re.compile(
+    r"(?:(?:chapter|part|book|kapitel|chapitre|capítulo|capitolo|глава|الفصل|פרק)\b.{0,80}"
+    r"|(?:prologue|epilogue|prolog|epilog|interlude)\b.{0,40}|第[0-9〇零一二三四五六七八九十百千]+[章回節节].{0,40})$",
+    re.IGNORECASE,
+)
+
+
+def read_draft(source: str) -> BookOutline:
+    """The outline of a manuscript: title, and chapters with their prose.
+
+    Raises:
+      InputError: there is no prose, a chapter without any, two chapters of one name, or a title of too many words.
+    """
+    text = unicodedata.normalize("NFC", source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    for special in SPECIALS:
+        if special in text:
+            raise InputError("draft", special, "is reserved; remove it")
+    chapters: list[tuple[str, list[str]]] = [("", [])]
+    for block in re.split(r"\n[ \t]*\n", text.replace("\x0c", "\n\n")):
+        lines = [" ".join(line.split()) for line in block.split("\n") if line.strip()]
+        while lines and (heading := _heading(lines[0])) is not None:
+            chapters.append((heading, []))
+            lines = lines[1:]
+        if lines:
+            chapters[-1][1].append(" ".join(lines))
+    if not chapters[0][1] and len(chapters) > 1:
+        chapters = chapters[1:]
+    title = ""
+    if not chapters[0][1] and len(chapters) > 1:  # a heading with nothing under it at the top is the book's
+        title, chapters = chapters[0][0], chapters[1:]
+        check_title(title, "draft")
+    return BookOutline(title=title, chapters=_planned(chapters))
+
+
+def _planned(chapters: list[tuple[str, list[str]]]) -> tuple[PlannedChapter, ...]:
+    planned = []
+    for number, (name, blocks) in enumerate(chapters, 1):
+        named = name[:LONGEST_NAME].strip() or f"Chapter {number}"
+        prose = "\n\n".join(block.replace("```", "'''") for block in blocks)
+        if not prose:
+            raise InputError("draft", named, "has no text under its heading")
+        finished = number < len(chapters) or last_sentence_end(prose) == len(prose)
+        words = count_words(prose)
+        wanted = bin_word_count(words if finished else 2 * words)
+        planned.append(PlannedChapter(named, _beats(blocks), wanted, prose, finished))
+    names = [chapter.name for chapter in planned]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError("draft", twice, "is the name of two chapters; give each its own")
+    return tuple(planned)
+
+
+def _heading(line: str) -> str | None:
+    found = _MARKDOWN.match(line)
+    if found:
+        return found[1].strip("*_ ")
+    return line if len(line) <= LONGEST_NAME and _PLAIN.match(line) and last_sentence_end(line) != len(line) else None
+
+
+def _beats(blocks: list[str]) -> tuple[str, ...]:
+    """First sentences of evenly spread paragraphs."""
+    chosen = sorted({round(place * (len(blocks) - 1) / max(BEATS - 1, 1)) for place in range(BEATS)})
+    beats = []
+    for block in (blocks[place] for place in chosen):
+        first = re.match(r".*?(?:[.!?…؟][\"'”’)\]]*(?=\s|$)|[。！？][」』”]*|$)", block)
+        text = (first[0] if first else block).strip()
+        if len(text) > LONGEST_BULLET:
+            text = text[:LONGEST_BULLET].rpartition(" ")[0] or text[:LONGEST_BULLET]
+        if text and text not in beats:
+            beats.append(text)
+    return tuple(beats)

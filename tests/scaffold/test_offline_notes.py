@@ -1,0 +1,142 @@
+"""A note reads like a note: present tense, third person, named, short, and never a quotation."""
+
+import pytest
+
+from polaris_jax.scaffold.analysis.novel_stats import analyse
+from polaris_jax.scaffold.analysis.verbs import base_form, is_past, to_present
+from polaris_jax.scaffold.assemble import weighted_mean
+from polaris_jax.scaffold.offline.notes import note, original, shorter
+from polaris_jax.scaffold.offline.ranking import conversation
+from polaris_jax.scaffold.offline.vectors import score
+from polaris_jax.trajectory import Vector
+
+
+@pytest.mark.parametrize(
+    ("past", "present"),
+    [
+        ("Agnes walked to the door and opened it", "Agnes walks to the door and opens it"),
+        ("He was tired and worn and had gone home", "He is tired and worn and has gone home"),
+        (
+            "They stood in their kitchens with their hands folded",
+            "They stand in their kitchens with their hands folded",
+        ),
+        ("Agnes and Tom walked the rows", "Agnes and Tom walk the rows"),
+        (
+            "One of the men came in with a letter written by Silver",
+            "One of the men comes in with a letter written by Silver",
+        ),
+        (
+            "Silas tipped it , and as it met the water it was not red",
+            "Silas tips it , and as it meets the water it is not red",
+        ),
+        ("She could not see him and did not call", "She can not see him and does not call"),
+        ("He was shot by the guard", "He is shot by the guard"),
+    ],
+)
+def test_finite_verbs_move_to_the_present_and_participles_stay(past, present):
+    assert " ".join(to_present(past.split())[0]) == present
+
+
+@pytest.mark.parametrize(
+    ("past", "base"),
+    [
+        ("stopped", "stop"),
+        ("hoped", "hope"),
+        ("cried", "cry"),
+        ("visited", "visit"),
+        ("settled", "settle"),
+        ("changed", "change"),
+        ("answered", "answer"),
+        ("called", "call"),
+        ("agreed", "agree"),
+        ("went", "go"),
+        ("hundred", None),
+        ("table", None),
+    ],
+)
+def test_base_forms(past, base):
+    assert base_form(past) == base
+
+
+def test_a_first_person_sentence_becomes_a_note_about_the_narrator():
+    stats = analyse(
+        "I walked to the shore with my gun. I saw the boat, and I hid it under the trees before the morning came. " * 3
+    )
+    line = note("I walked to the shore with my gun.", stats)
+    assert line == "The narrator walks to the shore with their gun."
+
+
+def test_a_pronoun_takes_the_name_it_stands_for():
+    stats = analyse(
+        "Mary Vane sold the house. She kept the key in her glove. Mary laughed. The house was empty, and Mary was glad."
+    )
+    assert note("She kept the key in her glove.", stats, referents={"f": "Mary"}) == "Mary keeps the key in her glove."
+
+
+def test_a_sentence_fragment_is_no_note():
+    stats = analyse("The man who had the lamp. The night was cold and the man was old, and he had been there before.")
+    assert note("The man who had the lamp under the stairs.", stats) is None
+
+
+def test_scores_follow_the_words_of_a_scene():
+    fight = score(
+        "He struck the guard and ran. The pistol fired; he leapt the wall and fought his way out.",
+        "curly",
+    )
+    talk = score("“Will you have tea?” “I will.” “Then sit, and tell me about your sister.” “She is well.”", "curly")
+    assert fight.action > 50 > talk.action
+    assert talk.dialog == 99
+    assert fight.dialog == 0
+
+
+def test_a_chapter_is_the_mean_of_its_scenes_by_words():
+    one, two = Vector(10, 0, 0, 0, 0, 0, 50), Vector(40, 0, 0, 0, 0, 0, 20)
+    assert weighted_mean([one, two], [100, 200]) == Vector(30, 0, 0, 0, 0, 0, 30)
+
+
+@pytest.mark.parametrize("word", ["unharmed", "ill-timed", "unexpected", "grey-haired"])
+def test_adjectives_in_ed_are_no_past_forms(word):
+    assert not is_past(word)
+    assert base_form(word) is None
+
+
+@pytest.mark.parametrize(("past", "base"), [("unlocked", "unlock"), ("undressed", "undress"), ("unfolded", "unfold")])
+def test_verbs_in_un_are_past_forms(past, base):
+    assert is_past(past)
+    assert base_form(past) == base
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Agnes sees a inviting door in the wall", "Agnes sees an inviting door in the wall."),
+        ("Agnes sees an narrow door in the wall", "Agnes sees a narrow door in the wall."),
+        ("Agnes meets a honest man at an hotel", "Agnes meets a honest man at an hotel."),
+        ("Agnes wears a uniform for an hour there", "Agnes wears a uniform for an hour there."),
+        ("Agnes finds a one-eyed cat and a unicorn", "Agnes finds a one-eyed cat and a unicorn."),
+        ("Agnes is told of a uninvited guest there", "Agnes is told of an uninvited guest there."),
+        ("Agnes is a European and an unusual guest", "Agnes is a European and an unusual guest."),
+    ],
+)
+def test_articles_fit_the_word_behind_them(text, said):
+    assert original(text, analyse("Nothing of it is here. There was a lamp.")) == said
+
+
+def test_a_line_of_speech_names_its_speaker_and_quotes_a_whole_clause():
+    text = (
+        "“The ferry leaves at seven,” said Agnes Vane, and she took the lamp.\n\n"
+        "“I cannot find the second key,” he said.\n\n"
+        "Agnes Vane opened the shutter. Agnes went out. The lamp was cold."
+    )
+    first = conversation(text, text)
+    assert first in ("“The ferry leaves at seven,” says Agnes.", "“The ferry leaves at seven,” says Agnes Vane.")
+    assert conversation(text, text, {first}) == "“I cannot find the second key.”"
+    assert conversation(text, text, {first, "“I cannot find the second key.”"}) is None
+
+
+def test_a_shorter_note_keeps_its_main_clause():
+    stats = analyse("The ferry left. Agnes walked to the mill and looked at the wheel, and the door opened. " * 2)
+    line = "As Agnes walks to the mill, the old door opens slowly on the yard by the ferry."
+    assert shorter(line, stats, 20, ()) == line
+    assert shorter(line, stats, 20, {line}) == "As Agnes walks to the mill, the old door opens slowly on the yard."
+    assert shorter(line, stats, 6, ()) is None
