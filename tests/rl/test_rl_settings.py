@@ -41,7 +41,7 @@ STORY = "the lamp on the hill was lit"
     ids=str,
 )
 def test_it_is_refused_in_one_line_and_nothing_is_written(make_config, tmp_path, monkeypatch, field, value, match):
-    monkeypatch.setattr("polaris_jax.rl.loop.first_state", None)  # weights would be loaded there
+    monkeypatch.setattr("polaris_jax.rl.loop.starting_state", None)  # weights would be loaded there
     config = on_passages(make_config(), "http://127.0.0.1:9/v1")
     *parents, name = field.split(".")
     part = config
