@@ -70,7 +70,7 @@ SPREAD = ("llama-wide-heads", "mistral-window", "ministral3-tied", "qwen3-wide-h
 
 
 # What these vary, others vary too; with all of them the file takes twice as long.
-SLOW = ("llama-untied", "llama-plain", "mistral-tied", "qwen3-window", "qwen3_5-tied")
+SLOW = ("llama-untied", "llama-plain", "mistral-tied", "qwen3-window", "qwen3_5-tied", "qwen3_5-attention-last")
 
 
 @pytest.fixture(params=[pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in CASES])
