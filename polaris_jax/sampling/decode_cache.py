@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,26 +29,41 @@ def chunks(n: int, sizes: Sequence[int]) -> list[tuple[int, int]]:
     return plan
 
 
+class Chunk(NamedTuple):
+    """Tokens of a row (its position in its group), to be read padded to ``size``."""
+
+    row: int
+    tokens: Sequence[int]
+    size: int
+
+
 class DecodeCache:
     """``B`` texts (rows) and their key-value cache.
 
     ``append`` reads tokens, ``sample`` proposes the next ones (the caller appends what it takes), ``rewind`` shortens
     rows, ``fork`` lets a row begin as another one did. No token is read twice. Keys and values are shortened by their
     length alone; recurrent layers return only to where ``save`` was called last, and read on from there. How a row is
-    cut into chunks depends on that row alone, never on the others, so its bits do not either.
+    cut into chunks depends on that row alone.
+
+    Args:
+      sampler: the model.
+      batch: ``B``.
+      together: chunks of several rows are read in one pass over the weights where that costs less. Products of another
+        shape may add in another order: without it, not even the last bit of a row depends on the others.
 
     Attributes:
       tokens: the token ids of each row.
       capacity: tokens that a row has room for.
-      tokens_read: tokens read so far, all rows together.
+      tokens_read: tokens read so far, all rows together; passes: over the weights, to read them.
       groups: shards of the mesh that rows are spread over; each reads a chunk of one of its rows at a time.
     """
 
-    def __init__(self, sampler: Sampler, batch: int = 1):
+    def __init__(self, sampler: Sampler, batch: int = 1, *, together: bool = False):
         self.sampler = sampler
+        self._together = together
         self.tokens: list[list[int]] = [[] for _ in range(batch)]
         self.capacity = sampler.round_capacity(sampler.first_capacity)
-        self.tokens_read = 0
+        self.tokens_read = self.passes = 0
         vocabulary = sampler.config.vocab_size
         self._words = (vocabulary + 31) // 32
         self._seen = np.zeros((batch, self._words), np.uint32)
@@ -106,7 +121,7 @@ class DecodeCache:
         """
         self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
         # Chunks wait in line per group of rows; the last single token of every row is read with all others'.
-        waiting: list[list[tuple[int, Sequence[int], int]]] = [[] for _ in range(self.groups)]
+        waiting: list[list[Chunk]] = [[] for _ in range(self.groups)]
         single = np.zeros((len(rows), 1), np.int32)
         last = np.zeros(len(rows), np.int32)
         per_group = len(rows) // self.groups
@@ -116,10 +131,11 @@ class DecodeCache:
                 if size == 1 and at == len(new) - 1:
                     single[b, 0], last[b] = new[at], 1
                 else:
-                    waiting[b // per_group].append((b % per_group, new[at : at + count], size))
+                    waiting[b // per_group].append(Chunk(b % per_group, new[at : at + count], size))
                 at += count
         while any(waiting):
-            self._read_chunk(waiting)
+            if not (self._together and self._read_chunks_of_all(waiting)):
+                self._read_chunk(waiting)
         if last.any():
             self._read(single, last, None)
         for b, new in enumerate(rows):
@@ -128,16 +144,38 @@ class DecodeCache:
                 self._mark_seen(b, ids)
                 self.tokens[b].extend(ids.tolist())
 
-    def _read_chunk(self, waiting: list[list[tuple[int, Sequence[int], int]]]) -> None:
+    def _read_chunk(self, waiting: list[list[Chunk]]) -> None:
         """Reads the next chunk of every group whose next one has the size of the largest."""
-        size = max(line[0][2] for line in waiting if line)
+        size = max(line[0].size for line in waiting if line)
         tokens = np.zeros((self.groups, size), np.int32)
         valid, rows = np.zeros((2, self.groups), np.int32)
         for group, line in enumerate(waiting):
-            if line and line[0][2] == size:
+            if line and line[0].size == size:
                 rows[group], part, _ = line.pop(0)
                 tokens[group, : len(part)], valid[group] = part, len(part)
         self._read(tokens, valid, rows)
+
+    def _read_chunks_of_all(self, waiting: list[list[Chunk]]) -> bool:
+        """Reads the next chunk of every row in one pass, when that costs less than one pass a chunk.
+
+        A pass takes as long as the products of its tokens, padding and idle rows included, or as reading the weights.
+        """
+        first = [{chunk.row: chunk for chunk in reversed(line)} for line in waiting]  # of every row
+        size = max(chunk.size for line in first for chunk in line.values())
+        per_group, least = len(self.tokens) // self.groups, self.sampler.tokens_per_pass
+        alone = max(sum(max(chunk.size, least) for chunk in line.values()) for line in first)
+        passes = max(map(len, first))
+        if passes == 1 or max(per_group * size, least) > alone:
+            return False
+        tokens = np.zeros((len(self.tokens), size), np.int32)
+        valid = np.zeros(len(self.tokens), np.int32)
+        for group, line in enumerate(first):
+            for row, chunk in line.items():
+                b = group * per_group + row
+                tokens[b, : len(chunk.tokens)], valid[b] = chunk.tokens, len(chunk.tokens)
+                waiting[group].remove(chunk)
+        self._read(tokens, valid, None)
+        return True
 
     def _read(self, tokens: np.ndarray, valid: np.ndarray, rows: np.ndarray | None) -> None:
         sampler = self.sampler
@@ -152,6 +190,7 @@ class DecodeCache:
             mesh=sampler.mesh,
         )
         self.tokens_read += int(valid.sum())
+        self.passes += 1
 
     def append_scored(
         self, row: int, tokens: Sequence[int], following: int, top: int
@@ -189,6 +228,7 @@ class DecodeCache:
             )
             scores.append((found, group, count))
             at += count
+            self.passes += 1
         self.tokens_read += len(tokens)
         self._mark_seen(row, np.asarray(tokens, np.int64))
         self.tokens[row].extend(int(token) for token in tokens)

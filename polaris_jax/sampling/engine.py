@@ -40,7 +40,7 @@ from polaris_jax.sampling.request import (
 from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.trajectory import EOT
 
-# Chunks of prompts read between two sampled tokens.
+# Chunks of prompts read between two sampled tokens, or as many tokens of shorter prompts.
 PROMPT_CHUNKS = 2
 # Sets of DRY's sequence breakers that are kept, each a byte per token of the vocabulary.
 KEPT_BREAKERS = 8
@@ -67,8 +67,9 @@ class Engine:
     Args:
       sampler: the model.
       slots: requests generated at the same time.
-      exact: a text has the bits that it would have alone. Arithmetic rounds by how a text is cut into chunks, so a
-        prefix is then shared only where the rest is cut as without sharing: whole prompts, and whole chunks of them.
+      exact: a text has the bits that it would have alone. Arithmetic rounds by how a text is cut into chunks and by
+        how many are read at once, so a prefix is then shared only where the rest is cut as without sharing (whole
+        prompts, and whole chunks of them), and prompts are read one by one.
 
     Attributes:
       counts: tokens sampled, forced, prefilled (prompt tokens read) and reused (prompt tokens found in a cache).
@@ -79,7 +80,7 @@ class Engine:
             raise InputError("slots", slots, "must be at least 1")
         self.sampler = sampler
         self.slots = slots
-        self.cache = DecodeCache(sampler, slots)
+        self.cache = DecodeCache(sampler, slots, together=not exact)
         self._sharing = PrefixSharing(self.cache, exact=exact)
         self.counts = Counts()
         self._released = False
@@ -283,9 +284,13 @@ class Engine:
         if not reading:
             return
         rows: list[list[int]] = [[] for _ in range(self.slots)]
-        for _, slot in reading[: PROMPT_CHUNKS * self.cache.groups]:
+        room = PROMPT_CHUNKS * self.cache.groups * chunk
+        for _, slot in reading:
             active = self._active[slot]
+            if len(active.prompt[:chunk]) > room:
+                break
             rows[slot], active.prompt = active.prompt[:chunk], active.prompt[chunk:]
+            room -= len(rows[slot])
         scored = [
             slot for slot, row in enumerate(rows) if row and self._active[slot].request.prompt_logprobs is not None
         ]

@@ -67,16 +67,33 @@ def test_chunk_plans_cover_every_token_once_with_little_padding():
         assert len(plan) <= n // 256 + 8
 
 
-def test_rows_of_different_length_do_not_disturb_each_other(any_model, tokenizer):
+@pytest.mark.parametrize("together", [False, True])
+def test_rows_of_different_length_do_not_disturb_each_other(any_model, tokenizer, together):
     params, config = any_model
     rows = [ids(n, config.vocab_size, seed=n) for n in (3, 20, 9)]
     more = [ids(n, config.vocab_size, seed=50 + n) for n in (7, 0, 2)]
-    cache = DecodeCache(Sampler(params, config, tokenizer, max_length=64, prefill_chunk=8), 3)
+    cache = DecodeCache(Sampler(params, config, tokenizer, max_length=64, prefill_chunk=8), 3, together=together)
     cache.append(rows)
     cache.append(more)
     for b in range(3):
         expected = last_logits(any_model, rows[b] + more[b])
         np.testing.assert_allclose(cache.logits[b], expected, atol=2e-4, rtol=1e-4)
+    assert cache.tokens_read == 41
+    # 1, 3 and 1 chunks and a single token, then a chunk of two rows; at once, as many as the longest row has.
+    assert cache.passes == (3 + 1 + 1 if together else 5 + 1 + 2)
+
+
+def test_short_prompts_are_read_in_one_pass(model, tokenizer):
+    params, config = model
+    sampler = Sampler(params, config, tokenizer, max_length=64)
+    cache = DecodeCache(sampler, 8, together=True)
+    cache.append([ids(n, config.vocab_size, seed=n) for n in range(18, 26)])
+    assert cache.passes == 1
+    cache.append([ids(20, config.vocab_size)] + [[]] * 7)
+    assert cache.passes == 2
+    cache.append([ids(20, config.vocab_size)] * 2 + [[]] * 6)  # eight rows of 64 for two of them would cost more
+    assert cache.passes == 4
+    np.testing.assert_allclose(cache.logits[1], last_logits(model, cache.tokens[1]), atol=2e-4, rtol=1e-4)
 
 
 def test_a_rewound_text_goes_on_as_if_the_rest_had_never_been(any_model, tokenizer):
