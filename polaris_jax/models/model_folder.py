@@ -91,6 +91,8 @@ def find_model_folder(path: str | os.PathLike, field: str = "--checkpoint") -> M
 
 def _why_no_model(path: str) -> str:
     if os.path.isfile(path):
+        if path.endswith(".gguf"):
+            return "is a GGUF file: run polaris convert FILE FOLDER first, then give FOLDER"
         return "is a file; give the folder that it lies in"
     if storage.is_remote(path):
         return "no such file in it as config.json: it is neither a training run nor a Hugging Face model folder"
@@ -99,6 +101,8 @@ def _why_no_model(path: str) -> str:
         return "is in Mistral's own layout; give the release's files for transformers (config.json, model.safetensors)"
     if found and os.path.isdir(storage.join(path, "snapshots")):
         return "is a repository in the Hub's cache; give one of the folders in its snapshots/, or hf://user/name"
+    if found and any(name.endswith(".gguf") for name in os.listdir(path)):
+        return "holds a GGUF file: run polaris convert FILE FOLDER first, then give FOLDER"
     if not found and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         return f"no such folder; if you mean the repository on the Hub, write hf://{path}"
     if not found:

@@ -184,6 +184,12 @@ def test_addresses_that_are_no_folder():
         from_pretrained("/no/such/folder")
 
 
+def test_a_gguf_file_and_its_folder_name_the_command_that_reads_them(tmp_path):
+    (tmp_path / "model.Q4_0.gguf").write_bytes(b"GGUF")
+    for given in (tmp_path, tmp_path / "model.Q4_0.gguf"):
+        assert "polaris convert FILE FOLDER" in refused(given)
+
+
 @pytest.mark.parametrize(
     "header",
     [
