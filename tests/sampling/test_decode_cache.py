@@ -200,12 +200,14 @@ def test_repetition_penalty_looks_at_each_rows_own_text(model, tokenizer):
 def test_a_mesh_changes_where_the_cache_lives_and_not_the_text(model, tokenizer):
     params, config = model
     mesh = make_mesh({"data": 2, "tensor": 2}, devices=jax.devices()[:4])
-    texts = []
-    for where in (None, mesh):
-        cache = DecodeCache(Sampler(params, config, tokenizer, max_length=64, mesh=where), 2)
-        cache.append([ids(9, config.vocab_size), ids(5, config.vocab_size, 1)])
+    texts, passes = [], []
+    for where, together in ((None, False), (mesh, False), (mesh, True)):
+        cache = DecodeCache(Sampler(params, config, tokenizer, max_length=64, mesh=where), 4, together=together)
+        cache.append([ids(n, config.vocab_size, n) for n in (18, 19, 20, 17)])
+        passes.append(cache.passes)
         texts.append(write(cache, 6))
-    assert texts[0] == texts[1]
+    assert texts[0] == texts[1] == texts[2]
+    assert passes == [4, 2, 1]  # one row, one of each of two groups, all rows
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused(model, tokenizer):
