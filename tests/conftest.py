@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the suite's time is LLVM optimizing programs that run once on tiny arrays. Flags of the caller come last and win.
+# Most of the suite's time is LLVM's, optimizing programs that run once on tiny arrays. The caller's flags come last.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
 
 import jax

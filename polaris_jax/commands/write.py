@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="Markdown with title, chapters, beats, characters; the model fills it in",
     )
     plan.add_argument(
-        "--continue", dest="draft", metavar="FILE", help="a half-written manuscript (.md, .txt) to go on with"
+        "--continue",
+        dest="draft",
+        metavar="FILE",
+        help="a half-written manuscript (.docx, .odt, .md, .txt) to go on with",
     )
     plan.add_argument("--style", metavar="FILE", help="a style sheet, a rule per line, for the plan's Writing Style")
     plan.add_argument("--forbid", metavar="FILE", help="phrases that the book must not contain, one per line")
@@ -336,14 +340,28 @@ def _outline(a: argparse.Namespace) -> "BookOutline":
     if a.outline:
         outline = read_outline(_read(a.outline, "--outline", MAX_PROMPT_BYTES))
     elif a.draft:
-        if Path(a.draft).suffix.lower() not in (".md", ".markdown", ".txt", ""):
-            raise InputError("--continue", a.draft, "save it as .md or .txt, chapters under headings")
-        outline = read_draft(_read(a.draft, "--continue"))
+        outline = read_draft(_manuscript(a.draft), lambda line: print(f"polaris write: {line}", file=sys.stderr))
     if a.style:
         rules = "\n".join(f"- {line}" for line in _lines(a.style, "--style"))
         style = read_outline(f"## Style\n{rules}").style
         outline = dataclasses.replace(outline, style=(*outline.style, *style))
     return outline
+
+
+def _manuscript(file: str) -> str:
+    """The text of ``--continue``; its title as a first heading where a word processor's file declares one."""
+    from polaris_jax.errors import InputError
+    from polaris_jax.library.word_processor import read_word, word_format
+
+    data = _bytes(file, "--continue")
+    if word_format(BytesIO(data)) is None:
+        if Path(file).suffix.lower() not in (".md", ".markdown", ".txt", ""):
+            raise InputError("--continue", file, "save it as .docx, .odt, .md or .txt, chapters under headings")
+        return _decoded(data, file, "--continue")
+    word = read_word(data, file)
+    if word.dropped:
+        print(f"polaris write: left out of {file}: {', '.join(word.dropped)}", file=sys.stderr)
+    return f"# {' '.join(word.title.split())}\n\n{word.body}" if word.title else word.body
 
 
 def _scripts(a: argparse.Namespace, prompt: str, outline: "BookOutline") -> tuple[str, ...]:
@@ -384,15 +402,28 @@ def _bounds(text: str) -> tuple[int, int]:
 
 
 def _read(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> str:
+    return _decoded(_bytes(file, flag, most), file, flag)
+
+
+def _bytes(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> bytes:
     from polaris_jax.errors import InputError
 
     try:
         with open(file, "rb") as opened:  # a device or a pipe says no size and may never end
             content = opened.read(most + 1)
-        if len(content) > most:
-            raise InputError(flag, file, f"is larger than {most >> 20} MiB")
+    except OSError as error:
+        raise InputError(flag, file, f"cannot be read: {error}") from error
+    if len(content) > most:
+        raise InputError(flag, file, f"is larger than {most >> 20} MiB")
+    return content
+
+
+def _decoded(content: bytes, file: str, flag: str) -> str:
+    from polaris_jax.errors import InputError
+
+    try:
         return content.decode()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(flag, file, f"cannot be read: {error}") from error
 
 

@@ -27,12 +27,21 @@ _QUOTES = {"SingleQuote": ("‘", "’"), "DoubleQuote": ("“", "”")}
 
 @dataclass(frozen=True)
 class WordText:
-    """``text`` of a file, ``title`` and ``author`` as it declares them, and what was ``dropped``, in words."""
+    """``title`` and ``author`` of a file as it declares them, its ``body``, and what was ``dropped``, in words.
 
-    text: str
+    ``front`` is what stands above the body in styles of their own: title, subtitle, author, date, abstract.
+    """
+
     title: str
     author: str
+    front: tuple[str, ...]
+    body: str
     dropped: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Front and body."""
+        return "\n\n".join(filter(None, (*self.front, self.body))) + "\n"
 
 
 def word_format(file: str | Path | BytesIO) -> str | None:
@@ -77,11 +86,11 @@ def read_word(data: bytes, name: str) -> WordText:
     tree = json.loads(ran.stdout)
     writer = _Writer()
     said = {key: writer.meta(tree["meta"].get(key)) for key in _FRONT}
-    text = "\n\n".join([*filter(None, said.values()), *writer.blocks(tree["blocks"])])
-    if not text.strip():
+    front, body = tuple(filter(None, said.values())), "\n\n".join(writer.blocks(tree["blocks"]))
+    if not front and not body.strip():
         raise InputError("document", name, "has no text in it")
     dropped = tuple(f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(writer.dropped.items()))
-    return WordText(text + "\n", said["title"], said["author"], dropped)
+    return WordText(said["title"], said["author"], front, body, dropped)
 
 
 class _Writer:

@@ -6,6 +6,7 @@ any is one chapter. A last chapter whose text does not end with a finished sente
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory.outline import LONGEST_BULLET, LONGEST_NAME, BookOutline, PlannedChapter, check_title
@@ -13,6 +14,7 @@ from polaris_jax.trajectory.sentences import last_sentence_end
 from polaris_jax.trajectory.transcript import SPECIALS
 from polaris_jax.trajectory.words import bin_word_count, count_words
 
+TITLE_PAGE = 8  # lines that it has at most
 BEATS = 4  # sentences of a written chapter that stand on its card
 _MARKDOWN = re.compile(r"#{1,6}\s+(.*?)\s*#*$")
 _PLAIN = re.compile(
@@ -22,8 +24,11 @@ _PLAIN = re.compile(
 )
 
 
-def read_draft(source: str) -> BookOutline:
+def read_draft(source: str, say: Callable[[str], None] = lambda line: None) -> BookOutline:
     """The outline of a manuscript: title, and chapters with their prose.
+
+    Short lines above the first heading, none of them a sentence, are the title page: the first one is the title, and
+    ``say`` is told of the others.
 
     Raises:
       InputError: there is no prose, a chapter without any, two chapters of one name, or a title of too many words.
@@ -39,19 +44,23 @@ def read_draft(source: str) -> BookOutline:
             chapters.append((heading, []))
             lines = lines[1:]
         if lines:
-            chapters[-1][1].append(" ".join(lines))
-    if not chapters[0][1] and len(chapters) > 1:
-        chapters = chapters[1:]
-    title = ""
-    if not chapters[0][1] and len(chapters) > 1:  # a heading with nothing under it at the top is the book's
+            chapters[-1][1].append("\n".join(lines))
+    title, above = "", [line for block in chapters[0][1] for line in block.split("\n")]
+    if len(chapters) > 1 and _is_title_page(above):
+        title, chapters = above[0] if above else "", chapters[1:]
+        if above[1:]:
+            say(f"left out of the manuscript, as its title page: {'; '.join(above[1:])}")
+    if not title and not chapters[0][1] and len(chapters) > 1:  # a heading with nothing under it is the book's
         title, chapters = chapters[0][0], chapters[1:]
+    if title:
         check_title(title, "draft")
     return BookOutline(title=title, chapters=_planned(chapters))
 
 
 def _planned(chapters: list[tuple[str, list[str]]]) -> tuple[PlannedChapter, ...]:
     planned = []
-    for number, (name, blocks) in enumerate(chapters, 1):
+    for number, (name, wrapped) in enumerate(chapters, 1):
+        blocks = [block.replace("\n", " ") for block in wrapped]
         named = name[:LONGEST_NAME].strip() or f"Chapter {number}"
         prose = "\n\n".join(block.replace("```", "'''") for block in blocks)
         if not prose:
@@ -65,6 +74,11 @@ def _planned(chapters: list[tuple[str, list[str]]]) -> tuple[PlannedChapter, ...
     if twice is not None:
         raise InputError("draft", twice, "is the name of two chapters; give each its own")
     return tuple(planned)
+
+
+def _is_title_page(lines: list[str]) -> bool:
+    """Whether what stands above the first heading is a few lines without a sentence, or nothing."""
+    return len(lines) <= TITLE_PAGE and all(len(x) <= LONGEST_NAME and last_sentence_end(x) != len(x) for x in lines)
 
 
 def _heading(line: str) -> str | None:

@@ -49,10 +49,29 @@ def test_a_manuscript_has_room_for_further_chapters(write, tmp_path):
     assert [chapter["name"] for chapter in profile["outline"]["chapters"]] == ["Chapter 1", "Chapter 2", "Chapter 3"]
 
 
+@pytest.mark.parametrize("form", ["docx", "odt"])
+def test_a_word_processors_manuscript_goes_on_like_a_text(write, tmp_path, form):
+    pypandoc = pytest.importorskip("pypandoc")
+    manuscript = (
+        "---\ntitle: The Tide\nauthor: A. Wren\n---\n\n# One\n\nHe ran.[^1]\n\n# Two\n\nIt *rained* and\n\n[^1]: Far."
+    )
+    pypandoc.convert_text(manuscript, form, format="markdown", outputfile=str(tmp_path / f"draft.{form}"))
+    code, said, out = write("--prompt=Rain.", f"--continue={tmp_path / f'draft.{form}'}")
+    assert code == 0, said
+    assert "1 footnote" in said
+    outline = json.loads((out / "run.json").read_text())["identity"]["profile"]["outline"]
+    assert outline["title"] == "The Tide"
+    assert [(c["name"], c["text"], c["finished"]) for c in outline["chapters"]] == [
+        ("One", "He ran.", True),
+        ("Two", "It rained and", False),
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--continue=DIR/draft.docx", "--prompt=x"], "save it as .md or .txt"),
+        (["--continue=DIR/draft.docx", "--prompt=x"], "cannot be read"),
+        (["--continue=DIR/draft.pdf", "--prompt=x"], "save it as .docx"),
         (["--continue=DIR/draft.md", "--outline=DIR/outline.md"], "not both"),
         (["--outline=DIR/missing.md"], "cannot be read"),
         (["--outline=DIR/bad.md", "--prompt=x"], "line 2"),
@@ -64,6 +83,7 @@ def test_a_manuscript_has_room_for_further_chapters(write, tmp_path):
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(write, tmp_path, flags, told):
     (tmp_path / "outline.md").write_text(OUTLINE)
     (tmp_path / "draft.md").write_text("# A\n\nText.")
+    (tmp_path / "draft.pdf").write_text("%PDF")
     (tmp_path / "bad.md").write_text(f"# A\n## {'x' * 200}\n")
     code, said, out = write(*(flag.replace("DIR", str(tmp_path)) for flag in flags))
     assert (code, told in said, "\n" in said.strip()) == (2, True, False), said

@@ -148,6 +148,21 @@ def test_headings_of_plain_text(text, names):
     assert [chapter.name for chapter in read_draft(text).chapters] == names
 
 
+def test_a_title_page_is_no_chapter_and_what_it_says_is_told():
+    told = []
+    outline = read_draft(
+        "THE TIDE\nA Novel\n\nby Ann Wren\n\nChapter 1\n\nHe ran\nfast.\n\nChapter 2\n\nRain.", told.append
+    )
+    assert outline.title == "THE TIDE"
+    assert [(chapter.name, chapter.text) for chapter in outline.chapters] == [
+        ("Chapter 1", "He ran fast."),
+        ("Chapter 2", "Rain."),
+    ]
+    assert told == ["left out of the manuscript, as its title page: A Novel; by Ann Wren"]
+    begun = read_draft("It was night. He ran.\n\nPart Two\n\nRain.")  # prose without a heading is a chapter
+    assert [chapter.text for chapter in begun.chapters] == ["It was night. He ran.", "Rain."]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
