@@ -20,7 +20,7 @@ def run_bucket(folder=None):
     from gcp_storage_emulator import server
     from gcp_storage_emulator.handlers import objects
 
-    plain, plain_data = objects.download, server._read_data
+    plain, plain_list, plain_data = objects.download, objects.ls, server._read_data
 
     def download(request, response, storage, *args, **kwargs):
         """Adds the generation header that Cloud Storage sends with every object and the emulator leaves out."""
@@ -29,11 +29,28 @@ def run_bucket(folder=None):
             found = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
             response["x-goog-generation"] = found["generation"]
 
+    def ls(request, response, storage, *args, **kwargs):
+        """Keeps to the range of names that was asked for, which the emulator does not look at."""
+        first, last = (request.query.get(name, [None])[0] for name in ("startOffset", "endOffset"))
+        answer = response.json
+
+        def json(content):
+            items = [one for one in content["items"] if one["name"] >= (first or "")]
+            answer(content | {"items": [one for one in items if last is None or one["name"] < last]})
+
+        response.json = json
+        plain_list(request, response, storage, *args, **kwargs)
+
     def read_data(handler, query):
         """An object may be empty; the emulator takes that for an upload without a body and fails."""
         data = plain_data(handler, query)
         return b"" if data is None and "uploadType" in query else data
 
+    def route(old, new):
+        for _, handlers in server.HANDLERS:
+            handlers.update({method: new for method, function in handlers.items() if function is old})
+
+    route(plain_list, ls)
     objects.download, server._read_data = download, read_data
     logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
     kept = {"in_memory": True} if folder is None else {"data_dir": str(folder)}
@@ -43,6 +60,7 @@ def run_bucket(folder=None):
         yield f"http://localhost:{running._api._httpd.server_address[1]}"
     finally:
         running.stop()
+        route(ls, plain_list)
         objects.download, server._read_data = plain, plain_data
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
-    add_run_flags(parser, workdir="a local folder")
+    add_run_flags(parser)
     parser.add_argument(
         "--estimate",
         action="store_true",
@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @resumable()
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; returns 0, or 75 when SIGTERM ended the run with a checkpoint."""
-    workdir = storage.local("--workdir", arguments.workdir)
+    workdir = arguments.workdir
     config = prepare(arguments)
     if arguments.estimate:
         return _estimate(config, workdir, arguments.json)

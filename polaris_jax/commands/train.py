@@ -11,7 +11,7 @@ from polaris_jax.commands.training_run import add_run_flags, exit_code, prepare,
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
-    add_run_flags(parser, workdir="local or gs://")
+    add_run_flags(parser)
 
 
 @resumable()

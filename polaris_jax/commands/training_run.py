@@ -28,17 +28,16 @@ class RunResult(Protocol):
     def stopped_by(self) -> int: ...
 
 
-def add_run_flags(parser: argparse.ArgumentParser, *, workdir: str) -> None:
-    """``--config``, ``--workdir`` and ``--devices``.
-
-    Args:
-      workdir: where a run may be.
-    """
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """``--config``, ``--workdir`` and ``--devices``."""
     parser.add_argument(
         "--config", required=True, metavar="NAME_OR_FILE", help="see polaris configs; --config.a.b=c overrides"
     )
     parser.add_argument(
-        "--workdir", type=folder_to_write, required=True, help=f"of the run, {workdir}; the same again resumes it"
+        "--workdir",
+        type=folder_to_write,
+        required=True,
+        help="of the run, local or gs://; the same again resumes it",
     )
     parser.add_argument("--devices", type=whole(AT_LEAST_1), help="host devices, when running on CPU")
     parser.set_defaults(takes_config=True)

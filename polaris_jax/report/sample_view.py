@@ -119,8 +119,7 @@ def write_samples(
 
 def recorded_steps(workdir: str) -> list[int]:
     """The steps with a journal and a group record, ascending."""
-    folder = storage.join(workdir, STEPS)
-    names = os.listdir(folder) if not storage.is_remote(workdir) and os.path.isdir(folder) else []
+    names = storage.names(storage.join(workdir, STEPS))
     records = {found[1] for name in names if (found := re.fullmatch(r"(\d+)\.groups\.json", name))}
     return sorted(int(stem) for stem in records if f"{stem}.jsonl" in names)
 

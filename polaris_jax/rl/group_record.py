@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +12,11 @@ from polaris_jax import storage
 from polaris_jax.rl.groups import Member
 
 
-def write_groups(journal: Path, step: int, members: Sequence[Member], advantages: np.ndarray | None) -> None:
+def write_groups(stem: str, step: int, members: Sequence[Member], advantages: np.ndarray | None) -> None:
     """Writes the record of a step beside its journal.
 
     Args:
+      stem: ``Journal.stem``.
       advantages: ``[members]``, as the update uses them; None where there are none (ORPO).
     """
     groups: dict[str, dict] = {}
@@ -37,4 +37,4 @@ def write_groups(journal: Path, step: int, members: Sequence[Member], advantages
             group["reference"] = task.human_reference_text
         if advantages is not None:
             group["advantages"][str(member.request.member)] = float(advantages[index])
-    storage.write_json(str(journal.with_suffix(".groups.json")), {"step": step, "groups": list(groups.values())})
+    storage.write_json(f"{stem}.groups.json", {"step": step, "groups": list(groups.values())})

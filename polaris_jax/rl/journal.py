@@ -4,13 +4,17 @@
 reward with the judge's raw replies, those of human references included. A line that a kill cut off is dropped. Rollouts
 are functions of (weights, seed, step, place in the group), so what is missing is written again to the same tokens. A
 judgement that failed is on record and not final: whoever reads the step again asks again.
+
+In a bucket the file is put whole every few seconds, and at its end. What a kill loses of it costs no money: rollouts
+are written again to the same tokens, and the judge's replies are in its cache as they come.
 """
 
 import base64
+import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,6 +23,7 @@ from polaris_jax import storage
 from polaris_jax.training import cluster
 
 FOLDER = "steps"
+BETWEEN_PUTS = 10.0  # seconds between two writes of the file to a bucket, at least
 
 
 @dataclass(frozen=True)
@@ -115,26 +120,33 @@ class Journal:
     """The record of one step.
 
     Args:
-      lines: what the first process found on disk, in a process that keeps no record of its own; None reads the disk.
+      workdir: local or gs://.
+      lines: what the first process found there, in a process that keeps no record of its own; None reads the file.
 
     Attributes:
+      stem: address of the step's files without their endings; path: of the record.
       rollouts, rewards: by (task uid, member), what it found and what came; of the rewards it found, the judged ones.
       failures: the rewards it found that the judge owes.
     """
 
-    def __init__(self, workdir: str | Path, step: int, folder: str = FOLDER, *, lines: Sequence[dict] | None = None):
-        self.path = Path(workdir) / folder / f"{step:06d}.jsonl"
-        if lines is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, workdir: str | os.PathLike, step: int, folder: str = FOLDER, *, lines: Sequence[dict] | None = None
+    ):
+        self._folder, self._step = storage.join(os.fspath(workdir), folder), step
+        self.stem = storage.join(self._folder, f"{step:06d}")
+        self.path = f"{self.stem}.jsonl"
+        if lines is None and not storage.is_remote(self._folder):
+            os.makedirs(self._folder, exist_ok=True)
         self.rollouts: dict[tuple[str, int], Rollout] = {}
         self.rewards: dict[tuple[str, int], Reward] = {}
-        self.take(storage.read_lines(str(self.path)) if lines is None else lines)
+        self.take(storage.read_lines(self.path) if lines is None else lines)
         self.failures = {key: reward for key, reward in self.rewards.items() if reward.failed}
         for key in self.failures:
             del self.rewards[key]
         self.resumed = len(self.rollouts)
         self._lock = threading.Lock()
-        self._lines = storage.JsonLinesFile(str(self.path)) if lines is None else None
+        self._lines = storage.JsonLinesFile(self.path) if lines is None else None
+        self._put = time.monotonic()
 
     def lines(self) -> list[dict]:
         """What another process takes over: rollouts and rewards, failed ones that were found included."""
@@ -147,16 +159,20 @@ class Journal:
             self._remember((Rollout if line["kind"] == "rollout" else Reward).from_json(line))
 
     def add(self, found: Rollout | Reward) -> None:
-        """Writes it down; it survives a kill from now on. Thread-safe."""
+        """Writes it down; on a disk it survives a kill from now on. Thread-safe."""
         with self._lock:
             self._remember(found)
             if self._lines is not None:
                 self._lines.append(found.to_json())
+                if time.monotonic() - self._put > BETWEEN_PUTS:
+                    self._lines.flush()
+                    self._put = time.monotonic()
 
     def close(self) -> None:
-        """Ends the record."""
-        if self._lines is not None:
-            self._lines.close()
+        """Ends the record; once is enough."""
+        with self._lock:
+            if self._lines is not None:
+                self._lines.close()
 
     def changed(self) -> bool:
         """Whether a reward that had failed has a scalar now; later steps were then written with the wrong weights."""
@@ -166,10 +182,9 @@ class Journal:
 
     def drop_later(self) -> int:
         """Deletes the records of later steps; returns how many there were. The judge's replies stay in their cache."""
-        later = [path for path in self.path.parent.glob("*.json*") if path.name.split(".")[0] > self.path.stem]
-        for path in later:
-            path.unlink()
-        return len({path.name.split(".")[0] for path in later})
+        later = {name for name in storage.names(self._folder) if name.split(".")[0] > f"{self._step:06d}"}
+        storage.delete(self._folder, later)
+        return len({name.split(".")[0] for name in later})
 
     def _remember(self, found: Rollout | Reward) -> None:
         if isinstance(found, Rollout):
@@ -178,7 +193,7 @@ class Journal:
             self.rewards[found.task, found.member] = found
 
 
-def open_journal(workdir: str | Path, step: int, folder: str = FOLDER) -> Journal:
+def open_journal(workdir: str | os.PathLike, step: int, folder: str = FOLDER) -> Journal:
     """The record of a step in every process of a run; the first alone keeps it on disk. All must call this."""
     if jax.process_count() == 1:
         return Journal(workdir, step, folder)
@@ -187,10 +202,11 @@ def open_journal(workdir: str | Path, step: int, folder: str = FOLDER) -> Journa
     return own or Journal(workdir, step, folder, lines=lines)
 
 
-def read_journals(workdir: str | Path) -> Iterator[tuple[int, list[dict]]]:
+def read_journals(workdir: str | os.PathLike) -> Iterator[tuple[int, list[dict]]]:
     """``(step, lines)`` of every recorded step, in order."""
-    for path in sorted((Path(workdir) / FOLDER).glob("*.jsonl")):
-        yield int(path.stem), storage.read_lines(str(path))
+    folder = storage.join(os.fspath(workdir), FOLDER)
+    for name in sorted(name for name in storage.names(folder) if name.endswith(".jsonl")):
+        yield int(name.removesuffix(".jsonl")), storage.read_lines(storage.join(folder, name))
 
 
 def _pack(array: np.ndarray, dtype: str) -> str:

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ from polaris_jax.rl.collecting import Collected, Stopped, collect, sampling_opti
 from polaris_jax.rl.config import AnyRlConfig, RlConfig, judge_spec, reward_spec, rl_config
 from polaris_jax.rl.group_record import write_groups
 from polaris_jax.rl.groups import member_advantages
-from polaris_jax.rl.journal import open_journal
+from polaris_jax.rl.journal import Journal, open_journal
 from polaris_jax.rl.objective import grpo
 from polaris_jax.rl.outage import JudgeStatus, Outage
 from polaris_jax.rl.pair_training import train_on_pairs
@@ -58,7 +57,7 @@ def post_train(
     benches: BenchRunner | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> RlResult:
-    """Runs ``config`` in ``workdir``, or resumes it, in the middle of a step if need be.
+    """Runs ``config`` in ``workdir`` (local or gs://), or resumes it, in the middle of a step if need be.
 
     Args:
       on_start: called once with facts: ``resumed_at``, ``tasks``, ``validation``, ``left_out``, ``lengths``, ``mesh``,
@@ -83,12 +82,12 @@ def post_train(
         advice = "benchmarks run in one process; leave them out, and run polaris evaluate on the checkpoints"
         raise InputError("config.validation.benches", config.validation.benches, advice)
     say = cluster.said_once(say)
-    workdir = Path(workdir)
+    workdir = storage.check(os.fspath(workdir))
     run = make_run(config, devices)
     lengths = length_report(run.tasks, config)
     if lengths.guessed:
         say(f"{lengths.guessed} of {len(run.tasks)} requested lengths are guessed: a prompt names none or several")
-    spec = judge_spec(config, str(workdir / JUDGE))
+    spec = judge_spec(config, storage.join(workdir, JUDGE))
     judge: Judge | None = None
     asked = config.rl.objective != "orpo" or run.validation or config.validation.benches
 
@@ -99,9 +98,9 @@ def post_train(
             judge.client.ready()
 
     cluster.run_on_first_process(open_and_check, "config.judge")
-    init_folder(str(workdir), run)
-    if not (workdir / RUN_FILE).exists():
-        raise InputError("--workdir", str(workdir), "must be on a disk that all hosts of the run share")
+    init_folder(workdir, run)
+    if storage.read(storage.join(workdir, RUN_FILE)) is None:
+        raise InputError("--workdir", workdir, "must be in a bucket, or on a disk that all hosts of the run share")
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints, asynchronous=config.train.async_checkpoints)
     state, saved = starting_state(config, run.setup, checkpoints.restore_newest(run.setup.abstract, say))
     saved = saved or {"step": 0}
@@ -111,11 +110,11 @@ def post_train(
     rewarder = Rewarder(judge, Outage(config.judge.pause, status), as_released=config.rl.as_released)
     if cluster.is_first():
         facts = start_facts(config, run, start, lengths, spec, judge)
-        storage.write_json(str(workdir / START), facts)
+        storage.write_json(storage.join(workdir, START), facts)
         if judge is not None:
             status.write("answering")  # what an earlier process found no longer counts
         on_start({name: value for name, value in facts.items() if value is not None})
-    monitor = RunMonitor(str(workdir), config, start, on_step)
+    monitor = RunMonitor(workdir, config, start, on_step)
     rollout = rollout_mesh(config, run.learner.model, run.learner.mesh)
     weights = RolloutWeights(config, rollout, run.setup.split)
     engine = _engine(run, rollout, weights(state))
@@ -126,6 +125,8 @@ def post_train(
         finally:
             write_ledger(rewarder.judge, workdir)
             rewarder.close()
+            if loop.journal is not None:
+                loop.journal.close()
             with monitor.events.timing("checkpoint", start):
                 checkpoints.wait()
             checkpoints.close()
@@ -143,7 +144,7 @@ class _Loop:
     def __init__(
         self,
         run: RlRun,
-        workdir: Path,
+        workdir: str,
         checkpoints: Checkpoints,
         monitor: RunMonitor,
         rewarder: Rewarder,
@@ -154,6 +155,7 @@ class _Loop:
         benches: BenchRunner | None,
     ):
         self.say, self.benches, self.weights = say, benches, weights
+        self.journal: Journal | None = None  # of the step that is being collected
         self.run, self.workdir, self.config = run, workdir, run.learner.config
         self.checkpoints, self.monitor, self.rewarder, self.engine = checkpoints, monitor, rewarder, engine
         config = self.config
@@ -216,7 +218,7 @@ class _Loop:
         config, begun = self.config, time.perf_counter()
         weight, clone = config.rl.human_reference(step), config.rl.cloning(step)
         tasks = shuffled(self.run.tasks, step, config.rl.prompts_per_step, config.seed)
-        journal = open_journal(self.workdir, step + 1)
+        self.journal = journal = open_journal(self.workdir, step + 1)
         collected = collect(
             config,
             step,
@@ -236,7 +238,7 @@ class _Loop:
                 self.say(f"step {step + 1}: failed judgements came out; {dropped} later steps are written anew")
             if not self.orpo and self.rewarder.judge is not None:
                 refuse_below_quorum(config, step + 1, collected.members, self.rewarder.failed_in_a_row)
-            write_groups(journal.path, step + 1, collected.members, advantages)
+            write_groups(journal.stem, step + 1, collected.members, advantages)
 
         cluster.run_on_first_process(settle, f"step {step + 1}")
         self.engine.release()  # the update needs the memory
@@ -307,7 +309,7 @@ class _Loop:
             bins=config.validation.bins,
         )
         if cluster.is_first():
-            storage.write_json(str(journal.path.with_suffix(".json")), {"step": step, **metrics})
+            storage.write_json(f"{journal.stem}.json", {"step": step, **metrics})
         return metrics
 
     def _run_benches(self, step: int) -> dict[str, float]:
@@ -320,7 +322,7 @@ class _Loop:
         write = bench_writer(config, self.engine, load_chat_template(config.model.path, self.run.tokenizer))
         with self.monitor.events.timing("evaluation", step):
             for name in names:
-                means = self.benches(name, limit, write, judge.client, step, str(self.workdir))
+                means = self.benches(name, limit, write, judge.client, step, self.workdir)
                 found |= {f"bench/{name}/{key}": value for key, value in means.items()}
         return found
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from polaris_jax import storage
 from polaris_jax.errors import RunError
@@ -25,8 +24,8 @@ class JudgeStatus:
       say: takes a line when the judge goes away and when it is back.
     """
 
-    def __init__(self, workdir: str | Path | None, say: Callable[[str], None]):
-        self._address = None if workdir is None else str(Path(workdir) / STATUS)
+    def __init__(self, workdir: str | None, say: Callable[[str], None]):
+        self._address = None if workdir is None else storage.join(workdir, STATUS)
         self._say = say
         self.paused = 0.0  # seconds so far
 

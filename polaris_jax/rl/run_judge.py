@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from polaris_jax import storage
 from polaris_jax.errors import RunError
 from polaris_jax.rewards import Judge, JudgeSpec, ModelJudge
 from polaris_jax.rl.config import RlConfig
@@ -38,17 +38,17 @@ def start_facts(
     }
 
 
-def restore_ledger(judge: Judge | None, workdir: Path) -> None:
+def restore_ledger(judge: Judge | None, workdir: str) -> None:
     """What earlier processes of this run spent counts against its budget."""
-    ledger = workdir / LEDGER
-    if isinstance(judge, ModelJudge) and ledger.exists():
+    ledger = storage.join(workdir, LEDGER)
+    if isinstance(judge, ModelJudge) and storage.read(ledger) is not None:
         judge.client.usage.restore(ledger)
 
 
-def write_ledger(judge: Judge | None, workdir: Path) -> None:
+def write_ledger(judge: Judge | None, workdir: str) -> None:
     """What the judge has used so far, in ``ledger.json``."""
     if isinstance(judge, ModelJudge):
-        judge.client.usage.write(workdir / LEDGER)
+        judge.client.usage.write(storage.join(workdir, LEDGER))
 
 
 def judge_usage(judge: Judge | None, paused: float) -> dict[str, float]:

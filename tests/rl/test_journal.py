@@ -1,5 +1,7 @@
 """What a step has produced survives a kill, to the bit."""
 
+from pathlib import Path
+
 import numpy as np
 from toys import reward
 
@@ -35,7 +37,7 @@ def test_a_line_that_a_kill_cut_off_is_written_again(tmp_path):
     journal.add(rollout(0))
     journal.add(rollout(1))
     journal.close()
-    journal.path.write_bytes(journal.path.read_bytes()[:-20])
+    Path(journal.path).write_bytes(Path(journal.path).read_bytes()[:-20])
     again = Journal(tmp_path, 1)
     assert set(again.rollouts) == {("0/a", 0)}
     again.add(rollout(1))
@@ -70,7 +72,33 @@ def test_steps_that_followed_from_other_rewards_are_dropped(tmp_path):
         journal = Journal(tmp_path, step)
         journal.add(judged(0))
         journal.close()
-        journal.path.with_suffix(".groups.json").write_text("{}")
+        Path(f"{journal.stem}.groups.json").write_text("{}")
     assert Journal(tmp_path, 2).drop_later() == 2
     assert [step for step, _ in read_journals(tmp_path)] == [1, 2]
     assert len(list((tmp_path / "steps").iterdir())) == 4
+
+
+IN_A_BUCKET = """
+import sys
+from polaris_jax import storage
+from polaris_jax.rl import journal
+from test_journal import rollout
+run = "gs://library/run"
+for step in (1, 2, 3):
+    held = journal.Journal(run, step)
+    held.add(rollout(0))
+    if step == 3:
+        journal.BETWEEN_PUTS = 0.0
+        held.add(rollout(1))  # what comes later than that is put at once
+        held.add(rollout(2))
+    else:
+        held.close()
+    storage.write_json(f"{held.stem}.groups.json", {})
+read = {step: len(lines) for step, lines in journal.read_journals(run)}
+dropped = journal.Journal(run, 1).drop_later()
+print(read, dropped, sorted(storage.names(f"{run}/steps")))
+"""
+
+
+def test_a_journal_in_a_bucket(bucket_client):
+    assert bucket_client(IN_A_BUCKET) == "{1: 1, 2: 1, 3: 3} 2 ['000001.groups.json', '000001.jsonl']"

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from buckets import environment as bucket_environment
 from servers import MODEL, Proxy, completion
 
 from polaris_jax.errors import InputError
@@ -44,10 +45,10 @@ def judge():
         yield proxy
 
 
-def start(config, workdir: Path, folder: Path) -> subprocess.Popen:
+def start(config, workdir: Path | str, folder: Path, **variables) -> subprocess.Popen:
     file = folder / "config.json"
     file.write_text(config.to_json())
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir} | variables
     return subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "post_train_process.py"), str(file), str(workdir)], env=environment
     )
@@ -82,6 +83,43 @@ def test_a_killed_step_goes_on_to_the_same_losses_and_pays_no_judge_twice(config
     resumed = read_metrics(tmp_path / "killed")
     assert resumed[0]["rollout/resumed"] == 7 or resumed[0]["rollout/resumed"] == 6
     assert resumed[2]["rollout/resumed"] == 0
+
+
+READ_BACK = """
+import json, sys
+from polaris_jax.report.sample_view import recorded_steps
+from polaris_jax.rl.journal import read_journals
+from polaris_jax.training import read_metrics
+lines = [[line["step"], line["loss"], line["grad_norm"]] for line in read_metrics(sys.argv[1])]
+rewards = {step: sum(line["kind"] == "reward" for line in found) for step, found in read_journals(sys.argv[1])}
+print(json.dumps({"losses": lines, "rewards": rewards, "steps": recorded_steps(sys.argv[1])}))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_in_a_bucket_is_killed_and_goes_on(config, judge, tmp_path, bucket, bucket_client):
+    """The folder is gs://; what a kill takes of a step is written again to the same tokens, and paid once."""
+    config.judge.base_url = judge.base_url
+    config.train.checkpoint_every = 3
+    variables = bucket_environment(bucket)
+    assert start(config, tmp_path / "whole", tmp_path).wait() == 0
+    paid, run = judge.calls, "gs://library/run"
+    judge.delay = 0.2
+    process = start(config, run, tmp_path, **variables)
+    while judge.calls < paid + 11:  # of the second step
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    judge.delay = 0.0
+    assert start(config, run, tmp_path, **variables).wait() == 0
+    found = json.loads(bucket_client(READ_BACK, run))
+    assert found["losses"] == [list(line) for line in losses(tmp_path / "whole")]
+    assert found["steps"] == [1, 2, 3]
+    assert list(found["rewards"].values()) == [
+        sum(line["kind"] == "reward" for line in lines) for _, lines in read_journals(tmp_path / "whole")
+    ]
+    assert judge.calls - paid <= paid + config.judge.concurrency
 
 
 def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_path):
@@ -162,7 +200,7 @@ def test_a_request_to_stop_in_the_middle_of_a_step_loses_no_rollout(config, tmp_
 
     def asked_after_the_third(journal, line):
         add(journal, line)
-        if journal.path.stem == "000002" and len(journal.rollouts) == 3:
+        if journal.stem.endswith("/000002") and len(journal.rollouts) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert post_train(config, tmp_path / "whole", devices=one).finished
