@@ -1,4 +1,4 @@
-"""From a config to batches: which stores, which authors, which windows when."""
+"""From a config to batches: which stores, which authors, and which windows at which step."""
 
 from typing import cast
 
