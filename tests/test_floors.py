@@ -95,7 +95,7 @@ def test_only_commands_import_the_studies_which_import_only_evals_of_their_floor
 
 
 def test_the_two_annotators_meet_only_in_their_interface():
-    """``offline`` and ``llm`` share ``analysis`` and the interface; a model's annotator falls back on the offline one."""
+    """``offline`` and ``llm`` share ``analysis`` and the interface; ``llm`` falls back on ``OfflineAnnotator``."""
     others = {"offline": ("llm",), "llm": ("offline",), "analysis": ("offline", "llm", "review")}
     fallback = "polaris_jax.scaffold.offline.annotator"
     for path in sources():
