@@ -1,4 +1,4 @@
-"""A model → a folder for llama.cpp and Ollama: the GGUF file, a Modelfile, and the stage grammars as GBNF.
+"""Writes a model as a folder for llama.cpp and Ollama: the GGUF file, a Modelfile, and the stage grammars as GBNF.
 
 Matrices are stored in one type (``TYPES``), vectors in float32, as llama.cpp's own converter does. Weights are written
 a few rows at a time. The K-quants are made by llama.cpp's ``llama-quantize``, from a file in F16.
