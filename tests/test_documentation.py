@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_models import save_small_llama
 
 from polaris_jax.cli import _parser, expand_home
 from polaris_jax.commands import VERBS
 from polaris_jax.options import flatten
 from polaris_jax.rl.config import RlConfig
 from polaris_jax.training.config import TrainConfig, apply_overrides, load_config
-from tests.small_models import save_small_llama
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [

@@ -17,12 +17,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from material import make_material
+from small_models import save_small_llama
 
 from polaris_jax.cli import _parser, main
 from polaris_jax.commands import VERBS
 from polaris_jax.commands.flag_types import file_to_write, folder_to_write
 from polaris_jax.data import train_sentencepiece
-from tests.small_models import save_small_llama
 
 ROOT = Path(__file__).parents[1]
 NOVEL = next((ROOT / "polaris_jax" / "library" / "books").glob("*.txt"))
@@ -153,8 +154,8 @@ def test_a_plan_needs_no_room_for_its_cache(tmp_path, monkeypatch, capsys):
 
 
 LONG = {
-    "train": "train --config=smollm2_135m_demo --workdir={out}/run --config.model.path={m}/model --devices=4 "
-    "--config.data.store={m}/store --config.data.window=4096 --config.train.steps=3 --config.optim.warmup=1",
+    "train": "train --config=smollm2_135m_demo --workdir={out}/run --config.model.path={m}/made/model --devices=4 "
+    "--config.data.store={m}/made/store --config.data.window=2048 --config.train.steps=3 --config.optim.warmup=1",
     "demo": "demo --tiny --steps=2 --workdir={out}/demo",
     "write": "write --checkpoint={m}/model --prompt=x --out={out}/book --window=1500",
 }
@@ -164,9 +165,8 @@ LONG = {
 @pytest.mark.parametrize("name", LONG)
 def test_a_run_on_a_full_disk_is_one_line(tmp_path, material, name):
     """Each in a process of its own: it sets JAX up. A small file fits, a model or a checkpoint does not."""
-    if name == "train" and not (material / "store").exists():
-        build = f"build --books={material}/novel.txt --tokenizer={material}/model --profile=mini --window=4096"
-        assert main([*build.split(), f"--out={material}/store"]) == 0
+    if name == "train":
+        make_material(material / "made", 2048)
     arguments = LONG[name].format(m=material, out=tmp_path).split()
     program = (
         "import resource, sys; from polaris_jax.cli import main; "
@@ -187,7 +187,7 @@ def test_a_read_only_and_a_full_file_system(tmp_path, material):
     (tmp_path / "full").mkdir()
     mount = (
         "mount -t tmpfs -o ro none locked && mount -t tmpfs -o size=16k none full && "
-        '"$0" -c "from tests.test_places import *; see_mounted(sys.argv[1])" "$1"'
+        '"$0" -c "from test_places import *; see_mounted(sys.argv[1])" "$1"'
     )
     done = _child(["unshare", "-rm", "sh", "-c", mount, sys.executable, str(material)], cwd=tmp_path)
     if "unshare: " in done.stderr or "mount: " in done.stderr:
@@ -220,5 +220,9 @@ def _ended(arguments, code, says):
 
 
 def _child(command, **settings):
-    home = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    home = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": "",
+    }
     return subprocess.run(command, env=home, capture_output=True, text=True, timeout=600, **settings)
