@@ -32,8 +32,8 @@ class BuildWithLaunchScripts(build_py):
                 shutil.copy2(source, to / name)
 
 
-# Lower bounds are the versions the test-suite was run against. Where other packages of Colab hold ours (launch/colab.txt),
-# they are Colab's: the notebooks and the tests of data, library, trajectory and the command line pass with them.
+# Lower bounds are the versions the test-suite was run against. Where other packages of Colab (launch/colab.txt) hold
+# ours, they are Colab's: the notebooks and the tests of data, library, trajectory and the command line pass with them.
 REQUIRES = [
     "jax>=0.10.2",
     "flax>=0.12.8",
