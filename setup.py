@@ -32,7 +32,8 @@ class BuildWithLaunchScripts(build_py):
                 shutil.copy2(source, to / name)
 
 
-# Lower bounds are the versions the test-suite was run against.
+# Lower bounds are the versions the test-suite was run against. Where other packages of Colab (launch/colab.txt) hold
+# ours, they are Colab's: the notebooks and the tests of data, library, trajectory and the command line pass with them.
 REQUIRES = [
     "jax>=0.10.2",
     "flax>=0.12.8",
@@ -40,18 +41,18 @@ REQUIRES = [
     "orbax-checkpoint>=0.12.8",
     "grain>=0.2.18",
     "tensorstore>=0.1.86",
-    "sentencepiece>=0.2.3",
-    "tokenizers>=0.23.3",
-    "huggingface-hub>=2.4",
-    "numpy>=2.4",
+    "sentencepiece>=0.2.2",
+    "tokenizers>=0.22.2",
+    "huggingface-hub>=1.27",
+    "numpy>=2.1",
     "ml-collections>=1.1.0",
-    "google-cloud-storage>=3.17",
-    "etils[epath]>=1.15",
-    "gcsfs>=2026.10",
+    "google-cloud-storage>=3.13",
+    "etils[epath]>=1.14",
+    "gcsfs>=2025.3",
     "llguidance>=1.9.1",
     "charset-normalizer>=3.5",
     "lxml>=6.1",
-    "rich>=15.0",
+    "rich>=13.9",
     "jinja2>=3.1.6",
     "markupsafe>=3.0",
     "packaging>=24",

@@ -32,6 +32,28 @@ tokenizer.save("model")
 open("novel.txt", "w").write(novel)
 '
 
+# Starts the server, asks for one completion and ends the server; fails when one of them fails.
+SERVE='
+import json, subprocess, sys, time, urllib.request
+server = subprocess.Popen([sys.argv[1], "serve", "--checkpoint=demo/run", "--port=8977", "--slots=1"])
+try:
+    for _ in range(120):
+        try:
+            urllib.request.urlopen("http://127.0.0.1:8977/health").read()
+            break
+        except OSError:
+            assert server.poll() is None, "the server has ended"
+            time.sleep(1)
+    name = json.load(urllib.request.urlopen("http://127.0.0.1:8977/v1/models"))["data"][0]["id"]
+    body = json.dumps({"model": name, "prompt": "The sea", "max_tokens": 4}).encode()
+    head = {"Content-Type": "application/json"}
+    asked = urllib.request.Request("http://127.0.0.1:8977/v1/completions", body, head)
+    assert json.load(urllib.request.urlopen(asked))["usage"]["completion_tokens"] > 0
+finally:
+    server.terminate()
+    server.wait()
+'
+
 timed() {
   local begun=$SECONDS
   if ! "$@" >"$SCRATCH/out" 2>&1; then
@@ -52,7 +74,7 @@ for python in "$@"; do
   cp -R "$ROOT/polaris_jax" "$ROOT/launch" "$ROOT/configs" "$ROOT"/{setup.py,pyproject.toml,MANIFEST.in} \
     "$ROOT"/{README,CHANGELOG,CONTRIBUTING}.md "$ROOT/LICENSE" "$place/dist"
   cd "$place/dist"
-  timed "$bin/python" -m pip install -q setuptools wheel
+  timed "$bin/python" -m pip install -q --upgrade setuptools wheel  # venv of Python 3.11 brings an old one
   timed "$bin/python" setup.py -q sdist --dist-dir "$place"
   cd "$place/work"
   timed "$bin/python" -m pip wheel -q --no-deps --wheel-dir "$place" "$place"/polaris_jax-*.tar.gz
@@ -75,4 +97,9 @@ for python in "$@"; do
   timed "$bin/polaris" inspect store
   timed "$bin/polaris" convert model back
   timed "$bin/polaris" convert model gguf --to=gguf
+  timed "$bin/polaris" demo --tiny --steps=4 --workdir=demo
+  timed "$bin/polaris" train --config=smollm2_135m_demo --workdir=run --devices=4 --config.model.path=demo/model \
+    --config.data.store=demo/store --config.train.steps=4 --config.optim.warmup=1
+  timed "$bin/polaris" watch run --once
+  timed "$bin/python" -c "$SERVE" "$bin/polaris"
 done

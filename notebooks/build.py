@@ -20,11 +20,13 @@ LINES, BYTES = 40, 120_000  # of a kept output
 REPOSITORY = "polaris-jax/polaris_jax"
 BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
          f"(https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{{name}}.ipynb)\n\n")
-INSTALL = f"""# Installs polaris_jax where it is missing, as on Colab.
+INSTALL = f"""# Installs polaris_jax where it is missing, as on Colab. The NumPy that is there stays: the kernel may have loaded it.
+import importlib.metadata
 import importlib.util
 
 if importlib.util.find_spec('polaris_jax') is None:
-    %pip install -q git+https://github.com/{REPOSITORY}"""
+    kept = ' '.join(f'numpy=={{found.version}}' for found in importlib.metadata.distributions(name='numpy'))
+    %pip install -q git+https://github.com/{REPOSITORY} {{kept}}"""
 
 
 def cells(source: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from polaris_jax import __version__
 from polaris_jax.commands import VERBS
-from polaris_jax.errors import InputError, RunError
+from polaris_jax.errors import DISK_ERRORS, InputError, RunError
 from polaris_jax.extras import missing_extra
 
 # Of a path a person gave: it cannot be read, made or written as it is. Other errors of the system are defects.
@@ -31,8 +31,6 @@ _PLACE = {
     errno.EROFS,
     errno.EXDEV,
 }
-# Nothing that a flag could change: the disk is full or broken.
-_DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 _HOME = re.compile(r"((?:--[\w.-]+=)?(?:[\w.-]+=)?)(~[\w.-]*(?:/[^\n]*)?)")
 _TEXTS = ("--prompt", "--heading", "--config.train.wandb")  # their values are no paths
 
@@ -67,11 +65,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in _PLACE | _DISK or (error.errno in _PLACE and error.filename is None):
+        if error.errno not in _PLACE | DISK_ERRORS or (error.errno in _PLACE and error.filename is None):
             raise
         what = f"{error.filename}: " if error.filename is not None else ""
-        print(f"polaris {arguments.verb}: {what}{error.strerror}", file=sys.stderr)
-        return 1 if error.errno in _DISK else 2
+        full = error.errno in DISK_ERRORS
+        advice = "; make room and run the same command again" if full else ""
+        print(f"polaris {arguments.verb}: {what}{error.strerror}{advice}", file=sys.stderr)
+        return 1 if full else 2
     except KeyboardInterrupt:
         print(f"polaris {arguments.verb}: interrupted; run the same command again to continue", file=sys.stderr)
         return 130

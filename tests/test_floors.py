@@ -94,6 +94,18 @@ def test_only_commands_import_the_studies_which_import_only_evals_of_their_floor
     assert used == {"evals"}
 
 
+def test_the_two_annotators_meet_only_in_their_interface():
+    """``offline`` and ``llm`` share ``analysis`` and the interface; ``llm`` falls back on ``OfflineAnnotator``."""
+    others = {"offline": ("llm",), "llm": ("offline",), "analysis": ("offline", "llm", "review")}
+    fallback = "polaris_jax.scaffold.offline.annotator"
+    for path in sources():
+        parts = path.relative_to(ROOT).parts
+        if parts[0] == "scaffold" and parts[1] in others:
+            apart = tuple(f"polaris_jax.scaffold.{other}" for other in others[parts[1]])
+            found = {name for name, _ in imported(path) if name.startswith(apart)}
+            assert found <= ({fallback, f"{fallback}.OfflineAnnotator"} if parts[1] == "llm" else set()), path
+
+
 def test_pure_rooms_do_not_import_jax():
     for path in sources():
         if room(path) in PURE:

@@ -50,12 +50,14 @@ def folder_to_write(text: str) -> str:
 
 
 def file_to_write(text: str) -> str:
-    """The address of a file that can be written: no folder, and in a place that can be written."""
+    """The address of a file that can be written: no folder or device, and in a place that can be written."""
     if "://" in text:
         return text
     path = Path(text)
     if path.is_dir() or text.endswith(os.sep):
         raise argparse.ArgumentTypeError(f"{text!r}: is a folder; give the name of a file")
+    if path.exists() and not path.is_file():  # a rename would put a file in the place of a device
+        raise argparse.ArgumentTypeError(f"{text!r}: is a device or a pipe; give the name of a file")
     _writable(path.absolute().parent, text)
     return text
 

@@ -7,6 +7,7 @@ import sys
 from polaris_jax.commands import reading_flags
 from polaris_jax.commands.client_flags import CLIENT, client_spec, numbers, refuse
 from polaris_jax.commands.client_flags import add_flags as add_client_flags
+from polaris_jax.commands.flag_types import folder_to_write
 from polaris_jax.errors import InputError
 
 _LEFT_OUT = ("too_short", "too_long", "unplanned")
@@ -18,7 +19,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--books", nargs="+", required=True, metavar="PATH_OR_GLOB", help="novels, collections, folders or globs"
     )
     parser.add_argument("--catalogue", metavar="CSV", help="who wrote what, by file name; believed before the books")
-    parser.add_argument("--out", required=True, help="folder for train, validation and test, local or gs://")
+    parser.add_argument(
+        "--out", type=folder_to_write, required=True, help="folder for train, validation and test, local or gs://"
+    )
     parser.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="of the files (default jsonl)")
     parser.add_argument("--split", default="90/5/5", help="train/validation/test as shares of authors")
     parser.add_argument("--seed", type=int, default=0, help="of the split by author")

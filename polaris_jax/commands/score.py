@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from polaris_jax import json_lines
 from polaris_jax.commands.client_flags import CLIENT, client_spec, refuse
 from polaris_jax.commands.client_flags import add_flags as add_client_flags
+from polaris_jax.commands.flag_types import file_to_write
 from polaris_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _LLM_FLAGS = {
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("stories", metavar="STORIES", help="a .jsonl file, local or gs://; - is standard input")
-    parser.add_argument("--out", help="where the scores go, .jsonl (default: standard output)")
+    parser.add_argument("--out", type=file_to_write, help="where the scores go, .jsonl (default: standard output)")
     parser.add_argument(
         "--judge",
         choices=("none", "offline", "openai", "gemini", "replay"),

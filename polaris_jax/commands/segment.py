@@ -6,6 +6,7 @@ import sys
 
 from polaris_jax import storage
 from polaris_jax.commands import reading_flags
+from polaris_jax.commands.flag_types import file_to_write
 from polaris_jax.errors import InputError
 
 
@@ -14,7 +15,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("books", nargs="*", metavar="BOOK", help="novels, folders or globs")
     parser.add_argument("--catalogue", metavar="CSV", help="who wrote what, by file name; believed before the books")
     parser.add_argument("--json", action="store_true", help="one JSON line per book")
-    parser.add_argument("--html", metavar="FILE", help="also write a page for review: headings, drops and warnings")
+    parser.add_argument(
+        "--html",
+        type=file_to_write,
+        metavar="FILE",
+        help="also write a page for review: headings, drops and warnings",
+    )
     reading_flags.add_flags(parser)
 
 

@@ -219,11 +219,13 @@ def run(arguments: argparse.Namespace) -> int:
                     model, prompt, profile, *a.redo_scene, seed=a.seed, out_dir=out, settings=settings, progress=display
                 )
         book = write(a.until)
-    except InputError:
+    except InputError as error:
         if placed and not (Path(out) / RUN).exists():  # refused before anything was written
             placed.unlink(missing_ok=True)
             with suppress(OSError):
                 placed.parent.rmdir()
+        if error.field == "max_length" and not a.server:  # the sampler's name of it
+            raise InputError("--window", error.value, error.advice.replace("max_length", "--window")) from None
         raise
     except (WritingError, CallFailed) as error:
         print(f"polaris write: {error}; what is written so far is in {out}", file=sys.stderr)

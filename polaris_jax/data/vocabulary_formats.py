@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
 
@@ -149,11 +148,3 @@ def _merges(ranks: Mapping[str, float]) -> list[tuple[str, str]]:
         if piece[:at] in ranks and piece[at:] in ranks
     ]
     return [pair[3:] for pair in sorted(pairs)]
-
-
-def check_readable(tokenizer: bytes, source: str) -> None:
-    """Raises ``InputError`` when the library cannot read a ``tokenizer.json``."""
-    try:
-        tokenizers.Tokenizer.from_buffer(tokenizer)
-    except Exception as error:  # the Rust library raises bare Exception
-        raise InputError("tokenizer", source, f"not a readable tokenizer.json ({str(error)[:80]})") from error

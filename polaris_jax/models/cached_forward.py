@@ -1,7 +1,7 @@
 """Forward pass over new tokens with a key-value cache.
 
-One function serves chunked prefill (``T`` tokens, the last ones possibly padding), of all texts or of one, and decoding
-(``T = 1``). A jitted caller that donates the cache updates it in place.
+One function serves decoding (``T = 1``) and chunked prefill of all texts or of one (``T`` tokens, of which the last may
+be padding). A jitted caller that donates the cache updates it in place.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Reads a Hugging Face checkpoint folder: its config and the text model's tensors, checked against each other.
 
 Accepts one safetensors file or shards with an index, and the three prefixes that released checkpoints give the text
-model. Other parts of a multimodal release are skipped with a warning; any other difference (a tensor missing, unknown,
-of another shape, or in a format that the models do not compute in) is one error that names the first and counts all.
+model. Other parts of a multimodal release are skipped with a warning. Any other difference (a tensor that is missing,
+unknown, of another shape or of an unsupported format) is one error, which names the first and counts all.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What stands beside the weights of a Hugging Face folder, so that it behaves elsewhere as it does here.
+"""The files beside the weights of a Hugging Face folder, which make it behave elsewhere as it does here.
 
 This module owns ``config.json``, ``generation_config.json``, ``tokenizer_config.json``, ``special_tokens_map.json``,
-``chat_template.jinja``, and which of the vocabulary's files go along. The rules:
+``chat_template.jinja``, and chooses which of the vocabulary's files are copied. The rules:
 
 * a text ends at the same tokens everywhere: the model's end tokens are in ``config.json`` *and* in
   ``generation_config.json``, which engines prefer;

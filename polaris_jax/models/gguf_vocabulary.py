@@ -1,8 +1,8 @@
 """Vocabularies between GGUF's keys and ``tokenizer.json``.
 
-A byte-level BPE goes both ways. A SentencePiece-style BPE (byte fallback, spaces as a mark) is written only, as
-llama.cpp's ``llama`` tokenizer. How text is cut before the merges has a name in GGUF and an expression in
-``tokenizer.json``; ``PRE_TOKENIZERS`` is the dictionary.
+A byte-level BPE is read and written. A SentencePiece-style BPE (byte fallback, spaces as a mark) is only written, as
+llama.cpp's ``llama`` tokenizer. GGUF names the way in which text is cut before the merges; ``tokenizer.json`` holds an
+expression. ``PRE_TOKENIZERS`` translates between them.
 """
 
 import json

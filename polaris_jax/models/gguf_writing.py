@@ -1,4 +1,4 @@
-"""A model → a folder for llama.cpp and Ollama: the GGUF file, a Modelfile, and the stage grammars as GBNF.
+"""Writes a model as a folder for llama.cpp and Ollama: the GGUF file, a Modelfile, and the stage grammars as GBNF.
 
 Matrices are stored in one type (``TYPES``), vectors in float32, as llama.cpp's own converter does. Weights are written
 a few rows at a time. The K-quants are made by llama.cpp's ``llama-quantize``, from a file in F16.
@@ -33,7 +33,7 @@ from polaris_jax.models.progress import progress
 from polaris_jax.models.saving import atomic_local_folder
 from polaris_jax.models.tensors import HFTensor, pieces
 from polaris_jax.models.weights import weight_table
-from polaris_jax.storage import is_remote
+from polaris_jax.storage import is_remote, naming
 from polaris_jax.trajectory import SPECIALS
 from polaris_jax.trajectory.stages import FAMILIES, ROLES, element, element_name
 
@@ -84,7 +84,8 @@ def write_gguf(
     made = "F16" if kind in K_QUANTS else kind
     with atomic_local_folder(path) as folder:
         file = folder.path / f"{name}-{made}.gguf"
-        _write_file(tensors, config, file, files, made, name)
+        with naming(file):
+            _write_file(tensors, config, file, files, made, name)
         command = [QUANTIZE, file.name, f"{name}-{kind}.gguf", kind]
         run = kind in K_QUANTS and shutil.which(QUANTIZE) is not None
         if run:

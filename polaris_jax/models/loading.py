@@ -1,7 +1,7 @@
 """A checkpoint folder → ``Decoder``: tensors are streamed, a few rows at a time, to the devices that hold the weight.
 
-Every device holds its own part of every weight and gets exactly the rows and columns of it. Host memory holds a few
-pieces of ``tensors.PIECE_BYTES``, whatever the size of the tensor.
+Every device receives exactly the rows and columns of its own part of every weight. Host memory holds a few pieces of
+``tensors.PIECE_BYTES``, whatever the size of the tensor.
 """
 
 import math

@@ -27,7 +27,7 @@ from polaris_jax.models.saving import atomic_local_folder, write_config, write_j
 from polaris_jax.models.tensors import HFTensor, contiguous, read_ahead, row_runs
 from polaris_jax.models.weights import Path as TreePath
 from polaris_jax.models.weights import Table, Weight, weight_table
-from polaris_jax.storage import is_remote, kvstore
+from polaris_jax.storage import is_remote, kvstore, not_written
 
 PARAMS = "params"
 _METADATA, _COMPLETE = "_METADATA", "_CHECKPOINT_METADATA"
@@ -92,6 +92,7 @@ def write_orbax(tensors: Mapping[str, HFTensor], config: ModelConfig, path: Any,
 
     Raises:
       InputError: ``path`` is a file or an address in a bucket.
+      RunError: the disk is full.
     """
     if is_remote(path):
         raise InputError("path", str(path), "Orbax folders are written to local disks; write Hugging Face format there")
@@ -137,7 +138,10 @@ def _write_array(
     for (tensor, layer, start, stop), values in zip(wanted, read_ahead(read, wanted), strict=True):
         target = array if layer is None else array[layer]
         target = target[..., start:stop] if weight.transpose else target[start:stop]
-        target.write(values).result()
+        try:
+            target.write(values).result()
+        except ValueError as error:
+            raise not_written(checkpoint, error) from error
         advance(values.size * tensor.dtype.itemsize)
 
 

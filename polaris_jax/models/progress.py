@@ -1,4 +1,4 @@
-"""A bar with bytes per second while a checkpoint is read or written, and one log line when it is done."""
+"""A progress bar with bytes per second for reading or writing a checkpoint, and one log line at the end."""
 
 import logging
 import time

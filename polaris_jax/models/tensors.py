@@ -1,7 +1,7 @@
-"""One tensor in Hugging Face layout, whatever its source: read in runs of rows, never all at once.
+"""One tensor in Hugging Face layout, whatever its source. It is read in runs of rows, never all at once.
 
 Safetensors files, parameters on devices, Orbax checkpoints and GGUF files all appear as dictionaries of ``HFTensor``;
-whatever writes or loads a checkpoint takes such a dictionary. Memory is bounded by the run of rows, not by the tensor.
+every writer and loader of checkpoints takes such a dictionary. Memory is bounded by the run of rows, not by the tensor.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Grows the vocabulary of a trained model, in memory or while it is converted from one folder to another.
+"""Adds tokens to the vocabulary of a trained model, in memory or during a conversion.
 
 A new row starts at the mean of the old ones, which leaves the other tokens' probabilities almost unchanged (Hewitt
 2021).

@@ -1,9 +1,8 @@
-"""Causal grouped-query attention on one device, written plainly: the reference for every fast path.
+"""Plain causal grouped-query attention on one device: the reference for every fast path.
 
-Who sees whom is decided by positions and segment ids alone, never by storage order: query ``i`` sees key ``j`` when
-both belong to the same non-zero segment, ``positions[j] <= positions[i]`` and, with a window, ``positions[i] -
-positions[j] < window``. Packed documents (positions restart, segments differ) and zigzag-permuted rows need
-nothing else.
+Positions and segment ids alone decide visibility; storage order does not. Query ``i`` sees key ``j`` when both belong
+to the same non-zero segment, ``positions[j] <= positions[i]`` and, with a window, ``positions[i] - positions[j] <
+window``. Packed documents (positions restart, segments differ) and zigzag-permuted rows need nothing else.
 """
 
 from typing import NamedTuple
@@ -72,7 +71,7 @@ def attention(
 
 
 class SoftmaxState(NamedTuple):
-    """The unfinished softmax that attention over keys in parts (the hops of a ring) hands from part to part.
+    """The partial softmax that attention over parts of the keys (the hops of a ring) passes from part to part.
 
     Per query, the largest score so far, the sum of weights relative to it, and the weighted sum of values
     (FlashAttention-2, arXiv 2307.08691): ``denominator`` and ``out`` are relative to ``exp(running_max)``. Every
@@ -94,7 +93,7 @@ def empty_state(q: jax.Array) -> SoftmaxState:
 
 
 def finish(state: SoftmaxState, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
-    """``(out [B, H, S, D] dtype, lse [B, H, S] float32)``; queries that saw nothing: out 0, lse ``MASKED``."""
+    """``(out [B, H, S, D] dtype, lse [B, H, S] float32)``; queries that see no key: out 0, lse ``MASKED``."""
     seen = state.denominator > 0
     denominator = jnp.where(seen, state.denominator, 1.0)
     return (state.out / denominator[..., None]).astype(dtype), jnp.where(

@@ -1,8 +1,8 @@
-"""The attention backends by name: who computes one hop of attention between queries that stay and keys that arrive.
+"""The attention backends by name. A backend computes one hop: local queries against the keys that have arrived.
 
 A backend is a module with ``UNIT`` (lengths are padded to multiples of it), ``BLOCK`` (tile edge in tokens, unless the
-caller names one) and ``hops(scale, window, block, **options) -> Hops``. ``BACKENDS`` is the only place that knows them
-all; ``context_attention`` and the training step take them by name.
+caller names one) and ``hops(scale, window, block, **options) -> Hops``. ``BACKENDS`` is the only list of them;
+``context_attention`` and the training step take them by name.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""Attention over whole rows on one device, tile by tile: what a model uses when nobody hands it something else.
+"""Attention over whole rows on one device, tile by tile. A model uses it when it is given no other attention.
 
-The same numbers as ``ops.attention`` with memory linear in the row (FlashAttention, arXiv 2205.14135): neither pass
-holds scores beyond one tile, tiles in which nothing is visible are not computed, and the backward pass finds only the
-output and its log-sum-exp saved. The loop over tiles is ``tile_xla``'s, here without a ring around it.
+It gives the numbers of ``ops.attention`` with memory linear in the row (FlashAttention, arXiv 2205.14135). Neither pass
+holds scores beyond one tile. Tiles in which nothing is visible are skipped. Only the output and its log-sum-exp are
+saved for the backward pass. The loop over tiles is that of ``tile_xla``, without a ring around it.
 """
 
 import functools

@@ -1,9 +1,9 @@
-"""Sums over mesh axes whose bits do not depend on how devices are shared out to processes.
+"""Sums over mesh axes that give the same bits however the devices are divided among processes.
 
-For use inside ``shard_map``. On TPU and GPU these are XLA's own reductions. CPU processes talk through gloo, which adds
-in another order than the devices of one process do; on host devices every term is therefore brought to where the sum
-is needed and added in the order of the devices, in one process as in several, so that two processes of four devices
-give the bits of one process of eight (the same program, compiled for the same processor).
+For use inside ``shard_map``. On TPU and GPU these are XLA's own reductions. CPU processes communicate through gloo,
+which adds in another order than the devices of one process do. On host devices, therefore, every term is sent to where
+the sum is needed and added there in the order of the devices. Two processes of four devices then give the bits of one
+process of eight (the same program, compiled for the same processor).
 """
 
 import functools
@@ -28,7 +28,7 @@ def psum(tree: Any, axes: Axes) -> Any:
 
 
 def reduce_scatter(x: jax.Array, axes: Axes, dim: int) -> jax.Array:
-    """The sum over ``axes``, of which every device keeps its part of dimension ``dim``."""
+    """The sum over ``axes``; every device keeps its part along dimension ``dim``."""
 
     def in_order(x):
         count = jax.lax.axis_size(axes)
@@ -58,7 +58,7 @@ gather.defvjp(lambda x, axes, dim, reduce_dtype: (gather(x, axes, dim, reduce_dt
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def sum_gradients(x: jax.Array, axes: Axes) -> jax.Array:
-    """``x``, which every device along ``axes`` holds whole; their gradients of it are added up.
+    """Returns ``x``, which every device along ``axes`` holds whole. The backward pass adds up their gradients.
 
     What a column-parallel product starts with (Megatron-LM, arXiv 1909.08053, section 3: its ``f``).
     """

@@ -1,4 +1,4 @@
-"""Attention over rows spread over the ``context`` mesh axis: one interface, three ways to bring keys to queries.
+"""Attention over rows spread over the ``context`` mesh axis: one interface and three methods.
 
     ring         keys travel from shard to shard: constant memory, traffic grows with the number of shards
     two_level    heads are exchanged inside groups of neighbouring shards (all-to-all, arXiv 2309.14509), keys travel
@@ -6,7 +6,7 @@
     all_gather   every shard holds all keys for a moment: best while they are small
 
 All three give the same numbers, for any order of tokens over shards. In zigzag order (``N`` shards, ``2N`` chunks,
-shard ``i`` holds chunks ``i`` and ``2N-1-i``; the data pipeline permutes so) every shard has equal work at every hop.
+shard ``i`` holds chunks ``i`` and ``2N-1-i``, as the data pipeline arranges) all shards have equal work at every hop.
 """
 
 import functools
@@ -146,7 +146,7 @@ def shard_attention(
 
 
 def head_group(method: str, group: int | None, shards: int, kv_heads: int) -> int:
-    """Neighbouring shards that exchange heads: 1 but for ``two_level``; None: as many as divide shards and heads.
+    """Neighbouring shards that exchange heads: 1 except for ``two_level``; None: as many as divide shards and heads.
 
     Raises:
       InputError: an unknown method, a group that does not divide.

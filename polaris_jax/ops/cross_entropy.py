@@ -1,8 +1,8 @@
-"""Linear cross-entropy: per-token losses straight from hidden states, never a full logits array.
+"""Linear cross-entropy: per-token losses from hidden states without a full logits array.
 
-The head is applied to ``chunk`` tokens at a time in the forward and again in the backward, so the largest logits
-buffer is ``chunk × vocabulary`` float32 per device whatever the sequence length. The same op serves supervised
-losses, policy log-probabilities and evaluation: it returns one number per token and lets the caller weigh them.
+Both passes apply the head to ``chunk`` tokens at a time. The largest logits buffer is ``chunk × vocabulary`` float32
+per device, whatever the sequence length. The same op serves supervised losses, policy log-probabilities and evaluation:
+it returns one number per token, and the caller weighs them.
 """
 
 import functools
@@ -72,7 +72,7 @@ def linear_cross_entropy(
 def reference_cross_entropy(
     hidden: jax.Array, kernel: jax.Array, targets: jax.Array, *, vocab_size: int | None = None, soft_cap: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
-    """The same numbers from the full logits array: the plain reference."""
+    """The plain reference: the same numbers from the full logits array."""
     logits = jnp.einsum("bsd,dv->bsv", hidden, kernel, preferred_element_type=jnp.float32)
     if soft_cap:
         logits = soft_cap * jnp.tanh(logits / soft_cap)

@@ -11,9 +11,9 @@ time from positions and segment ids, in memory ``(S / block)²`` integers and ne
     edge     one document, all keys earlier: a key is seen unless it lies a window or more before (the window's edge)
     masked   the rest: document boundaries, padding, and tiles that the diagonal and the window's edge both cross
 
-The kinds with one comparison exist for the sake of kernels; a loop may mask them like the rest.
+The kinds with one comparison are for the kernels. A loop may mask them like the rest.
 
-The list of tiles that are left is what the loop (``tile_xla``) or the kernels (``tile_tpu_*``) walk over.
+The loop (``tile_xla``) and the kernels (``tile_tpu_*``) go through the list of the remaining tiles.
 """
 
 from typing import NamedTuple

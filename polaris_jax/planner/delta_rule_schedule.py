@@ -101,7 +101,7 @@ def delta_rule_schedule(case: DeltaRuleCase, *, cached: bool = True) -> DeltaRul
             spills=round(used["VSTORE:SPILL"], 3),
             libtpu=version,
         )
-    storage.write(str(file), json.dumps(dataclasses.asdict(found)).encode())
+    storage.write_cache(file, json.dumps(dataclasses.asdict(found)).encode())
     return found
 
 

@@ -151,7 +151,7 @@ def kernel_schedule(case: KernelCase, *, cached: bool = True) -> KernelSchedule:
     with tempfile.TemporaryDirectory(prefix="polaris-kernel-") as folder:
         plan = compile_kernel("attention", case, Path(folder))
         found = read_schedule(case, Path(folder), plan, version)
-    storage.write(str(file), json.dumps(found.to_json()).encode())
+    storage.write_cache(file, json.dumps(found.to_json()).encode())
     return found
 
 

@@ -120,4 +120,4 @@ def read_cached(key: str) -> PlanVerdict | None:
 
 
 def write_cached(key: str, verdict: PlanVerdict) -> None:
-    storage.write(str(cache_folder() / f"{key}.json"), json.dumps(verdict.to_json()).encode())
+    storage.write_cache(cache_folder() / f"{key}.json", json.dumps(verdict.to_json()).encode())

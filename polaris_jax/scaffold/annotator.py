@@ -17,6 +17,10 @@ from polaris_jax.trajectory import Arc, Chapter, Described, Preview
 
 Progress = Callable[[int, int, str], None]  # chapters done, chapters in all, chapter name
 
+PROMPTS_PER_BOOK = 4
+# (share, fewest words, most words, plot facts) of each length class of prompts
+LENGTHS = ((0.15, 3, 12, 0), (0.25, 15, 60, 1), (0.35, 100, 250, 5), (0.25, 250, 600, 8))
+
 
 @dataclass(frozen=True)
 class Context:

@@ -3,8 +3,8 @@
 A run's folder holds ``checkpoints/<step>/`` and ``model/`` (config.json and tokenizer, no weights), which together
 open like any model: ``load_weights`` takes a run's folder or a Hugging Face folder alike.
 
-Every step carries fingerprints of its arrays. They do not depend on the mesh, so a step that was damaged on disk is
-found out wherever it is restored, and the one before it is taken instead.
+Every step carries fingerprints of its arrays. They do not depend on the mesh. So a run on any mesh notices a step that
+was damaged on disk, and restores the step before it.
 """
 
 import json
@@ -40,8 +40,8 @@ from polaris_jax.training.state import TrainState
 
 CHECKPOINTS = "checkpoints"
 ITEMS = ("params", "optimizer")
-# Seconds that the processes wait for each other to have written a step: when one of them has lost the bucket, the
-# others end with this delay. (Orbax waits for twenty minutes.)
+# Seconds that the processes wait for each other to write a step. When one process has lost the bucket, the others end
+# after this time. (Orbax waits twenty minutes.)
 SAVE_TIMEOUT = 600
 
 
@@ -105,7 +105,7 @@ class Checkpoints:
         return None if best is None or math.isinf(self._held_out_loss(best)) else best
 
     def choose(self, wanted: int | str | None) -> int:
-        """The step that somebody asked for: a number, ``best``, or None for the newest.
+        """The requested step: a number, ``best``, or None for the newest.
 
         Raises:
           InputError: there is none, or not this one.
@@ -121,7 +121,7 @@ class Checkpoints:
         return chosen
 
     def _held_out_loss(self, step: int) -> float:
-        """Infinite where a step was not evaluated, or cannot be read."""
+        """The held-out loss of a step; infinite when the step was not evaluated or cannot be read."""
         if step not in self._losses:
             try:
                 loss = json.loads((self.folder / str(step) / "data" / "metadata").read_text())["held_out_loss"]
@@ -131,7 +131,7 @@ class Checkpoints:
         return self._losses[step]
 
     def save(self, step: int, state: TrainState, data: dict, *, held_out_loss: float | None = None) -> None:
-        """Writes a step, unless it is there already. ``data`` is the JSON state of the input pipeline.
+        """Writes a step, unless it exists. ``data`` is the JSON state of the input pipeline.
 
         Raises:
           RunError: the folder takes no more.
@@ -177,7 +177,7 @@ class Checkpoints:
         except Exception as error:
             problem = RunError(f"checkpoint {step} of {self.folder} cannot be read ({_brief(error)})")
             problem.__cause__ = error
-        if cluster.all_max(int(found is None)):  # what follows takes all processes
+        if cluster.all_max(int(found is None)):  # the next call needs all processes
             raise problem or RunError(f"checkpoint {step} of {self.folder} cannot be read by another process")
         if replica:
             found |= {name: from_first_replica(found[name], tree) for name, tree in wanted.items()}
@@ -201,7 +201,7 @@ class Checkpoints:
             active_processes={jax.process_index()},
             barrier_sync_key_prefix=str(jax.process_index()),
         )
-        # Of what is not wanted too: Orbax warns of items that nobody handles.
+        # Handlers for unused items too: Orbax warns about items without one.
         handlers = {name: ocp.StandardCheckpointHandler(multiprocessing_options=alone) for name in ITEMS}
         handlers["data"] = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
         composite = ocp.CompositeCheckpointHandler(
@@ -236,7 +236,7 @@ class Checkpoints:
                 problem = error
                 damaged.append(step)
                 continue
-            for later in damaged:  # only now, when it is certain that the run does without them
+            for later in damaged:  # only now is it certain that the run does not need them
                 self._writable().delete(later)
             if damaged:
                 say(f"{problem}; going back to step {step}")
@@ -268,7 +268,7 @@ class Checkpoints:
         self._guarded("the last one", self._writable().wait_until_finished)
 
     def close(self) -> None:
-        """Ends what was opened; to be called after ``wait``."""
+        """Closes the checkpoint manager. Call ``wait`` first."""
         if self._manager is not None:
             self._manager.close()
 
@@ -297,7 +297,7 @@ class _Best(checkpoint_managers.PreservationPolicy):
 
 
 def _whole(found: dict[str, Any]) -> bool:
-    """Whether the numbers that were read are those that were saved."""
+    """Whether the arrays are bit for bit those that were saved."""
     saved = found["data"]["fingerprints"]
     return all(fingerprint(found[part]) == saved[part] for part in saved if part in found)
 

@@ -1,9 +1,9 @@
 """Several processes as one run: joining them, and what one of them does for all.
 
-A pod is joined by JAX's own detection; on one machine (``launch/local_multiprocess.sh``) the environment names the
-coordinator: ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES``, ``JAX_PROCESS_ID``. When a process dies the others
-learn it from the coordination service within ``HEARTBEAT_TIMEOUT`` seconds and end too: a collective can never be
-completed without it.
+On a pod, JAX finds the other processes itself. On one machine (``launch/local_multiprocess.sh``) the environment names
+the coordinator: ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES``, ``JAX_PROCESS_ID``. When a process dies, the
+coordination service tells the others within ``HEARTBEAT_TIMEOUT`` seconds. They end too, because no collective can
+complete without it.
 """
 
 import json
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def join() -> None:
-    """Joins the processes of the run, if there are several; to be called before anything else asks JAX for devices.
+    """Joins the processes of the run, if there are several. Call it before anything asks JAX for devices.
 
     Raises:
       InputError: the environment names a coordinator but not who this process is.
@@ -55,12 +55,12 @@ def is_first() -> bool:
 
 
 def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """``say`` in the first process; in the others what says nothing."""
+    """``say`` in the first process, and a function that does nothing in the others."""
     return say if is_first() else lambda line: None
 
 
 def barrier(name: str) -> None:
-    """Returns when every process has come here."""
+    """Waits until every process has called this."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -73,12 +73,12 @@ def all_max(value: int) -> int:
 
 
 def all_rows(values: Sequence[float]) -> np.ndarray:
-    """``[processes, n] float32``: what every process has given."""
+    """Gathers the values of every process: ``[processes, n] float32``."""
     return np.asarray(multihost_utils.process_allgather(np.asarray(values, np.float32))).reshape(-1, len(values))
 
 
 def host_names() -> list[str]:
-    """Of the hosts of all processes, in their order; names longer than 63 bytes are cut."""
+    """The host name of every process, in process order. Names longer than 63 bytes are cut."""
     name = np.frombuffer(socket.gethostname().encode()[:63].ljust(64, b"\0"), np.uint8)
     if jax.process_count() == 1:
         return [socket.gethostname()]

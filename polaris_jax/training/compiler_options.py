@@ -1,4 +1,4 @@
-"""What the TPU compiler is told about a step, so that planning and training compile the same program."""
+"""Options of the TPU compiler for a step. Planning and training share them, so both compile the same program."""
 
 from jax.sharding import Mesh
 
@@ -20,7 +20,7 @@ OVERLAP = {"none": {}, "all": _ALL}
 
 
 def compiler_options(mesh: Mesh, overlap: str) -> dict[str, bool] | None:
-    """Options for ``jax.jit`` on this mesh; None where nothing is to be said.
+    """Options for ``jax.jit`` on this mesh, or None.
 
     Args:
       overlap: which collectives run beside computation: ``all`` or ``none``.

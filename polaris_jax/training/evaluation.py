@@ -1,4 +1,4 @@
-"""Loss on the authors that were held out, per stage role: the same rows every time."""
+"""Loss per stage role on held-out authors, always on the same rows."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,8 +1,8 @@
 """What a run spent its time on: ``events.jsonl``, and the goodput that follows from it.
 
-Goodput is the share of the time since the first start in which steps were done that count: not the start of a
-process, not compilation, waiting for data, evaluation, checkpoints or traces, not steps done again after a failure,
-not the time in which nothing ran.
+Goodput is the share of the time since the first start that went into steps which count. What does not count: starting a
+process, compiling, waiting for data, evaluating, checkpoints and traces, steps repeated after a failure, and time in
+which nothing ran.
 """
 
 import time
@@ -31,7 +31,7 @@ class Events:
         self._lines = storage.JsonLinesFile(storage.join(workdir, FILE)) if active else None
 
     def note(self, event: str, step: int, seconds: float = 0.0, **more: Any) -> None:
-        """One event; ``seconds`` is what it took until now."""
+        """Appends one event; ``seconds`` is how long it has taken."""
         if self._lines is not None:
             self.all.append({"time": time.time(), "event": event, "step": step, "seconds": seconds, **more})
             self._lines.append(self.all[-1])
@@ -44,7 +44,7 @@ class Events:
         self.note(event, step, time.perf_counter() - start)
 
     def flush(self) -> None:
-        """Makes everything visible that is not yet (a bucket takes whole files only)."""
+        """Writes the events that are not visible yet (a bucket takes whole files only)."""
         if self._lines is not None:
             self._lines.flush()
 

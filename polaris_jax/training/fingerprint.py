@@ -1,7 +1,8 @@
-"""A number that tells whether an array is bit for bit what it was: of whole trees, on any mesh.
+"""A checksum of arrays and trees that is the same on every mesh.
 
-Every element's bits count as an unsigned integer times an odd number that depends on its place; the sum is taken modulo
-2^32, where order does not matter, so shards and processes may be cut in any way. Any single wrong bit changes it.
+The bits of every element are an unsigned integer. It is multiplied by an odd number that depends on its place, and the
+products are added modulo 2^32. The order of this sum does not matter, so shards and processes may be cut in any way.
+Any single wrong bit changes it.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""From a config to batches: which stores, which authors, which windows when."""
+"""From a config to batches: which stores, which authors, and which windows at which step."""
 
 from typing import cast
 
@@ -32,7 +32,7 @@ def open_held_out_data(config: TrainConfig, mesh: Mesh) -> Batches:
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
     parts = shares * config.train.microbatches
     store = _stores(config)[0][0]
-    chosen = _trajectories(store, config.eval.split, 0)
+    chosen = _trajectories(store, config.eval.split, 0, "config.eval.split")
     plan = plan_bins(store.lengths, config.data.window, documents=chosen, overlong="drop")
     return Batches(
         store,
@@ -71,17 +71,18 @@ def _mixed(stores, weights, chosen, config, mesh, window, rows, overlong) -> Bat
     return sources[0] if alone else Mixture(sources, weights, batch_size=rows)
 
 
-def _trajectories(store: TokenStore, split: str, most: int) -> np.ndarray:
+def _trajectories(store: TokenStore, split: str, most: int, field: str = "config.data.split") -> np.ndarray:
     """Up to ``most`` trajectories of the split (0: all), evenly spaced; of a store without splits, all count.
 
     Raises:
-      InputError: no trajectory belongs to ``split``.
+      InputError: no trajectory belongs to ``split``, the value of the config's ``field``.
     """
     known = sorted({store.meta(i)["split"] for i in range(len(store)) if "split" in store.meta(i)})
     chosen = np.arange(len(store)) if not split or not known else store.where(split=split)
     if not len(chosen):
+        without = "; --config.eval.every=0 trains without evaluation" if field == "config.eval.split" else ""
         raise InputError(
-            "config.data.split", split, f"no trajectory of {store.path} belongs to it; it has {', '.join(known)}"
+            field, split, f"no trajectory of {store.path} belongs to it; it has {', '.join(known)}{without}"
         )
     if 0 < most < len(chosen):
         chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]

@@ -1,17 +1,17 @@
-"""The layers of a model in training: what is gathered when, what the backward pass finds saved, and where it lies.
+"""The layers of a model in training: when weights are gathered, and which residuals are saved where.
 
 This is the per-device program behind ``models.decoder.hidden`` (which is its plain reference) with the same ``block``.
 It runs inside ``shard_map`` and owns both passes, so that every collective and every buffer of a layer is written here.
 
-* A layer's weights are gathered (ZeRO-3, arXiv 1910.02054) just before use and dropped, also where layers of several
-  types make one repeat; its gradients leave as reduce-scatters, layer by layer, while the backward pass goes on.
+* A layer's weights are gathered (ZeRO-3, arXiv 1910.02054) just before use, and then dropped. This also holds where
+  layers of several types make one repeat. Gradients are reduce-scattered layer by layer during the backward pass.
 * Saved per layer: its input, and with ``remat="attention"`` also attention output and log-sum-exp, or the memories that
   a recurrent layer starts from on this shard, so that the ring and the scan over shards run once. Everything else is
   computed again.
-* ``segments`` cuts the stack into runs with residual buffers of their own: a run's buffers are free before the
-  gradients of the runs below it exist. The peak of memory falls by almost the size of the gradients.
-* ``offload`` sends the layer inputs to host memory; fetching them early enough is the compiler's work.
-* The max_logits attention logit of every head comes out too (QK-clip needs it); attention has it at hand.
+* ``segments`` cuts the stack into runs with their own residual buffers. A run's buffers are free before the gradients
+  of the runs below it exist. Peak memory falls by almost the size of the gradients.
+* ``offload`` sends the layer inputs to host memory. The compiler schedules the copies back.
+* The largest attention logit of every head is returned too, for QK-clip. Attention computes it anyway.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Whether a model and its rows can be laid out over a mesh; training and planning ask the same questions."""
+"""Checks that a model and its rows can be laid out over a mesh. Training and planning share them."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from polaris_jax.training.tensor_axis import misfits
 
 
 def check_model_fits(model: ModelConfig, sizes: Mapping[str, int]) -> None:
-    """Refuses a mesh that the model cannot be spread over.
+    """Refuses a mesh over which the model cannot be spread.
 
     Args:
       sizes: devices per mesh axis.

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one line per optimizer step, losses apart by stage role and by kind of token; other loggers."""
+"""``metrics.jsonl``: one line per optimizer step, with losses by stage role and by kind of token; other loggers."""
 
 import math
 from collections.abc import Mapping
@@ -50,14 +50,14 @@ def step_record(
 
 
 def _memory() -> dict[str, float]:
-    """Bytes in use and the most so far, of the fullest device here; nothing where the backend does not say."""
+    """Bytes in use now and at peak on the fullest local device; empty when the backend does not say."""
     found = [stats for device in jax.local_devices() if (stats := device.memory_stats())]
     names = {"hbm_bytes": "bytes_in_use", "hbm_peak_bytes": "peak_bytes_in_use"}
     return {ours: max(stats.get(theirs, 0) for stats in found) for ours, theirs in names.items()} if found else {}
 
 
 class MetricsFile:
-    """Appends records to ``metrics.jsonl``; on resume, lines beyond the restored step are taken back.
+    """Appends records to ``metrics.jsonl``. On resume, it removes lines after the restored step.
 
     JSON has no NaN and no infinity: such a number is written as ``null``.
 
@@ -71,7 +71,7 @@ class MetricsFile:
         self.flush, self.close = self._lines.flush, self._lines.close
 
     def write(self, record: dict) -> None:
-        """One more line."""
+        """Appends one line."""
         self._lines.append(storage.finite(record))
 
 
@@ -110,7 +110,7 @@ class Loggers:
             self._run = service.init(project=wandb, config=config, id=storage.name_of(workdir), resume="allow")
 
     def write(self, record: dict) -> None:
-        """Hands a record on; its ``step`` is the abscissa."""
+        """Passes a record to the loggers; its ``step`` is the x-axis."""
         numbers = {name: value for name, value in record.items() if name != "step"}
         if self._board is not None:
             for name, value in numbers.items():
@@ -119,7 +119,7 @@ class Loggers:
             self._run.log(numbers, step=record["step"])
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Flushes and closes the loggers."""
         if self._board is not None:
             self._board.close()
         if self._run is not None:

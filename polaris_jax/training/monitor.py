@@ -1,6 +1,6 @@
-"""What stands around every step of a run: metrics and other loggers, events, traces, and the stop of endless skipping.
+"""What surrounds every step of a run: metrics, loggers, events, traces, and the end of a run that only skips steps.
 
-Supervised and post-training loops share it, so that a run looks the same from outside whatever makes its gradients.
+Supervised and post-training loops share it, so every run writes the same files.
 """
 
 import time
@@ -64,7 +64,7 @@ class RunMonitor:
                 self._profiler.close()
 
     def write(self, record: dict, *, with_goodput: bool) -> None:
-        """Hands a step's record to everything that listens."""
+        """Passes a step's record to the metrics file and the loggers."""
         if self._file is None:
             return
         if with_goodput:
@@ -95,7 +95,7 @@ class RunMonitor:
         )
 
     def flush(self) -> None:
-        """Makes all lines visible; to be called before a checkpoint, so that a killed run loses none of them."""
+        """Makes all lines visible. Call it before a checkpoint, so that a killed run loses no line."""
         if self._file is not None:
             self._file.flush()
             self.events.flush()

@@ -1,8 +1,8 @@
-"""Which process of a run makes the others wait, from two times that each of them takes at every step.
+"""Which process of a run makes the others wait. Each process measures two times per step.
 
-A step ends in all processes together, so its wall time says nothing about one of them. What does: how long a process
-took from there until it started the next step (reading its data, its own housekeeping), and how much later than the
-others it came back from its devices.
+A step ends in all processes together, so its wall time says nothing about a single process. Two other times do: how
+long the process needed before it started the next step (reading data, housekeeping), and how much later than the others
+its devices finished.
 """
 
 import time
@@ -21,11 +21,11 @@ class Pace:
         self._host = self._waited = 0.0
 
     def begin(self) -> None:
-        """To be called where all processes have just met."""
+        """Call it right after a point where all processes met."""
         self._begun = time.perf_counter()
 
     def dispatch(self) -> None:
-        """To be called right before the step is started."""
+        """Call it right before the step starts."""
         self._host = time.perf_counter() - self._begun
 
     def done(self) -> dict[str, float]:
@@ -36,7 +36,7 @@ class Pace:
         if jax.process_count() == 1:
             return {}
         arrived = time.perf_counter()
-        # How long this gather took is known after it: what is told is the wait at the step before.
+        # The time of this gather is known only after it, so the wait of the step before is reported.
         rows = cluster.all_rows([self._host, self._waited])
         self._waited = time.perf_counter() - arrived
         late = seconds_behind(rows)

@@ -41,7 +41,7 @@ class Profiler:
         self._asked = True
 
     def before(self, step: int) -> None:
-        """To be called before ``step`` is dispatched."""
+        """Call it before ``step`` is dispatched."""
         if self._asked and not self._running:
             self._asked, self._first, self._last = False, step, step + STEPS_PER_SIGNAL - 1
         if step == self._first <= self._last:
@@ -49,7 +49,7 @@ class Profiler:
             self._running = True
 
     def ends(self, step: int) -> bool:
-        """Whether a trace is running whose last step is done."""
+        """Whether a running trace has recorded its last step."""
         return self._running and step >= self._last
 
     def close(self) -> None:

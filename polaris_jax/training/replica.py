@@ -1,8 +1,8 @@
-"""Restoring over several replicas of the state: the first one reads, the others get its bits over the network.
+"""Restoring several replicas of the state: the first reads, and the others get its bits over the network.
 
-Along ``data`` every replica holds the same state, and storage would be read once for each of them. Orbax's own
-single-replica restore adds zeros to the numbers (and so loses the sign of a zero, which our fingerprints see); here the
-bit patterns are added.
+All replicas along ``data`` hold the same state. Without this, each of them would read storage. Orbax has its own
+single-replica restore. It adds zeros to the numbers, which loses the sign of a zero, and our fingerprints notice. Here
+the bit patterns are added instead.
 """
 
 from typing import Any
@@ -60,7 +60,7 @@ def from_first_replica(found: Any, abstract: Any) -> Any:
 
 
 def _dtypes_read(read: list[jax.Array | None]) -> list[jnp.dtype]:
-    """Of every leaf, told to the processes that did not read it."""
+    """The dtype of every leaf, sent to the processes that did not read it."""
     mine = np.array([0 if leaf is None else 1 + _DTYPES.index(leaf.dtype.name) for leaf in read], np.int32)
     return [jnp.dtype(_DTYPES[number - 1]) for number in np.max(multihost_utils.process_allgather(mine), axis=0)]
 

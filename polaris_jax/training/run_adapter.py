@@ -1,4 +1,4 @@
-"""The adapter of a training run: its checkpoints hold nothing else, and its base model is where ``run.json`` says."""
+"""The adapter of a training run. Its checkpoints hold only the adapter; ``run.json`` names the base model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""The folder of a run, local or gs://: whose it is, what it needs to be opened as a model, whether it can be written.
+"""The folder of a run, local or gs://: which run it belongs to, the files that make it a model, whether it is writable.
 
-``run.json`` holds the config and what the data are, so that a folder resumes one run only; ``model/`` holds config.json
-and the tokenizer. Everything is checked before any compute is spent.
+``run.json`` holds the config and a description of the data, so that a folder resumes only its own run. ``model/`` holds
+config.json and the tokenizer. Everything is checked before any compute is spent.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ def _init_workdir(workdir: str, config: StepConfig, data_state: dict, checkpoint
     if held is None and any((folder / name).exists() for name in (CHECKPOINTS, "metrics.jsonl")):
         raise InputError("--workdir", workdir, "holds files of another run; choose an empty folder")
     if held is not None:
-        # Fields have been renamed since, and a field that did not exist then was at its default.
+        # An older run may use the former names of fields. A field that did not exist then had its default.
         before = current_rows(type(config), held["config"])
         before = {name: value for name, value in _plain(flatten(type(config)())).items() if name in rows} | before
         if (before, held["data"]) != (identity["config"], identity["data"]):
@@ -71,7 +71,7 @@ def _init_workdir(workdir: str, config: StepConfig, data_state: dict, checkpoint
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON has them: lists in the place of tuples."""
+    """The value as JSON holds it: lists instead of tuples."""
     return json.loads(json.dumps(values))
 
 

@@ -35,7 +35,7 @@ from polaris_jax.training.state import TrainState, abstract_state, initial_state
 
 @dataclass(frozen=True)
 class Setup:
-    """Nothing in it changes during a run.
+    """What a run is made of. Nothing in it changes during the run.
 
     Attributes:
       schedule: learning rate by step. labels: tree of the optimizer's groups.
@@ -63,7 +63,7 @@ class Setup:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Size of the state, without the weights that an adapter leaves frozen."""
+        """Bytes of the state, without the weights that an adapter leaves frozen."""
         kept = dataclasses.replace(self.abstract, frozen={})
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 

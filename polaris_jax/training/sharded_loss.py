@@ -1,4 +1,4 @@
-"""Loss and gradients as the program of one device: every collective of the step is written here, none is inferred.
+"""Loss and gradients as the program of one device. Every collective of the step is written here; none is inferred.
 
 The forward pass is that of ``models.decoder``; this module says how weights arrive (gathered along ``fsdp × context``,
 their gradients leave as reduce-scatters), how tokens find their embedding, and who adds what up. The same numbers as
@@ -43,7 +43,7 @@ MAX_LOGITS = "max_logits"
 def make_partial_value_and_grad(
     config: StepConfig, model: ModelConfig, mesh: Mesh, objective: Callable
 ) -> tuple[Callable, Callable]:
-    """Loss and gradients in two: ``(part, reduce)``, for a step that adds several parts up in between.
+    """Loss and gradients in two functions, ``(part, reduce)``, for a step that adds up several parts in between.
 
     ``part(working params, batch, total weight, frozen) -> ((loss, sums), gradients)`` gives gradients that still lack
     their sum over some mesh axes (``data``, and for a weight that is not spread the others too): of each weight a
@@ -114,7 +114,7 @@ def _token_axes(mesh: Mesh) -> tuple[str, ...]:
 
 
 def layer_schedule(config: StepConfig) -> LayerSchedule:
-    """How the layers of ``config`` are run."""
+    """The ``LayerSchedule`` of ``config``."""
     # What lies on the host has no buffer to free early; several runs only have the compiler fetch it all at once.
     segments = 1 if config.model.offload else config.model.segments
     return LayerSchedule(

@@ -1,4 +1,4 @@
-"""A run over several slices that has lost some of them: a smaller mesh, more microbatches, the same steps.
+"""A run that has lost some of its slices continues with a smaller mesh, more microbatches and the same steps.
 
 ``mesh.slices`` says for how many slices the sizes of the mesh and ``train.microbatches`` were chosen. With fewer
 attached, ``data`` and ``fsdp`` lose the parts that lay there, and every device takes the rows that are left over in
@@ -76,7 +76,7 @@ def slices_are_missing(config: TrainConfig, mesh: Mesh) -> bool:
 
 
 def _shares(sizes: dict[str, int]) -> int:
-    """Devices with rows of their own."""
+    """The number of devices that hold different rows."""
     return sizes["data"] * sizes["fsdp"]
 
 
@@ -85,6 +85,6 @@ def _microbatches(config: TrainConfig, before: int, now: int) -> int:
     batches = [config.data.batch_size, *(rows for _, _, rows in config.data.curriculum)]
     largest = [rows // (before * config.train.microbatches) for rows in batches]
     fewest = max(-(-rows // (now * most)) for rows, most in zip(batches, largest, strict=True))
-    # A row that is padding costs as much as a real one; a part more costs only a little.
+    # A padding row costs as much as a real one. One more microbatch costs little.
     exact = (n for n in range(fewest, 2 * fewest) if all(rows % (now * n) == 0 for rows in batches))
     return next(exact, fewest)

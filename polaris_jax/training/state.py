@@ -1,4 +1,4 @@
-"""What changes from step to step, and where it lives on the mesh."""
+"""The training state, and where each array lives on the mesh."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +71,7 @@ def abstract_state(
 def initial_state(
     params: Any, optimizer: optax.GradientTransformation, abstract: TrainState, frozen: Any = None
 ) -> TrainState:
-    """Step 0 from loaded parameters; momenta are created where they live."""
+    """Step 0 from loaded parameters; momenta are created in their place on the mesh."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     moments = jax.jit(optimizer.init, out_shardings=shardings.optimizer)(params)
     return TrainState(jax.device_put(jnp.zeros((), jnp.int32), shardings.step), params, moments, frozen or {})

@@ -188,14 +188,14 @@ def summed_gradients(
 
 
 def _nothing(shapes: Results) -> Results:
-    """What results are added to: zeros in float32, minus infinity where the larger is taken."""
+    """The start of the sum: zeros in float32, and minus infinity for maxima."""
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
     _max_logits(start).update(jax.tree.map(lambda x: x - jnp.inf, _max_logits(start)))
     return start
 
 
 def add_results(before: Results, now: Results) -> Results:
-    """Results of two parts of a step as one, in float32: sums are added, of ``MAX_LOGITS`` the larger is taken."""
+    """Joins the results of two parts of a step in float32: adds the sums, and keeps the larger ``MAX_LOGITS``."""
     largest = jax.tree.map(jnp.maximum, _max_logits(before), _max_logits(now))
     after = jax.tree.map(lambda a, b: a + b.astype(jnp.float32), before, now)
     _max_logits(after).update(largest)

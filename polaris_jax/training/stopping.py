@@ -1,8 +1,8 @@
 """Stopping cleanly when asked: a signal ends the run after the present step, with a checkpoint.
 
-Pods announce a preemption by SIGTERM and kill what is still there some time later. The handler only notes the request;
-the loop, in all processes at the same step, writes a checkpoint and ends. Where a step or a compilation takes longer
-than there is time (``train.grace_seconds``), the process ends by itself, and the run goes on from its last checkpoint.
+A pod announces a preemption by SIGTERM and kills the process some time later. The handler only notes the request. The
+loop then writes a checkpoint and ends, in all processes at the same step. When a step or a compilation takes longer
+than ``train.grace_seconds``, the process ends itself. The run then continues from its last checkpoint.
 """
 
 import os
@@ -26,7 +26,7 @@ class Stop:
     number = 0
 
     def requested(self) -> int:
-        """The signal, once any process has got one; every process must call this at the same step."""
+        """The signal, once any process received one. Every process must call this at the same step."""
         self.number = cluster.all_max(self.number)
         return self.number
 

@@ -1,4 +1,4 @@
-"""The ``tensor`` axis in training: which heads and hidden units of a layer a device computes, and with which weights.
+"""The ``tensor`` axis in training: which heads and hidden units a device computes, and with which weights.
 
 Tensor parallelism as in Megatron-LM (arXiv 1909.08053): the first products of each half of a layer are column-parallel,
 the last one is row-parallel, and their sums over ``tensor`` are ``decoder.TensorParallel``. The model's own code runs

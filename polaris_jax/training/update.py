@@ -45,7 +45,7 @@ class Update:
         self._where = table_shardings(self._trained, mesh) if mesh.size > 1 else None
 
     def _keys(self, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Keys of the working copy, of the write-back and of QK-clip."""
+        """Random keys for the working copy, the write-back and QK-clip."""
         noise, rounding, clipping = jax.random.split(jax.random.fold_in(jax.random.key(self.config.seed), step), 3)
         return noise, rounding, clipping
 
@@ -90,7 +90,7 @@ class Update:
         if max_logits and self.config.adapter.rank:  # the weights that could be clipped are frozen
             metrics["qk_max_logit"] = jnp.max(jnp.stack([value.max() for value in max_logits.values()]))
         elif max_logits:
-            # A step that was skipped is not clipped either: it changes nothing.
+            # A skipped step is not clipped either: it changes nothing.
             threshold = jnp.where(moments.consecutive == 0, clip or jnp.inf, jnp.inf)
             clipped, report = qk_clip(
                 recipe,
@@ -130,6 +130,6 @@ class Update:
 
 
 def _changed_share(before: Any, after: Any) -> jax.Array:
-    """Share of the stored weights that are not what they were: what rounding let through of an update."""
+    """The share of stored weights that the update changed. Rounding loses the rest."""
     pairs = list(zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
     return sum((a != b).sum(dtype=jnp.float32) for a, b in pairs) / float(sum(a.size for a, _ in pairs))

@@ -33,6 +33,14 @@ def test_the_lock_follows_extras_and_what_packages_require():
     assert "pytest" not in locked
 
 
+def test_colab_keeps_what_it_has_where_others_hold_it():
+    """Packages of Colab that bound one of ours, or that its kernel has loaded, need not be replaced by our install."""
+    has = lock.read_lock(ROOT / "launch" / "colab.txt")
+    kept = {"numpy", "rich", "tokenizers", "huggingface-hub", "gcsfs", "packaging", "google-cloud-storage", "lxml"}
+    bounds = {requirement.name: requirement.specifier for requirement in lock.declared()}
+    assert [name for name in kept if not bounds[name].contains(has[name])] == []
+
+
 def test_the_image_copies_files_that_exist_and_installs_nothing_beside_the_lock():
     text = (ROOT / "launch" / "Dockerfile").read_text(encoding="utf-8")
     for line in re.findall(r"^COPY (.+)$", text, re.M):

@@ -23,10 +23,10 @@ from polaris_jax.scaffold import (
     mini_profile,
     open_annotator,
 )
+from polaris_jax.scaffold.annotator import LENGTHS
 from polaris_jax.scaffold.field_paths import field_paths
 from polaris_jax.scaffold.llm.pitch import sample_attributes
 from polaris_jax.scaffold.llm.scenes import combined, explicit_openings
-from polaris_jax.scaffold.offline.pitch import LENGTHS
 from polaris_jax.scaffold.shrink import shrink, thin
 from polaris_jax.trajectory import Vector, check, render
 

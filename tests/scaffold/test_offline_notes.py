@@ -3,9 +3,10 @@
 import pytest
 
 from polaris_jax.scaffold.analysis.novel_stats import analyse
+from polaris_jax.scaffold.analysis.rewording import original
 from polaris_jax.scaffold.analysis.verbs import base_form, is_past, to_present
 from polaris_jax.scaffold.assemble import weighted_mean
-from polaris_jax.scaffold.offline.notes import note, original, shorter
+from polaris_jax.scaffold.offline.notes import note, shorter
 from polaris_jax.scaffold.offline.ranking import conversation
 from polaris_jax.scaffold.offline.vectors import score
 from polaris_jax.trajectory import Vector

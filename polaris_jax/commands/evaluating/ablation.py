@@ -5,6 +5,7 @@ import argparse
 from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache, host_devices
 from polaris_jax.commands.evaluating.story_flags import write_report
+from polaris_jax.commands.flag_types import folder_to_write
 from polaris_jax.errors import InputError
 
 HELP = {
@@ -20,7 +21,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the training config that all arms start from; --config.a.b=c overrides",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="local; the same command continues there")
+    parser.add_argument(
+        "--out", type=folder_to_write, required=True, metavar="DIR", help="local; the same command continues there"
+    )
     parser.add_argument("--arms", metavar="FILE", help="JSON list of arms (default: the sweep of the paper's claims)")
     parser.add_argument("--only", metavar="NAMES", help="only these arms, with commas between")
     parser.add_argument(

@@ -4,6 +4,7 @@ import argparse
 
 from polaris_jax import storage
 from polaris_jax.commands import client_flags
+from polaris_jax.commands.flag_types import folder_to_write
 from polaris_jax.errors import InputError
 
 HELP = {"baselines": "stories by direct prompting, Plan-and-Write, Re3, DOC and a dynamic outline with memory"}
@@ -12,7 +13,13 @@ HELP = {"baselines": "stories by direct prompting, Plan-and-Write, Re3, DOC and 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the methods and of the model they prompt."""
     parser.add_argument("--prompts", required=True, metavar="FILE_OR_SET", help="what to write about")
-    parser.add_argument("--out", required=True, metavar="DIR", help="local or gs://; the same command continues there")
+    parser.add_argument(
+        "--out",
+        type=folder_to_write,
+        required=True,
+        metavar="DIR",
+        help="local or gs://; the same command continues there",
+    )
     parser.add_argument("--methods", default="direct,plan-and-write,re3,doc,dynamic-outline", help="commas between")
     parser.add_argument("--words", type=int, default=0, help="length of every story (default: its prompt's)")
     parser.add_argument("--provider", default="openai", help="openai (any compatible server) | gemini | replay")

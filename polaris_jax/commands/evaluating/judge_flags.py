@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polaris_jax import storage
 from polaris_jax.commands import client_flags
+from polaris_jax.commands.flag_types import file_to_write
 from polaris_jax.errors import InputError
 from polaris_jax.llm.forecast import CHARACTERS_PER_TOKEN
 from polaris_jax.llm.spec import ClientSpec
@@ -40,7 +41,12 @@ def add_judge_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge-temperature", type=float, default=0.2)
     parser.add_argument("--judge-seed", type=int, default=42)
     parser.add_argument("--judge-max-tokens", type=int, default=16_384, help="of an answer, reasoning included")
-    parser.add_argument("--batch-out", metavar="FILE", help="ask nothing: write the questions as an OpenAI batch file")
+    parser.add_argument(
+        "--batch-out",
+        type=file_to_write,
+        metavar="FILE",
+        help="ask nothing: write the questions as an OpenAI batch file",
+    )
     parser.add_argument("--batch-in", metavar="FILE", help="first take the answers of a provider's batch output file")
     client_flags.add_flags(parser, {_flag(name): flag for name, flag in _SHARED.items()})
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from polaris_jax import storage
 from polaris_jax.commands import client_flags
 from polaris_jax.commands.evaluating.story_flags import split_name, write_report
+from polaris_jax.commands.flag_types import folder_to_write
 from polaris_jax.commands.sampler_flags import add_sampler_flags, dtypes_of, sampler_options
 from polaris_jax.errors import InputError
 
@@ -31,6 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
+        type=folder_to_write,
         required=True,
         metavar="DIR",
         help="one folder per benchmark, local or gs://; the same command continues there",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polaris_jax import storage
-from polaris_jax.commands.flag_types import whole
+from polaris_jax.commands.flag_types import folder_to_write, whole
 from polaris_jax.commands.sampler_flags import add_sampler_flags, sampler_options
 from polaris_jax.errors import InputError
 from polaris_jax.options import AT_LEAST_1
@@ -25,6 +25,7 @@ def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
     """``--generations``, ``--checkpoint`` and how it writes; ``prompts`` is the packaged set used by default."""
     parser.add_argument(
         "--out",
+        type=folder_to_write,
         required=True,
         metavar="DIR",
         help="one folder per benchmark, local or gs://; the same command continues there",

@@ -5,6 +5,7 @@ import argparse
 from polaris_jax import storage
 from polaris_jax.commands.evaluating.judge_flags import add_judge_flags, close_judges, open_judges
 from polaris_jax.commands.evaluating.story_flags import split_name, write_report
+from polaris_jax.commands.flag_types import folder_to_write
 from polaris_jax.errors import InputError
 
 HELP = {"style": "the literary-shift study: generations before (a) and after (b) against human novels"}
@@ -16,7 +17,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--human", required=True, nargs="+", metavar="STORE_OR_FILES", help=f"the baseline: {kinds}")
     parser.add_argument("--a", required=True, nargs="+", metavar="[NAME=]FILE", help=f"generations before: {kinds}")
     parser.add_argument("--b", nargs="+", metavar="[NAME=]FILE", help="generations after")
-    parser.add_argument("--out", required=True, metavar="DIR", help="local or gs://")
+    parser.add_argument("--out", type=folder_to_write, required=True, metavar="DIR", help="local or gs://")
     parser.add_argument("--tokenizer", metavar="DIR", help="of the token stores")
     parser.add_argument("--split", default="", help="of the token stores, only this one")
     parser.add_argument("--per-author", type=int, default=12, help="passages and stories per author at most")

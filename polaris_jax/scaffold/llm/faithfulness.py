@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from polaris_jax.scaffold.analysis.lexicons import FUNCTION_WORDS, NOT_NAMES, TITLES
 from polaris_jax.scaffold.analysis.names import bare
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats
+from polaris_jax.scaffold.analysis.rewording import original
 from polaris_jax.scaffold.analysis.sentences import WORD
 from polaris_jax.scaffold.llm.question import Issues
-from polaris_jax.scaffold.offline.notes import original
 
 _OPENS = re.compile(r"(?:^|[.!?:]['\"”’)]*\s+|[“\"‘(]\s*)$")
 _ORDINARY = FUNCTION_WORDS | NOT_NAMES | TITLES

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from polaris_jax.scaffold import limits
+from polaris_jax.scaffold.annotator import LENGTHS, PROMPTS_PER_BOOK
 from polaris_jax.scaffold.llm import fields, prompts
 from polaris_jax.scaffold.llm.context_budget import spread
 from polaris_jax.scaffold.llm.question import AnnotationQuestion, InvalidField, Issues, QuestionField
 from polaris_jax.scaffold.llm.session import AnnotationSession
 from polaris_jax.scaffold.llm.world import seeded
-from polaris_jax.scaffold.offline.pitch import LENGTHS, PROMPTS_PER_BOOK
 from polaris_jax.trajectory import Chapter, Preview, count_words
 
 _REGISTERS = ("neutral", "casual", "formal", "urgent")

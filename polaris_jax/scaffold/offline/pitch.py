@@ -5,16 +5,13 @@ import random
 from collections.abc import Sequence
 
 from polaris_jax.scaffold.analysis.novel_stats import analyse, central_words
-from polaris_jax.scaffold.annotator import Context
+from polaris_jax.scaffold.annotator import LENGTHS, PROMPTS_PER_BOOK, Context
 from polaris_jax.scaffold.offline.cast import figures
 from polaris_jax.scaffold.offline.ranking import listing
 from polaris_jax.scaffold.offline.world import places, rules, style, tags
 from polaris_jax.scaffold.profile import Bound
 from polaris_jax.trajectory import Preview, count_words
 
-PROMPTS_PER_BOOK = 4
-# (share, fewest words, most words, plot facts) of each length class of prompts
-LENGTHS = ((0.15, 3, 12, 0), (0.25, 15, 60, 1), (0.35, 100, 250, 5), (0.25, 250, 600, 8))
 _REGISTERS = {
     "neutral": ("Write {kind}.", "The {form} should", "Give me the story itself and nothing before it."),
     "casual": (
