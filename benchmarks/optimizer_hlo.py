@@ -1,11 +1,13 @@
-"""What the compiler makes of Muon on a mesh: arithmetic of Newton-Schulz and bytes that travel, beside optax.
+"""What the compiler makes of Muon on a mesh: arithmetic of Newton-Schulz and bytes that travel, beside others.
 
     pip install libtpu
     python benchmarks/optimizer_hlo.py                     # the table of RESULTS.md, about 15 minutes
     python benchmarks/optimizer_hlo.py 14b v5:2x2x2 fsdp=8 ours
 
-Both optimizers get the same weights in the same places and run in bfloat16: ours shares whole matrices out, and
-``optax.contrib.muon`` is left to the partitioner. TPU programs are compiled by libtpu without a TPU, and read from the
+All get the same weights in the same places and run in bfloat16: ours shares whole matrices out; ``maxtext`` is
+``maxtext.optimizers.muon`` (the wheel of MaxText 0.2.5 on ``PYTHONPATH``; the module needs nothing but JAX and optax),
+which pads every stack of layers to the devices and spreads it over them; ``optax.contrib.muon`` is left to the
+partitioner. TPU programs are compiled by libtpu without a TPU, and read from the
 dump that the compiler writes before it generates code; ``host:8`` is eight host devices. Nothing is run.
 
 * ``flops``: the products of the busiest device times the number of devices, over those that orthogonalise every matrix
@@ -52,7 +54,7 @@ TABLE = [
         ("135m", "v5:4x4x4", "fsdp=64"),
         ("135m", "host:8", "fsdp=8"),
     )
-    for who in ("ours", "optax")
+    for who in ("ours", "maxtext", "optax")
 ]
 
 
@@ -96,10 +98,15 @@ def lower(model_name: str, where: str, mesh_text: str, who: str):
             shardings,
         )
     else:
-        stacked = optax.contrib.MuonDimensionNumbers(1, 2)
-        optimizer = optax.contrib.muon(
-            1e-3, consistent_rms=0.2, weight_decay=0.0, muon_weight_dimension_numbers=dict.fromkeys(params, stacked)
-        )
+        if who == "maxtext":
+            from maxtext.optimizers.muon import ShardedMuonDimensionNumbers
+            from maxtext.optimizers.muon import muon as theirs
+
+            stacked = {name: ShardedMuonDimensionNumbers(1, 2, sharding) for name, sharding in shardings.items()}
+        else:
+            theirs = optax.contrib.muon
+            stacked = dict.fromkeys(params, optax.contrib.MuonDimensionNumbers(1, 2))
+        optimizer = theirs(1e-3, consistent_rms=0.2, weight_decay=0.0, muon_weight_dimension_numbers=stacked)
 
         def place(state):  # momenta where their weights are
             def leaf(path, value):
@@ -209,7 +216,7 @@ def compile_case(case: tuple[str, ...], limit: float = 900.0) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", nargs="*", help="model (14b | 135m), topology, mesh, ours | optax")
+    parser.add_argument("case", nargs="*", help="model (14b | 135m), topology, mesh, ours | maxtext | optax")
     parser.add_argument("--dump", type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.dump:
