@@ -2,13 +2,14 @@
 
     pip install libtpu
     python benchmarks/block_cycles.py --chips v5p v6e                       # 14B, 32,768 tokens
-    python benchmarks/block_cycles.py --chips v6e --option xla_tpu_scoped_vmem_limit_kib=65536
+    python benchmarks/block_cycles.py --chips v6e --plain                   # without the options of training
     python benchmarks/block_cycles.py --chips v6e --products                # the block's products alone, one by one
 
 One block, forward and backward with nothing recomputed, compiled to the end for one device of a chip that is not
 attached; bfloat16, weights whole. Attention itself is left out (its kernels have no estimate; ``kernel_schedule.py``
-reads their schedules): queries stand for its output, keys and values leave the block. Nothing is run. A share of the peak is the
-operations of the products over the cycles of everything, at the clock of ``planner.kernel_schedule.MATRIX_UNITS``.
+reads their schedules): queries stand for its output, keys and values leave the block. Nothing is run. A share of the
+peak is the operations of the products over what the units of ``planner.kernel_schedule.MATRIX_UNITS`` could do in the
+cycles of everything.
 """
 
 import argparse
@@ -108,15 +109,18 @@ def measure(asked: dict) -> list[dict]:
     """Compiles what is asked for; in a process of its own, since libtpu reads its options once."""
     os.environ.update(ENVIRONMENT)
     import jax
+    import numpy as np
     from jax.experimental import topologies
-    from jax.sharding import SingleDeviceSharding
+    from jax.sharding import Mesh, SingleDeviceSharding
 
     from polaris_jax.models import ModelConfig
+    from polaris_jax.training.compiler_options import compiler_options
 
     name = asked["chip"]
-    chip = SingleDeviceSharding(
-        topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[name]).devices[0]
-    )
+    device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[name]).devices[0]
+    chip = SingleDeviceSharding(device)
+    trained = {} if asked["plain"] else compiler_options(Mesh(np.array([device]), ("device",)), "all")
+    options = {**(trained or {}), **asked["options"]}
     model = ModelConfig.from_hf(json.loads((MODELS / asked["model"] / "config.json").read_text()))
     if asked["products"]:
         programs = product_programs(model, asked["tokens"], chip)
@@ -126,7 +130,7 @@ def measure(asked: dict) -> list[dict]:
     peak = unit.cores * unit.count * unit.rows * 2 * unit.width**2  # operations a cycle
     rows = []
     for what, (function, arguments) in programs.items():
-        compiled = jax.jit(function, compiler_options=asked["options"] or None).lower(*arguments).compile()
+        compiled = jax.jit(function, compiler_options=options or None).lower(*arguments).compile()
         program = read_program(compiled.as_text())
         cycles, flops = all_estimated_cycles(program), matmul_flops(program)
         rows.append(
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32_768)
     parser.add_argument("--items", type=int, default=10)
     parser.add_argument("--products", action="store_true")
+    parser.add_argument("--plain", action="store_true", help="the compiler's own defaults, not the options of training")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a compiler option")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     a = parser.parse_args()
@@ -158,9 +163,11 @@ def main() -> None:
         return
     options = dict(text.split("=", 1) for text in a.option)
     for chip in a.chips:
-        asked = {name: getattr(a, name) for name in ("model", "tokens", "items", "products")}
+        asked = {name: getattr(a, name) for name in ("model", "tokens", "items", "products", "plain")}
         request = json.dumps(asked | {"chip": chip, "options": options})
-        done = subprocess.run([sys.executable, __file__, "--one", request], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", request], stdout=subprocess.PIPE, text=True, check=True
+        )
         for row in json.loads(done.stdout.strip().splitlines()[-1]):
             print(f"{row['chip']} {row['what']}: {row['cycles']:,} cycles, {row['share']:.3f} of the peak", flush=True)
             for item in row.get("items", ()):
