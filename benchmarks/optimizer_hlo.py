@@ -1,15 +1,18 @@
-"""What the compiler makes of Muon on a mesh: arithmetic of Newton-Schulz and bytes that travel, beside optax.
+"""What the compiler makes of Muon on a mesh: arithmetic of Newton-Schulz and bytes that travel, beside others.
 
     pip install libtpu
     python benchmarks/optimizer_hlo.py                     # the table of RESULTS.md, about 15 minutes
     python benchmarks/optimizer_hlo.py 14b v5:2x2x2 fsdp=8 ours
 
-Both optimizers get the same weights in the same places and run in bfloat16: ours shares whole matrices out, and
-``optax.contrib.muon`` is left to the partitioner. TPU programs are compiled by libtpu without a TPU, and read from the
+All get the same weights in the same places and run in bfloat16: ours shares whole matrices out; ``maxtext`` is
+``maxtext.optimizers.muon`` (the wheel of MaxText 0.2.5 on ``PYTHONPATH``; the module needs nothing but JAX and optax),
+which pads every stack of layers to the devices and spreads it over them; ``optax.contrib.muon`` is left to the
+partitioner. TPU programs are compiled by libtpu without a TPU, and read from the
 dump that the compiler writes before it generates code; ``host:8`` is eight host devices. Nothing is run.
 
-* ``flops``: matrix products of all devices over those that orthogonalise every matrix once. Every branch of a
-  conditional counts, so slots that stay empty count as full: this is also the busiest device times their number.
+* ``flops``: the products of the busiest device times the number of devices, over those that orthogonalise every matrix
+  once. What a device does is what the table of shares gives it. ``every_branch`` counts every place of the
+  program for a matrix as full, on every device; it has to be what the table says too, or the script ends with an error.
 * ``moved``: what all devices receive from others, over the bytes of all matrices in bfloat16, both directions together.
 """
 
@@ -22,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 from polaris_jax.planner.compile import ENVIRONMENT
@@ -44,13 +48,13 @@ TABLE = [
     (model, where, mesh, who)
     for model, where, mesh in (
         ("14b", "v5:2x2x2", "fsdp=8"),
-        ("14b", "v5:4x4x4", "fsdp=16,context=4"),
+        ("14b", "v5:4x4x4", "fsdp=8,context=8"),
         ("14b", "v5:4x4x4", "fsdp=16,tensor=4"),
         ("135m", "v5:2x2x2", "fsdp=8"),
+        ("135m", "v5:4x4x4", "fsdp=64"),
         ("135m", "host:8", "fsdp=8"),
-        ("135m", "host:64", "fsdp=64"),
     )
-    for who in ("ours", "optax")
+    for who in ("ours", "maxtext", "optax")
 ]
 
 
@@ -94,10 +98,15 @@ def lower(model_name: str, where: str, mesh_text: str, who: str):
             shardings,
         )
     else:
-        stacked = optax.contrib.MuonDimensionNumbers(1, 2)
-        optimizer = optax.contrib.muon(
-            1e-3, consistent_rms=0.2, weight_decay=0.0, muon_weight_dimension_numbers=dict.fromkeys(params, stacked)
-        )
+        if who == "maxtext":
+            from maxtext.optimizers.muon import ShardedMuonDimensionNumbers
+            from maxtext.optimizers.muon import muon as theirs
+
+            stacked = {name: ShardedMuonDimensionNumbers(1, 2, sharding) for name, sharding in shardings.items()}
+        else:
+            theirs = optax.contrib.muon
+            stacked = dict.fromkeys(params, optax.contrib.MuonDimensionNumbers(1, 2))
+        optimizer = theirs(1e-3, consistent_rms=0.2, weight_decay=0.0, muon_weight_dimension_numbers=stacked)
 
         def place(state):  # momenta where their weights are
             def leaf(path, value):
@@ -111,11 +120,43 @@ def lower(model_name: str, where: str, mesh_text: str, who: str):
 
     state = place(jax.eval_shape(optimizer.init, params))
     out = (shardings, jax.tree.map(lambda leaf: leaf.sharding, state))
-    return jax.jit(update, out_shardings=out).lower(params, state, params), [p.shape for p in params.values()]
+    lowered = jax.jit(update, out_shardings=out).lower(params, state, params)
+    return lowered, [p.shape for p in params.values()], places(params.values(), mesh) if who == "ours" else None
 
 
-def measure(text: str, shapes, devices: int, steps: int = 5) -> dict:
-    """The row of one scheduled program."""
+def places(stacks, mesh) -> dict[str, int]:
+    """Operations of one Newton-Schulz step: of the busiest device, and with every place for a matrix full."""
+    from polaris_jax.optim.muon import newton_schulz_flops
+    from polaris_jax.optim.resharding import MatrixLayout, share_out
+
+    groups = defaultdict(int)
+    for stack in stacks:
+        count, rows, cols = stack.shape
+        layout = MatrixLayout.of(mesh, stack.sharding.spec, 3)
+        groups[min(rows, cols), max(rows, cols), layout.transposed() if rows > cols else layout] += count
+    busiest = full = 0
+    rests = defaultdict(list)
+    for (rows, cols, layout), count in groups.items():
+        even, rest = divmod(count, layout.devices(mesh))
+        busiest += even * newton_schulz_flops(rows, cols)
+        full += even * newton_schulz_flops(rows, cols)
+        if rest:
+            pool = layout.axes(mesh), layout.replicas, layout.stack, layout.devices(mesh)
+            rests[pool].append((rest, newton_schulz_flops(rows, cols), rows * cols))
+    for (*_, devices), members in rests.items():
+        counts, flops, sizes = zip(*members, strict=True)
+        given = [share.matrices for share in share_out(counts, flops, sizes, devices)]
+        busiest += max(sum(map(math.prod, zip(matrices, flops, strict=True))) for matrices in given)
+        full += sum(max(column) * each for column, each in zip(zip(*given, strict=True), flops, strict=True))
+    return {"busiest": busiest, "full": full}
+
+
+def measure(text: str, shapes, planned: dict[str, int] | None, devices: int, steps: int = 5) -> dict:
+    """The row of one scheduled program.
+
+    Raises:
+      SystemExit: the program has other products than the table of shares says.
+    """
     from polaris_jax.planner.hlo import collectives, matmul_flops, read_program
 
     program = read_program(text)
@@ -125,13 +166,22 @@ def measure(text: str, shapes, devices: int, steps: int = 5) -> dict:
     kinds = {}
     for row in rows:
         kinds[row.kind] = round(kinds.get(row.kind, 0) + row.bytes * devices / bytes_, 3)
-    return {"flops": round(matmul_flops(program) * devices / once, 3), "moved": round(sum(kinds.values()), 3), **kinds}
+    every = matmul_flops(program)
+    if planned and every != steps * planned["full"]:
+        raise SystemExit(f"{every:,} operations in the program, {steps * planned['full']:,} by the table of shares")
+    busiest = steps * planned["busiest"] if planned else every
+    return {
+        "flops": round(busiest * devices / once, 3),
+        "every_branch": round(every * devices / once, 3),
+        "moved": round(sum(kinds.values()), 3),
+        **kinds,
+    }
 
 
 def worker(case: list[str], folder: Path) -> None:
     """Compiles one case into ``folder``; the parent may end it once the program is there."""
-    lowered, shapes = lower(*case)
-    (folder / "shapes.json").write_text(json.dumps(shapes))
+    lowered, shapes, planned = lower(*case)
+    (folder / "shapes.json").write_text(json.dumps([shapes, planned]))
     options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True}
     lowered.compile(compiler_options=options)
 
@@ -161,12 +211,12 @@ def compile_case(case: tuple[str, ...], limit: float = 900.0) -> dict:
         if size <= 0:
             return row | {"failed": f"no program after {time.monotonic() - start:.0f} s"}
         devices = math.prod(int(pair.split("=")[1]) for pair in case[2].split(","))
-        return row | measure(files[0].read_text(), json.loads((folder / "shapes.json").read_text()), devices)
+        return row | measure(files[0].read_text(), *json.loads((folder / "shapes.json").read_text()), devices)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", nargs="*", help="model (14b | 135m), topology, mesh, ours | optax")
+    parser.add_argument("case", nargs="*", help="model (14b | 135m), topology, mesh, ours | maxtext | optax")
     parser.add_argument("--dump", type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.dump:

@@ -13,6 +13,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
@@ -21,14 +23,7 @@ import optax
 from jax.typing import DTypeLike
 
 from polaris_jax.errors import InputError
-from polaris_jax.optim.resharding import (
-    MatrixLayout,
-    gather_matrices,
-    join_stacks,
-    owners,
-    scatter_matrices,
-    split_stacks,
-)
+from polaris_jax.optim.resharding import MatrixLayout, Mixture, gather_matrices, scatter_matrices, share_out
 from polaris_jax.sharding import axes_size
 
 # Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
@@ -132,6 +127,7 @@ def orthogonalize(
 
 def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
     """One device's part: equal shapes are joined to a batch, scattered, orthogonalised one by one, and sent back."""
+    run = partial(newton_schulz, steps=steps)
     groups = defaultdict(list)
     stacks, undo = [], []
     for number, (leaf, cut, layout) in enumerate(zip(leaves, cuts, layouts, strict=True)):
@@ -149,38 +145,59 @@ def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
         stacks.append(stack)
         undo.append((back, rows > cols))
         groups[min(rows, cols), max(rows, cols), leaf.dtype, layout].append(number)
-    results, idle = list(leaves), 0
-    for (*_, layout), members in sorted(groups.items(), key=lambda group: -(group[0][0] ** 2) * group[0][1]):
-        parts, idle = _orthogonalize_group([stacks[number] for number in members], steps, mesh, layout, idle)
-        for number, part in zip(members, parts, strict=True):
-            back, transposed = undo[number]
-            results[number] = back(part.swapaxes(1, 2) if transposed else part)
-    return results
-
-
-def _orthogonalize_group(stacks, steps, mesh, layout, idle):
-    """Stacks of matrices of one shape and place; also which device is the first without work after that."""
-    if layout is None:
-        return [_each(lambda x, _: newton_schulz(x, steps), stack) for stack in stacks], idle
-    counts, devices = [stack.shape[0] for stack in stacks], layout.devices(mesh)
-    count, first = sum(counts), idle % devices
-    batch, index = scatter_matrices(join_stacks(stacks, devices, first), owners(count, devices, first), layout, mesh)
-
-    if count % devices:
-
-        def one(x, i):  # a slot that is empty costs nothing
-            return jax.lax.cond(index[i] >= 0, lambda x: newton_schulz(x, steps), jnp.zeros_like, x)
+    if mesh is None:
+        done = [_each(run, stack) for stack in stacks]
     else:
+        done = list(stacks)
+        largest_first = sorted(groups.items(), key=lambda group: -newton_schulz_flops(*group[0][:2]))
+        joined = [(key, jnp.concatenate([stacks[number] for number in members])) for key, members in largest_first]
+        for (_, members), result in zip(largest_first, _orthogonalize_groups(joined, run, mesh), strict=True):
+            ends = list(accumulate(len(stacks[number]) for number in members))
+            for number, part in zip(members, jnp.split(result, ends[:-1]), strict=True):
+                done[number] = part
+    return [back(part.swapaxes(1, 2) if turned else part) for part, (back, turned) in zip(done, undo, strict=True)]
 
-        def one(x, _):
-            return newton_schulz(x, steps)
 
-    batch = _each(one, batch)
-    return split_stacks(gather_matrices(batch, layout, mesh), counts, devices, first), (first + count) % devices
+def newton_schulz_flops(rows: int, cols: int) -> int:
+    """Operations of one step on a matrix of ``rows <= cols``, two for every term of every sum."""
+    return 4 * rows**2 * cols + 2 * rows**3
+
+
+def _orthogonalize_groups(groups, run, mesh):
+    """``[((rows, cols, dtype, layout), local shards [n, r, c])]``, largest first → the results, in their order.
+
+    Of every group as many matrices as divide by the devices are dealt evenly, the rest of all groups together.
+    """
+    results, rests = [], defaultdict(list)
+    for number, ((_, _, dtype, layout), batch) in enumerate(groups):
+        devices = layout.devices(mesh)
+        whole = len(batch) // devices * devices
+        if whole:
+            dealt = _each(run, scatter_matrices(batch[:whole], layout, mesh))
+            results.append([gather_matrices(dealt, layout, mesh)])
+        else:
+            results.append([])
+        if whole < len(batch):
+            rests[dtype, layout.axes(mesh), layout.replicas, layout.stack].append((number, batch[whole:]))
+    for members in rests.values():
+        keys, batches = [groups[number][0] for number, _ in members], [rest for _, rest in members]
+        mixture = Mixture(
+            tuple(rest.shape[1:] for rest in batches),
+            tuple(layout for *_, layout in keys),
+            share_out(
+                [len(rest) for rest in batches],
+                [newton_schulz_flops(rows, cols) for rows, cols, *_ in keys],
+                [rest[0].size for rest in batches],
+                keys[0][3].devices(mesh),
+            ),
+        )
+        for (number, _), result in zip(members, mixture.each(batches, run, mesh), strict=True):
+            results[number].append(result)
+    return [parts[0] if len(parts) == 1 else jnp.concatenate(parts) for parts in results]
 
 
 def _each(run, stack):
-    """``run(matrix, number)`` of every matrix of ``stack [n, rows, cols]``, its result in the matrix's own place.
+    """``run(matrix)`` of every matrix of ``stack [n, rows, cols]``, its result in the matrix's own place.
 
     One at a time, so that bits do not depend on neighbours. In place, since for a second stack (``lax.map`` writes one)
     the TPU compiler sets memory aside at the very beginning of the step when all its collectives are asynchronous.
@@ -188,7 +205,7 @@ def _each(run, stack):
 
     def replace(i, stack):
         matrix = jax.lax.dynamic_index_in_dim(stack, i, keepdims=False)
-        return jax.lax.dynamic_update_index_in_dim(stack, run(matrix, i), i, 0)
+        return jax.lax.dynamic_update_index_in_dim(stack, run(matrix), i, 0)
 
     return jax.lax.fori_loop(0, stack.shape[0], replace, stack)
 

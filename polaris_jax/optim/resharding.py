@@ -1,11 +1,14 @@
 """Matrix resharding: sharded stacks in, a few whole matrices per device, sharded stacks out.
 
 Every function here runs inside ``shard_map``, so each collective is written down: one all-to-all over all axes that the
-matrix is spread over on the way in, one on the way out. Stacks of one shape travel as one batch. Where a batch does
-not divide by the number of devices, the next batch starts at the first device that was left idle.
+matrix is spread over on the way in, one on the way out. Stacks of one shape travel as one batch that divides by the
+number of devices; what is left over of every shape is mixed (``Mixture``): a device gets one large matrix or several
+small ones.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -51,77 +54,26 @@ class MatrixLayout:
             return MatrixLayout(self.rows, (), self.replicas, (*self.stack, *self.cols))
         return MatrixLayout((), self.cols, self.replicas, (*self.stack, *self.rows))
 
+    def axes(self, mesh: Mesh) -> Axes:
+        """The mesh axes of more than one device that a matrix is spread over, in the mesh's order."""
+        return tuple(axis for axis in mesh.axis_names if axis in (*self.rows, *self.cols) and mesh.shape[axis] > 1)
+
     def devices(self, mesh: Mesh) -> int:
         """Devices that share the matrices of one part of the stack."""
         return axes_size(mesh, (*self.replicas, *self.rows, *self.cols))
 
 
-def owners(count: int, devices: int, first: int) -> jax.Array:
-    """Which matrix lies in which slot: ``[ceil(count / devices) * devices] int32``, -1 for an empty slot.
-
-    Args:
-      first: the device that gets the first matrix; the devices before it are filled last.
-    """
-    per_device = -(-count // devices)
-    slots = per_device * devices
-    order = [-1] * slots
-    for number in range(count):
-        order[(first * per_device + number) % slots] = number
-    return jnp.array(order, jnp.int32)
-
-
-def join_stacks(stacks: Sequence[jax.Array], devices: int, first: int) -> jax.Array:
-    """Joins local shards ``[n_i, r, c]`` to one batch with a slot for every owner of ``owners``."""
-    count = sum(stack.shape[0] for stack in stacks)
-    per_device = -(-count // devices)
-    slots = per_device * devices
-    wrapped = max(0, first * per_device + count - slots)  # matrices that land before ``first``
-    empty = jnp.zeros((slots - count, *stacks[0].shape[1:]), stacks[0].dtype)
-    if not wrapped:
-        front = first * per_device
-        pieces = [empty[:front], *stacks, empty[front:]]
-    else:
-        pieces, left = [], count - wrapped
-        for stack in stacks:  # cut the row of matrices where it wraps around
-            pieces += [stack[: max(0, min(left, stack.shape[0]))], stack[max(0, min(left, stack.shape[0])) :]]
-            left -= stack.shape[0]
-        pieces = [*pieces[1::2], empty, *pieces[0::2]]
-    pieces = [piece for piece in pieces if piece.shape[0]]
-    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
-
-
-def split_stacks(batch: jax.Array, counts: Sequence[int], devices: int, first: int) -> list[jax.Array]:
-    """Undoes ``join_stacks``: the stacks, in their order."""
-    count = sum(counts)
-    per_device = -(-count // devices)
-    slots, start = per_device * devices, first * per_device
-    stacks = []
-    for size in counts:
-        start %= slots
-        head = batch[start : start + size]
-        rest = size - head.shape[0]
-        stacks.append(jnp.concatenate([head, batch[:rest]]) if rest else head)
-        start += size
-    return stacks
-
-
-def scatter_matrices(
-    batch: jax.Array, index: jax.Array, layout: MatrixLayout, mesh: Mesh
-) -> tuple[jax.Array, jax.Array]:
-    """``[slots, r_local, c_local]`` on every device → ``[slots / devices, r, c]``, and which slots these are.
-
-    Args:
-      index: ``[slots] int32``, scattered along.
-    """
+def scatter_matrices(batch: jax.Array, layout: MatrixLayout, mesh: Mesh) -> jax.Array:
+    """``[n, r_local, c_local]`` on every device → ``[n / devices, r, c]``, other whole matrices on every device."""
     axes, R, C = (*layout.rows, *layout.cols), axes_size(mesh, layout.rows), axes_size(mesh, layout.cols)
     if axes_size(mesh, layout.replicas) > 1:
-        batch, index = (_own_part(array, layout.replicas, mesh) for array in (batch, index))
+        batch = _own_part(batch, layout.replicas, mesh)
     if R * C > 1:
-        index, (slots, r, c) = _own_part(index, axes, mesh), batch.shape
+        n, r, c = batch.shape
         # The barrier: XLA:CPU would feed the joined stacks piece by piece, in layouts that do not agree.
         batch = jax.lax.all_to_all(jax.lax.optimization_barrier(batch), axes, split_axis=0, concat_axis=0, tiled=True)
-        batch = batch.reshape(R, C, slots // (R * C), r, c).transpose(2, 0, 3, 1, 4).reshape(-1, R * r, C * c)
-    return batch, index
+        batch = batch.reshape(R, C, n // (R * C), r, c).transpose(2, 0, 3, 1, 4).reshape(-1, R * r, C * c)
+    return batch
 
 
 def _own_part(array: jax.Array, axes: Axes, mesh: Mesh) -> jax.Array:
@@ -131,7 +83,7 @@ def _own_part(array: jax.Array, axes: Axes, mesh: Mesh) -> jax.Array:
 
 
 def gather_matrices(batch: jax.Array, layout: MatrixLayout, mesh: Mesh) -> jax.Array:
-    """Undoes ``scatter_matrices``: ``[slots / devices, r, c]`` → ``[slots, r_local, c_local]``."""
+    """Undoes ``scatter_matrices``: ``[n / devices, r, c]`` → ``[n, r_local, c_local]``."""
     axes, R, C = (*layout.rows, *layout.cols), axes_size(mesh, layout.rows), axes_size(mesh, layout.cols)
     if R * C > 1:
         share, rows, cols = batch.shape
@@ -141,3 +93,157 @@ def gather_matrices(batch: jax.Array, layout: MatrixLayout, mesh: Mesh) -> jax.A
     if axes_size(mesh, layout.replicas) > 1:
         batch = jax.lax.all_gather(batch, layout.replicas, axis=0, tiled=True)
     return batch
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each of ``devices`` devices gets: ``matrices[g]`` of group ``g``."""
+
+    devices: int
+    matrices: tuple[int, ...]
+
+
+def share_out(counts: Sequence[int], flops: Sequence[int], sizes: Sequence[int], devices: int) -> tuple[Share, ...]:
+    """Deals groups of equal matrices so that the busiest device has little more to do than the mean one.
+
+    The most expensive first, each to the device with the least to do (Graham 1969: at most 4/3 of the best). A device
+    that would then hold more bytes than one matrix of every group is passed over while another has room: the longest
+    bundle is what travels to every device.
+
+    Args:
+      counts, flops, sizes: of every group: its matrices, and operations and bytes of one. No count above ``devices``.
+    """
+    room, queue = sum(sizes), [(0, 0, number) for number in range(devices)]
+    held = [[0] * len(counts) for _ in range(devices)]
+    for group in sorted(range(len(counts)), key=lambda group: (-flops[group], -sizes[group])):
+        for _ in range(counts[group]):
+            passed = []
+            while queue and queue[0][1] + sizes[group] > room:
+                passed.append(heapq.heappop(queue))
+            load, filled, number = heapq.heappop(queue) if queue else passed.pop(0)
+            held[number][group] += 1
+            for device in (*passed, (load + flops[group], filled + sizes[group], number)):
+                heapq.heappush(queue, device)
+    alike = Counter(map(tuple, held))
+    return tuple(Share(alike[matrices], matrices) for matrices in sorted(alike, reverse=True))
+
+
+_LANES = 128
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Matrices of several shapes, spread over the same mesh axes, that travel together.
+
+    A device's shards for another are one bundle ``[lines, 128]`` of numbers in a row, as long as the longest.
+
+    Attributes:
+      shapes: ``(r, c)`` of one device's shard of a matrix, by group. layouts: by group.
+      shares: which device gets what, in the devices' order.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    layouts: tuple[MatrixLayout, ...]
+    shares: tuple[Share, ...]
+
+    def lines(self, group: int) -> int:
+        """Lines of one shard in a bundle."""
+        r, c = self.shapes[group]
+        return -(-r * c // _LANES)
+
+    def starts(self, share: Share) -> list[int]:
+        """Lines of a bundle before the first shard of every group, and all of them."""
+        starts = [0]
+        for group, matrices in enumerate(share.matrices):
+            starts.append(starts[-1] + matrices * self.lines(group))
+        return starts
+
+    def pack(self, stacks: Sequence[jax.Array]) -> jax.Array:
+        """Local shards ``[n, r, c]`` of every group → ``[devices, lines, 128]``, a bundle for every device."""
+        longest = max(self.starts(share)[-1] for share in self.shares)
+        shards = [
+            jnp.pad(stack.reshape(len(stack), -1), ((0, 0), (0, -stack[0].size % _LANES))).reshape(
+                len(stack), -1, _LANES
+            )
+            for stack in stacks
+        ]
+        taken, bundles = [0] * len(stacks), []
+        for share in self.shares:
+            parts = []
+            for group, matrices in enumerate(share.matrices):
+                part = shards[group][taken[group] : taken[group] + share.devices * matrices]
+                parts.append(part.reshape(share.devices, matrices * self.lines(group), _LANES))
+                taken[group] += share.devices * matrices
+            bundle = jnp.concatenate(parts, axis=1)
+            bundles.append(jnp.pad(bundle, ((0, 0), (0, longest - bundle.shape[1]), (0, 0))))
+        return jnp.concatenate(bundles)
+
+    def unpack(self, bundles: jax.Array) -> list[jax.Array]:
+        """Undoes ``pack``."""
+        parts: list[list[jax.Array]] = [[] for _ in self.shapes]
+        first = 0
+        for share in self.shares:
+            starts = self.starts(share)
+            for group, (r, c) in enumerate(self.shapes):
+                part = bundles[first : first + share.devices, starts[group] : starts[group + 1]]
+                shards = part.reshape(share.devices * share.matrices[group], self.lines(group) * _LANES)
+                parts[group].append(shards[:, : r * c].reshape(-1, r, c))
+            first += share.devices
+        return [jnp.concatenate(part) for part in parts]
+
+    def each(self, stacks: Sequence[jax.Array], run: Callable[[jax.Array], jax.Array], mesh: Mesh) -> list[jax.Array]:
+        """``run(matrix [rows, cols])`` of every matrix, on the device that gets it; ``stacks`` as in ``pack``."""
+        layout = self.layouts[0]
+        axes = layout.axes(mesh)
+        bundles = self.pack(stacks)
+        if layout.replicas:
+            bundles = _own_part(bundles, layout.replicas, mesh)
+        if axes:
+            bundles = jax.lax.optimization_barrier(bundles)
+            bundles = jax.lax.all_to_all(bundles, axes, split_axis=0, concat_axis=0, tiled=True)
+        for group in range(len(self.shapes)):
+            bundles = self._each_of(group, bundles, run, mesh)
+        if axes:
+            bundles = jax.lax.all_to_all(bundles, axes, split_axis=0, concat_axis=0, tiled=True)
+        if layout.replicas:
+            bundles = jax.lax.all_gather(bundles, layout.replicas, axis=0, tiled=True)
+        return self.unpack(bundles)
+
+    def _each_of(self, group: int, bundles: jax.Array, run: Callable[[jax.Array], jax.Array], mesh: Mesh) -> jax.Array:
+        """Replaces this device's matrices of one group in the bundles ``[senders, lines, 128]`` that it got."""
+        layout, lines = self.layouts[group], self.lines(group)
+        me = jax.lax.axis_index((*layout.replicas, *layout.axes(mesh)))
+        first, count = (
+            jnp.array([value for share in self.shares for value in [of(share)] * share.devices], jnp.int32)[me]
+            for of in (lambda share: self.starts(share)[group], lambda share: share.matrices[group])
+        )
+
+        def replace(i, bundles):
+            # Beyond the last matrix the slice may be moved to fit; it is then put back as it was.
+            at = first + i * lines
+            shards = jax.lax.dynamic_slice_in_dim(bundles, at, lines, 1)
+            matrix = jax.lax.cond(i < count, run, lambda x: x, self._join(group, shards, mesh))
+            shards = jnp.where(i < count, self._cut(group, matrix, mesh), shards)
+            return jax.lax.dynamic_update_slice_in_dim(bundles, shards, at, 1)
+
+        return jax.lax.fori_loop(0, max(share.matrices[group] for share in self.shares), replace, bundles)
+
+    def _order(self, group: int, mesh: Mesh) -> tuple[list[int], list[int]]:
+        """Sizes of a matrix's shards ``[axes of the mesh ..., r, c]``, and their order in ``[rows ..., cols ...]``."""
+        layout, axes = self.layouts[group], self.layouts[group].axes(mesh)
+        rows, cols = ([axes.index(axis) for axis in side if axis in axes] for side in (layout.rows, layout.cols))
+        sizes = [*(mesh.shape[axis] for axis in axes), *self.shapes[group]]
+        return sizes, [*rows, len(axes), *cols, len(axes) + 1]
+
+    def _join(self, group: int, shards: jax.Array, mesh: Mesh) -> jax.Array:
+        """``[senders, lines, 128]`` → the whole matrix."""
+        (r, c), (sizes, order), layout = self.shapes[group], self._order(group, mesh), self.layouts[group]
+        shards = shards.reshape(shards.shape[0], -1)[:, : r * c].reshape(sizes).transpose(order)
+        return shards.reshape(r * axes_size(mesh, layout.rows), c * axes_size(mesh, layout.cols))
+
+    def _cut(self, group: int, matrix: jax.Array, mesh: Mesh) -> jax.Array:
+        """Undoes ``_join``."""
+        (r, c), (sizes, order) = self.shapes[group], self._order(group, mesh)
+        back = sorted(range(len(order)), key=order.__getitem__)
+        shards = matrix.reshape([sizes[place] for place in order]).transpose(back).reshape(-1, r * c)
+        return jnp.pad(shards, ((0, 0), (0, -r * c % _LANES))).reshape(len(shards), -1, _LANES)

@@ -16,15 +16,20 @@ _ALL = {
     "xla_tpu_enable_async_collective_fusion_fuse_all_gather": False,
     "xla_tpu_enable_async_all_to_all": True,
 }
-OVERLAP = {"none": {}, "all": _ALL}
+OVERLAP: dict[str, dict[str, bool]] = {"none": {}, "all": _ALL}
+# KiB of VMEM that one operation of the compiler's own may take, of 64 MiB (v5p, tpu7x) or 128 MiB (v6e). Its default is
+# 16 or 32 MiB, and the tiles of a matrix product that fit into those wait for memory on v6e
+# (benchmarks/block_cycles.py); more than this makes compiling slow for one to three percent.
+_SCOPED_VMEM = {"TPU v5": 32768, "TPU v5p": 32768, "TPU v6 lite": 65536, "TPU7x": 49152}
 
 
-def compiler_options(mesh: Mesh, overlap: str) -> dict[str, bool] | None:
-    """Options for ``jax.jit`` on this mesh, or None.
+def compiler_options(mesh: Mesh, overlap: str) -> dict[str, bool | int] | None:
+    """Options for ``jax.jit`` on this mesh; None where there are none.
 
     Args:
       overlap: which collectives run beside computation: ``all`` or ``none``.
     """
-    if mesh.devices.flat[0].device_kind not in _SPARSE_CORES:
+    kind = mesh.devices.flat[0].device_kind
+    if kind not in _SPARSE_CORES:
         return None
-    return OVERLAP[overlap] or None
+    return {"xla_tpu_scoped_vmem_limit_kib": _SCOPED_VMEM[kind], **OVERLAP[overlap]}

@@ -254,9 +254,10 @@ def test_they_agree_on_a_tensor_axis(small, tensor, context):
 
 @needs_libtpu
 @pytest.mark.slow
-def test_machine_code_is_made_and_takes_no_more_memory(small, tmp_path):
+@pytest.mark.parametrize("slice_", ["v5p-8", "v6e-8"])
+def test_machine_code_is_made_and_takes_no_more_memory(small, tmp_path, slice_):
     folder = tmp_path / "dump"
-    soon, full = plan(small(), "v5p-8"), plan(small(), "v5p-8", full=True, keep=str(folder))
+    soon, full = plan(small(), slice_), plan(small(), slice_, full=True, keep=str(folder))
     assert (full.source, full.error) == ("compiler-full", None)
     # The assignment of buffers counts a heap with its holes, the compiler's peak does not.
     assert 0.9 * soon.hbm_gib_per_chip < full.hbm_gib_per_chip <= soon.hbm_gib_per_chip
