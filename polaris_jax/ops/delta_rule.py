@@ -42,7 +42,7 @@ def causal_convolution(
       valid: ``[B] int32`` real tokens per row; default all.
 
     Returns:
-      ``(y [B, S, C], the K-1 inputs up to the last valid token)``.
+      ``(y [B, S, C] float32, the K-1 inputs up to the last valid token)``.
     """
     B, _, C = x.shape
     K = kernel.shape[0]
@@ -69,12 +69,12 @@ def convolution_tail(
 
 @jax.custom_vjp
 def _taps(row: jax.Array, kernel: jax.Array, owners: jax.Array | None) -> jax.Array:
-    """The sum over taps in float32, rounded once; its gradients too. Of ``row [B, K-1 + S, C]`` the last S tokens.
+    """The sum over taps in float32. Of ``row [B, K-1 + S, C]`` the last S tokens.
 
-    The gradient is written out, so that each of its sums is one pass over arrays in the dtype of the row.
+    The gradient is written out, so that each of its sums is one pass over the row, rounded once.
     """
     pasts = _pasts(row, kernel.shape[0], owners)
-    return sum(past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True)).astype(row.dtype)
+    return sum(past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True))
 
 
 def _pasts(row: jax.Array, K: int, owners: jax.Array | None) -> list[jax.Array]:
