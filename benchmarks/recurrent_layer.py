@@ -2,11 +2,9 @@
 
     python benchmarks/recurrent_layer.py --topology v5:2x2x1 v6e:2x2 --tokens 8192
 
-Shapes are those of one Qwen3.5-9B layer on one device: 16 key heads, 32 value heads, 128 wide. The parts: the rule
-forward, the rule with its backward pass, and the two maps that context parallelism adds, of a half of the row in
-forward (``affine_pair``) and of its transpose in backward (``initial_gradient``). Cycles are the compiler's estimate of
-its own operations (``estimated_cycles`` of a full compile), each as often as it runs; one chip's clock is in
-``planner.kernel_schedule.MATRIX_UNITS``.
+Shapes are those of one Qwen3.5-9B layer on one device: 16 key heads, 32 value heads, 128 wide. The parts: the rule by
+XLA forward, and with its backward pass. Cycles are the compiler's estimate of its own operations (``estimated_cycles``
+of a full compile), each as often as it runs; one chip's clock is in ``planner.kernel_schedule.MATRIX_UNITS``.
 """
 
 import argparse
@@ -18,7 +16,7 @@ import sys
 from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.planner.hlo import all_estimated_cycles, read_program
 
-PARTS = ("forward", "forward and backward", "affine pair", "initial gradient")
+PARTS = ("forward", "forward and backward")
 
 
 def measure(topology: str, tokens: int, part: str) -> dict:
@@ -29,7 +27,7 @@ def measure(topology: str, tokens: int, part: str) -> dict:
     from jax.experimental import topologies
     from jax.sharding import SingleDeviceSharding
 
-    from polaris_jax.ops.delta_rule import affine_pair, gated_delta_rule, initial_gradient
+    from polaris_jax.ops.delta_rule import gated_delta_rule
 
     chip = SingleDeviceSharding(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0])
 
@@ -37,7 +35,7 @@ def measure(topology: str, tokens: int, part: str) -> dict:
         return jax.ShapeDtypeStruct((2, tokens // 2, *shape), dtype, sharding=chip)
 
     q, v, gate = array(16, 128), array(32, 128), array(32, dtype=jnp.float32)
-    segments, dout = array(dtype=jnp.int32), array(32, 128, dtype=jnp.float32)
+    segments, dout = array(dtype=jnp.int32), array(32, 128)
     memory = jax.ShapeDtypeStruct((2, 32, 128, 128), jnp.float32, sharding=chip)
 
     def rule(segments, q, k, v, beta, log_decay, initial):
@@ -47,17 +45,9 @@ def measure(topology: str, tokens: int, part: str) -> dict:
         out, pull_back = jax.vjp(lambda *tokens: rule(segments, *tokens), *tokens)
         return out, pull_back((dout, left))
 
-    def pair(segments, k, v, beta, log_decay):
-        return affine_pair(k, v, beta=beta, log_decay=log_decay, segment_ids=segments)
-
-    def transposed(segments, q, k, dout, beta, log_decay):
-        return initial_gradient(q, k, dout, beta=beta, log_decay=log_decay, segment_ids=segments)
-
     program, arguments = {
         "forward": (rule, (segments, q, q, v, gate, gate, memory)),
         "forward and backward": (both, (segments, dout, memory, q, q, v, gate, gate, memory)),
-        "affine pair": (pair, (segments, q, v, gate, gate)),
-        "initial gradient": (transposed, (segments, q, q, dout, gate, gate)),
     }[part]
     compiled = jax.jit(program).lower(*arguments).compile()
     return {

@@ -89,7 +89,7 @@ def linear_attention(config: ModelConfig, w: Params, u: jax.Array, recurrence: R
     keys = sizes.key_heads * sizes.key_dim
     widths = (keys, keys, sizes.value_heads * sizes.value_dim)
     q, k, v = recurrence.short_convolution(project(u, w["qkv"]), w["conv"][:, 0], widths)
-    beta = jax.nn.sigmoid(project(u, w["b"])).astype(jnp.float32)
+    beta = jax.nn.sigmoid(project(u, w["b"]).astype(jnp.float32))
     step = project(u, w["a"]).astype(jnp.float32) + w["dt_bias"].astype(jnp.float32)
     log_decay = -jnp.exp(w["A_log"].astype(jnp.float32)) * jax.nn.softplus(step)
     out = recurrence.delta_rule(

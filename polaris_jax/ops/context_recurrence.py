@@ -1,11 +1,12 @@
 """The gated delta rule over rows spread over the ``context`` axis: one shard's program, to run inside ``shard_map``.
 
 A shard holds two halves of its own. In zigzag order (``data.zigzag``) these are an early and a late stretch of the row,
-so a half may go on where another shard's half ends. A half acts on the memory as an affine map (``affine_pair``) whose
-size does not depend on its length. Scans of ``log2 N`` hops compose the maps, one up the shards for the early halves
-and one down for the late ones, and give every half the memory it starts from; then each half is an ordinary row with an
-``initial``. The backward pass does the same with the transposed maps, from the end of the row to its start. A half that
-starts with a new document continues nothing: its map is zero, which cuts the chain.
+so a half may go on where another shard's half ends. A half acts on the memory as an affine map, ``S -> A S + B``, whose
+size does not depend on its length, and which the rule itself gives: ``B`` is the memory that it leaves of an empty one,
+``A`` what it leaves of the identity while there are no values. Scans of ``log2 N`` hops compose the maps, one up the
+shards for the early halves and one down for the late ones, and give every half the memory it starts from; then each
+half is an ordinary row with an ``initial``. The backward pass does the same with the transposed maps, from the end of
+the row to its start. A half that starts with a new document continues nothing: its map is zero, which cuts the chain.
 
 The order of the halves, zigzag or one after the other, is read from segments and positions, as attention reads it. Rows
 in any other order give NaN, since a half could not know what it continues.
@@ -22,7 +23,6 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.errors import InputError
-from polaris_jax.ops.delta_rule import affine_pair, initial_gradient
 from polaris_jax.ops.recurrence import Recurrence
 from polaris_jax.ops.recurrent_backend import XLA, RecurrentBackend
 from polaris_jax.ops.ring import AXIS
@@ -136,7 +136,7 @@ class ContextRecurrence:
     def forward(
         self, order: RowOrder, q: jax.Array, k: jax.Array, v: jax.Array, beta: jax.Array, log_decay: jax.Array
     ) -> tuple[jax.Array, Entered]:
-        """The rule over ``[B, S_local, ...]``: ``(out [B, S_local, H, dv] float32, entered)``.
+        """The rule over ``[B, S_local, ...]``: ``(out [B, S_local, H, dv] in the dtype of v, entered)``.
 
         Gradients go through ``out``.
         """
@@ -149,13 +149,26 @@ class ContextRecurrence:
 
     def enter(self, order: RowOrder, k: jax.Array, v: jax.Array, beta: jax.Array, log_decay: jax.Array) -> Entered:
         """The memory that every half starts from."""
-        k, v, beta, log_decay = (_halves(x) for x in (k, v, beta, log_decay))
-        a, b = affine_pair(k, v, beta=beta, log_decay=log_decay, segment_ids=order.segments)
-        a, b = (_by_row(x) for x in (a, b))
+        a, b = (_by_row(x) for x in self.maps(order, *(_halves(x) for x in (k, v, beta, log_decay))))
         continues = order.continues[..., None, None, None]
         a = jnp.where(continues, a, 0.0)
         memories = jnp.where(continues, self._chain(order, a, b), 0.0)
         return Entered(a, jnp.where(order.known[:, None, None, None, None], memories, jnp.nan))
+
+    def maps(
+        self, order: RowOrder, k: jax.Array, v: jax.Array, beta: jax.Array, log_decay: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """What halves do to the memory: ``(A [2B, H, dk, dk], B [2B, H, dk, dv])``, float32.
+
+        ``A`` is zero where a later document starts in the half. Arguments as ``[2B, S_local / 2, ...]``.
+        """
+        how = {"beta": beta, "log_decay": log_decay, "segment_ids": order.segments}
+        heads, dk = v.shape[2], k.shape[-1]
+        identity = jnp.broadcast_to(jnp.eye(dk), (k.shape[0], heads, dk, dk))
+        # A zero of this layer's own: otherwise the compiler keeps one array of them for several layers.
+        zero, k = jax.lax.optimization_barrier((jnp.zeros((), v.dtype), k))
+        _, a = self.backend.delta_rule(k, k, jnp.full((*v.shape[:3], dk), zero), **how, initial=identity)
+        return a, self.backend.delta_rule(k, k, v, **how)[1]
 
     def _before(self, order: RowOrder, x: jax.Array) -> jax.Array:
         """``x [B, 2, ...]`` of the halves that this shard's halves follow; anything where they follow none."""
@@ -268,27 +281,24 @@ def _entered_rule(plan: ContextRecurrence, order: RowOrder, entered: Entered, q,
 
 
 def _entered_forward(plan, order, entered, *tokens):
-    def rule(q, k, v, beta, log_decay):
-        initial = entered.memories.reshape(-1, *entered.memories.shape[2:])
+    def rule(initial, q, k, v, beta, log_decay):
         how = {"segment_ids": order.segments, "initial": initial}
         return plan.backend.delta_rule(q, k, v, beta=beta, log_decay=log_decay, **how)
 
-    (out, _), pull_back = jax.vjp(rule, *(_halves(x) for x in tokens))
-    q, k, _, beta, log_decay = tokens
-    return out.reshape(tokens[0].shape[0], -1, *out.shape[2:]), (order, entered.maps, pull_back, q, k, beta, log_decay)
+    initial = entered.memories.reshape(-1, *entered.memories.shape[2:])
+    (out, _), pull_back = jax.vjp(rule, initial, *(_halves(x) for x in tokens))
+    return out.reshape(tokens[0].shape[0], -1, *out.shape[2:]), (order, entered.maps, pull_back)
 
 
 def _entered_backward(plan, saved, dout):
-    order, maps, pull_back, *tokens = saved
-    q, k, beta, log_decay = (_halves(x) for x in tokens)
-    dout = _halves(dout)
+    order, maps, pull_back = saved
+    rows, dout = dout.shape[0], _halves(dout)
     # Gradients of the memories that leave every half: its output does not know them, all later halves do.
-    through = initial_gradient(q, k, dout, beta=beta, log_decay=log_decay, segment_ids=order.segments)
-    through = jnp.where(order.continues[..., None, None, None], _by_row(through), 0.0)
+    nothing = jnp.zeros((2 * rows, *maps.shape[2:4], dout.shape[-1]))
+    through = jnp.where(order.continues[..., None, None, None], _by_row(pull_back((dout, nothing))[0]), 0.0)
     left = plan._chain(order, jnp.swapaxes(maps, -1, -2), through, backward=True)
-    gradients = pull_back((dout, left.reshape(-1, *left.shape[2:])))
-    shaped = (x.reshape(tokens[0].shape[0], -1, *x.shape[2:]) for x in gradients)
-    return None, None, *shaped
+    _, *gradients = pull_back((dout, left.reshape(-1, *left.shape[2:])))
+    return None, None, *(x.reshape(rows, -1, *x.shape[2:]) for x in gradients)
 
 
 _entered_rule.defvjp(_entered_forward, _entered_backward)

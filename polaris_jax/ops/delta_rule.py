@@ -9,9 +9,8 @@ tokens of a chunk are written at once, by one triangular solve. Everything here 
 precision, because the solve amplifies the rounding of its inputs. The backward pass finds the memory between chunks
 saved and computes the rest of a chunk again.
 
-A row of tokens acts on the memory as an affine map, ``S -> A S + B`` per head, and so does every part of it:
-``affine_pair`` is that map, ``initial_gradient`` the transposed one. With them a row may be spread over devices
-(``ops.context_recurrence``).
+A row of tokens acts on the memory as an affine map, ``S -> A S + B`` per head, and so does every part of it. So a row
+may be spread over devices (``ops.context_recurrence``).
 """
 
 from functools import partial
@@ -43,7 +42,7 @@ def causal_convolution(
       valid: ``[B] int32`` real tokens per row; default all.
 
     Returns:
-      ``(y [B, S, C], the K-1 inputs up to the last valid token)``.
+      ``(y [B, S, C] float32, the K-1 inputs up to the last valid token)``.
     """
     B, _, C = x.shape
     K = kernel.shape[0]
@@ -70,12 +69,12 @@ def convolution_tail(
 
 @jax.custom_vjp
 def _taps(row: jax.Array, kernel: jax.Array, owners: jax.Array | None) -> jax.Array:
-    """The sum over taps in float32, rounded once; its gradients too. Of ``row [B, K-1 + S, C]`` the last S tokens.
+    """The sum over taps in float32. Of ``row [B, K-1 + S, C]`` the last S tokens.
 
-    The gradient is written out, so that each of its sums is one pass over arrays in the dtype of the row.
+    The gradient is written out, so that each of its sums is one pass over the row, rounded once.
     """
     pasts = _pasts(row, kernel.shape[0], owners)
-    return sum(past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True)).astype(row.dtype)
+    return sum(past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True))
 
 
 def _pasts(row: jax.Array, K: int, owners: jax.Array | None) -> list[jax.Array]:
@@ -134,7 +133,7 @@ def recurrent_delta_rule(
     valid: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The recurrence, token by token: the reference, and the faster form for a few tokens. As ``gated_delta_rule``."""
-    B, S, H, dv = v.shape
+    (B, S, H, dv), dtype = v.shape, v.dtype
     q, k, v, beta, log_decay = _prepare(q, k, v, beta, log_decay, valid)
     memory = jnp.zeros((B, H, q.shape[-1], dv)) if initial is None else initial.astype(jnp.float32)
     segments = jnp.ones((B, S), jnp.int32) if segment_ids is None else segment_ids
@@ -150,7 +149,7 @@ def recurrent_delta_rule(
 
     tokens = tuple(jnp.moveaxis(x, 1, 0) for x in (q, k, v, beta, log_decay, fresh))
     memory, out = jax.lax.scan(write, memory, tokens)
-    return jnp.moveaxis(out, 0, 1), memory
+    return jnp.moveaxis(out, 0, 1).astype(dtype), memory
 
 
 def gated_delta_rule(
@@ -177,7 +176,7 @@ def gated_delta_rule(
       chunk: tokens per chunk; any value gives the same result.
 
     Returns:
-      ``(o [B, S, H, dv] float32, memory after the row [B, H, dk, dv] float32)``.
+      ``(o [B, S, H, dv] in the dtype of v, rounded once, memory after the row [B, H, dk, dv] float32)``.
     """
     B, S, H, dv = v.shape
     if S < 8:
@@ -197,71 +196,10 @@ def gated_delta_rule(
         c = _chunk(owner, segments, *_prepare(*tokens, None))
         written = c.learned - _mm("bhik,bhkv->bhiv", c.forgotten, memory)
         out = _mm("bhik,bhkv->bhiv", c.asked, memory) + _mm("bhij,bhjv->bhiv", c.scores, written)
-        return c.after(memory, written), jnp.swapaxes(out, 1, 2)
+        return c.after(memory, written), jnp.swapaxes(out, 1, 2).astype(v.dtype)
 
     memory, out = jax.lax.scan(step, memory, rows)
     return jnp.moveaxis(out, 0, 1).reshape(B, -1, H, dv)[:, :S], memory
-
-
-def affine_pair(
-    k: jax.Array,
-    v: jax.Array,
-    *,
-    beta: jax.Array,
-    log_decay: jax.Array,
-    segment_ids: jax.Array,
-    chunk: int = CHUNK,
-) -> tuple[jax.Array, jax.Array]:
-    """What a row of tokens does to the memory: ``memory after = A @ memory before + B`` per head.
-
-    Arguments as in ``gated_delta_rule``. No gradient is taken through it.
-
-    Returns:
-      ``(A [B, H, dk, dk], B [B, H, dk, dv])`` in float32; ``A`` is zero where a later document starts in the row.
-    """
-    B, _, H, dv = v.shape
-    dk = k.shape[-1]
-    # The map of an empty row, identity and zeros, side by side; every chunk is applied to both.
-    pair = jnp.broadcast_to(jnp.eye(dk, dk + dv), (B, H, dk, dk + dv))
-
-    def step(pair, rows):
-        owner, segments, k, v, beta, log_decay = rows
-        c = _chunk(owner, segments, *_prepare(k, k, v, beta, log_decay, None))
-        learned = jnp.pad(c.learned, ((0, 0),) * 3 + ((dk, 0),))
-        return c.after(pair, learned - _mm("bhik,bhkv->bhiv", c.forgotten, pair)), None
-
-    pair, _ = jax.lax.scan(step, pair, _rows(chunk, segment_ids, k, v, beta, log_decay))
-    return pair[..., :dk], pair[..., dk:]
-
-
-def initial_gradient(
-    q: jax.Array,
-    k: jax.Array,
-    dout: jax.Array,
-    *,
-    beta: jax.Array,
-    log_decay: jax.Array,
-    segment_ids: jax.Array,
-    chunk: int = CHUNK,
-) -> jax.Array:
-    """The gradient of ``gated_delta_rule``'s ``initial`` through its output alone, ``[B, H, dk, dv] float32``.
-
-    Arguments as there, and ``dout [B, S, H, dv]``, the gradient of its output. The output is affine in ``initial``, so
-    neither that nor the values are needed.
-    """
-    rows = _rows(chunk, segment_ids, q, k, dout, beta, log_decay)
-
-    def step(gradient, rows):
-        owner, segments, *tokens = rows
-        q, k, dout, beta, log_decay = _prepare(*tokens, None)
-        c = _chunk(owner, segments, q, k, dout[..., :0], beta, log_decay)
-        dout = jnp.swapaxes(dout, 1, 2)
-        written = _mm("bhij,bhiv->bhjv", c.scores, dout) + _mm("bhjk,bhkv->bhjv", c.keys, gradient)
-        through = _mm("bhik,bhiv->bhkv", c.asked, dout) - _mm("bhik,bhiv->bhkv", c.forgotten, written)
-        return gradient * c.kept[..., None, None] + through, None
-
-    shape = (q.shape[0], dout.shape[2], q.shape[-1], dout.shape[-1])
-    return jax.lax.scan(step, jnp.zeros(shape), rows, reverse=True)[0]
 
 
 def _mm(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -68,7 +68,7 @@ def gated_delta_rule(
     memory = memory.reshape(B, N, H // N, dk, dv).swapaxes(2, 3).reshape(B, N, dk, -1)
     out, memory = _rule(shape, interpret, flat(q), flat(k), flat(v), rows(beta), rows(log_decay), memory, segments)
     memory = memory.reshape(B, N, dk, H // N, dv).swapaxes(2, 3).reshape(B, H, dk, dv)
-    return out[:, :S].reshape(B, S, H, dv).astype(jnp.float32), memory
+    return out[:, :S].reshape(B, S, H, dv).astype(v.dtype), memory
 
 
 def shape_of(

@@ -34,18 +34,21 @@ class RecurrentBackend(NamedTuple):
 def short_convolution(
     x: jax.Array, kernel: jax.Array, *, widths: tuple[int, ...], **where: Any
 ) -> tuple[jax.Array, ...]:
-    """``silu(causal_convolution(x, kernel))`` in parts of these widths."""
-    mixed, _ = causal_convolution(x, kernel, **where)
+    """``silu(causal_convolution(x, kernel))`` in parts of these widths, float32 inside and rounded once."""
+
+    def mixed(x, kernel, where):
+        return jax.nn.silu(causal_convolution(x, kernel, **where)[0]).astype(x.dtype)
+
     edges = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
-    return tuple(jnp.split(jax.checkpoint(jax.nn.silu, prevent_cse=False)(mixed), edges, axis=-1))
+    return tuple(jnp.split(jax.checkpoint(mixed, prevent_cse=False)(x, kernel, where), edges, axis=-1))
 
 
 def gated_norm(x: jax.Array, gate: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-    """``rms_norm(x, scale) * silu(gate)`` of every head, rounded to the gate's dtype last."""
+    """``rms_norm(x, scale) * silu(gate)`` of every head, float32 inside and rounded to the gate's dtype once."""
 
     def normed(x, gate, scale):
         factor = jax.nn.silu(gate.reshape(x.shape).astype(jnp.float32))
-        return (rms_norm(x, scale, eps) * factor).astype(gate.dtype).reshape(gate.shape)
+        return (rms_norm(x.astype(jnp.float32), scale, eps) * factor).astype(gate.dtype).reshape(gate.shape)
 
     return jax.checkpoint(normed, prevent_cse=False)(x, gate, scale)
 

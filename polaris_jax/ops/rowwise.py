@@ -68,7 +68,9 @@ def _backward(f, size, saved, dy):
         sums = jax.tree.map(jnp.add, sums, dweights)
         return sums, jax.lax.dynamic_update_slice_in_dim(buffer, dx, i * size, axis=1)
 
-    zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
+    # A zero of its own, when ``dy`` is there: otherwise the compiler makes room for the sums of several layers at once.
+    zero, dy = jax.lax.optimization_barrier((jnp.float32(0), dy))
+    zeros = jax.tree.map(lambda w: jnp.full(w.shape, zero), weights)
     sums, dx = jax.lax.fori_loop(0, x.shape[1] // size, one, (zeros, dy))
     # Both or neither: otherwise the float32 sums stay alive until somebody wants them.
     return jax.lax.optimization_barrier((jax.tree.map(lambda total, w: total.astype(w.dtype), sums, weights), dx))

@@ -1,9 +1,8 @@
 """How long the gated delta rule takes, per token and value head, by the compiler's cycles.
 
-The rule itself is our kernels, forward and backward by their schedules (``benchmarks/delta_rule_schedule.py``); v5e is
-given v5p's cycles at its own clock, on one TensorCore instead of two. The maps that ``context`` above 1 adds run in
-XLA: one is counted as XLA's forward pass of the rule, since it solves the same systems (libtpu's estimate on v5p,
-``benchmarks/recurrent_layer.py``), on every chip the same number of cycles. Convolution and gated norm are not in it.
+The rule is our kernels, forward and backward by their schedules (``benchmarks/delta_rule_schedule.py``); v5e is given
+v5p's cycles at its own clock, on one TensorCore instead of two. The maps that ``context`` above 1 adds are the same
+kernels: two forward calls make one, a backward call its transpose. Convolution and gated norm are not in it.
 """
 
 from polaris_jax.models.config import ModelConfig
@@ -13,7 +12,6 @@ from polaris_jax.training.config import TrainConfig
 # Milliseconds of (forward, backward) kernels of 8,192 tokens and 32 value heads, on all TensorCores of a device.
 KERNELS = {"v5p": (0.427, 0.672), "v6e": (0.702, 1.406), "tpu7x": (0.620, 1.117)}
 _TIMED = 8192 * 32
-MAP = 6_716_315 / (4096 * 32)  # cycles per token and value head
 MEASURED = 128 * 128  # all with memories of so many numbers
 
 
@@ -27,8 +25,8 @@ def recurrence_seconds(config: TrainConfig, model: ModelConfig, chip: str, sizes
         forward, backward = (2 * s * MATRIX_UNITS["v5p"].clock / MATRIX_UNITS[chip].clock for s in (forward, backward))
     seconds = forward * (1 if remat == "none" else 2) + backward  # the output is made once more, whatever else is kept
     if sizes["context"] > 1:
-        maps = 2 if remat in ("none", "attention") else 3  # a map forward, its transpose, the map once more
-        seconds += maps * MAP / MATRIX_UNITS[chip].clock
+        maps = 1 if remat in ("none", "attention") else 2  # once more in the backward pass
+        seconds += maps * 2 * forward + backward
     devices = sizes["data"] * sizes["fsdp"] * sizes["context"] * sizes["tensor"]
     layers = model.layer_types.count("linear_attention")
     tokens = config.data.batch_size * config.data.window / devices

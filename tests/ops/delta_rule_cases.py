@@ -52,7 +52,7 @@ def results(rule, inputs, segments, cotangents, **options):
         return rule(q, k, v, **given, **options)
 
     out, pull = jax.vjp(run, *inputs)
-    return (*out, *pull(cotangents))
+    return (*out, *pull(tuple(c.astype(o.dtype) for c, o in zip(cotangents, out, strict=True))))
 
 
 def exact_recurrence(q, k, v, *, beta, log_decay, segment_ids, initial):

@@ -83,3 +83,20 @@ def test_a_mesh_without_tpus_has_the_portable_backend():
     assert recurrent_backend(mesh, "pallas_interpret") is not XLA
     with pytest.raises(InputError, match="pallas_interpret"):
         recurrent_backend(mesh, "triton")
+
+
+def test_xla_rounds_the_steps_beside_the_rule_once():
+    """As the kernels do: of bfloat16 inputs, to the bit what float32 gives, rounded."""
+    draw = jax.random.split(jax.random.key(0), 5)
+    x, gate = (jax.random.normal(key, (1, 16, 24), jnp.bfloat16) for key in draw[:2])
+    kernel, scale = jax.random.normal(draw[2], (4, 24)), jax.random.normal(draw[3], (8,))
+    wide = lambda a: a.astype(jnp.float32)  # noqa: E731
+    for found, exact in zip(
+        XLA.short_convolution(x, kernel, widths=(8, 16)),
+        XLA.short_convolution(wide(x), kernel, widths=(8, 16)),
+        strict=True,
+    ):
+        assert jnp.array_equal(found, exact.astype(jnp.bfloat16))
+    heads = x.reshape(1, 16, 3, 8)
+    exact = XLA.gated_norm(wide(heads), wide(gate), scale, 1e-6).astype(jnp.bfloat16)
+    assert jnp.array_equal(XLA.gated_norm(heads, gate, scale, 1e-6), exact)
