@@ -69,7 +69,8 @@ def dequantize(weight: Quantized, dtype: DTypeLike) -> jax.Array:
         # In whole numbers of 32 bits: what a TPU's vector unit compares. Each half is rounded before both are joined:
         # the compiler keeps what it joins, and that is then half as wide.
         codes = stored.astype(jnp.int32)
-        return jnp.concatenate([scaled(_nf4_level(codes & 15)), scaled(_nf4_level(codes >> 4))], axis=1).reshape(-1, out)
+        halves = [scaled(_nf4_level(half)) for half in (codes & 15, codes >> 4)]
+        return jnp.concatenate(halves, axis=1).reshape(-1, out)
     return scaled(stored.astype(jnp.float32)).reshape(-1, out)
 
 

@@ -99,8 +99,8 @@ def set_up(
     split = split_table(model, adapter)
     check_blocks_fit(split, mesh)
     if config.adapter.embeddings_from >= model.vocab_size:
-        first = config.adapter.embeddings_from
-        raise InputError("config.adapter.embeddings_from", first, f"the model has {model.vocab_size} tokens: none learns")
+        first, size = config.adapter.embeddings_from, model.vocab_size
+        raise InputError("config.adapter.embeddings_from", first, f"the model has {size} tokens: none learns")
     optimizer, labels = build_optimizer(config, model, mesh, schedule)
     stored, compute = stored_dtype(optim.precision), jnp.dtype(config.model.compute_dtype)
     abstract = abstract_state(model, optimizer, mesh, stored, split, compute)
