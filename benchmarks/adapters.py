@@ -31,7 +31,7 @@ ARMS = {
     "peft": {"rank": 16},
 }
 RATES = {"full": 1e-4}  # of adapters ten times that
-HELD_OUT, BETAS = 8, (0.9, 0.95)
+HELD_OUT, BETAS = 4, (0.9, 0.95)
 
 
 def windows(a: argparse.Namespace, novel: str, count: int) -> np.ndarray:

@@ -45,7 +45,10 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(200, {"transfer": "basic", "objects": objects})
         assert "/commit/" in self.path, self.path
         hub.commits.append((self.path, [json.loads(line) for line in body.splitlines()]))
-        return self.answer(200, {"commitUrl": f"{hub.url}/c", "commitOid": "c0ffee", "success": True})
+        name = self.path.removeprefix("/api/models/").partition("/commit/")[0]
+        return self.answer(
+            200, {"commitUrl": f"{hub.url}/{name}/commit/c0ffee", "commitOid": "c0ffee", "success": True}
+        )
 
     def do_PUT(self):
         content = self.rfile.read(int(self.headers["content-length"]))
@@ -112,7 +115,7 @@ def test_an_adapter_is_uploaded_with_a_card_of_its_run(hub, run, capsys, tmp_pat
     assert main(["convert", str(run), "hf://ann/ferry", "--to=peft", "--licence=cc-by-4.0"]) == 0
     assert "LoRA adapter (PEFT), rank 4" in capsys.readouterr().out
     (made,) = hub.made
-    assert (made["organization"], made["name"], made["private"]) == ("ann", "ferry", True)
+    assert (made["organization"], made["name"], made["visibility"]) == ("ann", "ferry", "private")
     assert hub.commits[0][0].endswith("/api/models/ann/ferry/commit/main")
     files = uploaded(hub)
     assert {"README.md", "adapter_config.json", "adapter_model.safetensors"} <= set(files)
@@ -137,7 +140,7 @@ def test_an_adapter_is_uploaded_with_a_card_of_its_run(hub, run, capsys, tmp_pat
 def test_a_merged_model_says_how_llama_cpp_is_called(hub, run):
     pytest.importorskip("gguf")
     assert main(["convert", str(run), "hf://ann/ferry-gguf", "--to=gguf", "--licence=mit", "--public"]) == 0
-    assert hub.made[0]["private"] is False
+    assert hub.made[0]["visibility"] == "public"
     files = uploaded(hub)
     (weights,) = [name for name in files if name.endswith(".gguf")]
     assert files[weights][:4] == b"GGUF"
