@@ -2,6 +2,8 @@
 
     python benchmarks/adapters.py FOLDER --out=RESULTS.jsonl        # FOLDER: SmolLM2-135M in Hugging Face layout
 
+On a machine with other work set OMP_NUM_THREADS=1: torch's threads wait for one another by spinning.
+
 Every arm learns the same windows of a novel, in an order drawn per seed, with AdamW at a constant rate in float32, and
 is measured on windows of another author's: held-out loss before and after, seconds of the median step, peak memory of
 its process. ``peft`` starts from the very factors of ``lora16`` and takes the same windows; ``apart`` is the largest
