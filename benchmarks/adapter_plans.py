@@ -87,7 +87,8 @@ def line(row: Row, facts: dict) -> str:
     """A row as Markdown."""
     bar = "–" if row.bar is None else f"{row.bar:g}: {'met' if facts['hbm_gb'] <= row.bar else 'missed'}"
     return (
-        f"| {row.name} | {row.topology} | {facts['window']:,} | {facts['hbm_gb']:.1f} | {facts['host_gb']:.1f} | {bar} | "
+        f"| {row.name} | {row.topology} | {facts['window']:,} | {facts['hbm_gb']:.1f} | {facts['host_gb']:.1f} "
+        f"| {bar} | "
         f"{'yes' if facts['fits'] else 'no'} | {facts['step_time_least_s']:.1f} | {facts['step_time_s']:.1f} |"
     )
 
