@@ -83,7 +83,7 @@ def with_outputs(content: dict) -> dict:
     for cell, after in zip(content["cells"], ran.cells, strict=True):
         kept = [small(output) for output in after.get("outputs", ()) if output.get("name") != "stderr"]
         cells.append(cell | ({"outputs": [one for one in kept if one]} if cell["cell_type"] == "code" else {}))
-    return content | {"cells": cells}
+    return json.loads(json.dumps(content | {"cells": cells}).replace(f"{place}/", ""))
 
 
 def small(output: dict) -> dict | None:

@@ -35,6 +35,7 @@ FLOORS = {
     "studies": 4.5,  # made of evals, which stands on floor 4; on nothing else there
     "checkpoint_sampler": 5,
     "converting": 5,
+    "publishing": 5,
     "demo": 5,
     "post_training_plan": 5,
     "demo_settings": 5,

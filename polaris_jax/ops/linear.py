@@ -34,7 +34,9 @@ def linear(x: jax.Array, w: jax.Array | Quantized | LowRank, *, gradient_first: 
     """
     if isinstance(w, LowRank):
         term = linear(linear(x, w.a), w.b, gradient_first=gradient_first)
-        return linear(x, w.base, gradient_first=gradient_first) + (w.alpha / w.a.shape[-1]) * term
+        y = linear(x, w.base, gradient_first=gradient_first) + (w.alpha / w.a.shape[-1]) * term
+        # Held in the dtype of ``x``: left alone, the compiler keeps the sum in float32 for a norm's backward pass.
+        return jax.lax.optimization_barrier(y)
     if isinstance(w, Quantized):
         return quantized_linear(x, w)
     return _linear(gradient_first, x, w)

@@ -32,8 +32,10 @@ def answer(path: str, lower: Callable[[dict, Sequence[jax.Device]], jax.stages.L
     request, folder = json.loads(Path(path).read_text()), Path(path).parent
     said: dict[str, object] = {}
     try:
-        several = {"num_slices": request["slices"]} if request.get("slices", 1) > 1 else {}
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=request["topology"], **several)
+        more: dict = {"num_slices": request["slices"]} if request.get("slices", 1) > 1 else {}
+        if request["topology"].endswith(":1x1"):
+            more["chips_per_host_bounds"] = (1, 1, 1)  # libtpu takes a host for one of four chips otherwise
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=request["topology"], **more)
         lowered = lower(request, topology.devices)
         options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True, **request["options"]}
         memory = lowered.compile(compiler_options=options).memory_analysis()

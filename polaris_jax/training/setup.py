@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from polaris_jax.errors import InputError
 from polaris_jax.models import ModelConfig, describe, from_pretrained, weight_table
 from polaris_jax.models.loading import load_table
 from polaris_jax.models.lora import WHOLE, SplitTable, split_table
@@ -97,6 +98,9 @@ def set_up(
     adapter = lora(config)
     split = split_table(model, adapter)
     check_blocks_fit(split, mesh)
+    if config.adapter.embeddings_from >= model.vocab_size:
+        first, size = config.adapter.embeddings_from, model.vocab_size
+        raise InputError("config.adapter.embeddings_from", first, f"the model has {size} tokens: none learns")
     optimizer, labels = build_optimizer(config, model, mesh, schedule)
     stored, compute = stored_dtype(optim.precision), jnp.dtype(config.model.compute_dtype)
     abstract = abstract_state(model, optimizer, mesh, stored, split, compute)

@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from polaris_jax.models.config import ModelConfig
-from polaris_jax.models.lora import split_table
+from polaris_jax.models.lora import WHOLE, split_table
 from polaris_jax.models.weights import table_shardings, table_tree
 from polaris_jax.optim import apply_updates, global_norm, group_norms, qk_clip, skipped_steps, working_copy
 from polaris_jax.training.config import StepConfig, lora
@@ -73,10 +73,11 @@ class Update:
         """
         recipe, clip = self.config.optim.precision, self.config.optim.qk_clip
         _, rounding, clipping = self._keys(state.step)
-        gradients = self._poisoned(gradients, jnp.isfinite(loss))
+        gradients = self._poisoned(self._of_new_tokens(gradients), jnp.isfinite(loss))
         # Nothing of the optimizer begins before the backward pass ends: the compiler would make room for it early.
         gradients, stored, moments = jax.lax.optimization_barrier((gradients, state.params, state.optimizer))
         updates, moments = self.optimizer.update(gradients, moments, stored)
+        updates = self._of_new_tokens(updates)  # weight decay moves rows that have no gradient
         written = apply_updates(recipe, stored, updates, rounding)
         metrics = {
             "learning_rate": self.schedule(state.step),
@@ -104,6 +105,19 @@ class Update:
             written = clipped if clip else written
             metrics |= report if clip else {"qk_max_logit": report["qk_max_logit"]}
         return TrainState(state.step + 1, written, moments, state.frozen), metrics
+
+    def _of_new_tokens(self, tree: Any) -> Any:
+        """``tree`` with zeros for the tokens below ``adapter.embeddings_from``, which stay as they are."""
+        first = self.config.adapter.embeddings_from
+        if not first:
+            return tree
+        changed = dict(tree)
+        for part, name in WHOLE:
+            if (part, name) in self._trained:
+                values = tree[part][name]
+                tokens = jax.lax.broadcasted_iota(jnp.int32, values.shape, 0 if part == "embed" else 1)
+                changed[part] = {**tree[part], name: jnp.where(tokens < first, jnp.zeros_like(values), values)}
+        return changed
 
     def _norms(self, name: str, tree: Any) -> Metrics:
         if self.labels is None:

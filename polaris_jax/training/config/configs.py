@@ -110,11 +110,13 @@ def _check_adapter(config: StepConfig) -> None:
         if not (len(rule) == 2 and isinstance(rule[0], str) and type(rule[1]) is int and rule[1] > 0):
             raise InputError("config.adapter.ranks", rule, "a rule reads (pattern, rank above 0)")
     if not adapter.rank:
-        for name in ("alpha", "targets", "ranks", "embeddings"):
+        for name in ("alpha", "targets", "ranks", "embeddings", "embeddings_from"):
             if getattr(adapter, name):
                 raise InputError(f"config.adapter.{name}", getattr(adapter, name), "needs config.adapter.rank")
         if adapter.base != AUTO:
             raise InputError("config.adapter.base", adapter.base, "needs config.adapter.rank")
+    elif adapter.embeddings_from and not adapter.embeddings:
+        raise InputError("config.adapter.embeddings_from", adapter.embeddings_from, "needs config.adapter.embeddings")
     elif config.optim.qk_clip:
         raise InputError("config.optim.qk_clip", config.optim.qk_clip, "scales weights that an adapter leaves frozen")
     elif config.optim.per_head:

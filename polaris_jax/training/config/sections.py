@@ -161,6 +161,9 @@ class AdapterOptions:
     )
     ranks: tuple[tuple[str, int], ...] = option((), doc="((pattern, rank), ...) of targets with a rank of their own")
     embeddings: bool = option(False, doc="embedding and output matrix are trained too, whole: for new tokens")
+    embeddings_from: int = option(
+        0, bounds=NOT_NEGATIVE, doc="with embeddings: the first token whose rows learn, those before stay (0: all do)"
+    )
     base: Held = option(
         "auto", doc="how the layers' frozen matrices are held: auto, in model.compute_dtype; int8 and nf4 (QLoRA)"
     )
