@@ -74,7 +74,9 @@ def test_every_place_is_looked_at_before_anything_else():
         assert kind in (file_to_write, folder_to_write), (words, flag)
 
 
-@pytest.mark.parametrize(("words", "flag", "kind"), WRITES, ids=lambda value: str(value).strip("[]"))
+@pytest.mark.parametrize(
+    ("words", "flag", "kind"), WRITES, ids=lambda value: getattr(value, "__name__", str(value).strip("[]"))
+)
 def test_a_wrong_place_is_one_line(tmp_path, monkeypatch, capsys, words, flag, kind):
     """A file where a folder is meant, the reverse, a path through a file, a device."""
     (tmp_path / "folder").mkdir()

@@ -206,6 +206,52 @@ def _mm(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.einsum(subscripts, a, b, precision=HIGHEST)
 
 
+@jax.custom_vjp
+def unit_triangular_solve(lower: jax.Array, wanted: jax.Array) -> jax.Array:
+    """``X`` of ``(I + lower) X = wanted``, for strictly lower triangular ``lower [..., C, C]``; ``wanted [..., C, n]``.
+
+    By the inverse, from products alone: jaxlib's solver for CPUs waits in a thread of XLA's pool for others of that
+    pool, and host devices that all wait there at once wait for ever.
+    """
+    return _mm("...ij,...jn->...in", _inverse(lower), wanted)
+
+
+def _solve_forward(lower, wanted):
+    inverse = _inverse(lower)
+    solved = _mm("...ij,...jn->...in", inverse, wanted)
+    return solved, (inverse, solved)
+
+
+def _solve_backward(saved, dsolved):
+    inverse, solved = saved
+    dwanted = _mm("...ij,...in->...jn", inverse, dsolved)
+    return -_mm("...in,...jn->...ij", dwanted, solved), dwanted
+
+
+unit_triangular_solve.defvjp(_solve_forward, _solve_backward)
+
+
+def _inverse(lower: jax.Array) -> jax.Array:
+    """``(I + lower)⁻¹`` by halves.
+
+    With the inverses ``T`` of the diagonal blocks of some size, those of twice the size are ``T - T N T``, where ``N``
+    is what lies between two neighbours. Nothing grows on the way.
+    """
+    C = lower.shape[-1]
+    place = jnp.arange(C)
+
+    def between(size: int) -> jax.Array:
+        block = place // size
+        near = (block[:, None] // 2 == block // 2) & (block[:, None] != block)
+        return jnp.where(near, lower, 0.0)
+
+    found, size = jnp.eye(C) - between(1), 2
+    while size < C:
+        found -= _mm("...ij,...jk->...ik", found, _mm("...ij,...jk->...ik", between(size), found))
+        size *= 2
+    return found
+
+
 def _rows(chunk: int, segment_ids: jax.Array | None, *tokens: jax.Array) -> tuple[jax.Array, ...]:
     """The row cut into chunks: ``(owner [n, B], segments [n, B, C], *tokens [n, B, C, ...])``.
 
@@ -254,9 +300,8 @@ def _chunk(owner, segments, q, k, v, beta, log_decay) -> _Chunk:
 
     # What token i must still learn after the others of its chunk: (I + A) [U | W] = [beta v | beta exp(G) k].
     overlap = _mm("bhik,bhjk->bhij", k, k) * decay * beta[..., None]
-    system = jnp.tril(overlap, -1) + jnp.eye(C)
     wanted = jnp.concatenate([v, k * from_memory[..., None]], axis=-1) * beta[..., None]
-    solved = jax.scipy.linalg.solve_triangular(system, wanted, lower=True, unit_diagonal=True)
+    solved = unit_triangular_solve(jnp.tril(overlap, -1), wanted)
     return _Chunk(
         learned=solved[..., :dv],
         forgotten=solved[..., dv:],

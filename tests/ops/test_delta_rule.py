@@ -4,8 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tolerances
 
-from polaris_jax.ops.delta_rule import causal_convolution, gated_delta_rule, recurrent_delta_rule
+from polaris_jax.ops.delta_rule import (
+    causal_convolution,
+    gated_delta_rule,
+    recurrent_delta_rule,
+    unit_triangular_solve,
+)
 
 jax.config.update("jax_default_matmul_precision", "highest")
 
@@ -55,6 +61,24 @@ def test_gradients_equal_those_of_the_recurrence():
     got = grads(gated_delta_rule, qkv, gates, memory, chunk=8)
     for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("C", [1, 2, 5, 37, 64])
+def test_the_solve_and_its_gradients_are_those_of_the_solver_in_float64(C):
+    """Keys correlated at 0.5, which makes a system of condition some tens."""
+    draw = np.random.default_rng(C)
+    keys = draw.normal(size=(2, 3, C, 16)) + draw.normal(size=(2, 3, 1, 16))
+    keys /= np.linalg.norm(keys, axis=-1, keepdims=True)
+    lower, wanted = np.tril(keys @ keys.swapaxes(-1, -2), -1), draw.normal(size=(2, 3, C, 7))
+    dsolved = draw.normal(size=wanted.shape)
+    solved = np.linalg.solve(np.eye(C) + lower, wanted)
+    dwanted = np.linalg.solve((np.eye(C) + lower).swapaxes(-1, -2), dsolved)
+    found, pull = jax.vjp(unit_triangular_solve, jnp.float32(lower), jnp.float32(wanted))
+    condition = np.linalg.cond(np.eye(C) + lower).max()
+    expected = solved, -dwanted @ solved.swapaxes(-1, -2), dwanted
+    for ours, theirs in zip((found, *pull(jnp.float32(dsolved))), expected, strict=True):
+        error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert error < condition * tolerances.sums(2 * C, in_a_row=2 * C.bit_length())
 
 
 def test_strong_decay_gives_finite_gradients():
