@@ -139,7 +139,6 @@ def test_unknown_flags_are_refused(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("rl", "--config=configs/smollm2_polaris_demo.py", "--workdir=gs://library/run"),
         ("write", "--checkpoint=model", "--prompt=A sea story.", "--out=gs://library/run"),
         ("demo", "--workdir=gs://library/run"),
         ("evaluate", "ablation", "--config=configs/smollm2_135m_books.py", "--out=gs://library/run"),
