@@ -5,20 +5,25 @@ import dataclasses
 import json
 import sys
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polaris_jax import storage
 from polaris_jax.commands.devices import compilation_cache
 from polaris_jax.commands.flag_types import folder_to_write, real, whole
+from polaris_jax.commands.own_words import (
+    MAX_PROMPT_BYTES,
+    lines_of,
+    outline_of,
+    read_text,
+    scripts_of_words,
+    with_outline,
+)
 from polaris_jax.commands.sampler_flags import add_sampler_flags, sampler_options
 from polaris_jax.options import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE
 from polaris_jax.trajectory.scripts import SCRIPTS
 
 ENGINES = ("polaris", "vllm", "llama.cpp", "lmstudio", "openai", "chat", "completions")  # sampling.server.ENGINES
-MAX_PROMPT_BYTES, MAX_TRANSCRIPT_BYTES = 1 << 20, 64 << 20
-
 if TYPE_CHECKING:
     from polaris_jax.sampling import Sampler, WriterSettings, WrittenBook
     from polaris_jax.sampling.server import ServerModel
@@ -187,12 +192,12 @@ def run(arguments: argparse.Namespace) -> int:
         xtc_probability=a.xtc_probability,
         xtc_threshold=a.xtc_threshold,
         dry=DryOptions(a.dry_multiplier) if a.dry_multiplier else None,
-        forbidden=_lines(a.forbid, "--forbid"),
+        forbidden=lines_of(a.forbid, "--forbid"),
     )
     profile = _profile(a)
-    outline = _outline(a)
+    outline = outline_of(a)
     prompt = _prompt(a, outline)
-    profile = _with_outline(profile, outline, _scripts(a, prompt, outline))
+    profile = with_outline(profile, outline, scripts_of_words(a, prompt, outline))
     model = _server_model(a, profile, settings) if a.server else _local_model(a, profile, placement)
     placed = _start_from(a.start_from, Path(out)) if a.start_from else None
 
@@ -281,9 +286,9 @@ def _prompt(a: argparse.Namespace, outline: "BookOutline") -> str:
     if a.prompt is not None:
         return a.prompt
     if a.prompt_file is not None:
-        return _read(a.prompt_file, "--prompt-file", MAX_PROMPT_BYTES)
+        return read_text(a.prompt_file, "--prompt-file", MAX_PROMPT_BYTES)
     if a.start_from:
-        stages = split_stages(_read(a.start_from, "--start-from"), partial=True)
+        stages = split_stages(read_text(a.start_from, "--start-from"), partial=True)
         if stages and stages[0].role == "prompt":
             return stages[0].text
     if outline.premise:
@@ -322,75 +327,6 @@ def _profile(a: argparse.Namespace) -> "Profile":
     return dataclasses.replace(profile, caps=caps)
 
 
-def _lines(file: str | None, flag: str) -> tuple[str, ...]:
-    """The lines of a file that are not empty, without the marks of a list."""
-    if file is None:
-        return ()
-    lines = (line.strip().lstrip("-*• ").strip() for line in _read(file, flag, MAX_PROMPT_BYTES).splitlines())
-    return tuple(line for line in lines if line and not line.startswith("#"))
-
-
-def _outline(a: argparse.Namespace) -> "BookOutline":
-    """What the person's own files say of the book."""
-    from polaris_jax.errors import InputError
-    from polaris_jax.trajectory import BookOutline, read_outline
-    from polaris_jax.trajectory.draft import read_draft
-
-    if a.outline and a.draft:
-        raise InputError("--outline", a.outline, "give it or --continue, not both")
-    outline = BookOutline()
-    if a.outline:
-        outline = read_outline(_read(a.outline, "--outline", MAX_PROMPT_BYTES))
-    elif a.draft:
-        outline = read_draft(_manuscript(a.draft), lambda line: print(f"polaris write: {line}", file=sys.stderr))
-    if a.style:
-        rules = "\n".join(f"- {line}" for line in _lines(a.style, "--style"))
-        style = read_outline(f"## Style\n{rules}").style
-        outline = dataclasses.replace(outline, style=(*outline.style, *style))
-    return outline
-
-
-def _manuscript(file: str) -> str:
-    """The text of ``--continue``; its title as a first heading where a word processor's file declares one."""
-    from polaris_jax.errors import InputError
-    from polaris_jax.library.word_processor import read_word, word_format
-
-    data = _bytes(file, "--continue")
-    if word_format(BytesIO(data)) is None:
-        if Path(file).suffix.lower() not in (".md", ".markdown", ".txt", ""):
-            raise InputError("--continue", file, "save it as .docx, .odt, .md or .txt, chapters under headings")
-        return _decoded(data, file, "--continue")
-    word = read_word(data, file)
-    if word.dropped:
-        print(f"polaris write: left out of {file}: {', '.join(word.dropped)}", file=sys.stderr)
-    return f"# {' '.join(word.title.split())}\n\n{word.body}" if word.title else word.body
-
-
-def _scripts(a: argparse.Namespace, prompt: str, outline: "BookOutline") -> tuple[str, ...]:
-    """The scripts of ``--scripts``, else those that the person's words are in; says which letters it cannot write."""
-    from polaris_jax.trajectory.scripts import scripts_of, unknown_letters
-
-    words = f"{prompt}\n{outline.text}"
-    if foreign := unknown_letters(words):
-        print(f"polaris write: these letters of yours cannot be written in the book: {foreign[:40]}", file=sys.stderr)
-    if a.scripts is not None:
-        return tuple(dict.fromkeys(name.strip() for name in a.scripts.split(",") if name.strip()))
-    return scripts_of(words)
-
-
-def _with_outline(profile: "Profile", outline: "BookOutline", scripts: tuple[str, ...]) -> "Profile":
-    """The profile with room for what is planned and written already."""
-    chapters, caps = profile.chapters, dict(profile.caps)
-    if planned := len(outline.chapters):
-        written = any(chapter.text for chapter in outline.chapters)
-        low = planned + (written and outline.chapters[-1].finished)
-        chapters = (max(low, 2), max(chapters[1], low, 2)) if written else (max(planned, 2), max(planned, 2))
-        longest = max(len(chapter.text.encode()) for chapter in outline.chapters)
-        for role in ("first_chapter_text", "chapter_text"):
-            caps[role] = caps.get(role, 0) + longest  # no tokenizer needs more tokens than bytes
-    return dataclasses.replace(profile, chapters=chapters, caps=caps, outline=outline, scripts=scripts)
-
-
 def _scene(text: str) -> tuple[int, int]:
     chapter, _, scene = text.partition(".")
     if not (chapter.isdecimal() and scene.isdecimal()):
@@ -403,32 +339,6 @@ def _bounds(text: str) -> tuple[int, int]:
     return int(low), int(high or low)
 
 
-def _read(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> str:
-    return _decoded(_bytes(file, flag, most), file, flag)
-
-
-def _bytes(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> bytes:
-    from polaris_jax.errors import InputError
-
-    try:
-        with open(file, "rb") as opened:  # a device or a pipe says no size and may never end
-            content = opened.read(most + 1)
-    except OSError as error:
-        raise InputError(flag, file, f"cannot be read: {error}") from error
-    if len(content) > most:
-        raise InputError(flag, file, f"is larger than {most >> 20} MiB")
-    return content
-
-
-def _decoded(content: bytes, file: str, flag: str) -> str:
-    from polaris_jax.errors import InputError
-
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(flag, file, f"cannot be read: {error}") from error
-
-
 def _start_from(file: str, folder: Path) -> Path | None:
     """Puts the transcript where the writer looks for it and returns its path.
 
@@ -438,7 +348,7 @@ def _start_from(file: str, folder: Path) -> Path | None:
 
     if (folder / TRANSCRIPT).exists():
         return None
-    storage.write(folder / TRANSCRIPT, _read(file, "--start-from").encode())
+    storage.write(folder / TRANSCRIPT, read_text(file, "--start-from").encode())
     return folder / TRANSCRIPT
 
 

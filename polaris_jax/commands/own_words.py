@@ -1,0 +1,113 @@
+"""What a person brings to ``polaris write``: outline, manuscript, rules of style, and the letters of all that."""
+
+import argparse
+import dataclasses
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+MAX_PROMPT_BYTES, MAX_TRANSCRIPT_BYTES = 1 << 20, 64 << 20
+
+if TYPE_CHECKING:
+    from polaris_jax.trajectory import BookOutline, Profile
+
+
+def lines_of(file: str | None, flag: str) -> tuple[str, ...]:
+    """The lines of a file that are not empty, without the marks of a list."""
+    if file is None:
+        return ()
+    lines = (line.strip().lstrip("-*• ").strip() for line in read_text(file, flag, MAX_PROMPT_BYTES).splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def outline_of(a: argparse.Namespace) -> "BookOutline":
+    """What the person's own files say of the book."""
+    from polaris_jax.errors import InputError
+    from polaris_jax.trajectory import BookOutline, read_outline
+    from polaris_jax.trajectory.draft import read_draft
+
+    if a.outline and a.draft:
+        raise InputError("--outline", a.outline, "give it or --continue, not both")
+    outline = BookOutline()
+    if a.outline:
+        outline = read_outline(read_text(a.outline, "--outline", MAX_PROMPT_BYTES))
+    elif a.draft:
+        outline = read_draft(_manuscript(a.draft), lambda line: print(f"polaris write: {line}", file=sys.stderr))
+    if a.style:
+        rules = "\n".join(f"- {line}" for line in lines_of(a.style, "--style"))
+        style = read_outline(f"## Style\n{rules}").style
+        outline = dataclasses.replace(outline, style=(*outline.style, *style))
+    return outline
+
+
+def _manuscript(file: str) -> str:
+    """The text of ``--continue``; its title as a first heading where a word processor's file declares one."""
+    from polaris_jax.errors import InputError
+    from polaris_jax.library.word_processor import read_word, word_format
+
+    data = _bytes(file, "--continue")
+    if word_format(BytesIO(data)) is None:
+        if Path(file).suffix.lower() not in (".md", ".markdown", ".txt", ""):
+            raise InputError("--continue", file, "save it as .docx, .odt, .md or .txt, chapters under headings")
+        return _decoded(data, file, "--continue")
+    word = read_word(data, file)
+    if word.dropped:
+        print(f"polaris write: left out of {file}: {', '.join(word.dropped)}", file=sys.stderr)
+    return f"# {' '.join(word.title.split())}\n\n{word.body}" if word.title else word.body
+
+
+def scripts_of_words(a: argparse.Namespace, prompt: str, outline: "BookOutline") -> tuple[str, ...]:
+    """The scripts of ``--scripts``, else those that the person's words are in; says which letters it cannot write."""
+    from polaris_jax.trajectory.scripts import scripts_of, unknown_letters
+
+    words = f"{prompt}\n{outline.text}"
+    if foreign := unknown_letters(words):
+        print(f"polaris write: these letters of yours cannot be written in the book: {foreign[:40]}", file=sys.stderr)
+    if a.scripts is not None:
+        return tuple(dict.fromkeys(name.strip() for name in a.scripts.split(",") if name.strip()))
+    return scripts_of(words)
+
+
+def with_outline(profile: "Profile", outline: "BookOutline", scripts: tuple[str, ...]) -> "Profile":
+    """The profile with room for what is planned and written already."""
+    chapters, caps = profile.chapters, dict(profile.caps)
+    if planned := len(outline.chapters):
+        written = any(chapter.text for chapter in outline.chapters)
+        low = planned + (written and outline.chapters[-1].finished)
+        chapters = (max(low, 2), max(chapters[1], low, 2)) if written else (max(planned, 2), max(planned, 2))
+        longest = max(len(chapter.text.encode()) for chapter in outline.chapters)
+        for role in ("first_chapter_text", "chapter_text"):
+            caps[role] = caps.get(role, 0) + longest  # no tokenizer needs more tokens than bytes
+    return dataclasses.replace(profile, chapters=chapters, caps=caps, outline=outline, scripts=scripts)
+
+
+def read_text(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> str:
+    """A file of a flag, UTF-8.
+
+    Raises:
+      InputError: it cannot be read, or is larger than ``most`` bytes.
+    """
+    return _decoded(_bytes(file, flag, most), file, flag)
+
+
+def _bytes(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> bytes:
+    from polaris_jax.errors import InputError
+
+    try:
+        with open(file, "rb") as opened:  # a device or a pipe says no size and may never end
+            content = opened.read(most + 1)
+    except OSError as error:
+        raise InputError(flag, file, f"cannot be read: {error}") from error
+    if len(content) > most:
+        raise InputError(flag, file, f"is larger than {most >> 20} MiB")
+    return content
+
+
+def _decoded(content: bytes, file: str, flag: str) -> str:
+    from polaris_jax.errors import InputError
+
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(flag, file, f"cannot be read: {error}") from error
