@@ -23,7 +23,7 @@ import optax
 from jax.typing import DTypeLike
 
 from polaris_jax.errors import InputError
-from polaris_jax.optim.resharding import MatrixLayout, Mixture, gather_matrices, scatter_matrices, share_out
+from polaris_jax.optim.resharding import MatrixLayout, MixedMatrices, gather_matrices, scatter_matrices, share_out
 from polaris_jax.sharding import axes_size
 
 # Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
@@ -181,7 +181,7 @@ def _orthogonalize_groups(groups, run, mesh):
             rests[dtype, layout.axes(mesh), layout.replicas, layout.stack].append((number, batch[whole:]))
     for members in rests.values():
         keys, batches = [groups[number][0] for number, _ in members], [rest for _, rest in members]
-        mixture = Mixture(
+        mixture = MixedMatrices(
             tuple(rest.shape[1:] for rest in batches),
             tuple(layout for *_, layout in keys),
             share_out(

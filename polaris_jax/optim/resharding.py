@@ -2,8 +2,8 @@
 
 Every function here runs inside ``shard_map``, so each collective is written down: one all-to-all over all axes that the
 matrix is spread over on the way in, one on the way out. Stacks of one shape travel as one batch that divides by the
-number of devices; what is left over of every shape is mixed (``Mixture``): a device gets one large matrix or several
-small ones.
+number of devices; what is left over of every shape is mixed (``MixedMatrices``): a device gets one large matrix or
+several small ones.
 """
 
 import heapq
@@ -132,7 +132,7 @@ _LANES = 128
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixedMatrices:
     """Matrices of several shapes, spread over the same mesh axes, that travel together.
 
     A device's shards for another are one bundle ``[lines, 128]`` of numbers in a row, as long as the longest.
