@@ -104,7 +104,7 @@ CASES = [
 ]
 SLOW = [
     ("qwen3", {"tensor": 8}, {"remat": "attention"}, {}, {}),
-    ("qwen2", {"fsdp": 8}, {"remat": "dots"}, {"base": "nf4"}, {}),
+    ("qwen2", {"fsdp": 4}, {"remat": "dots"}, {"base": "nf4"}, {}),
     ("mistral", {"context": 4, "tensor": 2}, {"context_method": "all_gather"}, {"base": "int8"}, WIDE),
     ("qwen3_5_text", {"tensor": 8}, {"remat": "attention", "mlp_chunk": 16}, {}, {}),
     ("llama", {"data": 2, "context": 4}, {"context_method": "two_level"}, {"targets": ("mlp",)}, {}),
