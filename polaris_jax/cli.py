@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from polaris_jax import __version__
 from polaris_jax.commands import VERBS
-from polaris_jax.errors import DISK_ERRORS, InputError, RunError
+from polaris_jax.errors import DISK_ERRORS, MAKE_ROOM, InputError, RunError
 from polaris_jax.extras import missing_extra
 
 # Of a path a person gave: it cannot be read, made or written as it is. Other errors of the system are defects.
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         what = f"{error.filename}: " if error.filename is not None else ""
         full = error.errno in DISK_ERRORS
-        advice = "; make room and run the same command again" if full else ""
+        advice = f"; {MAKE_ROOM}" if full else ""
         print(f"polaris {arguments.verb}: {what}{error.strerror}{advice}", file=sys.stderr)
         return 1 if full else 2
     except KeyboardInterrupt:

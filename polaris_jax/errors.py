@@ -11,6 +11,7 @@ RESUMABLE = 75  # exit code (EX_TEMPFAIL of sysexits.h) of a stopped run; launch
 
 # Errors of a disk that no flag could change: it is full, over quota or broken.
 DISK_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+MAKE_ROOM = "make room and run the same command again"
 
 
 class InputError(ValueError):

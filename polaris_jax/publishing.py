@@ -13,6 +13,7 @@ from polaris_jax import storage
 from polaris_jax.converting import convert
 from polaris_jax.errors import InputError
 from polaris_jax.hub import repository_of, upload
+from polaris_jax.models.adapters import ADAPTER_CONFIG
 from polaris_jax.models.model_folder import find_model_folder
 from polaris_jax.report import RunState, read_state
 from polaris_jax.training.run_adapter import RUN_FILE
@@ -64,7 +65,7 @@ def model_card(src: str, repository: str, folder: str, licence: str) -> str:
     model = find_model_folder(src, "SRC") if _is_folder(src) else None
     run = model.run if model else None
     about: dict[str, Any] = (storage.read_json(storage.join(run, RUN_FILE)) or {}) if run else {}
-    adapter = os.path.exists(os.path.join(folder, "adapter_config.json"))
+    adapter = os.path.exists(os.path.join(folder, ADAPTER_CONFIG))
     base = _base(about, folder)
     head = [f"license: {json.dumps(licence)}", "pipeline_tag: text-generation", "tags: [polaris-jax]"]
     head += [f"library_name: {'peft' if adapter else 'transformers'}"] if _opens_in_transformers(folder) else []
@@ -77,7 +78,7 @@ def model_card(src: str, repository: str, folder: str, licence: str) -> str:
 
 
 def _is_folder(src: str) -> bool:
-    return "://" in src or os.path.isdir(src)
+    return storage.is_remote(src) or os.path.isdir(src)
 
 
 def _is_repository(base: str) -> bool:
@@ -90,7 +91,7 @@ def _opens_in_transformers(folder: str) -> bool:
 
 def _base(about: Mapping[str, Any], folder: str) -> str:
     """The model that was trained on: a repository, or the name of a folder, whose place is nobody's business."""
-    settings = storage.read_json(os.path.join(folder, "adapter_config.json")) or {}
+    settings = storage.read_json(os.path.join(folder, ADAPTER_CONFIG)) or {}
     found = str(about.get("model_path") or settings.get("base_model_name_or_path") or "").removeprefix("hf://")
     return found if _is_repository(found) else os.path.basename(found.rstrip("/"))
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import tensorstore as ts
 
 from polaris_jax import hub
-from polaris_jax.errors import DISK_ERRORS, InputError, RunError
+from polaris_jax.errors import DISK_ERRORS, MAKE_ROOM, InputError, RunError
 
 # A call to a bucket that stalls is given up and made again; TensorStore would wait for ever. It reads these variables
 # when it makes its first call.
@@ -121,7 +121,7 @@ def write(address: str | os.PathLike[str], content: bytes) -> None:
 def not_written(address: str | os.PathLike[str], error: ValueError) -> InputError | RunError:
     """What to raise for a write that TensorStore refused: a ``RunError`` when the disk is full."""
     if reason := next((text for text in _DISK_REASONS if text in str(error)), None):
-        return RunError(f"{os.fspath(address)}: {reason}; make room and run the same command again")
+        return RunError(f"{os.fspath(address)}: {reason}; {MAKE_ROOM}")
     return InputError("address", os.fspath(address), f"cannot be written ({brief(error)})")
 
 
@@ -217,8 +217,8 @@ def finite(value: Any, instead: Callable[[float], object] = lambda number: None)
 
 
 class JsonLinesFile:
-    """A JSON Lines file that is appended to. On a disk every line is there at once; a bucket gets the whole file again
-    at every ``flush``.
+    """A JSON Lines file that is appended to; missing folders are made. On a disk every line is there at once; a bucket
+    gets the whole file again at every ``flush``.
 
     Args:
       address: of the file, local or gs://.
@@ -232,7 +232,10 @@ class JsonLinesFile:
         self._text = "".join(_line(line) for line in kept)
         if len(kept) < len(found) or (read(address) or b"") != self._text.encode():
             write(address, self._text.encode())
-        self._file = None if is_remote(address) else open(address, "a", encoding="utf-8")  # noqa: SIM115
+        self._file = None
+        if not is_remote(address):
+            os.makedirs(os.path.dirname(address) or ".", exist_ok=True)
+            self._file = open(address, "a", encoding="utf-8")  # noqa: SIM115
 
     def append(self, value: Mapping[str, Any]) -> None:
         """Adds a line; on a disk it survives a kill of this process.
@@ -247,9 +250,7 @@ class JsonLinesFile:
             self._file.write(_line(value))
             self._file.flush()
         except OSError as error:
-            raise RunError(
-                f"{self._address} cannot be written ({error}); make room and run the same command again"
-            ) from error
+            raise RunError(f"{self._address} cannot be written ({error}); {MAKE_ROOM}") from error
 
     def flush(self) -> None:
         """Writes the whole file to a bucket; does nothing on a disk."""

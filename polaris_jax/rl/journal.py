@@ -135,8 +135,6 @@ class Journal:
         self._folder, self._step = storage.join(os.fspath(workdir), folder), step
         self.stem = storage.join(self._folder, f"{step:06d}")
         self.path = f"{self.stem}.jsonl"
-        if lines is None and not storage.is_remote(self._folder):
-            os.makedirs(self._folder, exist_ok=True)
         self.rollouts: dict[tuple[str, int], Rollout] = {}
         self.rewards: dict[tuple[str, int], Reward] = {}
         self.take(storage.read_lines(self.path) if lines is None else lines)

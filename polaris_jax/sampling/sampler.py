@@ -14,8 +14,8 @@ from polaris_jax.models.weights import param_shardings
 from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, row_axes
 
 SMALL_CHUNKS = (1, 8, 64)
-# Tokens whose products take as long as reading the weights once: by measurement on a CPU; peak over bandwidth of TPUs.
-TOKENS_PER_PASS = {"cpu": 64, "tpu": 256}
+# Tokens whose products take as long as reading the weights once: peak over bandwidth, and on a CPU as measured.
+TOKENS_PER_PASS, TOKENS_PER_PASS_ON_CPU = 256, 64
 
 
 class Sampler:
@@ -63,7 +63,7 @@ class Sampler:
         self.cache_dtype = jnp.dtype(cache_dtype or dtype)
         self.compute_dtype = jnp.dtype(compute_dtype or dtype)
         self.chunk_sizes = (*(size for size in SMALL_CHUNKS if size < prefill_chunk), prefill_chunk)
-        self.tokens_per_pass = TOKENS_PER_PASS.get(jax.default_backend(), 256)
+        self.tokens_per_pass = TOKENS_PER_PASS_ON_CPU if jax.default_backend() == "cpu" else TOKENS_PER_PASS
         self.params, self._shapes = self._on_mesh(params), _shapes(params)
 
     def set_params(self, params: Any) -> None:

@@ -10,13 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 from servers import MODEL, Proxy, completion
 
 from polaris_jax.rewards.dimensions import DIMENSIONS
 from polaris_jax.rl.journal import read_journals
-from polaris_jax.training import load_weights, read_metrics
+from polaris_jax.training import read_metrics
+from tests.training.processes import assert_same_weights, pid_of
 
 ROOT = Path(__file__).parents[2]
 SHEET = json.dumps({d.id: 0 if d.id in ("BONUS", "PENALTY") else 6 if d.sign > 0 else 2 for d in DIMENSIONS})
@@ -80,15 +80,9 @@ class Run:
 
     def pid(self, number: int) -> int:
         """Of the process with this number."""
-        for entry in Path("/proc").iterdir():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                variables = (entry / "environ").read_bytes().split(b"\0")
-            except (OSError, ValueError):
-                continue
-            if parent == self.running.pid and f"JAX_PROCESS_ID={number}".encode() in variables:
-                return int(entry.name)
-        raise AssertionError(f"process {number} does not run: {self.said()}")
+        found = pid_of(self.running, number)
+        assert found is not None, f"process {number} does not run: {self.said()}"
+        return found
 
 
 def numbers(workdir):
@@ -113,9 +107,7 @@ def responses(workdir):
 def assert_same(one: Path, other: Path) -> None:
     assert numbers(one) == numbers(other)
     assert responses(one) == responses(other)
-    weights = [jax.tree.leaves(load_weights(workdir)[1]) for workdir in (one, other)]
-    for mine, theirs in zip(*weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
+    assert_same_weights(one, other)
 
 
 @pytest.mark.slow

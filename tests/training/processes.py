@@ -47,6 +47,19 @@ def environment(**more):
     )
 
 
+def pid_of(launcher: subprocess.Popen, number: int) -> int | None:
+    """Of the process with this number that ``launch/local_multiprocess.sh`` has started, or None."""
+    for entry in Path("/proc").iterdir():
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            continue
+        if parent == launcher.pid and f"JAX_PROCESS_ID={number}".encode() in variables:
+            return int(entry.name)
+    return None
+
+
 class Processes:
     """A run of several processes by ``launch/local_multiprocess.sh``.
 
@@ -78,15 +91,9 @@ class Processes:
 
     def pid(self, number: int) -> int:
         """Of the process with this number."""
-        for entry in Path("/proc").iterdir():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                variables = (entry / "environ").read_bytes().split(b"\0")
-            except (OSError, ValueError):
-                continue
-            if parent == self.running.pid and f"JAX_PROCESS_ID={number}".encode() in variables:
-                return int(entry.name)
-        raise AssertionError(f"process {number} does not run: {self.said(number)}")
+        found = pid_of(self.running, number)
+        assert found is not None, f"process {number} does not run: {self.said(number)}"
+        return found
 
     def signal_at(self, step: int, number: int, name: signal.Signals) -> float:
         """Waits for the step's line, then signals one process; returns the time."""
