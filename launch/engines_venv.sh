@@ -6,7 +6,7 @@
 set -euo pipefail
 folder=${1:?usage: launch/engines_venv.sh FOLDER}
 python=${PYTHON:-python3.12}
-command -v "$python" >/dev/null || { echo "Python 3.12 is needed; set PYTHON=/path/to/python3.12" >&2; exit 2; }
+"$python" -c "" 2>/dev/null || { echo "Python 3.12 is needed and $python does not start; set PYTHON=/path/to/python3.12" >&2; exit 2; }
 version=0.32.0
 if [[ ! -e $folder/complete-$version ]]; then
   "$python" -m venv "$folder"

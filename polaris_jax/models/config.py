@@ -349,15 +349,14 @@ def _read_rope(text, model_type: str, head_dim: int) -> tuple[Rope, Mapping[str,
     longest = _whole("max_position_embeddings", text.get("max_position_embeddings"))
     length = text.get("original_max_position_embeddings") or spelled.get("original_max_position_embeddings")
     fields["original_length"] = _whole("original_max_position_embeddings", length or longest)
+    if kind == "llama3":  # nothing says what stands in for one that is missing, unlike in YaRN
+        scales = ("factor", "low_freq_factor", "high_freq_factor")
+        fields |= {name: float(_positive(name, spelled.get(name))) for name in scales}
+        return Rope(**fields), spelled
     fields["factor"] = float(_positive("factor", spelled.get("factor") or longest / fields["original_length"]))
-    optional = (
-        ("low_freq_factor", "high_freq_factor")
-        if kind == "llama3"
-        else ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
-    )
+    optional = ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
     fields |= {name: float(spelled[name]) for name in optional if spelled.get(name)}
-    if kind == "yarn":
-        fields["truncate"] = bool(spelled.get("truncate", True))
+    fields["truncate"] = bool(spelled.get("truncate", True))
     return Rope(**fields), spelled
 
 

@@ -30,6 +30,9 @@ OTHER_VOCABULARIES = ("tokenizer.model", "tekken.json", "vocab.json", "merges.tx
 EXPORT_FILES = (TOKENIZER, SETTINGS, SPECIALS_MAP, TEMPLATE, "chat_template.json", GENERATION, *OTHER_VOCABULARIES)
 # The class of ``transformers`` that reads ``tokenizer.json`` as it stands.
 PLAIN_CLASS = "PreTrainedTokenizerFast"
+# The release of transformers whose layout ``config.json`` has. Without it, newer ones take every folder for one of the old
+# Mistral releases that were published with a wrong pattern, and advise to replace the tokenizer's.
+LAYOUT_VERSION = "5.0.0"
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 # What a class would rebuild a vocabulary by.
 _REBUILDING = ("auto_map", "vocab_file", "tokenizer_file", "sp_model_kwargs", "add_prefix_space", "legacy", "backend")
@@ -69,7 +72,7 @@ def export_files(config: ModelConfig, dtype: np.dtype, source: Mapping[str, byte
         }
         generation["eos_token_id"] = list(ends) if len(ends) > 1 else ends[0] if ends else None
         files[GENERATION] = _bytes(generation)
-    files[CONFIG] = _bytes(config.to_hf() | {"dtype": np.dtype(dtype).name})
+    files[CONFIG] = _bytes(config.to_hf() | {"dtype": np.dtype(dtype).name, "transformers_version": LAYOUT_VERSION})
     return files
 
 

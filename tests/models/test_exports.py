@@ -61,6 +61,7 @@ def test_the_files_beside_the_weights(made):
     assert {number: token["content"] for number, token in settings["added_tokens_decoder"].items()} == added
     config = json.loads((folder / "config.json").read_text())
     assert config["eos_token_id"][0] in made["ends"]
+    assert config["transformers_version"] == "5.0.0"  # else it is taken for an old Mistral release with a wrong pattern
     if made["family"] == "ministral3":
         rope = config["rope_parameters"]
         assert config["llama_4_scaling"] == {

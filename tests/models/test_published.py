@@ -222,6 +222,8 @@ def test_a_hostile_header_is_one_line(folder, header):
         {"rms_norm_eps": float("nan")},
         {"rms_norm_eps": "small"},
         {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": -2}},
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "original_max_position_embeddings": 64}},
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0}},
         {"rope_parameters": {"rope_type": "default", "rope_theta": "big"}},
         {"num_key_value_heads": True},
     ],
