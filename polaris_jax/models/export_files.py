@@ -30,8 +30,8 @@ OTHER_VOCABULARIES = ("tokenizer.model", "tekken.json", "vocab.json", "merges.tx
 EXPORT_FILES = (TOKENIZER, SETTINGS, SPECIALS_MAP, TEMPLATE, "chat_template.json", GENERATION, *OTHER_VOCABULARIES)
 # The class of ``transformers`` that reads ``tokenizer.json`` as it stands.
 PLAIN_CLASS = "PreTrainedTokenizerFast"
-# The release of transformers whose layout ``config.json`` has. Without it, newer ones take every folder for one of the old
-# Mistral releases that were published with a wrong pattern, and advise to replace the tokenizer's.
+# The release of transformers whose layout ``config.json`` has. Without it, newer ones take a folder for one of the old
+# Mistral releases, which were published with a wrong pattern, and advise to replace the tokenizer's.
 LAYOUT_VERSION = "5.0.0"
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 # What a class would rebuild a vocabulary by.
