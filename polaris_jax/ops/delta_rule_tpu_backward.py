@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
 
 from polaris_jax.ops.delta_rule_tpu_parts import (
-    VMEM_LIMIT,
+    COMPILER_PARAMS,
+    Blocks,
     Columns,
     Shape,
     decays,
@@ -128,35 +128,33 @@ def backward_kernel(
       values, C]`` what is to be added to the former; both float32, as ``dinitial``.
     """
     B, N = dfinal.shape[:2]
-    C, K, wide = shape.chunk, shape.keys, shape.group * shape.value_dim
-    end = shape.chunks - 1
-    key = pl.BlockSpec((1, C, K * shape.key_dim), lambda b, g, i: (b, end - i, g))
-    value = pl.BlockSpec((1, C, K * wide), lambda b, g, i: (b, end - i, g))
-    memory = pl.BlockSpec((1, K, shape.key_dim, wide), lambda b, g, i: (b, g, 0, 0))
-
-    def column(count):
-        return pl.BlockSpec((1, 1, C, count), lambda b, g, i: (b, g, end - i, 0))
-
-    def row(count):
-        return pl.BlockSpec((1, 1, 1, count, C), lambda b, g, i: (b, g, end - i, 0, 0))
-
-    per_head = (B, N // K, shape.chunks, shape.values, C)
+    C, wide = shape.chunk, shape.group * shape.value_dim
+    blocks = Blocks(shape, backward=True)
+    groups = N // shape.keys
+    per_head = (B, groups, shape.chunks, shape.values, C)
     tokens = B * shape.chunks * C
     return pl.pallas_call(
         functools.partial(_kernel, shape=shape),
-        grid=(B, N // K, shape.chunks),
+        grid=(B, groups, shape.chunks),
         in_specs=[
-            key,
-            key,
-            value,
-            column(columns.shape[3]),
-            row(rows.shape[3]),
-            pl.BlockSpec((1, 1, K, shape.key_dim, wide), lambda b, g, i: (b, end - i, g, 0, 0)),
-            pl.BlockSpec((1, 1, shape.values, C, C), lambda b, g, i: (b, end - i, g, 0, 0)),
-            value,
-            memory,
+            blocks.key,
+            blocks.key,
+            blocks.value,
+            blocks.column(columns.shape[3]),
+            blocks.row(rows.shape[3]),
+            blocks.kept_memory,
+            blocks.kept_inverse,
+            blocks.value,
+            blocks.memory,
         ],
-        out_specs=[key, key, value, column(2 * shape.values), row(shape.values), memory],
+        out_specs=[
+            blocks.key,
+            blocks.key,
+            blocks.value,
+            blocks.column(2 * shape.values),
+            blocks.row(shape.values),
+            blocks.memory,
+        ],
         out_shape=[
             jax.ShapeDtypeStruct(q.shape, jnp.bfloat16),
             jax.ShapeDtypeStruct(k.shape, jnp.bfloat16),
@@ -165,10 +163,8 @@ def backward_kernel(
             jax.ShapeDtypeStruct(per_head, jnp.float32),
             jax.ShapeDtypeStruct(dfinal.shape, jnp.float32),
         ],
-        scratch_shapes=[pltpu.VMEM((K, shape.key_dim, wide), jnp.float32)],
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
-        ),
+        scratch_shapes=blocks.scratch,
+        compiler_params=COMPILER_PARAMS,
         cost_estimate=pl.CostEstimate(
             flops=2 * tokens * N * (7 * shape.key_dim * wide + C * (6 * shape.key_dim + 5 * wide)),
             transcendentals=tokens * N * shape.group * C,

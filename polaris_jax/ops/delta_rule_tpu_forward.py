@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
 
 from polaris_jax.ops.delta_rule_tpu_parts import (
-    VMEM_LIMIT,
+    COMPILER_PARAMS,
+    Blocks,
     Columns,
     Shape,
     decays,
@@ -97,17 +97,12 @@ def forward_kernel(
       R dv] bfloat16`` and the inverses ``[B, chunks, N R, C, C] bfloat16``.
     """
     B, N = initial.shape[:2]
-    C, K, dk, wide = shape.chunk, shape.keys, shape.key_dim, shape.group * shape.value_dim
-    key = pl.BlockSpec((1, C, K * dk), lambda b, g, i: (b, i, g))
-    value = pl.BlockSpec((1, C, K * wide), lambda b, g, i: (b, i, g))
-    memory = pl.BlockSpec((1, K, dk, wide), lambda b, g, i: (b, g, 0, 0))
-    out_specs = [value, memory]
+    C, dk, wide = shape.chunk, shape.key_dim, shape.group * shape.value_dim
+    blocks = Blocks(shape)
+    out_specs = [blocks.value, blocks.memory]
     out_shape = [jax.ShapeDtypeStruct(v.shape, jnp.bfloat16), jax.ShapeDtypeStruct(initial.shape, jnp.float32)]
     if keep:
-        out_specs += [
-            pl.BlockSpec((1, 1, K, dk, wide), lambda b, g, i: (b, i, g, 0, 0)),
-            pl.BlockSpec((1, 1, shape.values, C, C), lambda b, g, i: (b, i, g, 0, 0)),
-        ]
+        out_specs += [blocks.kept_memory, blocks.kept_inverse]
         out_shape += [
             jax.ShapeDtypeStruct((B, shape.chunks, N, dk, wide), jnp.bfloat16),
             jax.ShapeDtypeStruct((B, shape.chunks, N * shape.group, C, C), jnp.bfloat16),
@@ -115,21 +110,19 @@ def forward_kernel(
     tokens = B * shape.chunks * C
     return pl.pallas_call(
         functools.partial(_kernel, shape=shape),
-        grid=(B, N // K, shape.chunks),
+        grid=(B, N // shape.keys, shape.chunks),
         in_specs=[
-            key,
-            key,
-            value,
-            pl.BlockSpec((1, 1, C, columns.shape[3]), lambda b, g, i: (b, g, i, 0)),
-            pl.BlockSpec((1, 1, 1, *rows.shape[3:]), lambda b, g, i: (b, g, i, 0, 0)),
-            memory,
+            blocks.key,
+            blocks.key,
+            blocks.value,
+            blocks.column(columns.shape[3]),
+            blocks.row(rows.shape[3]),
+            blocks.memory,
         ],
         out_specs=out_specs,
         out_shape=out_shape,
-        scratch_shapes=[pltpu.VMEM((K, dk, wide), jnp.float32)],
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
-        ),
+        scratch_shapes=blocks.scratch,
+        compiler_params=COMPILER_PARAMS,
         cost_estimate=pl.CostEstimate(
             flops=2 * tokens * N * (3 * dk * wide + C * (2 * dk + shape.group * (2 * shape.value_dim + 12 * C))),
             transcendentals=tokens * N * shape.group * C,

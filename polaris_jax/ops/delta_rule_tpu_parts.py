@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
 
 LOG2E = math.log2(math.e)
 VMEM_LIMIT = 56 * 2**20  # of 64 MiB (v5p, tpu7x) or 128 MiB (v5e, v6e); the compiler's default is 16 or 32
@@ -52,6 +54,73 @@ class Shape:
     def heads(self, n: int) -> range:
         """Value heads that read key head ``n``."""
         return range(n * self.group, (n + 1) * self.group)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What a grid step ``(row, heads, chunk)`` reads and writes of each array, forward and backward alike.
+
+    Attributes:
+      shape: of the call.
+      backward: chunks are walked from the last to the first.
+    """
+
+    shape: Shape
+    backward: bool = False
+
+    def _chunk(self, i):
+        return self.shape.chunks - 1 - i if self.backward else i
+
+    @property
+    def _memory(self) -> tuple[int, int, int]:
+        return self.shape.keys, self.shape.key_dim, self.shape.group * self.shape.value_dim
+
+    @property
+    def key(self) -> pl.BlockSpec:
+        """Of ``[B, S, N dk]``."""
+        width = self.shape.keys * self.shape.key_dim
+        return pl.BlockSpec((1, self.shape.chunk, width), lambda b, g, i: (b, self._chunk(i), g))
+
+    @property
+    def value(self) -> pl.BlockSpec:
+        """Of ``[B, S, N R dv]``."""
+        width = self.shape.values * self.shape.value_dim
+        return pl.BlockSpec((1, self.shape.chunk, width), lambda b, g, i: (b, self._chunk(i), g))
+
+    @property
+    def memory(self) -> pl.BlockSpec:
+        """Of ``[B, N, dk, R dv]``, the same for all chunks."""
+        return pl.BlockSpec((1, *self._memory), lambda b, g, i: (b, g, 0, 0))
+
+    @property
+    def kept_memory(self) -> pl.BlockSpec:
+        """Of ``[B, chunks, N, dk, R dv]``."""
+        return pl.BlockSpec((1, 1, *self._memory), lambda b, g, i: (b, self._chunk(i), g, 0, 0))
+
+    @property
+    def kept_inverse(self) -> pl.BlockSpec:
+        """Of ``[B, chunks, N R, C, C]``."""
+        size = (1, 1, self.shape.values, self.shape.chunk, self.shape.chunk)
+        return pl.BlockSpec(size, lambda b, g, i: (b, self._chunk(i), g, 0, 0))
+
+    def column(self, count: int) -> pl.BlockSpec:
+        """Of ``[B, N / keys, S, count]``."""
+        return pl.BlockSpec((1, 1, self.shape.chunk, count), lambda b, g, i: (b, g, self._chunk(i), 0))
+
+    def row(self, count: int) -> pl.BlockSpec:
+        """Of ``[B, N / keys, chunks, count, C]``."""
+        return pl.BlockSpec((1, 1, 1, count, self.shape.chunk), lambda b, g, i: (b, g, self._chunk(i), 0, 0))
+
+    @property
+    def scratch(self) -> list:
+        """The memories, in VMEM."""
+        return [pltpu.VMEM(self._memory, jnp.float32)]
+
+
+# Rows and heads may be dealt to two cores; chunks follow one another.
+COMPILER_PARAMS = pltpu.CompilerParams(
+    dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
+)
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
