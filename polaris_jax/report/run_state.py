@@ -199,7 +199,7 @@ def _judge_health(workdir: str, now: float) -> tuple[str, str] | None:
     status = storage.read_json(storage.join(workdir, JUDGE_STATUS)) or {}
     why = f"{status.get('kind')}: {status.get('detail')}"
     if status.get("state") == "hopeless":
-        return "failed", f"the judge cannot be asked ({why}); mend config.judge and run the same command again"
+        return "failed", f"the judge cannot be asked ({why}); correct config.judge and run the same command again"
     if status.get("state") != "away":
         return None
     silent = now - float(status.get("time") or 0.0)

@@ -1,7 +1,7 @@
-"""DPO: the chosen answer preferred over the rejected one, relative to a frozen reference (arXiv 2305.18290, eq. 7).
+"""DPO: prefers the chosen answer over the rejected one, relative to a frozen reference (arXiv 2305.18290, eq. 7).
 
-Like ORPO's, the loss is a function of one number per answer, the sum of its log-probabilities (or their mean), so one
-pass reads the log-probabilities, ``dpo_cotangents`` turns them into a weight per token, and the ordinary pass follows.
+As in ORPO, the loss depends on one number per answer: the sum (or mean) of its log-probabilities. So one pass computes
+the log-probabilities, ``dpo_cotangents`` turns them into a weight per token, and the usual training pass follows.
 """
 
 from collections.abc import Sequence
@@ -26,15 +26,14 @@ def dpo_loss(
 
     Args:
       chosen, rejected: ``[N]`` log-probabilities of the answers under the policy, nats: sums over their tokens as
-        published, or means (length-normalised DPO,
-        arXiv 2411.15124).
+        published, or means (length-normalised DPO, arXiv 2411.15124).
       reference_chosen, reference_rejected: the same under the reference.
-      beta: strength of the tie to the reference.
-      label_smoothing: e, the share of pairs whose preference is taken to be the wrong way round (conservative DPO).
+      beta: how strongly the policy is held to the reference.
+      label_smoothing: e, the assumed share of pairs with swapped labels (conservative DPO).
 
     Returns:
       ``(loss, metrics)``: ``margin`` (mean of m), ``accuracy`` (share of pairs with m above 0), ``chosen_reward`` and
-      ``rejected_reward``, of which m is the difference.
+      ``rejected_reward``, whose difference is m.
     """
     rewards = beta * (chosen - reference_chosen), beta * (rejected - reference_rejected)
     margin = rewards[0] - rewards[1]

@@ -1,4 +1,4 @@
-"""Weights that change over the run: of the human references, and of behaviour cloning."""
+"""Weights that change over the run: for human references and for behaviour cloning."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _STEPS = Bounds("steps, 0 or more", least=0)
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """A linear rise from 0 to ``peak``, then, if there is a decay, a fall to ``final``; constant afterwards.
+    """A linear rise from 0 to ``peak``, then (with a decay) a fall to ``final``; constant afterwards.
 
     Raises:
       InputError: an unknown shape or a negative length.

@@ -1,5 +1,5 @@
-"""The sections that a post-training config has beside the training ones. The defaults are the published recipe's
-(POLARIS specification 1 to 6), its paths apart. Lengths are tokens.
+"""The sections of a post-training config beside those of training. Lengths are tokens. Except for paths, the defaults
+are the published recipe's (POLARIS specification 1 to 6).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _TOP_P = Bounds("use a number above 0 and at most 1 (off)", above=0, most=1)
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What is written: prompts, with or without the human text of the same prompt."""
+    """What to write: prompts, with or without the human text of the same prompt."""
 
     kind: Literal["prompts", "chapters", "passages", "pairs"] = option(
         "prompts",
@@ -54,7 +54,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class RolloutOptions:
-    """How responses are drawn, in training and in validation; see ``sampling.SamplingOptions``."""
+    """How responses are sampled, in training and in validation; see ``sampling.SamplingOptions``."""
 
     max_tokens: int = option(8192, bounds=POSITIVE, doc="most tokens of a response")
     temperature: float = option(1.0, bounds=NOT_NEGATIVE, doc="divides the logits; 0 takes the most probable token")
@@ -78,7 +78,7 @@ class RolloutOptions:
 
 @dataclass(frozen=True)
 class CollapseOptions:
-    """What ends a run that no longer learns anything: each must hold in so many steps in a row."""
+    """Signs that end a run which no longer learns. A sign must be seen in ``steps`` steps in a row."""
 
     steps: int = option(8, bounds=NOT_NEGATIVE, doc="in a row until the run is given up (0: never)")
     entropy_low: float = option(0.005, bounds=NOT_NEGATIVE, doc="mean -log p of sampled tokens below this, nats")
@@ -172,7 +172,7 @@ class RlOptions:
 
 @dataclass(frozen=True)
 class PauseOptions:
-    """How long a run waits for a judge that is away (no connection, 5xx, 429, timeouts)."""
+    """How long a run waits for an absent judge (no connection, 5xx, 429, timeouts)."""
 
     patience: float = option(
         7200.0, bounds=NOT_NEGATIVE, doc="seconds, at most; then the run stops, and can be resumed"
@@ -183,7 +183,7 @@ class PauseOptions:
 
 @dataclass(frozen=True)
 class JudgeOptions(ClientOptions):
-    """Who judges, and the client that asks: ``ClientOptions`` with the recipe's model, and what ``JudgeSpec`` has."""
+    """The judge and its client: ``ClientOptions`` with the recipe's model, and the fields of ``JudgeSpec``."""
 
     kind: Literal["none", "offline", "llm"] = option("llm", doc="none (programmatic rewards alone), offline or llm")
     provider: str = again(ClientOptions, "provider", "gemini")
@@ -199,7 +199,7 @@ class JudgeOptions(ClientOptions):
 
 @dataclass(frozen=True)
 class ValidationOptions:
-    """One response to each held-out prompt now and then."""
+    """Validation: one response to each held-out prompt at intervals."""
 
     every: int = option(20, bounds=POSITIVE, doc="steps between validations; there is one after the last step too")
     first: bool = option(True, doc="validate before the first step too")
