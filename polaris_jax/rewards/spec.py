@@ -14,9 +14,9 @@ from polaris_jax.rewards.repetition import RepetitionSpec
 class RewardSpec:
     """scalar = clip(quality - 1.5 repetition - 0.8 length - blank, ±2), and the settings of its parts.
 
-    A response that has not ended by itself costs up to ``overlong_penalty``, growing linearly over the last
+    A response that did not end by itself costs up to ``overlong_penalty``, growing linearly over the last
     ``overlong_buffer`` of ``max_tokens`` tokens (DAPO's soft overlong punishment). Both token penalties are 0: the
-    published runs configured 0.05 and 1.0, and their trainer lost them.
+    published runs configured 0.05 and 1.0, but their trainer did not apply them.
 
     Raises:
       InputError: a field is out of range.
@@ -50,10 +50,10 @@ class RewardSpec:
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "rewards") -> "RewardSpec":
-        """A spec from nested plain values, as a config file has them; what is left out keeps its default.
+        """A spec from nested plain values, as in a config file. Missing fields keep their defaults.
 
         Raises:
-          InputError: an unknown name or a value of the wrong type, by its path.
+          InputError: an unknown name or a value of the wrong type; it names the path.
         """
         return build(cls, dict(_rows(values)), where)
 
