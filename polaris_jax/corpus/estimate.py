@@ -1,4 +1,4 @@
-"""What a language model's plans for a library would cost, before the first call."""
+"""Estimates the cost of a language model's plans for a library, before the first call."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class BookForecast:
-    """What one novel's plans would cost.
+    """The estimated cost of one novel's plans.
 
     Attributes:
       file, title, words: of the novel.
-      calls, prompt_tokens, answer_tokens: as counted on its questions; 0 for a book that is left out.
-      cached_tokens: how many of the prompt tokens a provider with a prompt cache has read before.
-      usd: at the model's prices; None where these are not known.
+      calls, prompt_tokens, answer_tokens: counted on its questions; 0 for a book that is left out.
+      cached_tokens: how many of the prompt tokens would come from a provider's prompt cache.
+      usd: at the model's prices; None if they are unknown.
       reason: why it is left out, or empty.
     """
 
@@ -43,7 +43,7 @@ def forecast_library(
     """The price of every novel's plans, in the order of the store. Asks no model; keeps the surveys for the build.
 
     Args:
-      job: with a model's annotator.
+      job: its annotator must use a model.
       progress: called with (what, done, of how many).
     """
     rows = []

@@ -170,7 +170,7 @@ class _Reader:
         self._parts.append(text if keep else re.sub(r"\s+", " ", text))
 
     def _image(self, node: etree._Element) -> None:
-        """Reads a picture: a drop capital at the start of a paragraph, or the words of a heading; others are skipped."""
+        """Reads a picture: a drop capital at the start of a paragraph, or a heading's words; others are skipped."""
         alt = " ".join(str(node.get("alt") or "").split())
         if self._level and alt and not self._pending():
             self._parts.append(f" {alt} ")
