@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from polaris_jax import storage
 from polaris_jax.corpus import work_area
 from polaris_jax.corpus.stage_timer import StageTimer
-from polaris_jax.corpus.steps import Job, choose, novel_of, survey
+from polaris_jax.corpus.steps import Job, choose, novel_of, survey_all
 from polaris_jax.corpus.trajectories import NovelRefused, plan_novel, refuse_hopeless, token_counter
 from polaris_jax.data import Tokenizer
 from polaris_jax.llm.batch_client import BatchClient, BatchPending
@@ -83,11 +83,7 @@ def next_round(
     annotator = LLMAnnotator(client, spec.samples, spec.temperature, spec.context_tokens, spec.thinking_tokens)
     patient = _Patient(annotator)
     measure, planned, waiting = token_counter(tokenizer), 0, 0
-    rows = []
-    for number, address in enumerate(addresses):
-        if progress:
-            progress("reading", number, len(addresses))
-        rows.append(survey(job, address))
+    rows = survey_all(job, addresses, progress)
     try:
         chosen = [row for row in choose(job, rows) if row.status == "read"]
         for number, row in enumerate(chosen):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polaris_jax.corpus.stage_timer import StageTimer
-from polaris_jax.corpus.steps import Job, NovelRow, choose, novel_of, survey
+from polaris_jax.corpus.steps import Job, NovelRow, choose, novel_of, survey_all
 from polaris_jax.corpus.trajectories import NovelRefused, plan_novel, refuse_hopeless, token_counter
 from polaris_jax.data import Tokenizer
 from polaris_jax.llm.usage import cost
@@ -46,12 +46,7 @@ def forecast_library(
       job: its annotator must use a model.
       progress: called with (what, done, of how many).
     """
-    rows = []
-    for number, address in enumerate(addresses):
-        if progress:
-            progress("reading", number, len(addresses))
-        rows.append(survey(job, address))
-    chosen, found = choose(job, rows), []
+    chosen, found = choose(job, survey_all(job, addresses, progress)), []
     for number, row in enumerate(chosen):
         if progress:
             progress("counting", number, len(chosen))

@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -120,6 +120,16 @@ def survey(job: Job, address: str) -> NovelRow:
         return replace(row, **known, seconds=dict(timer.seconds))
     except Exception as error:  # a defect in one book must not cost the others
         return replace(row, status="error", reason=_defect(error), seconds=dict(timer.seconds))
+
+
+def survey_all(job: Job, addresses: Sequence[str], progress: Callable[[str, int, int], None] | None) -> list[NovelRow]:
+    """``survey`` of every address, in order; ``progress`` is called with (``reading``, number done, total)."""
+    rows = []
+    for number, address in enumerate(addresses):
+        if progress:
+            progress("reading", number, len(addresses))
+        rows.append(survey(job, address))
+    return rows
 
 
 def _survey(job: Job, row: NovelRow, content: bytes, timer: StageTimer) -> dict:

@@ -7,8 +7,9 @@ the log-probabilities, ``dpo_cotangents`` turns them into a weight per token, an
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from polaris_jax.rl.pair_cotangents import pair_cotangents
 
 
 def dpo_loss(
@@ -64,14 +65,11 @@ def dpo_cotangents(
     Returns:
       ``(metrics with "loss", [rows] float32)``.
     """
-    policy, frozen = np.asarray(values, np.float32), np.asarray(reference, np.float32)
-    sides = [np.asarray(chosen), np.asarray(rejected)]
-    (loss, metrics), slopes = jax.value_and_grad(
-        lambda c, r: dpo_loss(c, r, frozen[sides[0]], frozen[sides[1]], beta=beta, label_smoothing=label_smoothing),
-        argnums=(0, 1),
-        has_aux=True,
-    )(jnp.asarray(policy[sides[0]]), jnp.asarray(policy[sides[1]]))
-    shares = np.zeros(len(policy), np.float32)
-    for rows, slope in zip(sides, slopes, strict=True):
-        np.add.at(shares, rows, -np.asarray(slope))
-    return {"loss": float(loss)} | {name: float(value) for name, value in metrics.items()}, shares
+    frozen = np.asarray(reference, np.float32)
+    sides = [frozen[np.asarray(rows)] for rows in (chosen, rejected)]
+    return pair_cotangents(
+        lambda c, r: dpo_loss(c, r, sides[0], sides[1], beta=beta, label_smoothing=label_smoothing),
+        values,
+        chosen,
+        rejected,
+    )

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from polaris_jax.rl.pair_cotangents import pair_cotangents
+
 
 def orpo_loss(chosen: jax.Array, rejected: jax.Array, beta: float) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The mean loss over pairs.
@@ -50,14 +52,7 @@ def orpo_cotangents(
     Returns:
       ``(metrics with "loss", [rows] float32)``.
     """
-    values, sides = np.asarray(means, np.float32), [np.asarray(chosen), np.asarray(rejected)]
-    (loss, metrics), slopes = jax.value_and_grad(lambda c, r: orpo_loss(c, r, beta), argnums=(0, 1), has_aux=True)(
-        *(jnp.asarray(values[rows]) for rows in sides)
-    )
-    shares = np.zeros(len(values), np.float32)
-    for rows, slope in zip(sides, slopes, strict=True):
-        np.add.at(shares, rows, -np.asarray(slope))
-    return {"loss": float(loss)} | {name: float(value) for name, value in metrics.items()}, shares
+    return pair_cotangents(lambda c, r: orpo_loss(c, r, beta), means, chosen, rejected)
 
 
 def cotangents(
