@@ -44,7 +44,7 @@ class ClientOptions:
     base_url: str | None = option(None, blank="", doc="address of an OpenAI-compatible server")
     api_key_env: str | None = option(None, blank="", doc="NAME of the environment variable that holds the key")
     cache: str | None = option(
-        None, blank="", execution=True, doc="folder or gs:// prefix of the model's replies; without, none are kept"
+        None, blank="", execution=True, doc="folder or gs:// prefix of the model's replies; default: none are kept"
     )
     concurrency: int = option(8, bounds=AT_LEAST_1, execution=True, doc="calls to the model in flight")
     timeout: float = option(
@@ -87,27 +87,27 @@ class ClientOptions:
         None,
         blank=0.0,
         bounds=Bounds("above 0, at most 1", above=0, most=1),
-        doc="probability of the tokens that are kept; without, the server's own",
+        doc="total probability of the tokens that are kept; default: the server's own",
     )
     effort: str | None = option(
         None,
         blank="",
         choices=EFFORTS,
-        doc="of reasoning: OpenAI's reasoning_effort, Gemini's thinking_level; without, the model's own",
+        doc="effort of reasoning: OpenAI's reasoning_effort, Gemini's thinking_level; default: the model's own",
     )
     tier: str | None = option(
         None,
         blank="",
         choices=TIERS,
         execution=True,
-        doc="service tier: flex is cheaper and slower, priority dearer and faster; without, the provider's own",
+        doc="service tier: flex is cheaper and slower, priority dearer and faster; default: the provider's own",
     )
     safety: str | None = option(
         None,
         blank="",
         choices=tuple(SAFETY),
         doc="gemini: the risk from which its safety filters block: low, medium, high, none (they only rate) or off; "
-        "without, the provider's own",
+        "default: the provider's own",
     )
 
 
@@ -188,7 +188,7 @@ class ModelOrOfflineSpec:
     kind: str = option("offline", choices=KINDS, doc="offline (no model) or llm")
     client: ClientSpec | None = None
     samples: int = option(1, bounds=AT_LEAST_1, doc="independent samples per question")
-    temperature: float = option(0.0, bounds=NOT_NEGATIVE, doc="of the samples")
+    temperature: float = option(0.0, bounds=NOT_NEGATIVE, doc="temperature of the samples")
 
     _where: ClassVar[str] = ""
 

@@ -55,11 +55,14 @@ class JudgeSpec(ModelOrOfflineSpec):
     samples: int = option(
         1, bounds=AT_LEAST_1, doc="samples per story; their qualities are averaged, their variance is kept"
     )
-    temperature: float = option(0.2, bounds=NOT_NEGATIVE, doc="of the samples")
-    seed: int | None = option(0, bounds=ANY_NUMBER, doc="of the samples; None leaves it to the server")
+    temperature: float = option(0.2, bounds=NOT_NEGATIVE, doc="temperature of the samples")
+    seed: int | None = option(0, bounds=ANY_NUMBER, doc="seed of the samples; None leaves it to the server")
     rubric: str = option("full", choices=rubric.RUBRICS, doc="full, or brief for small context windows")
     max_tokens: int | None = option(
-        None, blank=0, bounds=AT_LEAST_1, doc="of an answer, reasoning included; None: 16384 (full) or 1024 (brief)"
+        None,
+        blank=0,
+        bounds=AT_LEAST_1,
+        doc="limit of an answer, including reasoning; None: 16384 (full) or 1024 (brief)",
     )
 
     _where: ClassVar[str] = "judge"

@@ -13,9 +13,9 @@ ROW, PROMPT, CONFIG, HUMAN_REFERENCE, NOWHERE = "row", "prompt", "config", "huma
 class Tolerance:
     """The allowed difference from the target: a ``share`` of it, but between ``least`` and ``most`` words."""
 
-    share: float = option(bounds=NOT_NEGATIVE, doc="of the target")
-    least: float = option(bounds=NOT_NEGATIVE, doc="words, whatever the target")
-    most: float = option(bounds=NOT_NEGATIVE, doc="words, whatever the target")
+    share: float = option(bounds=NOT_NEGATIVE, doc="share of the target")
+    least: float = option(bounds=NOT_NEGATIVE, doc="fewest words, for any target")
+    most: float = option(bounds=NOT_NEGATIVE, doc="most words, for any target")
 
     def words(self, target: int) -> int:
         """The tolerance for ``target``, in whole words."""
@@ -41,14 +41,14 @@ class LengthSpec:
     target: int | None = option(
         None,
         bounds=NOT_NEGATIVE,
-        doc="words asked for where neither row nor prompt says; None: as many as the human reference has",
+        doc="target words if neither row nor prompt names any; None: as many as the human reference has",
     )
     lower: Tolerance = section(Tolerance(0.15, 350, 1000), as_row=True, doc="what may be missing")
     upper: Tolerance = section(Tolerance(0.25, 600, 1500), as_row=True, doc="what may be too much")
     max_words: int | None = option(
         None,
         bounds=NOT_NEGATIVE,
-        doc="at so many words the penalty is 1, growing linearly from the upper tolerance; None: the overshoot's share "
+        doc="words at which the penalty, growing linearly from the upper tolerance, is 1; None: the overshoot's share "
         "of the upper tolerance's end",
     )
     min_visible: float = option(0.10, bounds=SHARE, doc="least share of characters that are not white space")

@@ -26,8 +26,8 @@ class QualitySpec:
         bounds=NOT_NEGATIVE,
         doc="most penalty for a story that earns 1.5 times what it loses, points; None: no cap",
     )
-    scale: float = option(1.0, bounds=ANY_NUMBER, doc="of the overall score")
-    bias: float = option(0.0, bounds=ANY_NUMBER, doc="of the overall score, points")
+    scale: float = option(1.0, bounds=ANY_NUMBER, doc="factor of the overall score")
+    bias: float = option(0.0, bounds=ANY_NUMBER, doc="added to the overall score, points")
     least: float = option(-159.0, bounds=ANY_NUMBER, doc="lowest overall score, points")
     most: float = option(108.0, bounds=ANY_NUMBER, doc="highest overall score, points")
     divisor: float = option(

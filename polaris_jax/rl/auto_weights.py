@@ -29,11 +29,11 @@ class AutoWeightOptions:
     update_every: int = option(10, bounds=Bounds("steps, at least 1", least=1), doc="steps between updates")
     start_step: int = option(0, bounds=NOT_NEGATIVE, doc="first step of an update")
     min_points: int = option(30, bounds=NOT_NEGATIVE, doc="points that every component must have")
-    window: int = option(100, bounds=NOT_NEGATIVE, doc="points that are remembered (at least 10)")
+    window: int = option(100, bounds=NOT_NEGATIVE, doc="points that are kept (at least 10)")
     eta: float = option(0.5, bounds=ANY_NUMBER, doc="strength of an update")
     w_min: float = option(0.05, bounds=NOT_NEGATIVE, doc="least share before the shares are brought back to a sum of 1")
     w_max: float = option(0.95, bounds=NOT_NEGATIVE, doc="largest share before that")
-    deg: int = option(1, bounds=POSITIVE, doc="of the polynomial; the slope is its linear coefficient")
+    deg: int = option(1, bounds=POSITIVE, doc="degree of the polynomial; the slope is its linear coefficient")
     ema_beta: float = option(0.0, bounds=SHARE, doc="smoothing of the means (0: none)")
     penalty_keys: tuple[str, ...] = option((), doc="components whose fall is the improvement")
     normalize_domain: str = option(

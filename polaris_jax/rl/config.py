@@ -44,8 +44,8 @@ class RlConfig(StepConfig):
     train: TrainOptions = again(
         StepConfig, "train", TrainOptions(steps=173, checkpoint_every=5, async_checkpoints=False)
     )
-    data: TaskOptions = section(TaskOptions(), doc="what is written")
-    rollout: RolloutOptions = section(RolloutOptions(), doc="how responses are drawn")
+    data: TaskOptions = section(TaskOptions(), doc="what to write")
+    rollout: RolloutOptions = section(RolloutOptions(), doc="how responses are sampled")
     rl: RlOptions = section(RlOptions(), doc="groups, advantages and the objective")
     rewards: RewardSpec = section(RewardSpec(), doc="every number of the reward")
     judge: JudgeOptions = section(JudgeOptions(), doc="who judges")

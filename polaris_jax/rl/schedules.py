@@ -21,7 +21,7 @@ class WeightSchedule:
     final: float = option(0.0, bounds=ANY_NUMBER, doc="weight after the fall")
     warmup: int = option(0, bounds=_STEPS, doc="steps of the rise")
     decay: int = option(0, bounds=_STEPS, doc="steps of the fall (0: none)")
-    shape: str = option("linear", choices=SHAPES, doc="of the fall")
+    shape: str = option("linear", choices=SHAPES, doc="shape of the fall")
 
     def __post_init__(self) -> None:
         check(self)
