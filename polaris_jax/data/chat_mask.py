@@ -198,7 +198,7 @@ def _after_header(
             return _own_text(template, shown, whole, number, start)
         shared = _shared(gap, asked.text[asked.marks[-1][0] :])
         if template.tokenizer.control_pattern.search(gap, shared) and not _writes_prompt(template, shown[:number]):
-            return _own_text(template, shown, whole, number, start)  # the header is nobody's to write
+            return _own_text(template, shown, whole, number, start)  # no header in the generation prompt
         headers[gap, role] = shared
     return stopped + headers[gap, role]
 

@@ -106,7 +106,7 @@ class Batches:
         context shards that its devices hold.
         """
         order = self._order[columns]
-        # Sequence positions in ascending order fall into few contiguous stretches, each read as one range.
+        # In ascending order, sequence positions form a few contiguous ranges, each read at once.
         ascending = np.argsort(order)
         natural = order[ascending]
         back = np.empty_like(ascending)
@@ -190,11 +190,11 @@ def prefetch(make: Callable[[int], T], start: int, stop: int, *, threads: int = 
 
 
 class _Part(NamedTuple):
-    """The overlap of one trajectory with a stretch of a row.
+    """The overlap of one trajectory with a range of a row.
 
     Attributes:
       range: (trajectory, start, stop) to read; one token more than the inputs where the trajectory goes on.
-      begin: place of the first input within the stretch.
+      begin: place of the first input within that range.
       size: number of inputs.
       segment: segment id.
     """
@@ -219,7 +219,7 @@ def _parts(plan: BinPlan, index: int, start: int, stop: int) -> list[_Part]:
 
 
 def _fill(size: int, parts: list[_Part], read: Iterator[Trajectory]) -> dict[str, np.ndarray]:
-    """Lays the trajectories of a stretch out in natural order: a dict of arrays [size]."""
+    """Lays out the trajectories of a range of a row in natural order: a dict of arrays [size]."""
     out = {name: np.zeros(size, dtype) for name, dtype in FIELDS.items()}
     for part in parts:
         found, first = next(read), part.range[1]

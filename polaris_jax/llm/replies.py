@@ -214,7 +214,7 @@ def _parse(span: _Span) -> tuple[Any] | UnreadableReply:
         try:
             return (_checked(_loads(span.text)),)
         except json.JSONDecodeError:
-            return (_checked(_loads(_mended(span))),)
+            return (_checked(_loads(_repaired(span))),)
     except UnreadableReply as unreadable:
         return unreadable
     except ValueError as error:
@@ -225,17 +225,17 @@ def _loads(text: str) -> Any:
     return json.loads(text, strict=False, parse_constant=_no_constant, object_pairs_hook=_object)
 
 
-def _mended(span: _Span) -> str:
-    mended: list[str] = []
+def _repaired(span: _Span) -> str:
+    repaired: list[str] = []
     for is_string, piece in span.pieces:
         if is_string:
-            mended.append('"' + _ESCAPE.sub(_escaped, piece) + '"')
+            repaired.append('"' + _ESCAPE.sub(_escaped, piece) + '"')
             continue
         plain = unicodedata.normalize("NFKC", piece).replace("、", ",")
         plain = _PLUS.sub("", _SHARE.sub(r'"\1"', _CONSTANT.sub(lambda word: _WORDS[word[0]], plain)))
-        mended.append(plain)
+        repaired.append(plain)
     # Strings are left alone: a trailing comma and its bracket always lie in one plain piece.
-    return "".join(part if part[:1] == '"' else re.sub(r",(\s*[}\]])", r"\1", part) for part in mended)
+    return "".join(part if part[:1] == '"' else re.sub(r",(\s*[}\]])", r"\1", part) for part in repaired)
 
 
 def _escaped(match: re.Match) -> str:
