@@ -168,7 +168,7 @@ class Journal:
                     self._put = time.monotonic()
 
     def close(self) -> None:
-        """Closes the record. Calling it again does nothing."""
+        """Closes the record of the step."""
         with self._lock:
             if self._lines is not None:
                 self._lines.close()
