@@ -1,9 +1,9 @@
-"""One module per verb of ``polaris``: its flags, and the calls they turn into.
+"""One module per verb of ``polaris``: its flags, and the calls that they lead to.
 
 A verb's module has a docstring whose first line is the verb's help, ``add_flags(parser)`` and ``run(arguments) -> exit
-code``. It imports rooms inside its functions only, so that ``polaris inspect`` starts no JAX. ``arguments`` also
-carries ``overrides`` (the texts after ``--config.``; the verb sets ``takes_config=True``) and ``unknown`` (other flags,
-for a verb that passes them on: ``takes_unknown=True``).
+code``. It imports other rooms only inside its functions, so that ``polaris inspect`` does not start JAX. ``arguments``
+also has ``overrides`` (the texts after ``--config.``, if the verb sets ``takes_config=True``) and ``unknown`` (other
+flags, for a verb that passes them on and sets ``takes_unknown=True``).
 """
 
 VERBS = (

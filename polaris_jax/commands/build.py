@@ -1,6 +1,6 @@
 """``polaris build``: novels → trajectory store, locally or on Apache Beam; or rows and texts as they are.
 
-Flags win over a config file; a progress bar while it runs; the report as a page or as JSON.
+Flags override a config file. A progress bar is shown during the build; the report is a page or JSON.
 """
 
 import argparse
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     from polaris_jax.corpus import BatchRound, BookForecast, Build, BuildOptions
     from polaris_jax.scaffold import AnnotatorSpec
 
-_OPTIONS = {  # BuildOptions fields with a flag of their own: type, what it says in --help
+_OPTIONS = {  # BuildOptions fields with their own flag: type, text in --help
     "window": (int, "most tokens per trajectory (0: no limit; default 262144 full, 32768 first_chapter, 8192 mini)"),
     "prompts": (int, "how many of a book's four prompts get a trajectory (default 1)"),
     "per_book": (int, "most mini volumes per novel, evenly spread (default 0: all)"),
-    "min_words": (int, "fewer words of narrative are rejected (default 25000; mini 2000)"),
-    "max_words": (int, "more words are rejected (default 450000; mini 700000)"),
+    "min_words": (int, "novels with fewer words of narrative are rejected (default 25000; mini 2000)"),
+    "max_words": (int, "novels with more words are rejected (default 450000; mini 700000)"),
     "least_chapters": (float, "share of a book's chapters that must fit the window (default 0.6)"),
-    "max_fallback": (float, "most annotated fields that may fall back to the offline annotator (default 0.05)"),
+    "max_fallback": (float, "share of annotated fields that may fall back to the offline annotator (default 0.05)"),
     "min_plan_score": (float, "leave out books whose plan is judged worse than this, 0-100 (default 0: none)"),
-    "similarity": (float, "two books this alike are one work (default 0.7)"),
-    "seed": (int, "of the split by author (default 0)"),
+    "similarity": (float, "two books at least this similar are one work (default 0.7)"),
+    "seed": (int, "seed of the split by author (default 0)"),
 }
 _ANNOTATOR = {
-    "samples": (int, "draws per scene vector (default 4)"),
+    "samples": (int, "samples per scene vector (default 4)"),
     "context_tokens": (int, "the model's context window (default 8192); from 32768 on it is asked far fewer questions"),
-    "thinking_tokens": (int, "room for the model's thinking, beside that for each answer (default 0)"),
-    "stop_after": (int, "stop when this many first calls bring no usable answer (default 16)"),
+    "thinking_tokens": (int, "tokens for the model's thinking, added to those for each answer (default 0)"),
+    "stop_after": (int, "stop if none of the first calls, this many, gives a usable answer (default 16)"),
 }
 _PLACES = ("books", "out", "tokenizer", "work", "runner", "workers", "transcripts", "annotator", "profile", "split")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The verb's flags. No flag has a default, so that a config file can tell what was left out."""
+    """The verb's flags. No flag has a default, so that values of a config file are used where a flag is missing."""
     parser.add_argument("--config", metavar="FILE", help="a Python file: get_config() has these options; flags win")
     parser.add_argument("--books", nargs="+", metavar="PATH_OR_GLOB", help="novels, folders or globs, local or gs://")
     build_data.add_flags(parser)
@@ -86,21 +86,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="print what a model's plans would take (calls, tokens, dollars) and stop; asks no model",
+        help="print the cost of a model's plans (calls, tokens, dollars) and stop; asks no model",
     )
     parser.add_argument(
         "--batch",
         type=folder_to_write,
         metavar="DIR",
-        help="ask by the provider's batches: writes DIR/round-1.jsonl and stops; put what the provider answers "
+        help="ask through the provider's batches: writes DIR/round-1.jsonl and stops; put the provider's output files "
         "beside it and run again, until the store is built",
     )
     parser.add_argument("--json", action="store_true", help="print the build report as JSON")
-    parser.set_defaults(takes_config=True, takes_unknown=True)  # a Beam runner has flags of its own
+    parser.set_defaults(takes_config=True, takes_unknown=True)  # a Beam runner has its own flags
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Builds the library; returns 0, or 1 when something broke or was left unfinished.
+    """Builds the library; returns 0, or 1 if a book failed or was left unfinished.
 
     Raises:
       InputError: a flag or a config field is wrong, or nothing could be built.
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     if values.get("data"):
         return build_data.run(values, arguments)
     refuse(values, build_data.FLAGS, "is for --data")
-    if values.get("workers") is not None and values["workers"] < 1:  # of a config file; the flag has its own bound
+    if values.get("workers") is not None and values["workers"] < 1:  # from a config file; the flag checks its own bound
         raise InputError("config.workers", values["workers"], AT_LEAST_1.advice)
     for name in ("books", "out", "tokenizer"):
         if not values.get(name):
@@ -149,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
             if made.open:
                 bar.stop()
                 return _print_round(made, arguments.json)
-        # Beam warns about much that is as it should be; what goes wrong is raised.
+        # Beam warns about many things that are correct; real errors are raised.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         build = build_library(
             novels,
@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _values(arguments: argparse.Namespace) -> dict:
-    """Config file, then flags."""
+    """The values of the config file, overridden by those of the flags."""
     values: dict = {}
     if arguments.config:
         from polaris_jax.training.config import load_config

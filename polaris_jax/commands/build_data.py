@@ -1,4 +1,4 @@
-"""``polaris build --data``: rows and manuscripts as they are → token store; the other half of ``build``."""
+"""``polaris build --data``: builds a token store from rows and manuscripts unchanged; the other half of ``build``."""
 
 import argparse
 import json
@@ -11,32 +11,32 @@ from polaris_jax.errors import InputError
 if TYPE_CHECKING:
     from polaris_jax.data import ChatTemplate, Tokenizer
 
-_SHOWN = 20  # broken rows and rows left out that are printed; the report has all
+_SHOWN = 20  # most rows that are printed, broken or left out; the report has all
 FLAGS = ("learn", "chat_template", "no_chat", "join")
-# Flags of ``build`` that mean something here too.
+# Flags of ``build`` that also apply here.
 SHARED = ("data", "out", "tokenizer", "window", "split", "seed")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that only ``--data`` has."""
+    """Adds the flags that apply only to ``--data``."""
     parser.add_argument(
         "--data",
         nargs="+",
         metavar="PATH",
-        help="files or folders to train on as they are: chats, instructions, completions, preference pairs, texts, "
-        "manuscripts, trajectories (in the place of --books)",
+        help="files or folders to train on unchanged: chats, instructions, completions, preference pairs, texts, "
+        "manuscripts, trajectories (instead of --books)",
     )
     parser.add_argument(
         "--learn",
         choices=("assistant", "all"),
-        help="with --data: turns of the assistant alone (default), or prompts too",
+        help="with --data: learn only the assistant's turns (default), or prompts too",
     )
-    parser.add_argument("--chat-template", metavar="FILE", help="with --data: in the place of the model's own")
+    parser.add_argument("--chat-template", metavar="FILE", help="with --data: used instead of the model's own")
     parser.add_argument(
         "--no-chat",
         action="store_true",
         default=None,
-        help="with --data: prompts and answers that are texts are joined, not put into the chat template",
+        help="with --data: join prompts and answers that are texts, instead of using the chat template",
     )
     parser.add_argument(
         "--join", action="store_true", default=None, help="with --data: the texts of a folder are one document"
@@ -47,10 +47,10 @@ def run(values: dict[str, Any], arguments: argparse.Namespace) -> int:
     """Builds the store; returns 0.
 
     Args:
-      values: of flags and config file.
+      values: values of flags and config file.
 
     Raises:
-      InputError: a flag is wrong or one of ``--books``, a row is broken, nothing could be stored.
+      InputError: a flag is wrong or belongs to ``--books``, a row is broken, or nothing could be stored.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -100,7 +100,7 @@ def run(values: dict[str, Any], arguments: argparse.Namespace) -> int:
 
 
 def _template(model: str, tokenizer: "Tokenizer", file: str | None) -> "ChatTemplate | None":
-    """The chat template: a given file, the model's own, or None of a model without one."""
+    """The chat template: the given file, else the model's own, else None."""
     import os
 
     from polaris_jax.data import load_chat_template
@@ -111,7 +111,7 @@ def _template(model: str, tokenizer: "Tokenizer", file: str | None) -> "ChatTemp
     try:
         return load_chat_template(folder, tokenizer)
     except InputError as error:
-        if error.field != "model":  # the folder has one, and it is broken
+        if error.field != "model":  # the folder has a template, but it is broken
             raise
         return None
 

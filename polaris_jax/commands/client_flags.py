@@ -1,4 +1,4 @@
-"""Flags of a language model's client, the same for every verb that asks one; derived from ``llm.ClientOptions``."""
+"""Flags of a language model's client, the same for every verb that uses one; derived from ``llm.ClientOptions``."""
 
 import argparse
 import dataclasses
@@ -11,13 +11,13 @@ from polaris_jax.options import OptionField, fields_of
 
 
 def _flag(field: OptionField) -> tuple[type, str]:
-    """The type of a field's flag, and what ``--help`` says. Prices are text, which ``client_spec`` reads."""
+    """The type of a field's flag, and its text in ``--help``. Prices are text, which ``client_spec`` reads."""
     kind = str if field.kind is tuple else field.kind
     known = field.default not in (None, dataclasses.MISSING)
     return kind, field.declared.doc + (f" (default {str(field.default).removesuffix('.0')})" if known else "")
 
 
-# Every field of a client has a flag but its provider, which each verb asks for in its own way, and its patience.
+# Every field of a client has a flag, except the provider, for which each verb has its own flag, and the patience.
 CLIENT = {
     field.name: _flag(fields_of(ClientOptions)[field.name])
     for field in dataclasses.fields(ClientOptions)
@@ -26,13 +26,13 @@ CLIENT = {
 
 
 def add_flags(parser: argparse.ArgumentParser, flags: Mapping[str, tuple[type, str]] = CLIENT) -> None:
-    """A flag per field, without default."""
+    """Adds one flag per field, without default."""
     for name, (kind, text) in flags.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, help=text)
 
 
 def client_spec(provider: str, values: Mapping[str, Any], cache: str | None) -> ClientSpec:
-    """The client that the flags describe; ``cache`` is used where none was given.
+    """The client that the flags describe; ``cache`` is used if none was given.
 
     Raises:
       InputError: a value is wrong.
@@ -44,7 +44,7 @@ def client_spec(provider: str, values: Mapping[str, Any], cache: str | None) -> 
 
 
 def refuse(values: Mapping[str, Any], names: Iterable[str], advice: str) -> None:
-    """Raises an ``InputError`` if one of the flags was given where it has no meaning."""
+    """Raises an ``InputError`` if one of these flags was given."""
     for name in names:
         if values.get(name) is not None:
             raise InputError(f"--{name.replace('_', '-')}", values[name], advice)
@@ -54,7 +54,7 @@ def numbers(flag: str, value: str | Iterable[Any], separator: str, advice: str) 
     """Numbers written with a separator between them, or a sequence of numbers.
 
     Raises:
-      InputError: about ``flag``: there is something else in it.
+      InputError: names ``flag``; the value is not numbers.
     """
     parts = value.split(separator) if isinstance(value, str) else value
     try:

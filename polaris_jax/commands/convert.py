@@ -37,15 +37,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--gguf-type",
         default="F16",
         metavar="TYPE",
-        help="of the matrices in a GGUF file: F32, F16 (default), BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+        help="type of the matrices in a GGUF file: F32, F16 (default), BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
         "or a K-quant such as Q4_K_M, which llama-quantize makes",
     )
-    parser.add_argument("--licence", metavar="NAME", help="with hf://: of what is published, such as apache-2.0")
+    parser.add_argument("--licence", metavar="NAME", help="with hf://: licence of the upload, such as apache-2.0")
     parser.add_argument("--public", action="store_true", help="with hf://: a new repository is public (else private)")
     parser.add_argument(
         "--step",
         metavar="N|best",
-        help="of a training run: default the newest; best: the smallest loss on held-out authors",
+        help="step of a training run (default: the newest; best: the smallest loss on held-out authors)",
     )
 
 

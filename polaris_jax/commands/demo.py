@@ -15,7 +15,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--books", nargs="+", default=[], metavar="PATH_OR_GLOB", help="novels; default: the bundled one"
     )
     parser.add_argument(
-        "--workdir", type=folder_to_write, default="runs/demo", help="where everything goes (default runs/demo)"
+        "--workdir", type=folder_to_write, default="runs/demo", help="folder for all files (default runs/demo)"
     )
     parser.add_argument("--tiny", action="store_true", help="a small random model instead of SmolLM2-135M")
     parser.add_argument(
@@ -24,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=whole(AT_LEAST_1), help="optimizer steps")
     parser.add_argument("--window", type=whole(AT_LEAST_1), help="tokens per row (default 2048)")
     parser.add_argument("--precision", help="fp32_master | stochastic_downcast | bf16_stochastic")
-    parser.add_argument("--prompt", help="what the written book is to be about")
+    parser.add_argument("--prompt", help="subject of the written book")
     parser.add_argument("--seed", type=whole(), default=0)
 
 

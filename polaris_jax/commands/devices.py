@@ -10,7 +10,7 @@ def host_devices(count: int | None) -> None:
     """Splits the CPU into ``count`` devices, unless ``XLA_FLAGS`` already does.
 
     Raises:
-      InputError: fewer than one.
+      InputError: ``count`` is less than one.
     """
     if count is None or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return

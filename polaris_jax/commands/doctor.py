@@ -1,6 +1,6 @@
 """``polaris doctor``: what is there and what is missing: libraries, devices, credentials, bucket, disk, memory.
 
-Exit code 1 when something is a problem; a missing extra is none.
+The exit code is 1 if there is a problem; a missing extra is not a problem.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Edits a finished stage of a book in the user's editor."""
+"""Opens a finished stage of a book in the user's editor."""
 
 import os
 import shlex
@@ -13,10 +13,10 @@ from polaris_jax.errors import InputError
 def edit_by_hand(folder: Path, which: str, write_it_first: Callable[[str], object]) -> None:
     """Opens a stage of the book in ``folder`` in ``$VISUAL``, ``$EDITOR`` or vi, and replaces the stage by the result.
 
-    A text that breaks a rule is kept beside the book and opened again the next time.
+    A text that breaks a rule is kept beside the book, and opened again next time.
 
     Args:
-      write_it_first: writes the book up to the stage when it is not there yet.
+      write_it_first: writes the book up to the stage if the stage does not exist yet.
 
     Raises:
       InputError: the editor fails, or the text breaks a rule of the stage.

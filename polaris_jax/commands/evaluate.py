@@ -7,7 +7,7 @@ The benchmarks over single stories are those of ``evals.BENCHES``; every other c
 import argparse
 import importlib
 
-STUDIES = {  # name on the command line → module with HELP, add_flags and run
+STUDIES = {  # command-line name → module with HELP, add_flags and run
     "pairwise": "pairwise",
     "length": "length",
     "memorisation": "memorisation",

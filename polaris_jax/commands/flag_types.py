@@ -1,7 +1,7 @@
-"""Values of flags, read and refused before anything else happens: numbers with bounds, and places to write.
+"""Types of flags, checked before anything else happens: numbers with bounds, and places to write.
 
-Each function here, or what it returns, is an argparse ``type=``. A refusal is one line and exit code 2, so a run that
-takes hours never ends at a wrong flag, and nothing has been written when it is found.
+Each function here, or its result, is an argparse ``type=``. A refusal is one line with exit code 2. So a wrong flag is
+found before anything is written, and not after hours.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def _reader(kind: Callable[[str], N], wanted: str, bounds: Bounds) -> Callable[[
 
 
 def folder_to_write(text: str) -> str:
-    """The address of a folder that exists and can be written, or can be made."""
+    """The address of a folder that can be written, or can be made."""
     if "://" in text:
         return text
     path = Path(text)
@@ -50,20 +50,20 @@ def folder_to_write(text: str) -> str:
 
 
 def file_to_write(text: str) -> str:
-    """The address of a file that can be written: no folder or device, and in a place that can be written."""
+    """The address of a file that can be written: not a folder or a device, and in a writable folder."""
     if "://" in text:
         return text
     path = Path(text)
     if path.is_dir() or text.endswith(os.sep):
         raise argparse.ArgumentTypeError(f"{text!r}: is a folder; give the name of a file")
-    if path.exists() and not path.is_file():  # a rename would put a file in the place of a device
+    if path.exists() and not path.is_file():  # a rename would replace a device by a file
         raise argparse.ArgumentTypeError(f"{text!r}: is a device or a pipe; give the name of a file")
     _writable(path.absolute().parent, text)
     return text
 
 
 def _writable(folder: Path, text: str) -> None:
-    """Refuses a folder that cannot be written and cannot be made."""
+    """Refuses a folder that can neither be written nor made."""
     place = folder.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         const=True,
-        help="write a coloured page (default: beside it); of a store: of the trajectory --row",
+        help="write a coloured page (default: beside the transcript); for a store: of the trajectory --row",
     )
 
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> str:
-    """The text of a transcript's file.
+    """Reads the text of a transcript's file.
 
     Raises:
       InputError: no such file, or an empty one.
@@ -82,10 +82,10 @@ def _read(path: Path) -> str:
 
 
 def _row(path: str, row: int, tokenizer: str | None) -> "tuple[StoredRow, Tokenizer]":
-    """Trajectory ``row`` of a store, and the tokenizer that it was made with.
+    """Trajectory ``row`` of a store, and the store's tokenizer.
 
     Raises:
-      InputError: no such trajectory, or not that tokenizer.
+      InputError: no such trajectory, or another tokenizer.
     """
     from polaris_jax.commands.inspect_row import StoredRow
     from polaris_jax.data import TokenStore, load_tokenizer
@@ -100,13 +100,13 @@ def _row(path: str, row: int, tokenizer: str | None) -> "tuple[StoredRow, Tokeni
 
 
 def transcript(text: str, name: str, *, mode: str, tokenizer: str | None, as_json: bool, page: str | None) -> int:
-    """Every stage with its words, tokens and verdict; returns 0 for a valid transcript, 1 for an invalid one.
+    """Prints every stage with its words, tokens and verdict; returns 0 for a valid transcript, 1 for an invalid one.
 
     Args:
-      name: what the table and the page call it. page: where a coloured page goes.
+      name: its name in the table and on the page. page: address of the coloured page, if wanted.
 
     Raises:
-      InputError: no transcript at all.
+      InputError: the text is not a transcript.
     """
     stages = describe_transcript(text, mode)
     count, counted_by = token_counter(tokenizer)
@@ -174,7 +174,7 @@ def token_counter(tokenizer: str | None) -> tuple[Callable[[str], int], str]:
 
 
 def store(path: str, *, as_json: bool) -> int:
-    """Every trajectory of a token store with its length; returns 1 when stored data are damaged."""
+    """Prints every trajectory of a token store with its length; returns 1 if stored data are damaged."""
     from polaris_jax.data import TokenStore
 
     opened = TokenStore.open(path)
@@ -210,6 +210,6 @@ def store(path: str, *, as_json: bool) -> int:
 
 
 def _title(meta: dict) -> str:
-    """What a trajectory is called: its book, or where its row stood, with its part or its side of a pair."""
+    """The title of a trajectory: its book, or the place of its row, with its part or its side of a pair."""
     part = f"{meta['part']}/{meta['parts']}" if meta.get("parts", 1) > 1 else str(meta.get("side", ""))
     return f"{meta.get('title') or meta.get('where', '')} {part}".strip()

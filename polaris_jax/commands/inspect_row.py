@@ -32,7 +32,7 @@ mark {{ background: light-dark(#cdeccd, #17401f); color: inherit; border-radius:
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A trajectory, and what its store says about it."""
+    """A trajectory, and its metadata in the store."""
 
     trajectory: Trajectory
     meta: dict[str, Any]
@@ -40,7 +40,7 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class ShownSpan:
-    """Consecutive tokens that are all learned (``weight`` above 0) or all only read, and their text."""
+    """Consecutive tokens that are all learned (``weight`` above 0) or all only read, with their text."""
 
     text: str
     tokens: int
@@ -48,7 +48,7 @@ class ShownSpan:
 
 
 def spans(row: StoredRow, tokenizer: Tokenizer) -> Iterator[ShownSpan]:
-    """The row in spans of one weight; control tokens stand as their names. The first token is no target: weight 0."""
+    """The row in spans of one weight, with control tokens as names. The first token is never a target: weight 0."""
     tokens, weights = row.trajectory.tokens, row.trajectory.weights.copy()
     weights[:1] = 0
     names = {number: name for name, number in tokenizer.control_tokens.items()}
@@ -62,10 +62,10 @@ def spans(row: StoredRow, tokenizer: Tokenizer) -> Iterator[ShownSpan]:
 
 
 def show(row: StoredRow, tokenizer: Tokenizer, name: str, *, as_json: bool, page: str | None) -> int:
-    """Prints the row, learned tokens green and the others grey, or as JSON; returns 0.
+    """Prints the row as JSON, or in colour: learned tokens green, the others grey; returns 0.
 
     Args:
-      name: what to call the row. page: where a coloured page goes.
+      name: name of the row. page: address of the coloured page, if wanted.
     """
     parts = list(spans(row, tokenizer))
     learned = sum(part.tokens for part in parts if part.weight > 0)

@@ -1,7 +1,6 @@
 """``polaris launch``: a run on TPU VMs, on a GKE cluster, or as several processes of this machine.
 
-The work is that of the scripts in ``launch/`` (docs/launch.md); this verb finds them, in a checkout and in an installed
-package alike.
+The scripts in ``launch/`` do the work (docs/launch.md). This verb finds them in a checkout and in an installed package.
 """
 
 import argparse
@@ -22,15 +21,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "rest",
         nargs=argparse.REMAINDER,
         metavar="ARGUMENTS",
-        help="of the script; alone it lists them. --dry-run prints every command and executes none",
+        help="arguments of the script; without any, it lists them. --dry-run prints every command and executes none",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Becomes the script; its exit code is that of the verb.
+    """Replaces this process by the script, whose exit code is that of the verb.
 
     Raises:
-      InputError: no bash, or the scripts are not there.
+      InputError: bash or the scripts are missing.
     """
     import shutil
 

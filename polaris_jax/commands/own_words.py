@@ -1,4 +1,4 @@
-"""What a person brings to ``polaris write``: outline, manuscript, rules of style, and the letters of all that."""
+"""The user's own input to ``polaris write``: outline, manuscript, rules of style, and their scripts (alphabets)."""
 
 import argparse
 import dataclasses
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def lines_of(file: str | None, flag: str) -> tuple[str, ...]:
-    """The lines of a file that are not empty, without the marks of a list."""
+    """The non-empty lines of a file, without list marks."""
     if file is None:
         return ()
     lines = (line.strip().lstrip("-*• ").strip() for line in read_text(file, flag, MAX_PROMPT_BYTES).splitlines())
@@ -22,7 +22,7 @@ def lines_of(file: str | None, flag: str) -> tuple[str, ...]:
 
 
 def outline_of(a: argparse.Namespace) -> "BookOutline":
-    """What the person's own files say of the book."""
+    """The outline from the user's own files."""
     from polaris_jax.errors import InputError
     from polaris_jax.trajectory import BookOutline, read_outline
     from polaris_jax.trajectory.draft import read_draft
@@ -42,7 +42,7 @@ def outline_of(a: argparse.Namespace) -> "BookOutline":
 
 
 def _manuscript(file: str) -> str:
-    """The text of ``--continue``; its title as a first heading where a word processor's file declares one."""
+    """The text of ``--continue``; a title that a word processor's file declares becomes the first heading."""
     from polaris_jax.errors import InputError
     from polaris_jax.library.word_processor import read_word, word_format
 
@@ -58,7 +58,7 @@ def _manuscript(file: str) -> str:
 
 
 def scripts_of_words(a: argparse.Namespace, prompt: str, outline: "BookOutline") -> tuple[str, ...]:
-    """The scripts of ``--scripts``, else those that the person's words are in; says which letters it cannot write."""
+    """The scripts of ``--scripts``, else those of the user's words; warns about letters that cannot be written."""
     from polaris_jax.trajectory.scripts import scripts_of, unknown_letters
 
     words = f"{prompt}\n{outline.text}"
@@ -70,7 +70,7 @@ def scripts_of_words(a: argparse.Namespace, prompt: str, outline: "BookOutline")
 
 
 def with_outline(profile: "Profile", outline: "BookOutline", scripts: tuple[str, ...]) -> "Profile":
-    """The profile with room for what is planned and written already."""
+    """The profile with room for everything that is already planned and written."""
     chapters, caps = profile.chapters, dict(profile.caps)
     if planned := len(outline.chapters):
         written = any(chapter.text for chapter in outline.chapters)
@@ -78,15 +78,15 @@ def with_outline(profile: "Profile", outline: "BookOutline", scripts: tuple[str,
         chapters = (max(low, 2), max(chapters[1], low, 2)) if written else (max(planned, 2), max(planned, 2))
         longest = max(len(chapter.text.encode()) for chapter in outline.chapters)
         for role in ("first_chapter_text", "chapter_text"):
-            caps[role] = caps.get(role, 0) + longest  # no tokenizer needs more tokens than bytes
+            caps[role] = caps.get(role, 0) + longest  # bytes; no tokenizer needs more tokens than bytes
     return dataclasses.replace(profile, chapters=chapters, caps=caps, outline=outline, scripts=scripts)
 
 
 def read_text(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> str:
-    """A file of a flag, UTF-8.
+    """Reads the UTF-8 file of a flag.
 
     Raises:
-      InputError: it cannot be read, or is larger than ``most`` bytes.
+      InputError: the file cannot be read, or is larger than ``most`` bytes.
     """
     return _decoded(_bytes(file, flag, most), file, flag)
 
@@ -95,7 +95,7 @@ def _bytes(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> bytes:
     from polaris_jax.errors import InputError
 
     try:
-        with open(file, "rb") as opened:  # a device or a pipe says no size and may never end
+        with open(file, "rb") as opened:  # a device or a pipe has no size and may never end
             content = opened.read(most + 1)
     except OSError as error:
         raise InputError(flag, file, f"cannot be read: {error}") from error

@@ -18,13 +18,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--books", nargs="+", required=True, metavar="PATH_OR_GLOB", help="novels, collections, folders or globs"
     )
-    parser.add_argument("--catalogue", metavar="CSV", help="who wrote what, by file name; believed before the books")
+    parser.add_argument("--catalogue", metavar="CSV", help="credits by file name; override those in the books")
     parser.add_argument(
         "--out", type=folder_to_write, required=True, help="folder for train, validation and test, local or gs://"
     )
-    parser.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="of the files (default jsonl)")
+    parser.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="file format (default jsonl)")
     parser.add_argument("--split", default="90/5/5", help="train/validation/test as shares of authors")
-    parser.add_argument("--seed", type=int, default=0, help="of the split by author")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split by author")
     parser.add_argument("--train-words", default="1000-4000", help="fewest and most words of a training story")
     parser.add_argument("--heldout-words", default="1000-12000", help="fewest and most words of a held-out story")
     parser.add_argument("--per-book", type=int, default=0, help="most stories per novel (default 0: all)")

@@ -7,11 +7,11 @@ from rich.table import Table
 
 
 def parameter_table(facts: Mapping[str, Any]) -> Table:
-    """Parameter groups and mesh of a starting run.
+    """The parameter groups and the mesh of a starting run.
 
     Args:
       facts: ``parameters`` (their number), ``mesh`` (size by axis) and ``groups`` (name, arrays, parameters of each),
-        as ``training.train`` gives them to ``on_start``.
+        as ``training.train`` passes them to ``on_start``.
     """
     mesh = " × ".join(f"{axis} {size}" for axis, size in facts["mesh"].items())
     table = Table("group", "arrays", "parameters", title=f"{facts['parameters']:,} parameters on mesh {mesh}")

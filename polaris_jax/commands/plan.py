@@ -19,18 +19,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topology", required=True, help="a slice's name: v5p-16, v6e-256, tpu7x-128, ...")
     parser.add_argument(
-        "--slices", type=int, metavar="N", help="so many of these slices over DCN (default: mesh.slices, or one)"
+        "--slices", type=int, metavar="N", help="number of such slices, joined by DCN (default: mesh.slices, or one)"
     )
     parser.add_argument(
         "--full", action="store_true", help="compile to machine code: checks kernels too; minutes to hours"
     )
     parser.add_argument(
-        "--estimate", action="store_true", help="by arithmetic, at once, even where libtpu is installed"
+        "--estimate", action="store_true", help="estimate by arithmetic, at once, even if libtpu is installed"
     )
     parser.add_argument("--largest-context", action="store_true", help="search the longest data.window that fits")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--html", type=file_to_write, metavar="FILE", help="write the picture of memory over the step")
-    parser.add_argument("--fresh", action="store_true", help="do not read verdicts kept on disk")
+    parser.add_argument("--fresh", action="store_true", help="ignore verdicts that are kept on disk")
     parser.add_argument("--keep", type=folder_to_write, metavar="DIR", help="keep the compiler's files")
     parser.set_defaults(takes_config=True)
 
@@ -38,7 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     a = arguments
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # this process only counts; the compiler runs in one of its own
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # this process only counts; the compiler runs in its own process
     from rich.console import Console
 
     from polaris_jax.planner import largest_context, plan, with_suggestion
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         verdict = plan(config, a.topology, slices=a.slices, full=a.full, keep=a.keep, **how)
-        verdict = with_suggestion(config, verdict, **how)  # memory decides: no machine code is made of what is tried
+        verdict = with_suggestion(config, verdict, **how)  # only memory matters, so the tries make no machine code
     if a.html:
         write_picture(verdict, a.html)
     if a.json:

@@ -1,4 +1,4 @@
-"""The plan of a post-training run for people, in the terminal."""
+"""Prints the plan of a post-training run as a table."""
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -13,7 +13,7 @@ _SOURCES = {
 
 
 def show_phases(v: PostTrainingVerdict, console: Console) -> None:
-    """Prints a row per phase, and what the whole run takes."""
+    """Prints a row per phase, and the totals of the whole run."""
     text = Text(f"{v.topology} ({v.layout}, {v.chips} chips): {v.rows} rows, at most {v.tokens:,} tokens a step\n")
     text.append("fits" if v.fits else "does not fit", style="bold green" if v.fits else "bold red")
     text.append(f"; {_SOURCES[v.source]}")

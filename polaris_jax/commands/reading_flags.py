@@ -16,9 +16,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--heading",
         action="append",
         metavar="REGEX",
-        help="lines that match from their start are the chapter headings; for some books only: 'GLOB=REGEX'",
+        help="lines whose start matches are the chapter headings; for some books only: 'GLOB=REGEX'",
     )
-    for name, what in (("accept", "read as novels whatever they look like"), ("reject", "left out")):
+    for name, what in (("accept", "always read as novels"), ("reject", "left out")):
         parser.add_argument(
             f"--{name}",
             action="append",
@@ -30,12 +30,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def reading_rules(values: Mapping[str, Any]) -> "ReadingRules":
-    """The rules that the flags (or a config file) give; whether they fit the books is checked by who reads them."""
+    """The rules from the flags (or a config file). The reader of the books checks whether they fit the books."""
     from polaris_jax.corpus.readings import ReadingRules
 
     return ReadingRules(**{name: as_tuple(values.get(name)) for name in READING})
 
 
 def as_tuple(value: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
-    """One text or several as a tuple."""
+    """One or several texts as a tuple."""
     return (value,) if isinstance(value, str) else tuple(value or ())

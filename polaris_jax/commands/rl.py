@@ -21,7 +21,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="print what the judge would take (calls, tokens, dollars, hours) and stop; asks and writes nothing",
+        help="print the cost of judging (calls, tokens, dollars, hours) and stop; asks and writes nothing",
     )
     parser.add_argument("--json", action="store_true", help="with --estimate: as JSON")
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _estimate(config: "ConfigDict", workdir: str, as_json: bool) -> int:
-    """Prints what judging the whole run takes; returns the exit code."""
+    """Prints the cost of judging the whole run; returns the exit code."""
     from polaris_jax.rl.config import judge_spec, rl_config
     from polaris_jax.rl.loop import JUDGE
     from polaris_jax.rl.preflight import judge_forecast, length_report
@@ -103,7 +103,7 @@ def _estimate(config: "ConfigDict", workdir: str, as_json: bool) -> int:
 
 
 def _write_pages(workdir: str) -> str:
-    """Writes ``report.html`` and, where there are samples, ``samples.html`` into the folder; returns the first."""
+    """Writes ``report.html`` and, if there are samples, ``samples.html`` into the folder; returns the first."""
     from polaris_jax.report import read_state, write_run_report, write_samples
     from polaris_jax.report.sample_view import recorded_steps
 

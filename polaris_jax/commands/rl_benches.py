@@ -6,7 +6,7 @@ from polaris_jax.evals import BENCHES, BenchJudge, Generation, evaluate, jsonl, 
 from polaris_jax.llm import Client
 from polaris_jax.rl.benches import Writer
 
-_SETS = {"writingbench": "writingbench-d4"}  # benchmark → its packaged prompts, where the names differ
+_SETS = {"writingbench": "writingbench-d4"}  # benchmark → its packaged prompts, if the names differ
 FOLDER = "benches"
 
 
@@ -14,7 +14,7 @@ def check_names(names: tuple[str, ...]) -> None:
     """Refuses an unknown benchmark, and one that does not judge single stories.
 
     Raises:
-      InputError: names the benchmarks.
+      InputError: names the known benchmarks.
     """
     for name in names:
         if name not in BENCHES:
@@ -22,7 +22,7 @@ def check_names(names: tuple[str, ...]) -> None:
 
 
 def run_bench(name: str, limit: int, write: Writer, judge: Client, step: int, workdir: str) -> dict[str, float]:
-    """See ``rl.benches.BenchRunner``; leaves ``benches/NAME-000020.jsonl``: stories with their scores."""
+    """See ``rl.benches.BenchRunner``; writes ``benches/NAME-000020.jsonl``: stories with their scores."""
     bench = open_bench(name)
     prompts = read_prompts(_SETS.get(name, name))[0]
     if 0 < limit < len(prompts):

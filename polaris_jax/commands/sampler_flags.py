@@ -1,4 +1,4 @@
-"""Flags of every verb that samples from a checkpoint: mesh and dtypes."""
+"""Flags of all verbs that sample from a checkpoint: mesh and dtypes."""
 
 import argparse
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
         "--mesh",
         metavar="AXIS=N,...",
         help="devices per axis of data, fsdp, context and tensor, one of them -1 for what is left "
-        "(default: all devices of an accelerator, over tensor as far as key heads divide, then "
-        "over context; one device of a CPU)",
+        "(default: all devices of an accelerator, over tensor as far as the key heads divide, then "
+        "over context; one device on a CPU)",
     )
     flags.add_argument(
         "--tensor-parallel-size", type=whole(AT_LEAST_1), metavar="N", help="the same as --mesh=tensor=N"
     )
     flags.add_argument("--devices", type=whole(AT_LEAST_1), help="host devices, when running on CPU")
-    flags.add_argument("--dtype", choices=DTYPES, help="of the weights and the arithmetic (default: as stored)")
+    flags.add_argument("--dtype", choices=DTYPES, help="dtype of weights and arithmetic (default: as stored)")
     flags.add_argument(
         "--cache-dtype",
         "--kv-cache-dtype",
         dest="cache_dtype",
         choices=(*DTYPES, "int8"),
-        help="of cached keys and values (default: that of the weights)",
+        help="dtype of cached keys and values (default: that of the weights)",
     )
 
 
@@ -52,7 +52,7 @@ def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def dtypes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The part of ``sampler_options`` that changes texts, as words for a run's identity; a mesh changes none."""
+    """The part of ``sampler_options`` that changes texts (the mesh does not), as words for a run's identity."""
     return tuple(f"{name}={options[name]}" for name in ("dtype", "cache_dtype") if options.get(name))
 
 

@@ -1,8 +1,8 @@
 """``polaris score``: rewards of stories, JSON lines in and out.
 
-Each line is ``{"id", "prompt", "story", "target_words"?, "judge"?}``; ``judge`` is a stored reply and makes scoring
-reproducible offline. Each line out has the id, the scalar, the components, and diagnostics. The order is kept. Replies
-of a model are cached, so the same command again asks only the questions without an answer.
+Each input line is ``{"id", "prompt", "story", "target_words"?, "judge"?}``; ``judge`` is a stored reply, with which
+scoring is reproducible offline. Each output line has the id, the scalar, the components, and diagnostics. The order is
+kept. Replies of a model are cached, so the same command run again asks only the questions without an answer.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _KINDS = {"prompt": str, "story": str}
 _LLM_FLAGS = {
     "samples": (int, "judgements per story; their mean is the quality (default 1)"),
     "rubric": (str, "full (default), or brief for a small context window"),
-    "temperature": (float, "of the judgements (default 0.2)"),
+    "temperature": (float, "temperature of the judgements (default 0.2)"),
 }
 
 
@@ -36,8 +36,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--judge",
         choices=("none", "offline", "openai", "gemini", "replay"),
         default="none",
-        help="judge of stories without a stored reply; offline counts surface features and is no measure of "
-        "quality (default: none, programmatic components alone)",
+        help="judge of stories without a stored reply; offline counts surface features and does not measure "
+        "quality (default: none, only programmatic components)",
     )
     add_client_flags(parser, CLIENT | _LLM_FLAGS)
     parser.add_argument(
@@ -102,7 +102,7 @@ def _read(place: str) -> tuple[list[dict], list[str]]:
     """The valid rows, and one line per invalid record. Everything is checked before a judge is asked.
 
     Raises:
-      InputError: there is no such file, or nothing in it.
+      InputError: no such file, or an empty one.
     """
     from polaris_jax import storage
 
@@ -124,7 +124,7 @@ def _read(place: str) -> tuple[list[dict], list[str]]:
 
 
 def _checked(row: Any, number: int, where: str, seen: dict[str | int, int]) -> dict:
-    """A row as the verb takes it; its id joins ``seen``.
+    """Checks a row and adds its id to ``seen``.
 
     Raises:
       InputError: names the line, the field and the value.
@@ -157,7 +157,7 @@ def _checked(row: Any, number: int, where: str, seen: dict[str | int, int]) -> d
 
 
 def _settings(texts: list[str]) -> dict:
-    """``a.b=1`` texts as nested values."""
+    """Parses ``a.b=1`` texts into nested values."""
     settings: dict = {}
     for text in texts:
         path, equals, value = text.partition("=")

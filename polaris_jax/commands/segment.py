@@ -13,7 +13,7 @@ from polaris_jax.errors import InputError
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("books", nargs="*", metavar="BOOK", help="novels, folders or globs")
-    parser.add_argument("--catalogue", metavar="CSV", help="who wrote what, by file name; believed before the books")
+    parser.add_argument("--catalogue", metavar="CSV", help="credits by file name; override those in the books")
     parser.add_argument("--json", action="store_true", help="one JSON line per book")
     parser.add_argument(
         "--html",
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     catalogue = Catalogue(a.catalogue) if a.catalogue else None
     rules = reading_flags.reading_rules(vars(a))
-    # "segment --accept novel.txt": the only word there is names the book.
+    # In "segment --accept novel.txt" the only word names the book.
     named = a.books or [word for word in (*rules.accept, *rules.reject) if word != "*"]
     if not named:
         raise InputError("BOOK", "", "give a novel, a folder or a quoted glob")

@@ -15,22 +15,22 @@ from polaris_jax.options import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, Bounds
 from polaris_jax.storage import is_remote, name_of
 
 _PORT = Bounds("is between 0 (any free one) and 65535", least=0, most=65_535)
-_M_ARENA_MAX = -8  # of glibc's malloc.h
+_M_ARENA_MAX = -8  # from glibc's malloc.h
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("--checkpoint", "--model", required=True, help="training run or Hugging Face folder")
-    parser.add_argument("--name", "--served-model-name", dest="name", help="what clients call it; default: the folder")
+    parser.add_argument("--name", "--served-model-name", dest="name", help="the name for clients; default: the folder")
     parser.add_argument("--host", default="127.0.0.1", help="one that other machines can reach needs --token-env")
     parser.add_argument("--port", type=whole(_PORT), default=8000, help="0 takes any free one")
-    parser.add_argument("--token-env", metavar="NAME", help="environment variable with the token that callers need")
+    parser.add_argument("--token-env", metavar="NAME", help="environment variable with the token for clients")
     parser.add_argument(
         "--window",
         "--max-model-len",
         dest="window",
         type=whole(AT_LEAST_1),
-        help="longest text in tokens, prompt included; default: the model's own, at most 8192",
+        help="longest text in tokens, including the prompt; default: the model's own limit, at most 8192",
     )
     parser.add_argument(
         "--slots",
@@ -44,10 +44,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_sampler_flags(parser)
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-body-bytes", type=whole(AT_LEAST_1), default=8 << 20)
-    limits.add_argument("--max-tokens", type=whole(AT_LEAST_1), default=65_536, help="that one text may ask for")
+    limits.add_argument("--max-tokens", type=whole(AT_LEAST_1), default=65_536, help="most tokens of one text")
     limits.add_argument("--max-choices", type=whole(AT_LEAST_1), default=64, help="texts per request")
     limits.add_argument("--max-queue", type=whole(AT_LEAST_1), default=256, help="texts waiting or active")
-    limits.add_argument("--max-connections", type=whole(AT_LEAST_1), default=1024, help="open at once")
+    limits.add_argument("--max-connections", type=whole(AT_LEAST_1), default=1024, help="connections open at once")
     limits.add_argument("--header-seconds", type=real(POSITIVE), default=10.0, help="for a request's headers to arrive")
     limits.add_argument("--max-seconds", type=real(POSITIVE), default=3600.0, help="per request")
     limits.add_argument(
@@ -110,10 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _share_memory_between_threads() -> None:
-    """Limits malloc to two heaps instead of eight per core, so that a thread reuses what another has freed.
+    """Limits malloc to two heaps instead of eight per core, so that a thread reuses memory that another has freed.
 
-    Memory then stays flat over tens of thousands of requests. Called before the first thread starts; only glibc has
-    such heaps.
+    Memory then stays constant over tens of thousands of requests. Call it before the first thread starts. Only glibc
+    has such heaps.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What the verbs that train share: flags, devices and config at the start, signals and exit codes at the end."""
+"""Shared parts of the verbs that train: flags, devices and config at the start, signals and exit codes at the end."""
 
 import argparse
 import os
@@ -37,7 +37,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--workdir",
         type=folder_to_write,
         required=True,
-        help="of the run, local or gs://; the same again resumes it",
+        help="folder of the run, local or gs://; the same folder again resumes it",
     )
     parser.add_argument("--devices", type=whole(AT_LEAST_1), help="host devices, when running on CPU")
     parser.set_defaults(takes_config=True)
@@ -47,7 +47,7 @@ def prepare(arguments: argparse.Namespace) -> "ConfigDict":
     """Sets up host devices and the compilation cache, then loads the config with its overrides.
 
     Raises:
-      InputError: a wrong number of devices, a config that cannot be read, or one of another verb.
+      InputError: a wrong number of devices, a config that cannot be read, or a config for another verb.
     """
     host_devices(arguments.devices)
     compilation_cache()
@@ -62,8 +62,8 @@ def prepare(arguments: argparse.Namespace) -> "ConfigDict":
 def resumable() -> Iterator[None]:
     """SIGTERM ends the process at once with ``RESUMABLE``; the training loop inside handles signals itself.
 
-    At the start there is nothing yet to lose, at the end everything is saved; every file is written so that a process
-    may die at any time.
+    This loses nothing: before the loop nothing has been computed, after it everything is saved, and every file is
+    written so that a process may die at any time.
     """
 
     def leave(number: int, frame: object) -> None:
@@ -72,7 +72,7 @@ def resumable() -> Iterator[None]:
 
     try:
         previous = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: signals stay as they are
+    except ValueError:  # not the main thread: signals are not changed
         yield
         return
     try:

@@ -1,7 +1,7 @@
 """``polaris watch``: a running or finished training run in the terminal, as JSON, or as a page.
 
-It reads the run's folder, local or gs://, and nothing else, so it can run anywhere. Exit code 1: the run is stale, or
-gave up.
+It reads only the run's folder, local or gs://, so it can run anywhere. The exit code is 1 if the run is stale or gave
+up.
 """
 
 import argparse
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
-    parser.add_argument("workdir", metavar="WORKDIR", help="of polaris train, rl or demo, local or gs://")
+    parser.add_argument("workdir", metavar="WORKDIR", help="folder of polaris train, rl or demo, local or gs://")
     parser.add_argument("--once", action="store_true", help="one frame, then end")
     parser.add_argument(
-        "--every", type=real(POSITIVE), default=2.0, metavar="SECONDS", help="between frames (default 2)"
+        "--every", type=real(POSITIVE), default=2.0, metavar="SECONDS", help="seconds between frames (default 2)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object, then end")
     parser.add_argument(
@@ -34,14 +34,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=file_to_write,
         metavar="FILE",
-        help="of polaris rl: write prompts, completions, references, judge's sheets and advantages as a page, then end",
+        help="for polaris rl: write prompts, completions, references, scores and advantages as a page, then end",
     )
     parser.add_argument(
         "--steps", metavar="N[,N...]", help="with --samples: the steps to show (default: the last three recorded)"
     )
-    parser.add_argument(
-        "--groups", type=whole(AT_LEAST_1), default=6, help="with --samples: at most so many groups of a step"
-    )
+    parser.add_argument("--groups", type=whole(AT_LEAST_1), default=6, help="with --samples: most groups of a step")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,6 +91,6 @@ def _live(arguments: argparse.Namespace, console: "Console", state: "RunState") 
                 time.sleep(arguments.every)
                 state = read_state(arguments.workdir)
                 live.update(dashboard(state, console.width), refresh=True)
-    except KeyboardInterrupt:  # the way to stop watching
+    except KeyboardInterrupt:  # Ctrl-C is how the user stops watching
         pass
     return state

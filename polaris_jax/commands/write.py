@@ -50,8 +50,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=real(POSITIVE), default=600.0, help="seconds without a byte from the server (default 600)"
     )
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", help="what the book is to be about")
-    prompt.add_argument("--prompt-file", metavar="FILE", help="the same from a file")
+    prompt.add_argument("--prompt", help="subject of the book")
+    prompt.add_argument("--prompt-file", metavar="FILE", help="a file with the prompt")
     parser.add_argument(
         "--out",
         "--output-directory",
@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=folder_to_write,
         metavar="DIR",
-        help="the book's folder; the same command goes on with what is there",
+        help="the book's folder; the same command continues the book in it",
     )
     parser.add_argument("--profile", choices=("mini", "full", "first-chapter", "demo"), default="mini")
     parser.add_argument(
@@ -72,7 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole(), default=0)
     parser.add_argument(
-        "--start-from", metavar="FILE", help="a transcript, or any beginning of one, to go on from in a new folder"
+        "--start-from", metavar="FILE", help="a transcript, or the beginning of one, to continue in a new folder"
     )
 
     plan = parser.add_argument_group("your own words")
@@ -85,7 +85,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--continue",
         dest="draft",
         metavar="FILE",
-        help="a half-written manuscript (.docx, .odt, .md, .txt) to go on with",
+        help="a half-written manuscript (.docx, .odt, .md, .txt) to continue",
     )
     plan.add_argument("--style", metavar="FILE", help="a style sheet, a rule per line, for the plan's Writing Style")
     plan.add_argument("--forbid", metavar="FILE", help="phrases that the book must not contain, one per line")
@@ -112,14 +112,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
     draw = parser.add_argument_group("sampling (default: as each stage asks for)")
-    draw.add_argument("--temperature", type=real(NOT_NEGATIVE), help="replace every stage's own temperature")
+    draw.add_argument("--temperature", type=real(NOT_NEGATIVE), help="replaces every stage's own temperature")
     draw.add_argument("--top-k", type=whole(NOT_NEGATIVE))
     draw.add_argument("--top-p", type=real(SHARE), default=1.0)
     draw.add_argument("--min-p", type=real(SHARE), default=0.0)
     draw.add_argument("--repetition-penalty", type=real(POSITIVE), default=1.0, help="1.15 helps little-trained models")
     draw.add_argument("--typical-p", type=real(SHARE), default=1.0, help="locally typical sampling")
     draw.add_argument("--xtc-probability", type=real(SHARE), default=0.0, help="how often the top choices are left out")
-    draw.add_argument("--xtc-threshold", type=real(SHARE), default=0.1, help="what is a top choice")
+    draw.add_argument("--xtc-threshold", type=real(SHARE), default=0.1, help="least probability of a top choice")
     draw.add_argument("--dry-multiplier", type=real(NOT_NEGATIVE), default=0.0, help="DRY; 0.8 is usual")
     draw.add_argument(
         "--attempts", type=whole(AT_LEAST_1), default=3, help="attempts at a step before its settings are relaxed"
@@ -129,7 +129,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=whole(NOT_NEGATIVE),
         default=0,
         metavar="TIMES",
-        help="how often a chapter that ends below 60%% of its words is made to go on",
+        help="how often a chapter that ends below 60%% of its words must continue",
     )
 
     edit = parser.add_argument_group("by hand, in $VISUAL or $EDITOR; everything after the stage is written again")
@@ -139,7 +139,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         dest="edit",
         action="store_const",
         const="book_plan",
-        help="stop at the plan, open it, go on with what it says then",
+        help="stop at the plan, open it, and continue with the edited plan",
     )
     which.add_argument("--edit", metavar="STAGE", help="the same for any stage, for example chapter_text:2")
 
@@ -225,11 +225,11 @@ def run(arguments: argparse.Namespace) -> int:
                 )
         book = write(a.until)
     except InputError as error:
-        if placed and not (Path(out) / RUN).exists():  # refused before anything was written
+        if placed and not (Path(out) / RUN).exists():  # the run was refused before it wrote anything
             placed.unlink(missing_ok=True)
             with suppress(OSError):
                 placed.parent.rmdir()
-        if error.field == "max_length" and not a.server:  # the sampler's name of it
+        if error.field == "max_length" and not a.server:  # the sampler's name for --window
             raise InputError("--window", error.value, error.advice.replace("max_length", "--window")) from None
         raise
     except (WritingError, CallFailed) as error:
@@ -268,7 +268,7 @@ def _server_model(a: argparse.Namespace, profile: "Profile", settings: "WriterSe
 
 
 def _refuse_other_flags(a: argparse.Namespace) -> None:
-    """Raises an ``InputError`` about a flag that has no meaning where the model runs."""
+    """Raises an ``InputError`` about a flag that does not apply to where the model runs."""
     from polaris_jax.errors import InputError
 
     local = ("mesh", "tensor_parallel_size", "devices", "dtype", "cache_dtype")
@@ -279,7 +279,7 @@ def _refuse_other_flags(a: argparse.Namespace) -> None:
 
 
 def _prompt(a: argparse.Namespace, outline: "BookOutline") -> str:
-    """The prompt of the flags, else of the transcript to start from, else the premise of the outline."""
+    """The prompt from the flags, else from the transcript to start from, else the premise of the outline."""
     from polaris_jax.errors import InputError
     from polaris_jax.trajectory import split_stages
 
@@ -297,7 +297,7 @@ def _prompt(a: argparse.Namespace, outline: "BookOutline") -> str:
 
 
 def _profile(a: argparse.Namespace) -> "Profile":
-    """The profile, narrowed by the flags."""
+    """The profile, with the limits from the flags."""
     from polaris_jax.errors import InputError
     from polaris_jax.trajectory import FIRST_CHAPTER, FULL_BOOK, mini_profile
 
@@ -340,9 +340,9 @@ def _bounds(text: str) -> tuple[int, int]:
 
 
 def _start_from(file: str, folder: Path) -> Path | None:
-    """Puts the transcript where the writer looks for it and returns its path.
+    """Copies the transcript to where the writer looks for it and returns its path.
 
-    A book that is there already goes on instead: None.
+    None if the folder already has a book, which continues instead.
     """
     from polaris_jax.sampling.export import TRANSCRIPT
 

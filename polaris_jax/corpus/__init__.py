@@ -1,9 +1,9 @@
-"""The dataset builder: novels to a token store, on a laptop or for thousands of books on a cluster.
+"""The dataset builder: turns novels into a token store, on a laptop or for thousands of books on a cluster.
 
 ``build_library(novels, out, tokenizer, BuildOptions(...), runner=...)`` reads every novel, drops ``duplicates``, plans
-and tokenises each book (``trajectories``), keeps what is finished in a ``work_area`` (``steps``) and joins it into one
+and tokenises each book (``trajectories``), keeps finished books in a ``work_area`` (``steps``) and joins them into one
 store with a report (``assemble``). The steps are plain functions over files, so a loop over the cores (``runners``) and
-an Apache Beam pipeline (``pipeline``) give the same bytes. ``build_data`` stores rows and manuscripts as they are.
+an Apache Beam pipeline (``pipeline``) give the same bytes. ``build_data`` stores rows and manuscripts unchanged.
 """
 
 from polaris_jax.corpus.batches import BatchRound, next_round

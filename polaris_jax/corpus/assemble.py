@@ -1,4 +1,4 @@
-"""Finished books become the store and its report. Order, manifest and report depend on the content alone."""
+"""Joins finished books into the store and its report. Order, manifest and report depend only on the content."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,13 @@ from polaris_jax.trajectory import KINDS
 
 REPORT, RUN = "build_report.json", "last_run.json"
 _COUNTS = ("calls", "cached", "retries", "failed", "prompt_tokens", "completion_tokens", "cached_tokens")
-_WORST = 12  # bullets of a book that its report shows
+_WORST = 12  # how many of a book's worst bullets its report shows
 
 
 def assemble(job: Job, rows: Iterable[NovelRow]) -> dict:
     """Writes the store with its report at ``job.out``, and ``WORK/last_run.json``; returns that record of the run.
 
-    A store that already holds exactly these trajectories is left as it is. Without a single trajectory no store is
-    written.
+    A store that already holds exactly these trajectories is not changed. Without any trajectory no store is written.
     """
     rows = sorted(rows, key=lambda row: row.order)
     entries = [_entry(job, row, facts) for row in rows if row.status == "built" for facts in row.facts["trajectories"]]
@@ -60,12 +59,12 @@ def _entry(job: Job, row: NovelRow, facts: dict) -> Entry:
 
 
 def _is_there(job: Job, entries: Sequence[Entry]) -> bool:
-    """Whether a whole store with these trajectories stands at ``job.out``."""
+    """Whether a complete store with these trajectories exists at ``job.out``."""
     tokenizer = open_tokenizer(job.work, job.tokenizer)
     try:
         store = TokenStore.open(job.out, tokenizer)
         return store.entries == list(entries) and not store.verify()
-    except InputError:  # none, a damaged one, or one of another tokenizer: it will be replaced
+    except InputError:  # no store, a damaged one, or one of another tokenizer: it will be replaced
         return False
 
 
@@ -94,7 +93,7 @@ def transcript_name(number: int) -> str:
 
 
 def build_report(job: Job, rows: Sequence[NovelRow], entries: Sequence[Entry]) -> dict:
-    """What the store holds and what was left out: equal for equal inputs, wherever and whenever it was built."""
+    """The report: what the store holds and what was left out. Equal inputs give equal reports on any machine."""
     trajectories, places = [], iter(range(1, len(entries) + 1))
     for row in rows:
         for facts in row.facts["trajectories"] if row.status == "built" else ():
@@ -135,7 +134,7 @@ def build_report(job: Job, rows: Sequence[NovelRow], entries: Sequence[Entry]) -
 
 
 def _total(rows: Iterable[dict], name: str) -> dict[str, int]:
-    """The sum of a table of counts that every row has under ``name``."""
+    """The sum over all rows of their table of counts ``name``."""
     total: Counter = Counter()
     for row in rows:
         total.update(row[name])
@@ -171,7 +170,7 @@ def _book(job: Job, row: NovelRow) -> dict:
 
 
 def _plan(made: Sequence[dict], score: float | None) -> dict:
-    """The reviews of a book's plans as one: parts by bullets, the worst bullets of all."""
+    """Combines the reviews of a book's plans: parts weighted by bullets, and the worst bullets of all plans."""
     reviews = [one["plan"] for one in made if one["plan"]]
     bullets = sum(review["bullets"] for review in reviews)
     parts = {
@@ -183,7 +182,7 @@ def _plan(made: Sequence[dict], score: float | None) -> dict:
 
 
 def _with_templates(books: list[dict], rows: Sequence[NovelRow]) -> list[dict]:
-    """The books, each planned one with the share of its bullets that open like those of two others at least."""
+    """Adds to each planned book the share of its bullets that open like bullets of at least two other books."""
     planned = [(book, row) for book, row in zip(books, rows, strict=True) if book["plan"]]
     openings = [
         _total([one["plan"] for one in row.facts["trajectories"] if one["plan"]], "openings") for _, row in planned
@@ -194,7 +193,7 @@ def _with_templates(books: list[dict], rows: Sequence[NovelRow]) -> list[dict]:
 
 
 def _run(rows: Sequence[NovelRow]) -> dict:
-    """How this run went: what was done now and what was found done, what it cost, and where the time went."""
+    """The record of this run: what was done now, what was found done, the cost, and the time by stage."""
     planned = [row for row in rows if "book" in row.fresh]
     return {
         "novels": len(rows),
@@ -212,7 +211,7 @@ def _run(rows: Sequence[NovelRow]) -> dict:
 
 
 def _ledgers(rows: Iterable[NovelRow]) -> dict:
-    """The ledgers of all processes added up; a process's ledger only grows, so its largest is its last."""
+    """The sum of the ledgers of all processes. A process's ledger only grows, so its largest is its last."""
     last: dict[str, dict] = {}
     for ledger in (row.ledger for row in rows if row.ledger):
         held = last.setdefault(ledger["process"], ledger)

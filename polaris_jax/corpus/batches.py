@@ -1,4 +1,4 @@
-"""A library's plans by a provider's batches, which cost half and take a day: round after round of files."""
+"""Plans a library with a provider's batches, which cost half and take a day: files are exchanged in rounds."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from polaris_jax import storage
 from polaris_jax.corpus import work_area
 from polaris_jax.corpus.stage_timer import StageTimer
-from polaris_jax.corpus.steps import Job, choose, novel_of, survey
+from polaris_jax.corpus.steps import Job, choose, novel_of, survey_all
 from polaris_jax.corpus.trajectories import NovelRefused, plan_novel, refuse_hopeless, token_counter
 from polaris_jax.data import Tokenizer
 from polaris_jax.llm.batch_client import BatchClient, BatchPending
@@ -18,11 +18,11 @@ Progress = Callable[[str, int, int], None]
 
 
 class _Patient:
-    """An annotator whose model may not have answered yet: the offline plan then stands in, so that a novel's other
-    volumes are asked about in the same round.
+    """An annotator whose model may not have answered yet. Then it uses the offline plan, so that questions about a
+    novel's other volumes are asked in the same round.
 
     Attributes:
-      waiting: volumes that wait for answers.
+      waiting: number of volumes that wait for answers.
     """
 
     def __init__(self, annotator: LLMAnnotator):
@@ -42,13 +42,13 @@ class _Patient:
 
 @dataclass(frozen=True)
 class BatchRound:
-    """What one round found and left.
+    """The state after one round.
 
     Attributes:
-      files: to be uploaded now; none where nothing new is asked.
-      asked, waiting: questions in these files, and those of earlier rounds without an answer yet.
-      planned, open: novels whose plans are answered, and those that wait.
-      ledger: tokens and money of the answers that were read now.
+      files: files to upload now; empty if there are no new questions.
+      asked, waiting: number of questions in these files, and of unanswered questions from earlier rounds.
+      planned, open: number of novels whose plans are complete, and of those that wait.
+      ledger: tokens and money of the answers read in this round.
     """
 
     files: tuple[str, ...]
@@ -66,16 +66,16 @@ def next_round(
     folder: str | os.PathLike,
     progress: Progress | None = None,
 ) -> BatchRound:
-    """Reads the answers that lie in ``folder`` into the client's cache and writes the questions that follow from them.
+    """Reads the answers in ``folder`` into the client's cache, and writes the questions that follow from them.
 
     Once no novel is open, ``build_library`` with the same annotator finds every answer in its cache.
 
     Args:
-      job: with the annotator of a model of provider ``openai``, with a cache.
+      job: its annotator uses a model of provider ``openai`` with a cache.
       progress: called with (what, done, of how many).
 
     Raises:
-      InputError: another provider, no cache, or a file in the folder that is none of a batch.
+      InputError: another provider, no cache, or a file in the folder that is not part of a batch.
     """
     spec = job.annotator
     assert spec.client is not None
@@ -83,11 +83,7 @@ def next_round(
     annotator = LLMAnnotator(client, spec.samples, spec.temperature, spec.context_tokens, spec.thinking_tokens)
     patient = _Patient(annotator)
     measure, planned, waiting = token_counter(tokenizer), 0, 0
-    rows = []
-    for number, address in enumerate(addresses):
-        if progress:
-            progress("reading", number, len(addresses))
-        rows.append(survey(job, address))
+    rows = survey_all(job, addresses, progress)
     try:
         chosen = [row for row in choose(job, rows) if row.status == "read"]
         for number, row in enumerate(chosen):

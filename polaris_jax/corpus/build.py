@@ -1,4 +1,4 @@
-"""``build_library``: from a list of novels to a token store, on this machine or on Apache Beam."""
+"""``build_library``: builds a token store from a list of novels, on this machine or on Apache Beam."""
 
 import importlib.util
 import os
@@ -19,8 +19,8 @@ from polaris_jax.data import Tokenizer, layout
 from polaris_jax.errors import InputError
 from polaris_jax.scaffold import AnnotatorSpec
 
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many (0: not known yet)
-_POLL = 0.5, 10.0  # seconds between looks at a local and a remote work area
+Progress = Callable[[str, int, int], None]  # (stage, number done, total or 0 if not known yet)
+_POLL = 0.5, 10.0  # seconds between checks of a local and of a remote work area
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Build:
 
     Attributes:
       report: what the store holds, row by row; also ``OUT/build_report.json``.
-      run: what was done in this run and what was found done, seconds by stage and in all.
+      run: what this run did and what it found done, and seconds by stage and in total.
     """
 
     report: dict
@@ -50,21 +50,21 @@ def build_library(
     transcripts: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Build:
-    """Builds a token store from novels; finished books are kept, so a build that was killed resumes.
+    """Builds a token store from novels. Finished books are kept, so a killed build resumes.
 
-    The store's bytes depend on the novels, the options, the tokenizer and this code alone, not on the runner, the
+    The store's bytes depend only on the novels, the options, the tokenizer and this code, not on the runner, the
     machine or the order of the novels. A novel that is rejected or fails becomes a row of the report, and the build
-    goes on.
+    continues.
 
     Args:
       novels: addresses, local or ``gs://``.
-      annotator: who writes the plans. A model's budget holds per worker process; the local runner then uses one.
+      annotator: who writes the plans. A model's budget is per worker process; the local runner then uses one process.
       out: the store, local or ``gs://``. work: where finished books are kept; default ``OUT.work``.
       runner: ``local`` (processes on this machine, no Beam needed) or a Beam runner (see ``pipeline``).
       beam_options: command-line options for the Beam runner.
       workers: processes of the local runner.
-      transcripts: a folder for every trajectory as text, when a store is written.
-      progress: called every second or so (every ten seconds for a remote work area).
+      transcripts: a folder that gets every trajectory as text when a store is written.
+      progress: called about every second (every ten seconds for a remote work area).
 
     Raises:
       InputError: no novel gave a trajectory, an address cannot be used, or Beam is missing.
@@ -107,10 +107,10 @@ def new_job(
     work: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
 ) -> tuple[Job, list[str]]:
-    """One build and the addresses of its novels, from the arguments of ``build_library``.
+    """The job of a build and the addresses of its novels, from the arguments of ``build_library``.
 
     Raises:
-      InputError: there is no novel, or a rule for reading fits none.
+      InputError: there is no novel, or a rule for reading fits no novel.
     """
     addresses = [os.fspath(novel) for novel in novels]
     if not addresses:
@@ -147,7 +147,7 @@ def _runner(
 
 @contextmanager
 def _watch(job: Job, novels: int, progress: Progress | None) -> Iterator[None]:
-    """Reports progress by looking at the work area: the runners have no other channel in common."""
+    """Reports progress by checking the work area, because the runners share no other channel."""
     if progress is None:
         yield
         return
@@ -166,7 +166,7 @@ def _watch(job: Job, novels: int, progress: Progress | None) -> Iterator[None]:
 
     def look() -> None:
         while not done.wait(_POLL[storage.is_remote(work)]):
-            with suppress(InputError):  # the bucket may be out of reach for a moment
+            with suppress(InputError):  # the bucket may be unreachable for a moment
                 tell()
 
     watcher = threading.Thread(target=look, daemon=True)

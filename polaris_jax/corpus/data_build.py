@@ -1,7 +1,7 @@
-"""``build_data``: files of chats, instructions, pairs, texts and trajectories as they are → a token store.
+"""``build_data``: builds a token store from files of chats, instructions, pairs, texts and trajectories.
 
-Novels that are to get a plan go through ``build_library``; here nothing is written that the files do not hold. Every
-row is read before the first is encoded: a broken one refuses the build, and all broken ones are named.
+Nothing is added to the content of the files; novels that need a plan go through ``build_library``. All rows are read
+before the first one is encoded. A broken row stops the build, and all broken rows are named.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from polaris_jax.data.encode_rows import EncodedRow, RowEncoder, RowPiece, end_o
 from polaris_jax.data.formats import Chat, Pair, PlainDocument, PromptCompletion, Record, Row, Source, read_file
 from polaris_jax.errors import InputError
 
-_KEPT_CHARACTERS = 200  # of an unused field's value; a longer one is named without its value
-_FEW_DOCUMENTS = 20  # with fewer the last parts of long ones are held out, not whole ones
+_KEPT_CHARACTERS = 200  # most characters of an unused field's value; a longer one is named without its value
+_FEW_DOCUMENTS = 20  # with fewer documents, the last parts of long ones are held out instead of whole ones
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class RowOptions:
     Attributes:
       window: most tokens per trajectory; 0 is no limit.
       learn: ``assistant`` (turns of the assistant, completions, texts) or ``all`` (prompts too).
-      chat: prompts and answers given as texts are put into the model's chat template, if it has one.
-      join: the texts of a folder are one document, in natural order.
-      shares: relative sizes of train, validation and test. seed: of that split.
+      chat: whether prompts and answers given as texts are put into the model's chat template, if it has one.
+      join: whether the texts of a folder are one document, in natural order.
+      shares: relative sizes of train, validation and test. seed: for that split.
     """
 
     window: int = 0
@@ -53,7 +53,7 @@ class RowOptions:
 
 
 class BrokenRows(InputError):
-    """Rows that cannot be read. ``faults`` has an error for each; the message is the first one's."""
+    """Rows that cannot be read. ``faults`` has one error per row; the message is that of the first."""
 
     def __init__(self, faults: Sequence[InputError]):
         more = f" (one of {len(faults)} broken rows)" if len(faults) > 1 else ""
@@ -63,7 +63,7 @@ class BrokenRows(InputError):
 
 @dataclass
 class _File:
-    """What a report says about a file."""
+    """The entry of a file in the report."""
 
     file: str
     format: str = ""
@@ -93,9 +93,9 @@ def build_data(
     """Builds the store; equal files, options and tokenizer give equal bytes.
 
     Args:
-      model: folder of the tokenizer, which names the token that ends a text.
-      ignored: names of files that are of no format, for the report.
-      progress: called with what is done, rows done and rows in all (0: not known yet).
+      model: folder of the tokenizer, which names the end-of-text token.
+      ignored: names of files without a known format, for the report.
+      progress: called with the stage, rows done and rows in total (0: not known yet).
 
     Returns:
       the report, which is also ``OUT/build_report.json``.
@@ -162,7 +162,7 @@ def _rows(sources: Iterable[Source], progress: Callable[[str, int, int], None]) 
     """Every row of every file.
 
     Raises:
-      BrokenRows: some cannot be read.
+      BrokenRows: some rows cannot be read.
     """
     rows: list[Row] = []
     faults: list[InputError] = []
@@ -184,10 +184,10 @@ def _rows(sources: Iterable[Source], progress: Callable[[str, int, int], None]) 
 
 
 def _refuse_mixed(rows: Sequence[Row]) -> None:
-    """Pairs are learned by other means than all else, so they have a store of their own.
+    """Refuses pairs beside other rows: pairs are learned in another way, so they need a store of their own.
 
     Raises:
-      InputError: there are pairs and others.
+      InputError: there are both pairs and other rows.
     """
     pair = next((row for row in rows if isinstance(row.record, Pair)), None)
     other = next((row for row in rows if not isinstance(row.record, Pair)), None)
@@ -197,7 +197,7 @@ def _refuse_mixed(rows: Sequence[Row]) -> None:
 
 
 def _join(rows: Sequence[Row]) -> list[Row]:
-    """Documents of one folder as one, in the order of their files."""
+    """Joins the documents of a folder into one, in the order of their files."""
     joined: dict[str, Row] = {}
     others: list[Row] = []
     for row in rows:
@@ -246,13 +246,13 @@ def _meta(row: Row, piece: RowPiece, split: str, pair: int) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """A JSON value, or null where it is too long for the manifest: the field is named, its value stays in the file."""
+    """A JSON value, or null if it is too long for the manifest: then only the field's name is stored."""
     text = json.dumps(storage.finite(value), ensure_ascii=False, default=str)
     return json.loads(text) if len(text) <= _KEPT_CHARACTERS else None
 
 
 def _key(record: Record) -> str:
-    """What must stay on one side of a split: rows with one prompt, one document."""
+    """A key whose rows must stay in the same split: rows with the same prompt, or of one document."""
     if isinstance(record, Pair):
         return "\n".join(message["content"] for message in record.prompt)
     if isinstance(record, PromptCompletion):
@@ -263,7 +263,7 @@ def _key(record: Record) -> str:
 
 
 def _splits(keys: Iterable[str], options: RowOptions) -> dict[str, str]:
-    """The split of every key: shares of the keys in an order that depends on the seed and the keys alone."""
+    """The split of every key, by shares of the keys in an order that depends only on the seed and the keys."""
     digests = {hashlib.sha256(f"{options.seed}\0{key}".encode("utf-8", "replace")).digest(): key for key in keys}
     order = [digests[digest] for digest in sorted(digests)]
     total = sum(options.shares)
@@ -274,7 +274,7 @@ def _splits(keys: Iterable[str], options: RowOptions) -> dict[str, str]:
 
 
 def _split_of_part(part: int, parts: int, shares: Sequence[float]) -> str:
-    """The split of a document's part: the last ones are held out."""
+    """The split of a document's part; the last parts are held out."""
     validation, test = (math.floor(parts * share / sum(shares)) for share in shares[1:])
     if part >= parts - test:
         return "test"

@@ -10,15 +10,15 @@ from datasketch import MinHash, MinHashLSH
 
 PERMUTATIONS = 256  # the standard error of a similarity of 0.7 is then 0.03
 NGRAM = 5
-SAME_WORK = 0.7  # similarity from which two books of one author are one work
-EDITION = 0.2  # unrelated novels share less than a hundredth; a revised or abridged edition shares far more
+SAME_WORK = 0.7  # two books of one author with at least this similarity are one work
+EDITION = 0.2  # unrelated novels share less than 0.01; a revised or abridged edition shares far more
 _WORD = re.compile(r"[^\W_]+")
 _BATCH = 1 << 16  # n-grams at a time: 64 MiB of permuted hashes
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A book that is left out because of another: positions of both, and why."""
+    """A book that is left out because of another one: the positions of both, and why."""
 
     index: int
     of: int
@@ -26,7 +26,7 @@ class Duplicate:
 
 
 def signature(texts: Iterable[str]) -> bytes:
-    """MinHash of the word 5-grams of a book: 256 little-endian uint32, whatever its length.
+    """MinHash of the word 5-grams of a book: always 256 little-endian uint32.
 
     Case, punctuation and line breaks do not count.
     """
@@ -55,27 +55,27 @@ def similarity(one: bytes, other: bytes) -> float:
 
 
 class Works:
-    """The works seen so far; of each the first edition that came is kept.
+    """The works seen so far; the first edition of each is kept.
 
-    An edition of a work is recognised by author and title, or by its text. Editions whose authors are spelled or given
-    differently, or not at all, need less common text, because they would fall on different sides of a split by author.
+    An edition of a work is recognised by author and title, or by its text. If the authors are written differently or
+    missing, less common text is required, because the editions would get into different splits by author.
 
     Args:
-      least: similarity from which two books are one work.
+      least: two books with at least this similarity are one work.
     """
 
     def __init__(self, least: float):
         self._least = least
-        # 128 bands of 2: of pairs that share EDITION of their n-grams 99 % become candidates; the estimate decides.
+        # 128 bands of 2: 99 % of the pairs that share EDITION of their n-grams become candidates; the estimate decides.
         self._index = MinHashLSH(num_perm=PERMUTATIONS, params=(PERMUTATIONS // 2, 2))
         self._works: dict[str, int] = {}
         self._books: list[tuple[str, bytes]] = []
 
     def add(self, author: str, title: str, sketch: bytes) -> Duplicate | None:
-        """The work that the next book is a copy of, or None where it is new.
+        """The work that the next book is a copy of, or None if the book is new.
 
         Args:
-          author, title: keys of their spelling, '' for an author nobody knows.
+          author, title: normalised keys; '' for an unknown author.
           sketch: signature of the text.
         """
         number = len(self._books)
@@ -98,7 +98,7 @@ class Works:
 def find_duplicates(
     authors: Sequence[str], titles: Sequence[str], signatures: Sequence[bytes], least: float
 ) -> list[Duplicate]:
-    """Books that are left out, given all books in order of preference; the arguments are those of ``Works.add``."""
+    """The books to leave out, given all books in order of preference; the fields are the arguments of ``Works.add``."""
     works = Works(least)
     found = (works.add(*book) for book in zip(authors, titles, signatures, strict=True))
     return [copy for copy in found if copy is not None]

@@ -1,11 +1,11 @@
-"""What a language model's plans for a library would cost, before the first call."""
+"""Estimates the cost of a language model's plans for a library, before the first call."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from polaris_jax.corpus.stage_timer import StageTimer
-from polaris_jax.corpus.steps import Job, NovelRow, choose, novel_of, survey
+from polaris_jax.corpus.steps import Job, NovelRow, choose, novel_of, survey_all
 from polaris_jax.corpus.trajectories import NovelRefused, plan_novel, refuse_hopeless, token_counter
 from polaris_jax.data import Tokenizer
 from polaris_jax.llm.usage import cost
@@ -16,13 +16,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class BookForecast:
-    """What one novel's plans would cost.
+    """The estimated cost of one novel's plans.
 
     Attributes:
       file, title, words: of the novel.
-      calls, prompt_tokens, answer_tokens: as counted on its questions; 0 for a book that is left out.
-      cached_tokens: how many of the prompt tokens a provider with a prompt cache has read before.
-      usd: at the model's prices; None where these are not known.
+      calls, prompt_tokens, answer_tokens: counted on its questions; 0 for a book that is left out.
+      cached_tokens: how many of the prompt tokens would come from a provider's prompt cache.
+      usd: at the model's prices; None if they are unknown.
       reason: why it is left out, or empty.
     """
 
@@ -43,15 +43,10 @@ def forecast_library(
     """The price of every novel's plans, in the order of the store. Asks no model; keeps the surveys for the build.
 
     Args:
-      job: with a model's annotator.
+      job: its annotator must use a model.
       progress: called with (what, done, of how many).
     """
-    rows = []
-    for number, address in enumerate(addresses):
-        if progress:
-            progress("reading", number, len(addresses))
-        rows.append(survey(job, address))
-    chosen, found = choose(job, rows), []
+    chosen, found = choose(job, survey_all(job, addresses, progress)), []
     for number, row in enumerate(chosen):
         if progress:
             progress("counting", number, len(chosen))

@@ -13,7 +13,7 @@ _ARTICLE = re.compile(r"^(?:the|a|an)\s+")
 
 
 def _plain(text: str) -> str:
-    """Lower case, without accents; ligatures and full-width letters spelt out."""
+    """Lower-case text without accents; ligatures and full-width letters become plain letters."""
     decomposed = unicodedata.normalize("NFKD", text.replace("æ", "ae").replace("Æ", "Ae").replace("œ", "oe"))
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
 
@@ -21,7 +21,7 @@ def _plain(text: str) -> str:
 def author_key(author: str) -> str:
     """The author's names in alphabetical order, so that ``Austen, Jane, 1775-1817`` is ``Jane Austen``.
 
-    '' when nobody is named. Years, titles (``Sir``) and punctuation do not count.
+    '' without a name. Years, titles (``Sir``) and punctuation do not count.
     """
     text = re.sub(r"\([^)]*\)|\[[^]]*\]", " ", _plain(author))
     words = [word for word in re.findall(r"[^\W\d_]+", text) if word not in _TITLES_OF_PEOPLE]
@@ -33,7 +33,7 @@ def author_key(author: str) -> str:
 def title_key(title: str) -> str:
     """The title without case, accents, punctuation, leading article and a second title after ``or``.
 
-    A volume number stays: two volumes are two books.
+    A volume number stays, because two volumes are two books.
     """
     text = _OR.sub("", _plain(title))
     words = " ".join(re.findall(r"[^\W_]+", re.sub(r"['’]", "", text)))
@@ -41,13 +41,13 @@ def title_key(title: str) -> str:
 
 
 def split_of(author: str, title: str, shares: tuple[float, float, float], seed: int) -> str:
-    """The split of a book: a function of its author alone, or of its title when nobody is named.
+    """The split of a book: it depends only on the author, or on the title if no author is named.
 
-    No other book matters, so adding one never moves another, and all books of an author stay together (gate V12).
+    So adding a book never moves another, and all books of an author stay together (gate V12).
 
     Args:
       shares: relative sizes of train, validation and test.
-      seed: another seed is another split.
+      seed: another seed gives another split.
     """
     who = author_key(author)
     name = f"author:{who}" if who else f"title:{title_key(title)}"

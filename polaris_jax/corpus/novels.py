@@ -16,7 +16,7 @@ SUFFIXES = (
     ".epub",
     ".docx",
     ".odt",
-)  # what a folder is searched for, in any case; a glob may name anything
+)  # endings that are searched for in a folder, in any case; a glob may match any file
 _LISTED = ", ".join(SUFFIXES)
 _NO_BOOKS = {"readme", "license", "licence", "changelog", "contributing", "notice"}
 _WILD = re.compile(r"[*?\[]")
@@ -72,6 +72,6 @@ def _in_bucket(pattern: str) -> list[str]:
 
 
 def _is_book(name: str) -> bool:
-    """Whether a file of a folder is meant when the folder is: a book by its ending, and no README or LICENSE."""
+    """Whether a file in a given folder is a book: by its ending, and not a README or LICENSE."""
     stem, suffix = os.path.splitext(os.path.basename(name.lower()))
     return suffix in SUFFIXES and stem not in _NO_BOOKS and not stem.startswith(".")

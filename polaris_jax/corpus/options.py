@@ -7,8 +7,8 @@ from typing import Any
 from polaris_jax.corpus.readings import ReadingRules
 from polaris_jax.errors import InputError
 
-# Per profile: window in tokens, fewest and most words of narrative (trajectory specification 2.1 and 7). A mini volume
-# is cut from whatever the library takes for a novel.
+# Per profile: window in tokens, fewest and most words of narrative (trajectory specification 2.1 and 7). Mini volumes
+# are cut from every text that the library accepts as a novel.
 _DEFAULTS: dict[str, dict[str, int]] = {
     "full": {"window": 262_144, "min_words": 25_000, "max_words": 450_000},
     "first_chapter": {"window": 32_768, "min_words": 25_000, "max_words": 450_000},
@@ -32,25 +32,25 @@ def split_shares(sizes: Sequence[float]) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How novels become trajectories. None stands for the profile's own value (``resolved``).
+    """How novels become trajectories. None means the profile's own value (``resolved``).
 
     Attributes:
       profile: ``full`` (a novel is one trajectory), ``first_chapter`` (its plan and first chapter, the 24B protocol) or
         ``mini`` (several small volumes per novel).
       window: most tokens per trajectory; 0 is no limit.
-      least_chapters: share of a full book's chapters that must fit the window; with fewer it is left out, with fewer
-        than all it is cut after a chapter (specification 4.7).
+      least_chapters: share of a full book's chapters that must fit the window. If fewer fit, the book is left out; if
+        not all fit, it is cut after a chapter (specification 4.7).
       chapters: fewest and most chapters per mini volume. chapter_words: most words per mini chapter.
       per_book: most mini volumes kept per novel, evenly spread over it (0 = all).
-      prompts: how many of the four synthetic prompts get a trajectory of their own. Each is the whole book again with
-        another request and has ``prompt`` 0, 1, ... in its metadata, so an epoch picks one with ``store.where``.
-      min_words, max_words: of narrative, after cleaning.
-      max_fallback: most of the annotated fields that may have fallen back to the offline annotator (gate V11).
-      min_plan_score: of a book's plan, 0-100, as ``scaffold.review_plan`` judges it; a book with less is left out.
-      similarity: estimated Jaccard similarity of word 5-grams from which two books are one work.
+      prompts: how many of the four synthetic prompts get their own trajectory. Each repeats the whole book with another
+        request and has ``prompt`` 0, 1, ... in its metadata, so an epoch selects one with ``store.where``.
+      min_words, max_words: words of narrative, after cleaning.
+      max_fallback: largest share of annotated fields that may have fallen back to the offline annotator (gate V11).
+      min_plan_score: least score of a book's plan, 0-100, by ``scaffold.review_plan``; other books are left out.
+      similarity: two books with at least this estimated Jaccard similarity of word 5-grams are one work.
       shares: relative sizes of train, validation and test, as shares of authors.
-      seed: of the split.
-      heading, accept, reject: what a person says about reading single books (``readings.ReadingRules``).
+      seed: for the split.
+      heading, accept, reject: the user's rules for reading single books (``readings.ReadingRules``).
     """
 
     profile: str = "mini"
@@ -93,7 +93,7 @@ class BuildOptions:
         split_shares(self.shares)
 
     def resolved(self) -> "ResolvedOptions":
-        """The same options with the profile's values in place of None."""
+        """The same options, with the profile's values instead of None."""
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         missing = {name: value for name, value in _DEFAULTS[self.profile].items() if given[name] is None}
         return ResolvedOptions(**given | missing)
@@ -129,10 +129,10 @@ class ResolvedOptions(BuildOptions):
     max_words: int = 0
 
     def of_reading(self, address: str) -> dict[str, Any]:
-        """What decides how the novel at an address is read and accepted."""
+        """The options that decide how the novel at an address is read and accepted."""
         return {"min_words": self.min_words, "max_words": self.max_words} | self.rules.reading(address).given()
 
     def of_planning(self) -> dict[str, Any]:
-        """What decides the trajectories of a novel that was accepted."""
+        """The options that decide the trajectories of an accepted novel."""
         names = ("profile", "window", "least_chapters", "chapters", "chapter_words", "per_book", "prompts")
         return {name: value for name, value in asdict(self).items() if name in names}

@@ -2,12 +2,12 @@
 
     addresses ─ survey ─┐ (all) choose ─ make ─┐ (all) assemble
 
-Every step works on small records; novels, books and the store are files that the steps read and write themselves, so
-what a killed worker had finished is found by the next one. ``--runner=DirectRunner`` is Beam's Python runner on this
-machine, with a process per core: Beam's own ``DirectRunner`` would first try to download Prism, a separate program.
-``PortableRunner`` with ``--job_endpoint=embed`` goes through Beam's portable job service in this process; its workers
-are threads here (``--environment_type=LOOPBACK``) unless another environment is asked for, which would be a container.
-Flink, Spark and Dataflow take their own options; their workers need this package and addresses they can reach.
+Every step works on small records. Novels, books and the store are files that the steps read and write themselves, so
+the next worker finds what a killed one had finished. ``--runner=DirectRunner`` is Beam's Python runner on this machine,
+with a process per core; Beam's own ``DirectRunner`` would first try to download Prism, a separate program.
+``PortableRunner`` with ``--job_endpoint=embed`` uses Beam's portable job service in this process. Its workers are
+threads here (``--environment_type=LOOPBACK``), unless the options ask for another environment (a container). Flink,
+Spark and Dataflow take their own options; their workers need this package and addresses they can reach.
 """
 
 import os
@@ -31,7 +31,7 @@ def open_pipeline(job: Job, addresses: Sequence[str], runner: str, options: Sequ
     """The pipeline, ready to ``run()``; nothing is read or written yet.
 
     Args:
-      runner: a name that Beam knows.
+      runner: a runner's name in Beam.
       options: the runner's own command-line options.
 
     Raises:
@@ -62,11 +62,11 @@ def open_pipeline(job: Job, addresses: Sequence[str], runner: str, options: Sequ
 
 
 def _options(job: Job, runner: str, given: Sequence[str], novels: int) -> PipelineOptions:
-    """Beam's options, with what makes the local runners work out of the box."""
+    """Beam's options, plus defaults with which the local runners work out of the box."""
     defaults = []
     named = {option.split("=", 1)[0] for option in given}
     if runner in _DIRECT and "--direct_num_workers" not in named and "--direct_running_mode" not in named:
-        # A model is waited for and has one budget: threads of one process. Offline planning needs the cores.
+        # With a model, workers mostly wait and share one budget: threads of one process. Offline planning needs cores.
         offline = job.annotator.client is None
         workers = min(os.cpu_count() or 1 if offline else 4, novels)
         mode = "in_memory" if workers == 1 else "multi_processing" if offline else "multi_threading"
@@ -79,7 +79,7 @@ def _options(job: Job, runner: str, given: Sequence[str], novels: int) -> Pipeli
         options = PipelineOptions([*defaults, *given])
         known = options.get_all_options()
         portable = options.view_as(PortableOptions)
-    except SystemExit:  # how argparse refuses a value
+    except SystemExit:  # argparse refuses a value like this
         raise InputError("--runner", " ".join(given), "Beam does not understand these pipeline options") from None
     unknown = sorted(option for option in named if option.lstrip("-").split("=")[0] not in known)
     if unknown:

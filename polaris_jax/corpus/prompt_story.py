@@ -1,7 +1,7 @@
-"""Novels and collections become prompt-story pairs: runs of chapters, or whole stories, with requests and reasoning.
+"""Makes prompt-story pairs from novels and collections: runs of chapters, or whole stories, with request and reasoning.
 
-Training stories have 1,000-4,000 words, held-out ones 1,000-12,000, and an author is either trained on or held out.
-The request is written from the plan's cards, never from the prose; the reasoning is the plan itself, scene by scene.
+Training stories have 1,000-4,000 words, held-out ones 1,000-12,000. An author is either trained on or held out. The
+request is written from the plan's cards, never from the prose; the reasoning is the plan itself, scene by scene.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,8 @@ from polaris_jax.rewards.word_count import count_words
 from polaris_jax.trajectory import Book, Chapter, Scene
 
 FORMATS = ("jsonl", "parquet")
-_AIMS = 4  # stories aim in turn at so many lengths between the fewest and the most words
-_EVENTS = 5  # most that a request names
+_AIMS = 4  # stories in turn aim at this many lengths between the fewest and the most words
+_EVENTS = 5  # most events that a request names
 _OPENINGS = (
     "Write {kind} about {people}.",
     "I would like to read {kind} in which {people} take the stage.",
@@ -34,15 +34,15 @@ _OPENINGS = (
 
 @dataclass(frozen=True)
 class PairOptions:
-    """Which stretches of a novel become stories.
+    """Which parts of a novel become stories.
 
     Attributes:
       train_words, heldout_words: fewest and most words of a story.
       shares: relative sizes of train, validation and test, as shares of authors.
-      seed: of the split.
+      seed: for the split.
       per_book: most stories per novel, evenly spread over it; 0 is all.
       format: ``jsonl`` or ``parquet``.
-      rules: what a person says about reading single books.
+      rules: the user's rules for reading single books.
     """
 
     train_words: tuple[int, int] = (1000, 4000)
@@ -72,7 +72,7 @@ class PairOptions:
 
 @dataclass(frozen=True)
 class _Part:
-    """A chapter, or a scene of a chapter that is too long to be a story by itself."""
+    """A chapter, or a scene of a chapter that is too long for one story."""
 
     card: Chapter | Scene
     text: str
@@ -93,8 +93,8 @@ def build_pairs(
     Args:
       novels: addresses of texts.
       annotator: who writes the plans; None is the offline annotator.
-      progress: called with a novel's name, how many are done, of how many.
-      catalogue: who wrote what, believed before the books.
+      progress: called with a novel's name, the number done and the total.
+      catalogue: credits that take precedence over those in the books.
 
     Raises:
       InputError: no novel gave a pair, or the folder cannot be written.
@@ -126,7 +126,7 @@ def build_pairs(
 
 
 class _Editions:
-    """The works that gave pairs so far, so that two editions of one do not fall on both sides of the split."""
+    """The works that gave pairs so far, so that two editions of one work do not get into different splits."""
 
     def __init__(self) -> None:
         self._works = Works(SAME_WORK)
@@ -147,7 +147,7 @@ def _of_book(
     editions: _Editions,
     catalogue: Catalogue | None,
 ) -> tuple[list[tuple[str, PromptStory]], dict]:
-    """(split and pair of each story, row of the report) of one novel or collection."""
+    """The (split, pair) of each story of a novel or collection, and its row of the report."""
     reading = options.rules.reading(address)
     novel = read_novel(address, heading=reading.heading, verdict=reading.verdict, catalogue=catalogue)
     split = split_of(novel.author, novel.title, options.shares, options.seed)
@@ -184,7 +184,7 @@ def derive_pairs(book: Book, novel: Novel, split: str, options: PairOptions = Pa
 
 
 def _runs(book: Book, bounds: tuple[int, int]) -> Iterator[list[_Part]]:
-    """Runs of whole chapters (of scenes, in chapters that are too long), each between the bounds."""
+    """Runs of whole chapters (of scenes if a chapter is too long), each within the bounds."""
     low, high = bounds
     aims = [low + (high - low) * step // _AIMS for step in range(_AIMS)]
     run: list[_Part] = []
@@ -249,7 +249,7 @@ def _events(run: list[_Part]) -> list[str]:
 
 
 def _unique(rows: list[PromptStory]) -> list[PromptStory]:
-    """Without repeats: the same novel under two names gives the same stories."""
+    """The rows without repeats: the same novel under two names gives the same stories."""
     return list({row.uid.rsplit("-", 1)[-1]: row for row in rows}.values())
 
 

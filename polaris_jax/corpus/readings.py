@@ -1,4 +1,4 @@
-"""What a person says about reading single books: which lines are headings, which books to accept, which to reject."""
+"""The user's rules for reading single books: which lines are headings, which books to accept or reject."""
 
 import fnmatch
 import os
@@ -15,18 +15,18 @@ Verdict = Literal["accept", "reject"]
 
 @dataclass(frozen=True)
 class ReadingChoice:
-    """How one book is to be read.
+    """How to read one book.
 
     Attributes:
       heading: a regular expression for the lines that are headings, or None to find them.
-      verdict: ``accept`` or ``reject`` whatever the library thinks, or None to judge.
+      verdict: ``accept`` or ``reject`` overrules the library; None lets it decide.
     """
 
     heading: str | None = None
     verdict: Verdict | None = None
 
     def given(self) -> dict[str, str]:
-        """What was said, by name; empty where nothing was."""
+        """The given rules by name; empty without rules."""
         return {name: value for name, value in (("heading", self.heading), ("verdict", self.verdict)) if value}
 
 
@@ -35,7 +35,7 @@ class ReadingRules:
     """Rules for many books. A book is named by a glob for its file name or its whole address.
 
     Attributes:
-      heading: regular expressions, each for all books, or ``GLOB=REGEX`` for some; a later one wins over an earlier.
+      heading: regular expressions, each for all books, or ``GLOB=REGEX`` for some; the last one that fits counts.
       accept, reject: globs of the books to accept and to reject.
     """
 
@@ -44,7 +44,7 @@ class ReadingRules:
     reject: tuple[str, ...] = ()
 
     def reading(self, address: str | os.PathLike[str]) -> ReadingChoice:
-        """The rules that hold for one book; ``check`` has seen to it that they agree."""
+        """The rules for one book; ``check`` has made sure that they do not conflict."""
         heading = None
         for rule in self.heading:
             pattern, regex = _split(rule)
@@ -55,11 +55,11 @@ class ReadingRules:
         return ReadingChoice(heading, "reject" if any(_fits(pattern, address) for pattern in self.reject) else None)
 
     def check(self, addresses: Sequence[str | os.PathLike[str]]) -> None:
-        """Refuses rules that cannot be meant.
+        """Refuses rules that make no sense.
 
         Raises:
-          InputError: a broken or empty regular expression, a glob that fits none of the books, or a book that is both
-            accepted and rejected.
+          InputError: an invalid regular expression or one that matches an empty line, a glob that fits no book, or a
+            book that is both accepted and rejected.
         """
         for rule in self.heading:
             pattern, regex = _split(rule)
@@ -79,7 +79,7 @@ class ReadingRules:
 
 
 def _split(rule: str) -> tuple[str, str]:
-    """(glob, regular expression) of a heading rule: ``*.txt=^PART``; all books where there is no file name in front."""
+    """(glob, regular expression) of a heading rule such as ``*.txt=^PART``; without a glob, it holds for all books."""
     pattern, equals, regex = rule.partition("=")
     named = equals and re.fullmatch(r"[\w ./~*?\[\]!,'&:-]+\.\w+|[\w ./~'&:-]*\*", pattern)
     return (pattern, regex) if named else ("*", rule)

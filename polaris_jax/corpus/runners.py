@@ -24,8 +24,8 @@ def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) ->
     """Builds the library on this machine; returns when the store is complete.
 
     Args:
-      workers: books at once; 1 works in this process, None takes a process per core. With a model they are threads
-        (they wait for it, and share one budget), four by default.
+      workers: books at once; 1 works in this process, None uses a process per core. With a model they are threads,
+        four by default: they mostly wait for the model, and share one budget.
 
     Raises:
       WorkerDied: worker processes were killed in each of three attempts.
@@ -43,7 +43,7 @@ def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) ->
         try:
             _in_processes(job, addresses, workers)
             return
-        except BrokenProcessPool:  # what the worker had finished is on disk, so the next attempt goes on there
+        except BrokenProcessPool:  # finished work is on disk, so the next attempt continues there
             if attempt + 1 == _ATTEMPTS:
                 raise WorkerDied(
                     f"worker processes were killed in {_ATTEMPTS} attempts, perhaps for lack of memory; finished books "
@@ -58,7 +58,7 @@ def _in_processes(job: Job, addresses: Sequence[str], workers: int) -> None:
     try:
         _steps(job, addresses, pool.map)
     except BaseException:
-        for process in set(multiprocessing.active_children()) - others:  # it would finish its book first
+        for process in set(multiprocessing.active_children()) - others:  # without this, it would finish its book first
             process.terminate()
         raise
     finally:
@@ -71,7 +71,7 @@ def _steps(job: Job, addresses: Sequence[str], each: Callable[..., Iterable]) ->
 
 
 def _start_worker() -> None:
-    """Ignores Ctrl-C, which the parent handles, and ends when the parent does, even by ``kill -9``."""
+    """Ignores Ctrl-C, which the parent handles, and ends when the parent ends, even by ``kill -9``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

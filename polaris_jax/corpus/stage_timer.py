@@ -1,4 +1,4 @@
-"""``StageTimer``: where the time of a build goes, by stage."""
+"""``StageTimer``: the time of a build by stage."""
 
 import time
 from collections import defaultdict

@@ -1,7 +1,7 @@
 """The steps of a library build as plain functions over files: read a novel, choose books, make a book.
 
-Each is a function of the job and of one picklable record, so a loop, a pool of processes and a cluster call the same
-code. Files in the work area are named by their content: a step whose file exists is not done again.
+Each is a function of the job and one picklable record, so a loop, a pool of processes and a cluster call the same code.
+Files in the work area are named by their content, so a step whose file exists is not repeated.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,13 +34,13 @@ from polaris_jax.trajectory import count_words
 
 @dataclass(frozen=True)
 class Job:
-    """One build, as every worker knows it.
+    """One build; every worker has a copy.
 
     Attributes:
       out, work: addresses of the store and of the work area.
-      tokenizer: fingerprint; the files lie in the work area.
-      annotator: who writes the plans; its cache and budget are part of it, its key is not.
-      code: version of the source that makes the books.
+      tokenizer: its fingerprint; its file is in the work area.
+      annotator: who writes the plans; includes its cache and budget, but not its key.
+      code: version of the source code that makes the books.
       run: a name for this run; a process opens one annotator per run.
       transcripts: address of a folder for the transcripts as text, or None.
     """
@@ -57,20 +57,20 @@ class Job:
 
 @dataclass(frozen=True)
 class NovelRow:
-    """What is known of one novel; passed from step to step.
+    """The facts about one novel, passed from step to step.
 
     Attributes:
-      address: where it was read. file: the last part of that.
+      address: where it was read. file: the last part of the address.
       sha256, size: of the file's bytes.
-      words: of narrative. chapters: as the library counts them. units: all narrative units.
-      account: where every word of the file went, as in ``polaris segment --json``; None for what was not read.
-      status: ``read`` (a novel), then ``built``; or with a ``reason`` ``rejected``, ``duplicate``, ``unfinished`` (the
-        annotator stopped: run again to go on) or ``error`` (a defect).
+      words: words of narrative. chapters: as the library counts them. units: all narrative units.
+      account: where every word of the file went, as in ``polaris segment --json``; None if the file was not read.
+      status: ``read`` (a novel), then ``built``; or, with a ``reason``, ``rejected``, ``duplicate``, ``unfinished``
+        (the annotator stopped; run again to continue) or ``error`` (a defect).
       of: sha256 of the book that a duplicate repeats.
       sketch: MinHash of its prose, hex.
-      book: key of its finished book. facts: of that book.
+      book: key of its finished book. facts: facts of that book.
       fresh: steps that were done in this run, not found in the work area.
-      seconds: of those steps, by stage. ledger: of the process's annotator when the book was done.
+      seconds: of those steps, by stage. ledger: that of the process's annotator when the book was done.
     """
 
     address: str
@@ -96,12 +96,12 @@ class NovelRow:
 
     @property
     def order(self) -> tuple[str, str, str, str]:
-        """Where the book stands in the store: by author, title and content, wherever the file was."""
+        """Sort key of the book in the store: author, title and content, independent of the file's place."""
         return author_key(self.author), title_key(self.title), self.sha256, self.file
 
 
 def survey(job: Job, address: str) -> NovelRow:
-    """Reads one novel: accepted or rejected, how long, and a sketch of its prose for comparison with the others."""
+    """Reads one novel: whether it is accepted, its length, and a sketch of its prose for comparison with others."""
     timer, row = StageTimer(), NovelRow(address, storage.name_of(address), title=Path(address).stem)
     try:
         with timer("read"):
@@ -120,6 +120,16 @@ def survey(job: Job, address: str) -> NovelRow:
         return replace(row, **known, seconds=dict(timer.seconds))
     except Exception as error:  # a defect in one book must not cost the others
         return replace(row, status="error", reason=_defect(error), seconds=dict(timer.seconds))
+
+
+def survey_all(job: Job, addresses: Sequence[str], progress: Callable[[str, int, int], None] | None) -> list[NovelRow]:
+    """``survey`` of every address, in order; ``progress`` is called with (``reading``, number done, total)."""
+    rows = []
+    for number, address in enumerate(addresses):
+        if progress:
+            progress("reading", number, len(addresses))
+        rows.append(survey(job, address))
+    return rows
 
 
 def _survey(job: Job, row: NovelRow, content: bytes, timer: StageTimer) -> dict:
@@ -146,7 +156,7 @@ def _survey(job: Job, row: NovelRow, content: bytes, timer: StageTimer) -> dict:
 
 
 def _novel(row: NovelRow, content: bytes, options: ResolvedOptions) -> Novel:
-    """Reads from a scratch file of the same name: without a title of its own, a book is called like its file."""
+    """Reads a scratch copy with the same name, because a book without a title takes the name of its file."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / row.file
         file.write_bytes(content)
@@ -154,11 +164,11 @@ def _novel(row: NovelRow, content: bytes, options: ResolvedOptions) -> Novel:
 
 
 def choose(job: Job, rows: Sequence[NovelRow]) -> list[NovelRow]:
-    """All novels in the order of the store, copies marked, each with the key of the book that is to be made.
+    """All novels in the order of the store, with duplicates marked and each with the key of the book to make.
 
-    Also writes ``WORK/plan.json``, the keys of all books, from which progress can be told.
+    Also writes the keys of all books to ``WORK/plan.json``, to measure progress.
     """
-    # The longest copy is kept; sha256 and name settle ties, so the order of arrival does not matter.
+    # The longest copy is kept; sha256 and name break ties, so the order of arrival does not matter.
     novels = sorted((row for row in rows if row.status == "read"), key=lambda row: (-row.words, row.sha256, row.file))
     authors, titles = [row.order[0] for row in novels], [row.order[1] for row in novels]
     duplicates = find_duplicates(authors, titles, [bytes.fromhex(row.sketch) for row in novels], job.options.similarity)
@@ -180,7 +190,7 @@ def choose(job: Job, rows: Sequence[NovelRow]) -> list[NovelRow]:
 
 
 def book_key(job: Job, row: NovelRow) -> str:
-    """The hash of everything that decides a book's tokens."""
+    """A hash of everything that decides a book's tokens."""
     return work_area.key(
         novel=row.sha256,
         name=row.file,
@@ -193,7 +203,7 @@ def book_key(job: Job, row: NovelRow) -> str:
 
 
 def annotator_identity(spec: AnnotatorSpec) -> dict:
-    """Who a spec's annotator is, without opening it."""
+    """The identity of a spec's annotator, without opening it."""
     if spec.client is None:
         return {"name": OfflineAnnotator.name, "version": OfflineAnnotator.version}
     return {
@@ -222,9 +232,9 @@ def plan_score(facts: dict) -> float | None:
 
 
 def make(job: Job, row: NovelRow) -> NovelRow:
-    """Makes the book of a novel, or finds it finished; a novel that was not chosen passes through.
+    """Makes the book of a novel, or finds it finished; a novel that was not chosen is returned unchanged.
 
-    A book that broke gate V11 counts as unfinished: its annotator is asked again for what it failed to answer.
+    A book that broke gate V11 counts as unfinished: its annotator is asked the failed questions again.
     """
     if row.status != "read":
         return row
@@ -262,7 +272,7 @@ def novel_of(job: Job, row: NovelRow, timer: StageTimer) -> Novel:
     """Reads a surveyed novel again.
 
     Raises:
-      RuntimeError: its file is another one by now.
+      RuntimeError: its file has changed.
     """
     with timer("read"):
         content = storage.read(row.address)
@@ -290,7 +300,7 @@ _annotators_lock = threading.Lock()
 
 
 def _annotator(job: Job) -> Annotator:
-    """This process's annotator for the run: its threads share one client, so they share its budget."""
+    """This process's annotator for the run. Its threads share one client, and so its budget."""
     with _annotators_lock:
         if job.run not in _annotators:
             _annotators[job.run] = open_annotator(job.annotator)
@@ -306,7 +316,7 @@ def close_annotator(run: str) -> None:
 
 
 def _ledger(job: Job) -> dict:
-    """What this process's annotator has cost so far, or nothing for the offline one."""
+    """The cost of this process's annotator so far; empty for the offline one."""
     annotator = _annotators.get(job.run)
     if not isinstance(annotator, LLMAnnotator):
         return {}
@@ -314,7 +324,7 @@ def _ledger(job: Job) -> dict:
 
 
 def spent_so_far(job: Job) -> str:
-    """What this process's annotator has cost, for a progress bar; empty for the offline one and for other machines'."""
+    """The cost of this process's annotator, for a progress bar; empty for the offline one and on other machines."""
     ledger = _ledger(job)
     if not ledger:
         return ""
@@ -323,7 +333,7 @@ def spent_so_far(job: Job) -> str:
 
 
 def keep_tokenizer(work: str, tokenizer: Tokenizer) -> None:
-    """Puts the tokenizer into the work area, in one file, where workers on other machines find it."""
+    """Stores the tokenizer in one file of the work area, for workers on other machines."""
     address = _tokenizer_at(work, tokenizer.fingerprint)
     if storage.read(address) is not None:
         return
@@ -337,7 +347,7 @@ def keep_tokenizer(work: str, tokenizer: Tokenizer) -> None:
 
 @lru_cache(maxsize=4)
 def open_tokenizer(work: str, fingerprint: str) -> Tokenizer:
-    """The tokenizer that ``keep_tokenizer`` put into the work area; opened once per process."""
+    """The tokenizer that ``keep_tokenizer`` stored in the work area; opened once per process."""
     address = _tokenizer_at(work, fingerprint)
     packed = storage.read(address)
     if packed is None:
@@ -353,7 +363,7 @@ def _tokenizer_at(work: str, fingerprint: str) -> str:
 
 
 def _defect(error: Exception) -> str:
-    """One line on an unexpected exception, with the place it comes from."""
+    """One line about an unexpected exception, with its place in the code."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "polaris_jax" in frame.filename]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"error: {type(error).__name__}: {error}{place}".replace("\n", " ")

@@ -1,7 +1,7 @@
-"""The stories of a collection become prompt-story pairs: each story whole, its request written back from its plan.
+"""Makes prompt-story pairs from the stories of a collection: each story whole, its request written from its plan.
 
-The request is the annotator's own (a model's, or the offline annotator's), and ends with the length. The author of each
-story decides its split, so an anthology may go to several.
+The annotator (a model, or the offline one) writes the request, which ends with the length. The author of each story
+decides its split, so the stories of an anthology may get into several splits.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from polaris_jax.rewards.word_count import count_words
 
 @dataclass(frozen=True)
 class StoryPairs:
-    """What a collection gave.
+    """The result for a collection.
 
     Attributes:
       pairs: (split, pair) in the order of the collection.
-      stories: read in all. short, long: outside the bounds of their split. unplanned: too little prose for a plan.
+      stories: number of stories read. short, long: outside the bounds of their split. unplanned: with too little prose
+        for a plan.
     """
 
     pairs: tuple[tuple[str, PromptStory], ...]
@@ -33,7 +34,7 @@ class StoryPairs:
 
     @property
     def reason(self) -> str:
-        """Why there is no pair, '' if there is one."""
+        """Why there is no pair; '' if there is one."""
         if self.pairs:
             return ""
         if not self.stories:
@@ -53,8 +54,8 @@ def derive_story_pairs(
 
     Args:
       bounds: split → fewest and most words of a story.
-      shares, seed: of the split by author.
-      most: stories kept, evenly spread over the collection; 0 is all.
+      shares, seed: for the split by author.
+      most: how many stories to keep, evenly spread over the collection; 0 is all.
     """
     stories = read_collection(collection)
     fitting: list[tuple[str, CollectedStory]] = []

@@ -1,4 +1,4 @@
-"""One novel to trajectories: planned, rendered, checked, tokenised. Done once per book."""
+"""Turns one novel into trajectories: plans, renders, checks and tokenises it, once per book."""
 
 import re
 import unicodedata
@@ -44,8 +44,8 @@ class FinishedTrajectory:
     Attributes:
       transcript: its text.
       encoded: its tokens.
-      facts: what the manifest and the report say about it: volume, prompt, chapters, truncated, and what
-        ``annotation_facts`` and ``describe`` count, and for the first prompt ``plan``, the review of the plan.
+      facts: its facts in the manifest and the report: volume, prompt, chapters, truncated, the counts of
+        ``annotation_facts`` and ``describe``, and for the first prompt ``plan``, the review of the plan.
     """
 
     transcript: str
@@ -66,7 +66,7 @@ def plan_novel(
       count: transcript → units of ``options.window``; mini volumes are cut to fit.
 
     Raises:
-      Refused: the window is too small for the smallest volume, or the novel has too little prose.
+      NovelRefused: the window is too small for the smallest volume, or the novel has too little prose.
     """
     try:
         if options.profile == "mini":
@@ -84,7 +84,7 @@ def plan_novel(
 
 
 def token_counter(tokenizer: Tokenizer) -> Callable[[str], int]:
-    """Transcript → its tokens, with the one that begins every trajectory."""
+    """Counts a transcript's tokens, including the BOS of a trajectory."""
     extra = tokenizer.bos_id is not None
     return lambda text: len(tokenizer.encode(text)) + extra
 
@@ -95,7 +95,7 @@ def make_trajectories(
     """Every trajectory of one accepted novel, each checked against the gates of the corpus (specification 2.8).
 
     Raises:
-      Refused: nothing fits the window, or a gate fails.
+      NovelRefused: nothing fits the window, or a gate fails.
     """
     count = token_counter(tokenizer)
     if options.profile == "full" and options.window:
@@ -106,7 +106,7 @@ def make_trajectories(
         with timer("scaffold"):
             books = plan_novel(novel, annotator, options, count, prompt_index)
         with timer("render and check"):
-            if prompt_index == 0:  # the plans of further prompts are the same ones
+            if prompt_index == 0:  # other prompts have the same plan
                 prose = _prose(novel, options)
                 reviews = [scaffold.review_plan(book, prose).facts() for book in books]
         for volume, book in enumerate(books, 1):
@@ -169,7 +169,7 @@ def describe(transcript: str, encoded: Trajectory) -> dict:
 
 
 def annotation_facts(book: Book) -> dict:
-    """How the plan came about: fields by kind, those that fell back to the offline annotator, what was rewritten."""
+    """How the plan was made: fields by kind, those that fell back to the offline annotator, and rewritten ones."""
     source = book.provenance
     prompts = source["fields"] - sum(1 for _ in field_paths(book.chapters, book.arcs, 0))
     paths = field_paths(book.chapters, book.arcs, prompts)
@@ -188,13 +188,13 @@ def field_kind(path: str) -> str:
 
 
 def refuse_hopeless(novel: Novel, options: ResolvedOptions, count: Callable[[str], int]) -> None:
-    """Refuses a novel whose prose alone leaves too few chapters in the window, before anybody plans it."""
+    """Refuses a novel if too few chapters of its prose alone fit the window, before it is planned."""
     try:
         parts = drafts(novel, scaffold.FULL.max_chapter_words)
     except InputError as error:
         raise NovelRefused(error.advice) from None
     if sum(len(part.text) for part in parts) < _CHARS_PER_TOKEN * options.window:
-        return  # most likely it fits; if not, it is refused once it is planned
+        return  # it probably fits; if not, it is refused after planning
     least, total = options.least_chapters * len(parts), 0
     for number, part in enumerate(parts, 1):
         total += count(part.text)
@@ -225,7 +225,7 @@ def _too_long(fit: int, chapters: int, options: ResolvedOptions) -> str:
 
 
 def _first_chapter(book: Book) -> Book:
-    """The book in the 24B protocol: arcs at their medium resolution, at most two chapter cards, one text."""
+    """The book in the 24B protocol: arcs at medium resolution, at most two chapter cards, one text."""
     arcs = tuple(
         replace(arc, short=arc.medium[:_ARC_BULLETS], medium=(), long=(), chapter_names=()) for arc in book.arcs
     )
@@ -235,11 +235,11 @@ def _first_chapter(book: Book) -> Book:
 
 
 def _prose(novel: Novel, options: ResolvedOptions) -> str:
-    """The novel's prose as the scaffold knows it."""
+    """The novel's prose as the scaffold uses it."""
     cuts = options.profile == "mini"
     return "\n\n".join(draft.text for draft in drafts(novel, None if cuts else scaffold.FULL.max_chapter_words))
 
 
 def _letters(texts: Iterable[str]) -> str:
-    """Letters and digits only: what survives any layout."""
+    """Letters and digits only, which no layout changes."""
     return "".join(_OTHER.sub("", unicodedata.normalize("NFC", text)) for text in texts)

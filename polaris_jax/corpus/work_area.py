@@ -1,11 +1,11 @@
-"""The work area: what is known of every novel read, and the tokens of every finished book.
+"""The work area: the facts about every novel read, and the tokens of every finished book.
 
     WORK/surveys/KEY.json    how the novel was read
     WORK/books/KEY.npz       tokens, runs and weights of all its trajectories
     WORK/books/KEY.json      their facts; written last, so a book is finished when this file exists
 
-``KEY`` is a hash of everything that decides the content, so a file is never out of date and two builds may share a
-work area. A finished book is never planned again, even if the build was killed.
+``KEY`` is a hash of everything that decides the content. So a file is never out of date, and two builds may share a
+work area. A finished book is never planned again, even after a kill.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def key(**parts: object) -> str:
 
 
 def code_version() -> str:
-    """sha256 (hex) of the source of every room that decides a book's tokens."""
+    """sha256 (hex) of the source code of every room that decides a book's tokens."""
     root, digest = Path(polaris_jax.__file__).parent, hashlib.sha256()
     for room in _ROOMS:
         for file in sorted((root / room).rglob("*.py")):
@@ -47,7 +47,7 @@ def facts_at(work: str, book: str) -> str:
 
 
 def save(work: str, book: str, made: Sequence[FinishedTrajectory], facts: dict) -> dict:
-    """Writes a finished book and returns its facts, to which those of each trajectory are added."""
+    """Writes a finished book; returns its facts, with those of each trajectory added."""
     arrays: dict[str, Any] = {}
     for number, one in enumerate(made):
         runs = Runs.of(one.encoded)
@@ -66,7 +66,7 @@ def load(work: str, book: str) -> list[Trajectory]:
     """The trajectories of a finished book.
 
     Raises:
-      ValueError: they are missing or damaged.
+      ValueError: the files are missing or damaged.
     """
     content = storage.read(storage.join(work, "books", f"{book}.npz"))
     if content is None:

@@ -1,7 +1,7 @@
-"""From transcripts, and from rows of any format (``formats``), to training batches.
+"""Turns transcripts, and rows of any format (``formats``), into training batches.
 
-Tokenizers that spell text exactly, the TensorStore token store (a disk or a bucket), the offline bin plan, zigzag
-order for context parallelism, and batches that are a pure function of the step.
+It holds tokenizers that spell text exactly, the TensorStore token store (on a disk or in a bucket), the offline bin
+plan, zigzag order for context parallelism, and batches that are a pure function of the step.
 """
 
 from polaris_jax.data.chat import ChatTemplate, load_chat_template

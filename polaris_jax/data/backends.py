@@ -1,8 +1,8 @@
-"""The two tokenizer formats, reduced to one shape: pieces of text → ids, and the raw bytes of every id.
+"""The two tokenizer formats behind one interface: pieces of text → ids, and the raw bytes of every id.
 
 Both readers switch off everything that would keep tokens from spelling the text exactly: template tokens, padding,
-truncation and the dummy space some vocabularies put before a text. Text that a file's own normaliser would still
-change is caught by the caller, who compares byte counts.
+truncation, and the dummy space that some vocabularies put before a text. A file's own normaliser may still change a
+text; the caller compares byte counts to notice this.
 """
 
 import json
@@ -15,9 +15,9 @@ import tokenizers
 from polaris_jax.errors import InputError
 
 SPACE_MARK = "\u2581"  # how SentencePiece-style vocabularies write a space
-# ``normalizer_spec { add_dummy_prefix: false remove_extra_whitespaces: false }`` in wire format. Messages that
-# follow one another are merged, so appending it to a model switches both off; the generated Python classes are not
-# used because the protobuf runtime they ask for is newer than the one Apache Beam allows.
+# ``normalizer_spec { add_dummy_prefix: false remove_extra_whitespaces: false }`` in wire format. Protobuf merges
+# messages that follow one another, so appending this to a model switches both off. The generated Python classes are
+# not used: they need a newer protobuf runtime than Apache Beam allows.
 _PLAIN_NORMALISER = bytes((3 << 3 | 2, 4, 3 << 3, 0, 4 << 3, 0))
 
 
@@ -87,14 +87,14 @@ def read_huggingface(content: bytes, config: bytes | None, source: str) -> Backe
 
 
 def _canonical_form(normalizer: object) -> Callable[[str], str] | None:
-    """The normaliser's canonical form, which Unicode calls the same text; other changes to a text are not made here."""
+    """The normaliser's canonical form (NFC or NFD), which Unicode treats as the same text; None for any other."""
     forms = {"NFC": tokenizers.normalizers.NFC, "NFD": tokenizers.normalizers.NFD}
     found = [form() for name, form in forms.items() if name in _types(normalizer)]
     return found[0].normalize_str if len(found) == 1 else None
 
 
 def plain_sentencepiece(content: bytes, source: str) -> sentencepiece.SentencePieceProcessor:
-    """SentencePiece's own engine over a ``.model``, which puts nothing before a text and squeezes no spaces."""
+    """SentencePiece's own engine for a ``.model``. It adds no space before a text and merges no spaces."""
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content + _PLAIN_NORMALISER)
     except Exception as error:
@@ -117,7 +117,7 @@ def read_sentencepiece(content: bytes, source: str) -> Backend:
 def _spelling_marks(
     encode: Callable[[Sequence[str]], list[list[int]]], names: dict[str, int]
 ) -> Callable[[Sequence[str]], list[list[int]]]:
-    """``encode`` for texts that contain the space mark itself: it is spelt in bytes, not read back as a space."""
+    """``encode`` for texts that contain the space mark itself. It is spelt in bytes, so it is not read as a space."""
     mark = [names[piece] for byte in SPACE_MARK.encode() if (piece := f"<0x{byte:02X}>") in names]
 
     def encode_marked(texts: Sequence[str]) -> list[list[int]]:
@@ -142,7 +142,7 @@ def _types(part: object) -> set[str]:
 
 
 def without_dummy_prefix(part: object) -> object:
-    """A copy of a normaliser, pre-tokenizer or decoder description that puts nothing before a text, nor removes it."""
+    """A copy of a normaliser, pre-tokenizer or decoder description that neither adds nor removes a leading space."""
     if isinstance(part, list):
         return [kept for kept in map(without_dummy_prefix, part) if kept is not None]
     if not isinstance(part, dict):
@@ -173,7 +173,7 @@ def byte_level_alphabet() -> dict[int, str]:
 
 
 def _byte_level_speller() -> Callable[[str], bytes]:
-    """Bytes of a byte-level BPE piece: printable Latin-1 stands for itself, the other bytes for U+0100 onwards."""
+    """Bytes of a byte-level BPE piece: printable Latin-1 stands for itself, U+0100 onwards for the other bytes."""
     byte_of = {character: byte for byte, character in byte_level_alphabet().items()}
 
     def spell(piece: str) -> bytes:

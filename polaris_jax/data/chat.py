@@ -23,10 +23,10 @@ from polaris_jax.data.tokenizer import Tokenizer
 from polaris_jax.errors import InputError
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
-TAG_START, TAG_STOP = "\ue006", "\ue007"  # private use: what stands for the tags of a template
+TAG_START, TAG_STOP = "\ue006", "\ue007"  # private-use characters in the place of a template's tags
 MAX_TEMPLATE_BYTES = 4 << 20
 _PROBE = "XPROBEX"
-_CUT = "\ue002XCUTX"  # where a message that is to be continued ends
+_CUT = "\ue002XCUTX"  # marks the end of a message to continue
 _RESERVED = frozenset(("messages", "add_generation_prompt", "tools"))
 _NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 
@@ -42,7 +42,7 @@ class ChatTemplate:
     Attributes:
       source: the Jinja template.
       end_id: the control token that ends an assistant's message, or None if the template writes none.
-      has_tags: whether the template says with ``{% generation %}`` what a trainer learns from.
+      has_tags: whether the template marks with ``{% generation %}`` what a trainer learns from.
 
     Raises:
       InputError: the template does not run.
@@ -75,13 +75,13 @@ class ChatTemplate:
         """The conversation as the template writes it.
 
         Args:
-          add_generation_prompt: ends where the assistant's next message begins.
-          continue_final_message: ends inside the last message, after its content, so that it can be continued.
-          mark_tags: of a template that ``has_tags``: ``TAG_START`` and ``TAG_STOP`` stand where they do.
-          variables: further ones, such as ``enable_thinking``; they take precedence over ``bos_token`` and the like.
+          add_generation_prompt: the text ends where the assistant's next message begins.
+          continue_final_message: the text ends after the content of the last message, so that it can be continued.
+          mark_tags: for a template that ``has_tags``: writes ``TAG_START`` and ``TAG_STOP`` where its tags are.
+          variables: more template variables, such as ``enable_thinking``. They override ``bos_token`` and the like.
 
         Raises:
-          InputError: a message without role or content, a variable of a reserved name, or a template that refuses the
+          InputError: a message without role or content, a variable with a reserved name, or a template that refuses the
             conversation or drops the message to continue.
         """
         for message in messages:
@@ -140,7 +140,7 @@ def load_chat_template(
 
     Args:
       folder: local or gs://.
-      file: a template in the place of the folder's own.
+      file: a template to use instead of the folder's own.
 
     Raises:
       InputError: the folder has none (a base model), or ``file`` does not exist.
@@ -165,7 +165,7 @@ def load_chat_template(
 
 
 def _template_file(file: str) -> bytes | None:
-    """The content of a file, local or gs://, or None when there is none; a device or a pipe may never end."""
+    """The content of a file, local or gs://, or None without one. Devices and pipes are not read: they may not end."""
     if storage.is_remote(file):
         return storage.read(file)
     try:
@@ -179,10 +179,10 @@ def _template_file(file: str) -> bytes | None:
 
 
 def _compiled(source: str, generation: type[Extension]) -> jinja2.Template:
-    """The template in the environment that chat templates are written for.
+    """Compiles the template in the Jinja environment that chat templates are written for.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: the template cannot be read.
     """
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, generation]
@@ -207,7 +207,7 @@ class _Generation(Extension):
 
 
 class _MarkedGeneration(_Generation):
-    """The same tags, with ``TAG_START`` and ``TAG_STOP`` written where they stand."""
+    """The same tags, which write ``TAG_START`` and ``TAG_STOP``."""
 
     def parse(self, parser: Parser) -> list[Node]:
         """The nodes between the tags, and a mark on either side."""

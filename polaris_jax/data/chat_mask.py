@@ -1,10 +1,10 @@
-"""Which tokens of a conversation are learned: those of the assistant's turns with their end token, and no other.
+"""Which tokens of a conversation are learned: only those of the assistant's turns, with their end token.
 
-A template that has ``{% generation %}`` tags says so itself. For any other the turns are found in the template's own
-rendering: every message is rendered with marks around its text, and the rendering without the marks must be the plain
-one. An assistant's turn begins where the generation prompt ends (a thinking block that the template writes after it is
-part of the turn: the model has to write it too) and ends with the template's end token. Tokens are those of the whole
-rendering; one that crosses a border belongs to the side of its first byte.
+A template with ``{% generation %}`` tags marks the turns itself. For other templates the turns are found in the
+rendering: every message is rendered with marks around its text, and without the marks the result must equal the plain
+rendering. An assistant's turn begins where the generation prompt ends, and ends with the template's end token. A
+thinking block that the template writes belongs to the turn, because the model has to write it too. The whole rendering
+is tokenised at once; a token that crosses a border belongs to the side of its first byte.
 """
 
 import re
@@ -27,7 +27,7 @@ _OWN = re.compile(f"[{_START}{_STOP}{TAG_START}{TAG_STOP}]")
 
 @dataclass(frozen=True)
 class EncodedChat:
-    """A conversation in tokens.
+    """A tokenised conversation.
 
     Attributes:
       tokens: int32 [n], those of ``ChatTemplate.encode(..., add_generation_prompt=False)``.
@@ -58,15 +58,15 @@ class _Rendering:
 def encode_chat(
     template: ChatTemplate, messages: Sequence[Message], learn: Sequence[bool] | None = None
 ) -> EncodedChat:
-    """A conversation in tokens, with what of it is learned.
+    """Tokenises a conversation and marks what is learned.
 
     Args:
       messages: ``{"role", "content"}``; further keys go to the template.
-      learn: per message, whether it is learned; default every one of the assistant.
+      learn: per message, whether it is learned; default: every message of the assistant.
 
     Raises:
-      InputError: a template that refuses the conversation, leaves a message out, or changes its text so that its end
-        cannot be told.
+      InputError: a template that refuses the conversation, leaves a message out, or changes a text so that its end
+        cannot be found.
     """
     if learn is None:
         learn = [message.get("role") == "assistant" for message in messages]
@@ -99,7 +99,7 @@ def encode_chat(
 
 
 def _render(template: ChatTemplate, shown: Sequence[Message], *, prompt: bool = False) -> _Rendering:
-    """The rendering of harmless messages with marks around the text of each.
+    """Renders messages without control strings (``harmless``), with marks around the text of each.
 
     Raises:
       InputError: the marks change the rendering.
@@ -133,7 +133,7 @@ def _render(template: ChatTemplate, shown: Sequence[Message], *, prompt: bool = 
 
 
 def _marked(message: Message, number: int) -> dict:
-    """The message with marks around its text: inside white space, which a template may trim, and after its thinking."""
+    """The message with marks around its text. White space, which a template may trim, and thinking stay outside."""
     content = message["content"]
     if _OWN.search(content):
         raise InputError("messages", content, "holds private-use characters (U+E004 to U+E007); replace them")
@@ -153,10 +153,10 @@ def _turn(
     number: int,
     headers: dict[tuple[str, str], int],
 ) -> tuple[int, int]:
-    """Where the assistant's turn ``number`` begins in the rendering, and where it ends, its end token included.
+    """Where the assistant's turn ``number`` begins and ends in the rendering; its end token is included.
 
     Args:
-      headers: how long a header is after a message of a role, by what stands between the two; filled here.
+      headers: a cache of header lengths, by the text between the two messages; filled here.
 
     Raises:
       InputError: a tagged template without tags around it.
@@ -198,13 +198,13 @@ def _after_header(
             return _own_text(template, shown, whole, number, start)
         shared = _shared(gap, asked.text[asked.marks[-1][0] :])
         if template.tokenizer.control_pattern.search(gap, shared) and not _writes_prompt(template, shown[:number]):
-            return _own_text(template, shown, whole, number, start)  # the header is nobody's to write
+            return _own_text(template, shown, whole, number, start)  # no header in the generation prompt
         headers[gap, role] = shared
     return stopped + headers[gap, role]
 
 
 def _shared(one: str, other: str) -> int:
-    """The length of what two texts begin with alike."""
+    """The length of the common prefix of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
@@ -214,7 +214,7 @@ def _writes_prompt(template: ChatTemplate, shown: Sequence[Message]) -> bool:
 
 
 def _own_text(template: ChatTemplate, shown: Sequence[Message], whole: _Rendering, number: int, start: int) -> int:
-    """Where the text of message ``number`` begins, with the white space at its start that the template has kept."""
+    """Where the text of message ``number`` begins, including leading white space that the template has kept."""
     content = shown[number]["content"]
     if content[:1].strip() or _THOUGHT in content:
         return start

@@ -1,6 +1,6 @@
-"""Texts in which only a program may write control tokens: control strings that a person wrote stay text.
+"""Keeps control strings that a person wrote as text: only a program may write control tokens.
 
-``harmless`` breaks every control string in two; ``spell`` turns the result into tokens, as if it had not.
+``harmless`` breaks every control string in two. ``spell`` tokenises the result as the unbroken text.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,7 +15,7 @@ _MARK = "\ue000\ue001"  # private-use characters that break a control string in 
 
 
 def harmless(tokenizer: Tokenizer, value: Any) -> Any:
-    """``value`` with every control string in it broken in two, in lists and mappings too."""
+    """``value`` with every control string broken in two, also inside lists and mappings."""
     if isinstance(value, str):
         return tokenizer.control_pattern.sub(lambda m: m[0][0] + _MARK + m[0][1:], value)
     if isinstance(value, Mapping):
@@ -24,10 +24,10 @@ def harmless(tokenizer: Tokenizer, value: Any) -> Any:
 
 
 def spell(tokenizer: Tokenizer, text: str, edges: Sequence[int] = (0,)) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids of a text made of harmless ones, and for each token the span in which its first byte lies.
+    """Token ids of a text built from ``harmless`` ones, and for each token the span in which its first byte lies.
 
     Args:
-      text: what is still a control string in it is a control token.
+      text: a control string that is still whole becomes a control token.
       edges: ascending character offsets at which spans begin; the first is 0.
 
     Returns:

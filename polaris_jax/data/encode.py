@@ -1,4 +1,4 @@
-"""A transcript as a model sees it: tokens, and per token its role, kind and loss weight."""
+"""Transcripts in tokens, with role, kind and loss weight per token."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def encode_transcript(
 ) -> Trajectory:
     """Tokenises a transcript and labels every token with the span its first character lies in.
 
-    One BOS, if the tokenizer has one, comes first: role and kind of the first span, weight 0.
+    If the tokenizer has a BOS, one comes first, with role and kind of the first span and weight 0.
 
     Args:
       transcript: stages in the form of trajectory specification 4.1.
@@ -42,7 +42,7 @@ def truncate(book: Trajectory, window: int, eot_id: int, *, least: float = 0.6) 
     """Cuts a trajectory that is longer than ``window`` after the last chapter text that fits (specification 4.7).
 
     Returns:
-      The trajectory itself if it fits, its longest prefix of whole chapters, or None when fewer than the share
+      The trajectory itself if it fits; else its longest prefix of whole chapters; None when less than the share
       ``least`` of its chapters would remain.
     """
     if len(book) <= window:

@@ -1,7 +1,7 @@
-"""Rows of any format in tokens: what a store holds of a chat, a completion, a pair, a document or a trajectory.
+"""Tokenises rows of any format for a store: a chat, a completion, a pair, a document or a trajectory.
 
-Texts that a model is to learn have the role ``chapter_text`` and the kind ``prose``, as the prose of trajectories has;
-their end token is ``scaffold``, what is only read is ``prompt``, weight 0. So losses are comparable across formats.
+A text to learn has the role ``chapter_text`` and the kind ``prose``, like the prose of trajectories. Its end token is
+``scaffold``. What is only read is ``prompt``, with weight 0. So losses are comparable across formats.
 """
 
 import os
@@ -32,25 +32,25 @@ _PROMPT, _PROSE, _END = KINDS.index("prompt"), KINDS.index("prose"), KINDS.index
 _ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|eot_id|>")
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*(?=\S)")
 _SENTENCE = re.compile(r"[.!?…][\"'”’)]*\s+(?=\S)")
-_LEAST_FILL = 0.5  # of a window that a cut at a paragraph must leave filled; else a cut at a sentence
+_LEAST_FILL = 0.5  # share of a window that a cut at a paragraph must fill; else the cut is at a sentence
 
 
 @dataclass(frozen=True)
 class RowPiece:
-    """One trajectory of a row, and what the store says about it beyond the row: its side of a pair, its part."""
+    """One trajectory of a row, and its own metadata: its side of a pair, its part of a document."""
 
     trajectory: Trajectory
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
     def learned(self) -> int:
-        """How many of its tokens are learned; the first one is no target of anything."""
+        """How many of its tokens are learned; the first token is never a target."""
         return int((self.trajectory.weights[1:] > 0).sum())
 
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """``pieces`` of a row, none when it is ``left_out`` (why); ``notes`` say what was done to it."""
+    """The ``pieces`` of a row, or none and the reason in ``left_out``; ``notes`` say what was done to it."""
 
     pieces: tuple[RowPiece, ...]
     left_out: str = ""
@@ -63,11 +63,11 @@ class RowEncoder:
 
     Attributes:
       template: the model's chat template, or None.
-      end_id: the token after a text that ends, or None.
-      window: most tokens of a trajectory; 0 is no limit. Documents are cut at paragraphs, chats after a turn, and
-        trajectories after a chapter; what cannot be cut is left out.
-      learn: ``assistant`` (its turns and completions alone) or ``all`` (prompts too). Of pairs always the answers.
-      chat: prompts and answers that are texts are put into the chat template, if there is one.
+      end_id: the token that ends a text, or None.
+      window: the most tokens a trajectory may have; 0 is no limit. Documents are cut at paragraphs, chats after a turn,
+        and trajectories after a chapter; what cannot be cut is left out.
+      learn: ``assistant`` (only its turns and completions) or ``all`` (prompts too). In pairs, always the answers.
+      chat: whether prompts and answers that are plain texts are put into the chat template, if there is one.
     """
 
     tokenizer: Tokenizer
@@ -104,7 +104,7 @@ class RowEncoder:
         return self._whole(whole, notes)
 
     def _chat(self, messages: Sequence[Message], learn: Sequence[bool]) -> tuple[Trajectory, np.ndarray, list[str]]:
-        """Tokens of a chat, the turn that each learned one belongs to, and notes."""
+        """Tokens of a chat, the turn of each learned token, and notes."""
         if self.template is None:
             raise InputError(
                 "chat_template",
@@ -124,7 +124,7 @@ class RowEncoder:
         return Trajectory(tokens.astype(np.int32), roles, kinds, weights)
 
     def _everything(self, whole: Trajectory) -> Trajectory:
-        """The same with every token learned, but for one that begins every text."""
+        """The same trajectory with every token learned, except a BOS."""
         weights = np.ones(len(whole), np.float32)
         if len(whole) and whole.tokens[0] == self.tokenizer.bos_id:
             weights[0] = 0
@@ -152,7 +152,7 @@ class RowEncoder:
         return f"has {size:,} tokens, more than the window of {self.window:,}"
 
     def _joined(self, prompt: str, answer: str) -> tuple[Trajectory, list[str]]:
-        """Prompt and answer as one text without a template, the end of text after it."""
+        """Prompt and answer as one text without a template, followed by the end-of-text token."""
         notes = []
         if prompt and not prompt[-1].isspace() and not answer[0].isspace():
             prompt += "\n\n"
@@ -162,7 +162,7 @@ class RowEncoder:
         return self._framed(tokens, (owners == 1) | (not before)), notes
 
     def _framed(self, tokens: np.ndarray, learned: np.ndarray, *, begins: bool = True, ends: bool = True) -> Trajectory:
-        """Tokens of a text with those that begin and end every text."""
+        """Tokens of a text with the BOS and end-of-text tokens."""
         first = [self.tokenizer.bos_id] if begins and self.tokenizer.bos_id is not None else []
         last = [self.end_id] if ends and self.end_id is not None else []
         weights = np.concatenate([np.zeros(len(first)), learned, np.ones(len(last))]).astype(np.float32)
@@ -216,7 +216,7 @@ class RowEncoder:
 
 
 def end_of_text(model: str, tokenizer: Tokenizer) -> int | None:
-    """The token that ends a text: the ``eos_token`` of ``tokenizer_config.json``, or a usual one that is there."""
+    """The end-of-text token: the ``eos_token`` of ``tokenizer_config.json``, or a usual name in the vocabulary."""
     folder = model if os.path.isdir(model) or storage.is_remote(model) else os.path.dirname(model) or "."
     named = (storage.read_json(storage.join(folder, "tokenizer_config.json")) or {}).get("eos_token")
     named = named.get("content") if isinstance(named, dict) else named
@@ -227,7 +227,7 @@ def end_of_text(model: str, tokenizer: Tokenizer) -> int | None:
 
 
 def _places_to_cut(text: str) -> tuple[list[int], np.ndarray]:
-    """Where paragraphs (rank 2) and sentences (rank 1) begin: offsets, the first 0, and their ranks."""
+    """Offsets at which paragraphs (rank 2) and sentences (rank 1) begin, the first 0, and their ranks."""
     ranks = {match.end(): 1 for match in _SENTENCE.finditer(text)}
     ranks |= {match.end(): 2 for match in _PARAGRAPH.finditer(text)} | {0: 2}
     edges = sorted(ranks)
@@ -235,13 +235,13 @@ def _places_to_cut(text: str) -> tuple[list[int], np.ndarray]:
 
 
 def _cuts(owners: np.ndarray, ranks: np.ndarray, room: int) -> list[int]:
-    """Places between tokens, the first 0 and the last their number, at most ``room`` apart.
+    """Where to cut a document: token indices from 0 to the number of tokens, at most ``room`` apart.
 
-    A cut is the last place in the room where a paragraph begins, if that fills half of it; else the last where a
-    sentence begins; else the room is filled.
+    A cut is the last start of a paragraph that fits, if it fills half of the room; else the last start of a sentence
+    that fits; else the room is filled.
     """
     size = len(owners)
-    first = 1 + np.flatnonzero(np.diff(owners) > 0)  # tokens with which a span begins
+    first = 1 + np.flatnonzero(np.diff(owners) > 0)  # tokens that begin a span
     best = {rank: first[ranks[owners[first]] >= rank].tolist() for rank in (1, 2)}
     cuts = [0]
     while size - cuts[-1] > room:

@@ -1,4 +1,4 @@
-"""Where a token store keeps what, and how each part is checked; the same for a disk and for a bucket."""
+"""The layout of a token store, and how each part is checked; the same on a disk and in a bucket."""
 
 import hashlib
 import json
@@ -26,12 +26,12 @@ ARRAYS = {
 
 
 def generation(number: int) -> str:
-    """Folder of the ``number``-th build at an address; sorts like its number."""
+    """The folder of the ``number``-th build at an address. Names sort like numbers."""
     return f"generation-{number:06d}/"
 
 
 def delete_generations(path: str | os.PathLike[str], keep: set[int]) -> None:
-    """Deletes every build at ``path`` except those of ``keep``; the manifest stays."""
+    """Deletes every build at ``path`` except those in ``keep``; the manifest stays."""
     keys = ts.KvStore.open(kvstore(path)).result().list().result()
     builds = {key.split(b"/")[0].decode() + "/" for key in keys if key.startswith(b"generation-")}
     for build in sorted(builds - {generation(number) for number in keep}):

@@ -1,8 +1,8 @@
 """Training batches as a pure function of the step.
 
 Row ``r`` of the endless stream of rows (``r = step * batch_size + place``) belongs to epoch ``r // bins`` and is one
-bin of the plan, chosen by a permutation that depends on (seed, epoch) only. Nothing is remembered between steps: a
-run resumes anywhere at once, and any number of hosts agree on what a step contains.
+bin of the plan, chosen by a permutation that depends on (seed, epoch) only. No state is kept between steps: a run can
+resume at any step at once, and any number of hosts agree on what a step contains.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,13 +38,13 @@ class BatchSource(Protocol):
         """``(rows, tokens per row)`` of the global batch."""
 
     def batch(self, step: int, rows: slice = ALL, columns: slice = ALL) -> dict[str, np.ndarray]:
-        """The batch of a step, arrays [B, S], or the part of it that ``rows`` and ``columns`` name."""
+        """The batch of a step, arrays [B, S], or the part of it that ``rows`` and ``columns`` select."""
 
     def state(self, step: int) -> dict[str, Any]:
         """What a checkpoint keeps: enough to continue at ``step``, and to notice when the data has changed."""
 
     def check_state(self, state: Mapping[str, Any]) -> int:
-        """The step at which to continue; raises ``InputError`` when the data is not that of the checkpoint."""
+        """The step at which to continue; raises ``InputError`` when the data differs from the checkpoint's."""
 
 
 class Batches:
@@ -59,7 +59,7 @@ class Batches:
     - ``segment_ids`` int32: 0 for padding, then 1, 2, ... per trajectory of the row;
     - ``positions`` int32: place within the trajectory, from 0 (0 at padding).
 
-    Targets are found in natural order first; only then is everything permuted alike to zigzag order.
+    Targets are computed in natural order; then all arrays are permuted to zigzag order.
 
     Args:
       store: where the tokens are.
@@ -100,13 +100,13 @@ class Batches:
         return [self.plan.bin(index)[0].tolist() for index in self._bins_of(step, ALL)]
 
     def batch(self, step: int, rows: slice = ALL, columns: slice = ALL) -> dict[str, np.ndarray]:
-        """The batch of ``step``, or the part of it that ``rows`` and ``columns`` name.
+        """The batch of ``step``, or the part of it that ``rows`` and ``columns`` select.
 
-        A part equals the same slice of the whole batch, but only its tokens are read: a host asks for the rows and
+        A part equals the same slice of the whole batch, but only its own tokens are read: a host asks for the rows and
         context shards that its devices hold.
         """
         order = self._order[columns]
-        # Sequence positions in ascending order fall into few contiguous stretches, each read as one range.
+        # In ascending order, sequence positions form a few contiguous ranges, each read at once.
         ascending = np.argsort(order)
         natural = order[ascending]
         back = np.empty_like(ascending)
@@ -129,7 +129,7 @@ class Batches:
     def iterate(
         self, start_step: int, stop_step: int, *, rows: slice = ALL, columns: slice = ALL, threads: int = 4
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Yields ``(step, batch)`` in order while threads prepare the steps to come."""
+        """Yields ``(step, batch)`` in order while threads prepare the next steps."""
         return prefetch(lambda step: self.batch(step, rows, columns), start_step, stop_step, threads=threads)
 
     def state(self, step: int) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def check_state(batches: BatchSource, state: Mapping[str, Any]) -> int:
 
     Args:
       batches: of this run.
-      state: ``batches.state(step)`` as the checkpoint has it.
+      state: ``batches.state(step)`` from the checkpoint.
 
     Raises:
       InputError: the state was saved with other data or another order of it.
@@ -190,11 +190,11 @@ def prefetch(make: Callable[[int], T], start: int, stop: int, *, threads: int = 
 
 
 class _Part(NamedTuple):
-    """The overlap of one trajectory with a stretch of a row.
+    """The overlap of one trajectory with a range of a row.
 
     Attributes:
       range: (trajectory, start, stop) to read; one token more than the inputs where the trajectory goes on.
-      begin: place of the first input within the stretch.
+      begin: place of the first input within that range.
       size: number of inputs.
       segment: segment id.
     """
@@ -206,7 +206,7 @@ class _Part(NamedTuple):
 
 
 def _parts(plan: BinPlan, index: int, start: int, stop: int) -> list[_Part]:
-    """The trajectories that lie in places ``start`` to ``stop`` of a bin."""
+    """The trajectories in positions ``start`` to ``stop`` of a bin."""
     documents, offsets = plan.bin(index)
     parts = []
     for place, (document, offset) in enumerate(zip(documents.tolist(), offsets.tolist(), strict=True)):
@@ -219,7 +219,7 @@ def _parts(plan: BinPlan, index: int, start: int, stop: int) -> list[_Part]:
 
 
 def _fill(size: int, parts: list[_Part], read: Iterator[Trajectory]) -> dict[str, np.ndarray]:
-    """Lays the trajectories of a stretch out in natural order: a dict of arrays [size]."""
+    """Lays out the trajectories of a range of a row in natural order: a dict of arrays [size]."""
     out = {name: np.zeros(size, dtype) for name, dtype in FIELDS.items()}
     for part in parts:
         found, first = next(read), part.range[1]

@@ -1,4 +1,4 @@
-"""Rows from several stores by weight, and runs whose windows grow: both still pure functions of the step."""
+"""Rows from several stores by weight, and runs whose windows grow. Both stay pure functions of the step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,12 +15,12 @@ _ENDLESS = 1 << 40  # rows; Grain wants a length
 class Mixture:
     """Batches whose rows come from several stores, in proportion to their weights.
 
-    Row ``r`` of the stream belongs to the source that Grain's ``mix`` names for it, and is that source's next row. The
-    proportions hold in every stretch of the stream, each source goes through its own epochs at its own pace, and
-    nothing is remembered between steps.
+    Grain's ``mix`` chooses the source of row ``r`` of the stream; the row is that source's next one. The proportions
+    hold in every part of the stream, each source runs through its own epochs at its own pace, and no state is kept
+    between steps.
 
     Args:
-      sources: batches of one row each, over stores with the same tokenizer, all of one window and mesh.
+      sources: batches of one row each, over stores with the same tokenizer, window and mesh.
       weights: shares of the rows, any positive numbers.
       batch_size: rows B of the global batch.
 
@@ -45,7 +45,7 @@ class Mixture:
         return self.batch_size, self.sources[0].plan.window
 
     def of_step(self, step: int) -> list[tuple[int, int]]:
-        """Per row of ``step``, its source and its number in the stream of that source."""
+        """Per row of ``step``: its source, and its number in that source's stream."""
         return [self._rows[row] for row in range(step * self.batch_size, (step + 1) * self.batch_size)]
 
     def batch(self, step: int, rows: slice = ALL, columns: slice = ALL) -> dict[str, np.ndarray]:
@@ -68,10 +68,10 @@ class Mixture:
 
 
 class Curriculum:
-    """Stages one after the other, each with batches of its own window.
+    """Stages one after the other, each with its own window.
 
     Args:
-      stages: ``(steps, batches)`` in order; the last one goes on for ever.
+      stages: ``(steps, batches)`` in order; the last stage never ends.
     """
 
     def __init__(self, stages: Sequence[tuple[int, BatchSource]]):

@@ -1,7 +1,7 @@
 """The offline bin plan: which trajectories share a window.
 
-Lengths are known before training, so packing is solved once (best-fit decreasing) and a training step is then a
-lookup. No trajectory is ever split over two windows.
+Lengths are known before training, so packing is solved once (best-fit decreasing), and a training step only looks up
+its bins. No trajectory is split over two windows.
 """
 
 import hashlib
@@ -61,12 +61,12 @@ def plan_bins(
     documents: Sequence[int] | np.ndarray | None = None,
     overlong: str = "error",
 ) -> BinPlan:
-    """Packs trajectories into windows, longest first, each into the fullest bin that still takes it.
+    """Packs trajectories into windows, longest first, each into the fullest bin that still has room for it.
 
     Args:
       lengths: tokens per trajectory, of the whole store.
       window: tokens per bin.
-      documents: trajectory indices to use (a split); default all of them.
+      documents: trajectory indices to use (a split); default: all.
       overlong: what to do with a trajectory longer than the window: ``"error"`` or ``"drop"``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Batches as global arrays on a mesh: every process reads the rows and context shards of its own devices only."""
+"""Batches as global arrays on a mesh. Every process reads only the rows and context shards of its own devices."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +19,7 @@ def place(batches: BatchSource, step: int, mesh: Mesh, *, multiple: int = 1) -> 
     Devices that hold the same part (tensor-parallel peers) share one read.
 
     Args:
-      multiple: of rows; where they do not divide, rows of padding (segment 0, weight 0) follow the last one.
+      multiple: rows are rounded up to a multiple of it; padding rows (segment 0, weight 0) come last.
     """
     count, length = batches.shape(step)
     shape = (-(-count // multiple) * multiple, length)
@@ -39,12 +39,12 @@ def place(batches: BatchSource, step: int, mesh: Mesh, *, multiple: int = 1) -> 
 def iterate_placed(
     batches: BatchSource, mesh: Mesh, start_step: int, stop_step: int, *, threads: int = 4, multiple: int = 1
 ) -> Iterator[tuple[int, dict[str, jax.Array]]]:
-    """Yields ``(step, place(batches, step, mesh))`` in order while threads read and transfer the steps to come."""
+    """Yields ``(step, place(batches, step, mesh))`` in order while threads read and transfer the next steps."""
     return prefetch(lambda step: place(batches, step, mesh, multiple=multiple), start_step, stop_step, threads=threads)
 
 
 def _read(batches: BatchSource, step: int, rows: slice, columns: slice) -> dict[str, np.ndarray]:
-    """The part of a batch that ``rows`` and ``columns`` name, rows beyond its last one as padding."""
+    """The part of a batch that ``rows`` and ``columns`` select; rows after the last one are padding."""
     count, length = batches.shape(step)
     if rows.stop is None or rows.stop <= count:
         return batches.batch(step, rows, columns)

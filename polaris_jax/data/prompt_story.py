@@ -23,7 +23,7 @@ STORY_NAMES = ("story", "ground_truth", "solution", "answer", "target")
 _THINK_TAGS = ("<think>", "</think>")
 _KNOWN = {"uid", "prompt", "target_word_count", "target_words", "ground_truth_reasoning", "source", "data_source"}
 _KNOWN |= {*STORY_NAMES, "reward_model", "extra_info"}
-# Fields of other formats, and how their rows are used.
+# Fields of other formats, and how to use their rows.
 _OTHERS = {
     **dict.fromkeys(("chosen", "rejected"), "is of a preference pair; set config.data.kind=pairs"),
     **dict.fromkeys(("messages", "conversations"), "is a chat; train on it from a store: polaris build --data"),
@@ -36,10 +36,10 @@ class PromptStory:
 
     Attributes:
       uid: unique in its file.
-      prompt: the user's request; by custom its last sentence ends in ``N words long``.
-      target_words: how long the story should be; None where only the prompt says.
-      story: the human's, without thinking; None where it is not given away.
-      reasoning: a plan that leads to the story, without tags; None without one.
+      prompt: the user's request; its last sentence usually ends in ``N words long``.
+      target_words: how long the story should be; None when only the prompt says.
+      story: the human story, without thinking; None when it is not published.
+      reasoning: a plan that leads to the story, without tags; None if there is none.
       source: where the story comes from, one line.
       system: a system message ahead of the request.
     """
@@ -53,7 +53,7 @@ class PromptStory:
     system: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The row in the published schema; what is None is left out."""
+        """The row in the published schema, without fields that are None."""
         prompt: Any = self.prompt
         if self.system is not None:
             prompt = [{"role": "system", "content": self.system}, {"role": "user", "content": self.prompt}]
@@ -69,13 +69,13 @@ class PromptStory:
 
 
 def read_prompt_stories(address: str, *, stories: bool = False, reasoning: bool = False) -> list[PromptStory]:
-    """All rows of a ``.jsonl`` or ``.parquet`` file, local or ``gs://``; fields that are not read are logged by name.
+    """All rows of a ``.jsonl`` or ``.parquet`` file, local or ``gs://``. Logs the names of fields that are not read.
 
     Args:
       stories, reasoning: every row must have one.
 
     Raises:
-      InputError: no such file, or a row that breaks the schema or is of another format: names file, row and field.
+      InputError: no such file, or a row that breaks the schema or has another format; it names file, row and field.
     """
     content = storage.read(str(address))
     if content is None:
@@ -128,7 +128,7 @@ def write_prompt_stories(address: str, rows: Iterable[PromptStory]) -> None:
 
 
 def _rows(address: str, content: bytes) -> tuple[Iterable[tuple[int, Any]], str]:
-    """(number, row) pairs from 1 on, and what a row is called."""
+    """``(number, row)`` pairs, numbered from 1, and the word for a row in errors."""
     if address.endswith(".parquet"):
         arrow, parquet = _parquet()
         try:

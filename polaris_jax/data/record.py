@@ -1,6 +1,6 @@
-"""One tokenised trajectory and its run-length form.
+"""A tokenised trajectory and its run-length encoding.
 
-Role, kind and weight change a few hundred times in a hundred thousand tokens, so the store keeps *runs*.
+Role, kind and weight change only a few hundred times in a hundred thousand tokens, so the store keeps *runs*.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Runs:
-    """Consecutive tokens alike in role, kind and weight.
+    """Runs of consecutive tokens with equal role, kind and weight.
 
     Attributes:
       table: int32 [r, 4], columns start, length, role, kind; starts count from the trajectory's first token.
@@ -45,7 +45,7 @@ class Runs:
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> "Runs":
-        """The runs of a trajectory, longest possible."""
+        """The longest possible runs of a trajectory."""
         size = len(trajectory)
         if not size:
             return cls(np.zeros((0, 4), np.int32), np.zeros(0, np.float32))

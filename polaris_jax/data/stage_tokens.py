@@ -1,4 +1,4 @@
-"""Gives a vocabulary that was trained for something else the three stage tokens."""
+"""Adds the three stage tokens to a vocabulary that lacks them."""
 
 import json
 import os
@@ -22,9 +22,9 @@ def add_stage_tokens(
     Args:
       source: a folder with ``tokenizer.json``, ``tokenizer.model`` or ``tekken.json`` (or one of these files).
       folder: where the copy goes; the original stays as it is.
-      reuse: control tokens the model can spare, in the vocabulary now. The missing stage strings take their ids in
-        order, so the embedding matrix keeps its size; any left over are appended after the largest id, and then the
-        embedding must grow to ``vocab_size``.
+      reuse: control tokens of the vocabulary that the model can spare. The missing stage strings take their ids in
+        order, so the embedding matrix keeps its size. If ``reuse`` is too short, the other strings are appended after
+        the largest id, and the embedding must grow to ``vocab_size``.
 
     Raises:
       InputError: no readable vocabulary, or a ``reuse`` name that is not an added token of it.
@@ -49,7 +49,7 @@ def tokenizer_json(file: str | os.PathLike[str]) -> bytes:
     """A vocabulary file in any of the formats, as the content of a ``tokenizer.json``.
 
     Raises:
-      InputError: no such file, or not readable as what its name says.
+      InputError: no such file, or its content does not fit its name.
     """
     path = Path(file)
     try:
@@ -61,10 +61,10 @@ def tokenizer_json(file: str | os.PathLike[str]) -> bytes:
 
 
 def with_stage_tokens(content: bytes, source: str, *, reuse: Sequence[str] = ()) -> bytes:
-    """A ``tokenizer.json`` with the missing stage strings, putting nothing before a text; see ``add_stage_tokens``.
+    """A ``tokenizer.json`` with the missing stage strings and without a dummy prefix; see ``add_stage_tokens``.
 
-    Stages are cut out of a transcript and encoded one by one, so a space that a vocabulary puts before every text would
-    stand after each of them.
+    A transcript is cut at its stage strings and encoded part by part. A vocabulary that puts a space before every text
+    would put one after each stage string.
 
     Args:
       source: what to call the file in an error.

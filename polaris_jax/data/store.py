@@ -1,6 +1,6 @@
 """The token store: every tokenised trajectory in five TensorStore arrays, on a disk or in a bucket.
 
-    STORE/manifest.json            what is inside; written last, in one atomic put: the store exists when it does
+    STORE/manifest.json            the contents; written last, atomically: without it there is no store
     STORE/generation-000001/
         tokens        int32 [total]             all trajectories, end to end
         offsets       int64 [n + 1]             where each begins in tokens
@@ -9,8 +9,8 @@
         run_offsets   int64 [n + 1]             where each trajectory's runs begin
 
 The arrays are zarr v3 with sharded chunks: one file per 4 Mi tokens, of which a reader fetches only the 64 Ki-token
-pieces it needs, each with its CRC-32C. Missing pieces are errors, never zeros. Rebuilding a store writes the next
-generation beside the old one, which stays readable until the new manifest replaces the old.
+pieces it needs, each with its CRC-32C. Missing pieces are errors, never zeros. A rebuild writes the next generation
+beside the old one, which stays readable until the new manifest replaces the old one.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Entry:
     Attributes:
       n_tokens: its length.
       sha256: of its tokens, runs and weights (hex).
-      meta: the caller's words: title, author, split, truncated, ...
+      meta: the caller's metadata: title, author, split, truncated, ...
     """
 
     n_tokens: int
@@ -46,7 +46,7 @@ class Entry:
 
     @classmethod
     def of(cls, trajectory: Trajectory, meta: Mapping[str, object]) -> "Entry":
-        """What a store will say about a trajectory with this metadata (JSON values)."""
+        """The manifest entry of a trajectory with this metadata (JSON values)."""
         return cls(len(trajectory), _sha256(trajectory.tokens, Runs.of(trajectory)), json.loads(json.dumps(dict(meta))))
 
 
@@ -150,7 +150,7 @@ class TokenStore:
             raise InputError("store", self.path, f"is damaged or out of reach ({brief(error)})") from error
 
     def verify(self) -> list[str]:
-        """Reads everything anew, past any cache, and compares it with the manifest.
+        """Reads everything again, without the cache, and compares it with the manifest.
 
         Returns:
           One line per damaged trajectory or array; an empty list means the store is whole, to the bit.
@@ -177,7 +177,7 @@ class TokenStore:
 class StoreWriter:
     """Builds one generation of a store.
 
-    As a context manager it commits; when an exception passes through, it deletes what it has written.
+    As a context manager, it commits at the end; after an exception it deletes what it has written.
     """
 
     def __init__(self, path: str | os.PathLike[str], tokenizer: Tokenizer):
@@ -186,7 +186,7 @@ class StoreWriter:
         self._generation = 1 + (old["generation"] if old else 0)
         root = kvstore(path) + layout.generation(self._generation)
         try:
-            layout.delete_generations(path, keep={self._generation - 1})  # what builds that died have left
+            layout.delete_generations(path, keep={self._generation - 1})  # leftovers of builds that died
             self._arrays = {name: ts.open(layout.creating(root, name), create=True).result() for name in layout.ARRAYS}
         except ValueError as error:
             raise InputError("store", str(path), f"cannot be written there ({error})") from error
@@ -224,9 +224,9 @@ class StoreWriter:
         self._entries.append(Entry.of(trajectory, meta))
 
     def commit(self) -> TokenStore:
-        """Makes the build the store, in one atomic step, and opens it.
+        """Publishes the build as the store, in one atomic step, and opens it.
 
-        The generation it replaces is kept for readers that have it open; older ones are deleted.
+        The generation that it replaces is kept for readers that have it open; older ones are deleted.
         """
         if not self._entries:
             raise InputError("store", str(self._path), "nothing was appended; an empty store is not written")
@@ -253,7 +253,7 @@ class StoreWriter:
             self._flush(name)
 
     def _flush(self, name: str, everything: bool = False) -> None:
-        """Writes whole shards, so that every file is written once, and at the end what remains."""
+        """Writes whole shards, so that every file is written once; ``everything`` also writes the rest."""
         size = self._held[name] if everything else self._held[name] // layout.SHARD * layout.SHARD
         if not size:
             return

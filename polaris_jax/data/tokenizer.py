@@ -1,22 +1,23 @@
 """Text ↔ token ids, exactly: ``decode(encode(text)) == text`` for every string, whatever the vocabulary.
 
-A vocabulary that spells text in a Unicode normal form (Qwen's NFC) gives that form back: the same text to Unicode, and
-``encode`` of it is the same.
+A vocabulary that spells text in a Unicode normal form (Qwen's NFC) returns that form. To Unicode it is the same text,
+and ``encode`` gives the same ids for it.
 
-**Segmentation.** A transcript is cut at its three stage strings, each of which is one token, and every stretch
-between two of them is encoded whole. So
+**Segmentation.** A transcript is cut at its three stage strings, each of which is one token, and the text between two
+of them is encoded as a whole. So
 
 * stages are independent: ``encode(a + "<|eot_id|>" + b) == encode(a) + [eot_id] + encode(b)``; a writer that appends
   a new stage header and its prefill to the tokens it already has sees what training saw;
-* inside a stage the tokens are the vocabulary's own (canonical) ones, the same that a base model was trained on and
-  that any other engine computes from the text. Spans of the loss mask never move a token border: a token that
+* inside a stage the tokens are the vocabulary's own (canonical) ones: the base model was trained on the same tokens,
+  and any other engine computes them from the text. Spans of the loss mask never move a token border: a token that
   crosses one belongs to the span of its first character;
 * text appended *inside* a stage may merge with the last token there (many vocabularies have a token for a full stop
-  with two newlines). ``append`` re-encodes the last line and says how many of the old tokens still stand. For the
-  same reason a prefill that ends inside a line, say in a space, is settled only when its continuation is known.
+  with two newlines). ``append`` re-encodes the last line and says how many of the old tokens remain valid. For the
+  same reason the tokens of a prefill that ends inside a line, say in a space, are final only when its continuation is
+  known.
 
-The exactness rests on bytes: each id stands for fixed bytes and the bytes of the ids, concatenated, are the UTF-8
-text. Character positions of tokens follow by cumulative sum, with no library's notion of offsets involved.
+Exactness comes from bytes: each id stands for fixed bytes, and the concatenated bytes of the ids are the UTF-8 text.
+Character positions of tokens follow by cumulative sum; no library's offsets are used.
 """
 
 import hashlib
@@ -36,8 +37,8 @@ from polaris_jax.errors import InputError
 from polaris_jax.trajectory import EOT, SPECIALS, START, STOP
 
 TEKKEN = "tekken.json"
-# Key of ``tokenizer_config.json``: the file that stores of this vocabulary were built with. An export of a
-# SentencePiece model has its ``tokenizer.json`` beside it, with equal ids and another fingerprint.
+# Key of ``tokenizer_config.json`` that names the file with which stores were built. An export of a SentencePiece
+# model also has a ``tokenizer.json``, with equal ids and another fingerprint.
 PREFERRED = "polaris_vocabulary"
 STAGE_TOKENS = SPECIALS  # start header, stop header, end of turn
 _STAGE = re.compile("(" + "|".join(map(re.escape, STAGE_TOKENS)) + ")")
@@ -48,16 +49,16 @@ class Tokenizer:
 
     Args:
       source: what to call the vocabulary in an error.
-      stages: False takes a vocabulary that lacks stage tokens too. It spells any text, but no transcript: the ids that
-        it lacks raise InputError when they are asked for.
+      stages: False also accepts a vocabulary without stage tokens. It spells any text, but not a transcript: reading
+        the id of a missing token raises InputError.
 
     Attributes:
       vocab_size: one more than the largest id.
       bos_id: the token every trajectory begins with, or None; ``encode`` never adds it.
       start_header_id, stop_header_id, eot_id: the stage tokens.
       special_ids: sorted ids that are not text: the stage tokens, BOS and every id without bytes.
-      control_tokens: the names of those of them that have one, with their ids.
-      control_pattern: matches any of these names, as its one group.
+      control_tokens: the special ids that have a name: name → id.
+      control_pattern: matches any of these names; it has one group.
       fingerprint: sha256 (hex) of the vocabulary file and the choice of BOS.
     """
 
@@ -115,8 +116,7 @@ class Tokenizer:
         """Token ids of ``text``: int32 [n], no BOS or EOS added.
 
         Raises:
-          InputError: the vocabulary cannot spell the text exactly (its normaliser would change it, in another way than
-            to a canonical Unicode form).
+          InputError: the vocabulary cannot spell the text exactly: its normaliser changes more than the Unicode form.
         """
         text = self.normalize(text)
         parts = self._stage_pattern.split(text)  # text, stage string, text, ... , text
@@ -137,7 +137,7 @@ class Tokenizer:
         return tokens
 
     def normalize(self, text: str) -> str:
-        """``text`` in the Unicode form that the vocabulary spells it in; most vocabularies take it as it is."""
+        """``text`` in the vocabulary's Unicode form; most vocabularies do not change it."""
         return self._backend.normalize(text) if self._backend.normalize and not text.isascii() else text
 
     def encode_control(self, text: str) -> list[int]:
@@ -168,7 +168,7 @@ class Tokenizer:
         return tokens, (np.searchsorted(begins, starts, side="right") - 1).astype(np.int32)
 
     def _byte_offsets(self, text: str, boundaries: Sequence[int]) -> np.ndarray:
-        """Where each span begins in the bytes of the normalised text; ``boundaries`` count characters of ``text``."""
+        """Byte offsets of the spans in the normalised text; ``boundaries`` count characters of ``text``."""
         pieces = [text[a:b] for a, b in zip(boundaries, [*boundaries[1:], len(text)], strict=True)]
         if self._backend.normalize and not text.isascii():
             normal = [self.normalize(piece) for piece in pieces]
@@ -178,7 +178,7 @@ class Tokenizer:
         return np.cumsum([0] + [len(piece.encode()) for piece in pieces[:-1]])
 
     def append(self, tokens: Sequence[int] | np.ndarray, text: str) -> tuple[int, np.ndarray]:
-        """Continues ``tokens`` with ``text`` as if both had been one text from the start of the last line on.
+        """Continues ``tokens`` with ``text``: encodes the last line and ``text`` as one text.
 
         Returns:
           ``(keep, tail)``: the new sequence is ``tokens[:keep]`` followed by ``tail`` (int32). A decoder with a
@@ -198,7 +198,7 @@ class Tokenizer:
         return line + same, tail[same:]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids``: exact for whole texts; half a character at an edge becomes U+FFFD. BOS is silent."""
+        """The text of ``ids``. Half a character at an edge becomes U+FFFD; BOS gives no text."""
         return b"".join(self._bytes[i] for i in ids).decode("utf-8", errors="replace")
 
     def token_bytes(self) -> list[bytes]:
@@ -216,21 +216,22 @@ class Tokenizer:
 
 
 def _any_of(names: Iterable[str]) -> re.Pattern[str]:
-    """Matches any of ``names`` as its one group; nothing at all without names."""
+    """A pattern with one group that matches any of ``names``; without names it matches nothing."""
     return re.compile("(" + ("|".join(map(re.escape, names)) or "(?!)") + ")")
 
 
 def load_tokenizer(path: str | os.PathLike[str], *, stages: bool = True) -> Tokenizer:
     """Loads a Hugging Face ``tokenizer.json``, a SentencePiece ``.model`` or a ``tekken.json``, by file or by folder.
 
-    Of several the first in this order is read, unless ``tokenizer_config.json`` names one (``PREFERRED``).
+    In a folder with several, the first in this order is read, unless ``tokenizer_config.json`` names one
+    (``PREFERRED``).
 
     The BOS token is the one named in ``tokenizer_config.json`` beside ``tokenizer.json``; without that file,
     ``<|begin_of_text|>`` or ``<s>`` if the vocabulary has it.
 
     Args:
       path: local or gs://.
-      stages: False takes a vocabulary without the stage tokens as well.
+      stages: False also accepts a vocabulary without the stage tokens.
 
     Raises:
       InputError: no such file, an unreadable one, or, with ``stages``, a vocabulary without the stage tokens.
@@ -246,7 +247,7 @@ def load_tokenizer(path: str | os.PathLike[str], *, stages: bool = True) -> Toke
 
 
 def _vocabulary_file(path: str) -> tuple[str, bytes]:
-    """The file meant by a file or folder, and its bytes."""
+    """The vocabulary file of a path (a file or its folder), and its bytes."""
     if not os.path.isdir(path) and (content := storage.read(path)) is not None:
         return path, content
     settings = storage.read_json(storage.join(path, "tokenizer_config.json")) or {}
@@ -269,10 +270,10 @@ def train_sentencepiece(
     at any line start without changing the tokens before it.
 
     Args:
-      texts: any documents; the stage strings in them are learnt as symbols, not as text.
+      texts: any documents; their stage strings become symbols, not text.
       vocab_size: number of ids in all; 262 of them are bytes, symbols and controls.
       folder: where to ``save`` the result; None keeps it in memory.
-      seed: of the sample of a million lines that is drawn from a larger corpus.
+      seed: for the sample of a million lines that is drawn from a larger corpus.
 
     Raises:
       InputError: the texts are empty, or too small for ``vocab_size``.

@@ -1,6 +1,6 @@
-"""Vocabularies in other formats as ``tokenizer.json``: SentencePiece ``.model`` and Mistral's ``tekken.json``.
+"""Converts vocabularies to ``tokenizer.json``: SentencePiece ``.model`` and Mistral's ``tekken.json``.
 
-The result spells a text in the same tokens as the original, and is what ``transformers`` and the engines read.
+The result gives the same tokens as the original. ``transformers`` and the engines read it.
 """
 
 import base64
@@ -22,7 +22,7 @@ _PIECES, _TRAINER, _MODEL_TYPE, _UNIGRAM = 1, 2, 3, 1
 
 
 def from_sentencepiece(content: bytes, source: str) -> bytes:
-    """A SentencePiece model (BPE or unigram, with byte fallback) as ``tokenizer.json``; nothing is put before a text.
+    """A SentencePiece model (BPE or unigram, with byte fallback) as ``tokenizer.json``, without a dummy prefix.
 
     Raises:
       InputError: not such a model, or one that normalises text.
@@ -60,8 +60,8 @@ def from_sentencepiece(content: bytes, source: str) -> bytes:
 
 
 def _piece_types(content: bytes) -> tuple[bool, list[int]]:
-    """Whether a SentencePiece model is a unigram model, and the type of every piece; the library tells neither."""
-    unigram, types = True, []  # unigram and normal are the defaults, which are not written
+    """Whether a SentencePiece model is a unigram model, and the type of every piece; the library gives neither."""
+    unigram, types = True, []  # unigram and normal are defaults, and defaults are not written
     for field, value in _fields(content):
         if field == _PIECES:
             types.append(next((int(v) for f, v in _fields(value) if f == 3), _NORMAL))
@@ -130,7 +130,7 @@ def from_tekken(content: bytes, source: str) -> bytes:
 
 
 def tekken_settings(tokenizer: bytes) -> dict[str, Any]:
-    """What ``tokenizer_config.json`` says beside a converted ``tekken.json``."""
+    """The ``tokenizer_config.json`` for a converted ``tekken.json``."""
     names = {token["content"] for token in json.loads(tokenizer)["added_tokens"]}
     roles = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     return {role: token for role, token in roles.items() if token in names}
@@ -139,7 +139,7 @@ def tekken_settings(tokenizer: bytes) -> dict[str, Any]:
 def _merges(ranks: Mapping[str, float]) -> list[tuple[str, str]]:
     """Every pair of pieces that makes a piece, best piece first.
 
-    A BPE that merges the adjacent pair whose union ranks best does the same with a list of the pairs in that order.
+    BPE by rank merges the adjacent pair whose union has the best rank. This list of merges gives the same result.
     """
     pairs = [
         (rank, ranks[piece[:at]], ranks[piece[at:]], piece[:at], piece[at:])

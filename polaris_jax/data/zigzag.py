@@ -1,7 +1,7 @@
-"""Zigzag order: which place of the sequence is stored where, so that causal work is equal on every context shard.
+"""Zigzag order of a sequence, which gives every context shard the same amount of causal attention.
 
-With N shards the sequence is cut into 2N chunks and shard i holds chunks i and 2N-1-i: one early chunk that sees
-little and one late chunk that sees much, in total the same for every i.
+With N shards the sequence is cut into 2N chunks, and shard i holds chunks i and 2N-1-i. The early chunk attends to few
+tokens and the late chunk to many; the sum is the same for every i.
 """
 
 import numpy as np

@@ -2,8 +2,8 @@
 
 ``read_generations`` → ``evaluate(open_bench(name), ...)`` → ``evaluation_document`` → ``write_document``;
 ``run_tournament`` and ``tournament_document`` compare models in pairs. ``benches/`` holds the benchmarks, ``judging/``
-asks the judges, ``ratings/`` turns comparisons into ratings, ``documents/`` presents results. Judges are ``llm``
-clients with cached replies: a killed run continues, and a finished one repeats without calls. Rubrics are in our own
+asks the judges, ``ratings/`` turns comparisons into ratings, and ``documents/`` presents results. Judges are ``llm``
+clients with cached replies: a killed run continues, and a finished run repeats without calls. Rubrics are in our own
 words, with the published criteria, scales and formulas.
 """
 

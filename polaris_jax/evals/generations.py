@@ -12,7 +12,7 @@ from polaris_jax.evals import jsonl
 from polaris_jax.evals.jsonl import BadRecord
 from polaris_jax.rewards import count_characters, count_words, length_request, split_thinking
 
-# The first name that is present counts.
+# Field names by precedence: the first that is present counts.
 ID_FIELDS = ("id", "uid", "prompt_id", "index")
 PROMPT_FIELDS = ("prompt", "input", "query", "instruction", "writing_prompt")
 STORY_FIELDS = ("story", "output", "response", "completion", "generation", "text")
@@ -25,11 +25,11 @@ class Generation:
     """One story and the prompt it answers.
 
     Attributes:
-      id: of the prompt; stories of different models on one prompt share it (``line-7`` in a file without ids).
-      prompt: with its length sentence.
+      id: id of the prompt; stories of different models on one prompt share it (``line-7`` in a file without ids).
+      prompt: the prompt, with its length sentence.
       story: without reasoning; empty when the model wrote nothing.
-      target_words: requested length in ``unit``; None without one.
-      model: that wrote it.
+      target_words: requested length in ``unit``, or None.
+      model: the model that wrote it.
       meta: every other field of the line.
       unit: ``words`` or ``characters``, as the prompt asks.
     """
@@ -56,11 +56,11 @@ def read_generations(path: str | os.PathLike, model: str | None = None) -> tuple
     """The stories of a JSONL file, and its bad lines.
 
     Args:
-      path: of the file; its stem is the model's name where a line has no ``model`` field.
-      model: name of the model of every line.
+      path: the file; its stem is the model's name for lines without a ``model`` field.
+      model: the model's name for every line.
 
     Raises:
-      InputError: the file cannot be read, or none of its lines is a story.
+      InputError: the file cannot be read, or no line of it is a story.
     """
     generations, bad = [], []
     seen: set[tuple[str, str]] = set()
@@ -98,10 +98,10 @@ def write_generations(path: str | os.PathLike, generations: Iterable[Generation]
 
 
 def first_user_message(prompt: Any) -> str:
-    """The text of a prompt: itself, or the first user message of a chat.
+    """The text of a prompt: the prompt itself, or the first user message of a chat.
 
     Raises:
-      ValueError: neither.
+      ValueError: it is neither.
     """
     if isinstance(prompt, str):
         return prompt
@@ -113,7 +113,7 @@ def first_user_message(prompt: Any) -> str:
 
 
 def asked_length(prompt: str, given: float | None) -> tuple[int | None, str]:
-    """The requested length and its unit: the number of the row, else what the prompt asks for (``length_request``)."""
+    """The requested length and its unit: the row's number, else the prompt's request (``length_request``)."""
     request = length_request(prompt)
     if given:
         return int(given), request.unit if request is not None and request.number == int(given) else "words"

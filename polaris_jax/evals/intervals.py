@@ -11,14 +11,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the ends of its confidence interval (equal to the estimate without anything to resample)."""
+    """An estimate and the ends of its confidence interval (both equal the estimate if nothing can be resampled)."""
 
     value: float
     low: float
     high: float
 
     def to_json(self) -> dict:
-        """As JSON values."""
+        """The interval as JSON values."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
@@ -34,11 +34,11 @@ def bootstrap(
     """Percentile interval of a statistic.
 
     Args:
-      values: ``[n]``, or ``[n, k]`` with another statistic than the mean; rows are resampled. At least one.
-      statistic: of such an array; NaN where a resample has none (the resample is then left out). The mean is fast.
-      clusters: ``[n]`` labels; rows of one label are resampled together (several stories on one prompt).
-      samples: resamples.
-      level: of the interval.
+      values: ``[n]``, or ``[n, k]`` for a statistic other than the mean; at least one row. Rows are resampled.
+      statistic: a function of such an array. A resample for which it is NaN is left out. The mean is fast.
+      clusters: ``[n]`` labels; rows with one label are resampled together (several stories on one prompt).
+      samples: number of resamples.
+      level: confidence level of the interval.
     """
     array = np.asarray(values, float)
     rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def bootstrap(
 
 
 def percentiles(draws: np.ndarray, level: float, otherwise: float) -> tuple[float, float]:
-    """The ends of the central ``level`` of the draws; ``otherwise`` twice without draws."""
+    """The ends of the central ``level`` share of the draws; ``otherwise`` for both ends without draws."""
     if not len(draws):
         return otherwise, otherwise
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
@@ -72,7 +72,7 @@ def _members(clusters: Sequence | np.ndarray) -> list[np.ndarray]:
 
 
 def _means(array: np.ndarray, members: Sequence, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of resampled clusters from their sums and sizes, some resamples at a time."""
+    """Means of resampled clusters from their sums and sizes, several resamples at a time."""
     sums = np.array([array[member].sum() for member in members])
     sizes = np.array([np.size(member) for member in members])
     at_once = max(1, 4_000_000 // len(members))

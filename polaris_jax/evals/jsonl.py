@@ -1,4 +1,4 @@
-"""JSON-lines files by address (a local path or gs://): the user's, whose bad lines are reported, and our own."""
+"""JSON-lines files by address (a local path or gs://): the user's files, whose bad lines are reported, and our own."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from polaris_jax.errors import InputError
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A line that cannot be used; it is reported and left out."""
+    """A line that cannot be used, so it is reported and left out."""
 
     file: str
     line: int
@@ -26,7 +26,7 @@ def read_text(address: str | os.PathLike, field: str) -> str:
     """The text of a user's file.
 
     Raises:
-      InputError: about ``field``: there is no such file, or it is not UTF-8.
+      InputError: names ``field``; no such file, or it is not UTF-8.
     """
     try:
         content = storage.read(os.fspath(address))
@@ -44,6 +44,6 @@ def write(address: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None
 
 
 def read(address: str | os.PathLike) -> list[dict]:
-    """The objects of a file that ``write`` wrote; [] without the file."""
+    """The objects of a file that ``write`` wrote; [] if the file does not exist."""
     content = storage.read(os.fspath(address)) or b""
     return [row for _, row in json_lines.parse(content.decode()) if isinstance(row, dict)]

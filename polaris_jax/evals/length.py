@@ -1,7 +1,7 @@
 """Requested and written length: bands, buckets, the length score, and slopes of a score over the requested length.
 
-Bands are those of the published test set (POLARIS, 180 prompts of 1k to 12k words); a length outside of them is shown
-as it is.
+The bands are those of the published test set (POLARIS, 180 prompts of 1k to 12k words). A length outside them is shown
+as a range of words.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,16 @@ from polaris_jax.rewards import requested_words as requested_words
 
 BANDS = (("1-4k", 0, 4_000), ("4-8k", 4_000, 8_000), ("8-12k", 8_000, 12_000))
 SHORTEST, LONGEST = 1_000, 12_000  # of the published test set
-BUCKET = 2_000  # words; six buckets up to 12k, the published slope is per bucket
+BUCKET = 2_000  # words; six buckets up to 12k; the published slope is per bucket
 
 
 def band_of(target_words: int) -> str:
-    """The published band of a requested length; the upper edge belongs to it, all shorter ones to the first."""
+    """The published band of a requested length. The upper edge belongs to the band, shorter lengths to the first."""
     return next((name for name, low, high in BANDS if low < target_words <= high), ">12k")
 
 
 def length_groups(targets: Iterable[int]) -> dict[int, str]:
-    """The group of every requested length, from short to long: a published band, or the lengths that lie outside of all
+    """The group of every requested length, from short to long: a published band, or a range outside all bands
     (``60-240 words``)."""
     lengths = sorted(set(targets))
     below = [length for length in lengths if length < SHORTEST]
@@ -42,9 +42,9 @@ def bucket_of(target_words: float, width: int = BUCKET) -> int:
 
 
 def length_score(target_words: int, words: int) -> float:
-    """The published Story Quality evaluation's length score: 1 within ``max(50, 10 %)`` of the target.
+    """The length score of the published Story Quality evaluation: 1 within ``max(50, 10 %)`` of the target.
 
-    Below it falls to 0 at no words; above it falls to 0 at twice the upper edge.
+    Below this range it falls to 0 at no words; above it, to 0 at twice the upper edge.
     """
     tolerance = max(50, int(0.1 * target_words))
     low, high = target_words - tolerance, target_words + tolerance
@@ -60,7 +60,7 @@ def slope_per_bucket(
 ) -> float | None:
     """Least-squares slope of the buckets' mean scores over the bucket number; None with fewer than two buckets.
 
-    Every bucket has the same weight, however many stories it holds.
+    Every bucket has the same weight, for any number of stories in it.
     """
     buckets = np.array([bucket_of(target, width) for target in targets])
     values = np.asarray(scores, float)

@@ -1,4 +1,4 @@
-"""Prompts to write stories for: the user's files in the published layouts, or our own small sets."""
+"""Prompts for stories: the user's files in the published layouts, or our own small sets."""
 
 import json
 import os
@@ -23,14 +23,14 @@ from polaris_jax.evals.jsonl import BadRecord
 
 _SETS = resources.files("polaris_jax.evals") / "prompt_sets"
 _SEED_MARK = "<SEED>"
-# Benchmark → fields of a record in its published file.
+# Benchmark → the fields of a record in its published file.
 _LAYOUTS = {
     "LongBench-Write": {"prompt", "type", "length"},
     "WritingBench": {"query", "checklist", "domain1"},
     "EQ-Bench Creative Writing": {"writing_prompt", "seed_modifiers"},
     "POLARIS": {"uid", "prompt", "target_word_count"},
 }
-_MATCHED = 100  # first characters of a prompt, by which a story without an id is matched to it
+_MATCHED = 100  # a story without an id is matched to a prompt by this many first characters
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,18 @@ def packaged_sets() -> list[str]:
 def read_prompts(
     source: str | os.PathLike, *, domain: str | None = None, language: str | None = None
 ) -> tuple[list[Prompt], list[BadRecord]]:
-    """Prompts by the name of a packaged set or from a file, and its bad records.
+    """Prompts from a packaged set (by name) or from a file, and the bad records.
 
     Supported: JSONL with the columns of POLARIS (``uid, prompt, target_word_count``; a prompt may be a chat),
     LongBench-Write (``prompt, type, length``) and WritingBench (``index, domain1, lang, query, checklist``), a JSON
     list of such objects, and EQ-Bench Creative's object of ``writing_prompt`` with ``seed_modifiers`` (a prompt each).
 
     Args:
-      domain: keep only prompts whose ``domain1`` begins so (WritingBench D4: ``Literature``).
+      domain: keep only prompts whose ``domain1`` begins with this (WritingBench D4: ``Literature``).
       language: keep only prompts whose ``lang`` is this.
 
     Raises:
-      InputError: no such set or file, or nothing usable in it.
+      InputError: no such set or file, or no usable prompt in it.
     """
     if str(source) in packaged_sets():
         text, name = (_SETS / f"{source}.jsonl").read_text(encoding="utf-8"), str(source)
@@ -100,7 +100,7 @@ def read_prompts(
 
 
 def published_layout(source: str | os.PathLike) -> str | None:
-    """The benchmark whose published prompt file has the fields of this one; None of another file.
+    """The benchmark whose published prompt file has the same fields as this file, or None.
 
     Raises:
       InputError: no such file.
@@ -111,10 +111,10 @@ def published_layout(source: str | os.PathLike) -> str | None:
 
 
 def join_prompts(generations: Sequence[Generation], prompts: Sequence[Prompt]) -> list[Generation]:
-    """Stories with the fields of their prompts: text, requested length, checklist.
+    """Adds to stories the fields of their prompts: text, requested length, checklist.
 
-    Matched by id, else by the first hundred characters of the prompt (and then given its id); a story without a match
-    stays as it is. Fields of the story's own line win.
+    A story is matched by id, else by the first hundred characters of the prompt (it then gets the prompt's id). A story
+    without a match stays unchanged. Fields of the story's own line take precedence.
     """
     by_id = {prompt.id: prompt for prompt in prompts}
     beginnings = Counter(prompt.text[:_MATCHED] for prompt in prompts)

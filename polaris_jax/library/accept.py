@@ -1,6 +1,6 @@
-"""Decides whether a text is a novel; one sentence says why it is not.
+"""Decides whether a text is a novel; if not, one sentence says why.
 
-The checks look at the cleaned body, cheapest first. None knows any title or author; each measures form.
+The checks look at the cleaned body, cheapest first. They measure form; none knows a title or an author.
 """
 
 import re
@@ -27,13 +27,13 @@ _COLLECTION = re.compile(
     r"twenty.* tales|sketches (?:by|from|of)|fairy tales|essays)\b|^(?:\w+ )?(?:poems|stories|tales|essays|sonnets)\b",
     re.I,
 )
-COLLECTION = "It is a collection of separate pieces"  # how the reason of every collection begins
+COLLECTION = "It is a collection of separate pieces"  # the reason for every collection begins with this
 _MAX_FOREIGN_LETTERS = 0.02
 _MAX_CAPS_LINES = 0.15
 _MIN_STORIES = 4
 _MAX_PIECES = 40
 _MIN_APART = 6
-_OWN_NAMES = 0.55  # names of a titled piece that no other has; titled novels of the development sets stay below 0.4
+_OWN_NAMES = 0.55  # share of a titled piece's names that no other has; titled novels of the development sets: below 0.4
 _MIN_VERSE_SHARE = 0.45
 _SENTENCE_CHARS = 60
 
@@ -54,7 +54,7 @@ def language_reason(text: str) -> tuple[str, str]:
 
 
 def form_reason(blocks: list[Block]) -> tuple[str, str]:
-    """(reason, warning): why a body of blocks is a play, poetry or a list, or may be; ('', '') if it is prose."""
+    """(reason, warning): why a body of blocks is, or may be, a play, poetry or a list; ('', '') if it is prose."""
     lines = caps = chars = verse_chars = 0
     for block in blocks:
         first = block.lines[0]
@@ -86,9 +86,9 @@ def form_reason(blocks: list[Block]) -> tuple[str, str]:
 def collection_reason(title: str, structure: str, chapters: tuple[NovelChapter, ...]) -> tuple[str, str]:
     """(reason, warning) of a collection of separate pieces; ('', '') for one work.
 
-    The evidence is that no people carry over from piece to piece; how little suffices depends on whether the pieces
-    are unnumbered and whether the title announces a collection. Numbered pieces with people of their own may be the
-    episodes of one novel, so they are a warning only.
+    The evidence is that no people carry over from piece to piece. Less evidence is needed if the pieces are unnumbered
+    or the title announces a collection. Numbered pieces with people of their own may be the episodes of one novel, so
+    they only give a warning.
     """
     units = [chapter for chapter in chapters if chapter.kind in ("chapter", "narrative")]
     named = structure == "titled chapters"
@@ -105,7 +105,7 @@ def collection_reason(title: str, structure: str, chapters: tuple[NovelChapter, 
 
 
 def length_reason(words: int, min_words: int, max_words: int) -> str:
-    """Why a book's length rules it out, '' if it fits."""
+    """Why the book is too short or too long; '' if its length fits."""
     if words < min_words:
         return f"It is too short: {words:,} words, fewer than the minimum of {min_words:,}."
     if words > max_words:
@@ -114,7 +114,7 @@ def length_reason(words: int, min_words: int, max_words: int) -> str:
 
 
 def _is_verse(lines: list[str]) -> bool:
-    """Whether lines begin where a verse begins: nearly all with a capital, which wrapped prose does by chance only."""
+    """Whether lines are verse: nearly all begin with a capital, which in wrapped prose happens only by chance."""
     if len(lines) > 2 and lines[1][:1].islower() and lines[2][:1].islower():
         return False
     heads = [line.lstrip(" \t\"'“‘([_-—")[:1] for line in lines]

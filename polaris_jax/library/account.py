@@ -1,15 +1,15 @@
-"""The account of a book: where every word of the file went, and how sure the reader is of the chapters it found."""
+"""The account of a book: where every word of the file went, and how certain the chapters are."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A stretch of the file that is in no chapter.
+    """Lines of the file that are in no chapter.
 
     Attributes:
       first_line, last_line: 1-based lines of the decoded file, both inclusive.
-      words: whitespace-separated words of the stretch that were left out.
+      words: number of whitespace-separated words that were left out.
       reason: why, as a noun phrase (``title page``, ``contents page``, ``footnote``).
     """
 
@@ -26,8 +26,8 @@ class Account:
     Attributes:
       words: whitespace-separated words of the decoded file.
       in_chapters: words of the chapters' clean text.
-      dropped: what is in no chapter, in the order of the file.
-      warnings: sentences about what disagrees (contents page, numbering, EPUB navigation) or was lost.
+      dropped: the parts that are in no chapter, in the order of the file.
+      warnings: sentences about disagreements (contents page, numbering, EPUB navigation) and losses.
       confidence: how well the evidence supports the chapters, 0 (a guess) to 1.
     """
 

@@ -1,4 +1,4 @@
-"""Taking account: every line of a file is in a chapter, a heading, or dropped for a reason that is named."""
+"""Builds the account: every line of a file is in a chapter, in a heading, or dropped for a stated reason."""
 
 import re
 from itertools import compress, groupby
@@ -26,7 +26,7 @@ _KINDS = (
     ("glossary", r"glossary"),
     ("note", r"(?:foot|end)?notes?\b|note on"),
 )
-_UNHEADED_CHARS = 1_500  # prose in front of the first heading that is more than an epigraph or a dedication
+_UNHEADED_CHARS = 1_500  # prose before the first heading; less is an epigraph or a dedication
 _NOTES = re.compile(r"[\s_]*(?:foot|end)?notes?[.:]\s+[\[(]?\d", re.I)  # the first of a list beside its heading
 _DEDICATION = re.compile(r"[\s_]*(?:to|for|my dear|dear)\b", re.I)
 
@@ -40,19 +40,19 @@ def take_account(
     doubts: list[str],
     listed: tuple[str, ...] = (),
 ) -> Account:
-    """The account of a book.
+    """Builds the account of a book.
 
     Args:
       text: the decoded file.
       body: first and last character of the book inside its licence frame.
       blocks: the book without captions and notes.
-      structure: what was read of it.
-      dropped: what was left out before that, in the order of the file.
-      doubts: warnings about the kind of the book and the state of its file.
+      structure: the structure read from the blocks.
+      dropped: parts that were left out before that, in the order of the file.
+      doubts: warnings about the kind of book and the state of its file.
       listed: titles in an EPUB's navigation.
     """
     lines = text.split("\n")
-    reasons: list[str] = [""] * (len(lines) + 2)  # by 1-based line; '' is text of a chapter
+    reasons: list[str] = [""] * (len(lines) + 2)  # by 1-based line; '' means text of a chapter
     first, last = text.count("\n", 0, body[0]) + 1, text.count("\n", 0, body[1]) + 1
     if body[0]:
         reasons[1:first] = ["licence"] * (first - 1)
@@ -68,7 +68,7 @@ def take_account(
         if line in stops:
             reasons[line : stops[line]] = [""] * (stops[line] - line)
         else:
-            _keep(reasons, blocks, line)  # the text under a heading that shares its block
+            _keep(reasons, blocks, line)  # text under a heading, in the same block
     for stretch in dropped:
         reasons[stretch.first_line : stretch.last_line + 1] = [stretch.reason] * (
             stretch.last_line + 1 - stretch.first_line
@@ -85,7 +85,7 @@ def take_account(
 
 
 def _keep(reasons: list[str], blocks: list[Block], line: int) -> None:
-    """Mark the lines of the paragraph that begins at a line as text of a chapter."""
+    """Marks the lines of the paragraph that begins at ``line`` as text of a chapter."""
     low, high = 0, len(blocks)
     while low < high:  # the last block that begins at or before the line
         middle = (low + high) // 2
@@ -95,7 +95,7 @@ def _keep(reasons: list[str], blocks: list[Block], line: int) -> None:
 
 
 def _stretches(reasons: list[str], counts: list[int]) -> list[Dropped]:
-    """Runs of lines of one reason, blank lines between them included."""
+    """Runs of lines with the same reason, including blank lines between them."""
     result = []
     for reason, group in groupby(compress(range(len(counts)), counts), key=reasons.__getitem__):
         if reason:
@@ -105,7 +105,7 @@ def _stretches(reasons: list[str], counts: list[int]) -> list[Dropped]:
 
 
 def _block_reasons(blocks: list[Block], structure: Structure) -> list[tuple[Block, str]]:
-    """A reason for every block that is in no chapter; those in chapters are overwritten afterwards."""
+    """A reason for every block outside chapters. Reasons of blocks in chapters are overwritten afterwards."""
     if structure.name == "unread":
         return []
     reading = structure.reading
@@ -131,7 +131,7 @@ def _block_reasons(blocks: list[Block], structure: Structure) -> list[tuple[Bloc
 
 
 def _front_reasons(front: list[Block]) -> list[str]:
-    """Reasons of the blocks before the first heading: by the heading of front matter above them, or by form."""
+    """Reasons for the blocks before the first heading: from the front-matter heading above them, or from their form."""
     reasons = []
     current, size = "title page", 0
     for block in front:
@@ -150,7 +150,7 @@ def _front_reasons(front: list[Block]) -> list[str]:
 
 
 def _named_reason(block: Block) -> str:
-    """What a heading of front or end matter announces, '' for any other block."""
+    """The reason that a heading of front or end matter gives; '' for any other block."""
     line = block.lines[0]
     if len(block.lines) > 3 and not is_contents_line(line):
         return ""

@@ -1,7 +1,7 @@
-"""A book as blocks: runs of non-blank lines, each knowing its line number and the blank space before it.
+"""A book as blocks: runs of non-blank lines, each with its line number and the blank lines before it.
 
-What is not the author's prose by its own form (illustration captions, footnote bodies, page marks, licence text) leaves
-the book here, and is reported, so that later stages see headings and paragraphs only.
+Text whose form shows that it is not the author's prose (illustration captions, footnote bodies, page marks, licence
+text) is removed here and reported. So later stages see only headings and paragraphs.
 """
 
 import re
@@ -17,7 +17,7 @@ _NOTE = re.compile(
     r"[ \t]*[\[{]_?(?:footnotes?|fn|note|transcriber['’]?s|editor['’]?s|sidenote|t\. ?n\.)[ \d:_*'’.-]*", re.I
 )
 _NOTE_LIST = re.compile(r"[ \t]*(?:foot)?notes?[.:]*[ \t]*$", re.I)
-_STAR_NOTE = re.compile(r"[ \t]*(\*{1,3}|†|‡) ?(?=[\w“\"_(])(?!.*\w:?\*)")  # not bold words, whose stars close again
+_STAR_NOTE = re.compile(r"[ \t]*(\*{1,3}|†|‡) ?(?=[\w“\"_(])(?!.*\w:?\*)")  # not bold words, which have closing stars
 _PAGE = re.compile(r"[ \t]*[\[({]?[ \t]*(?:pg\.?|page|p\.)?[ \t]*(\d{1,4})[ \t]*[\])}]?[ \t]*$", re.I)
 _LICENCE = ("gutenberg", "Gutenberg", "GUTENBERG")
 _NOTICE = re.compile(r"project gutenberg|gutenberg\.(?:org|net)|gutenberg (?:e-?text|e-?book)", re.I)
@@ -36,7 +36,7 @@ class Block:
       line: 1-based line number of the first line.
       lines: the lines as they stand in the file.
       gap: blank lines before the block.
-      after_apparatus: something was removed between the previous block and this one (its gap tells nothing).
+      after_apparatus: something was removed between the previous block and this one, so its gap says nothing.
       stop: 1-based number of the line after its last one in the file.
     """
 
@@ -57,12 +57,12 @@ class Block:
 
 
 def split_blocks(text: str, first_line: int, heading: str | None = None) -> list[Block]:
-    """Cut text into blocks, one per paragraph, heading or stanza, by the paragraph style the text is found to have.
+    """Cuts text into blocks, one per paragraph, heading or stanza, by the text's measured paragraph style.
 
     Args:
       text: the body of a book, LF line ends.
       first_line: 1-based number of its first line in the file.
-      heading: a regular expression; a line that it matches from its start is a block of its own.
+      heading: a regular expression; a line whose start it matches is a block of its own.
     """
     blocks: list[Block] = []
     run: list[str] = []
@@ -85,7 +85,7 @@ def split_blocks(text: str, first_line: int, heading: str | None = None) -> list
 
 
 def _cut_headings(run: list[str], starts: list[int], heading: str) -> list[int]:
-    """The starts of paragraphs with those of the caller's headings, each a block by itself."""
+    """The starts of paragraphs, plus those of the caller's headings; each heading is a block by itself."""
     heads = [i for i, line in enumerate(run) if re.match(heading, line.strip())]
     return sorted({*starts, *heads, *(i + 1 for i in heads if i + 1 < len(run))})
 
@@ -126,7 +126,7 @@ def drop_apparatus(blocks: list[Block]) -> tuple[list[Block], list[Dropped]]:
 
 
 def _stated_reason(block: Block) -> str:
-    """Why a paragraph is no part of any book, by its own words: the licence, a transcriber's note; '' otherwise."""
+    """Why the words of a paragraph show that it belongs to no book: licence, transcriber's note; '' if they do not."""
     if len(block.lines) > _MAX_NOTICE_LINES:
         return ""
     first = block.lines[0]
@@ -137,7 +137,7 @@ def _stated_reason(block: Block) -> str:
 
 
 def _apparatus_blocks(blocks: list[Block], i: int, kept: list[Block], referenced: set[str]) -> int:
-    """How many blocks from block i on are apparatus; a caption that shares its block with prose is cut off it."""
+    """How many blocks from block i on are apparatus. A caption in the same block as prose is cut off."""
     block = blocks[i]
     first = block.lines[0]
     lead = first.lstrip()[:1]
@@ -159,7 +159,7 @@ def _apparatus_blocks(blocks: list[Block], i: int, kept: list[Block], referenced
 
 
 def _drop_bracket(block: Block) -> bool:
-    """Remove the bracket a block opens with; False when nothing else is in the block."""
+    """Removes the bracket that opens a block; False when the block holds nothing else."""
     text = "\n".join(block.lines)
     close = next((i for i, char in enumerate(text) if char in "]}"), len(text))
     while text.count("[", 0, close + 1) > text.count("]", 0, close + 1) and "]" in text[close + 1 :]:
@@ -173,7 +173,7 @@ def _drop_bracket(block: Block) -> bool:
 
 
 def _bracket_blocks(blocks: list[Block], i: int) -> int:
-    """How many blocks the bracket opening block i spans (1 when it never closes nearby)."""
+    """How many blocks the bracket that opens block i spans (1 when it does not close nearby)."""
     depth = 0
     for span in range(min(_MAX_CAPTION_BLOCKS, len(blocks) - i)):
         for line in blocks[i + span].lines:
@@ -184,7 +184,7 @@ def _bracket_blocks(blocks: list[Block], i: int) -> int:
 
 
 def _starred(kept: list[Block], star: str) -> bool:
-    """Whether one of the last paragraphs carries this star as a reference behind a word."""
+    """Whether one of the last paragraphs has this star as a reference after a word."""
     pattern = re.compile(r"[\w.,;:!?\"”’')]" + re.escape(star) + r"(?![*\w])")
     return any(pattern.search(line) for block in kept[-8:] for line in block.lines)
 
@@ -198,12 +198,12 @@ def _opens_notes(blocks: list[Block], i: int) -> bool:
 
 
 def _strip_marks(block: Block, referenced: set[str]) -> None:
-    """Remove page marks and note references from a block's lines, remembering the references."""
+    """Removes page marks and note references from a block's lines, and adds the references to ``referenced``."""
     changed = False
     for index, line in enumerate(block.lines):
         if "[" in line or "{" in line:
             if line.lstrip()[:1] in "[{" and _PAGE.match(line) and len(block.lines) == 1:
-                continue  # a bracketed number alone may be a heading; page numbers were found as a series
+                continue  # a lone bracketed number may be a heading; page numbers were already found as a series
             for match in _MARK.finditer(line):
                 if match.start() and not line[match.start() - 1].isspace():
                     referenced.add(match[0])
@@ -215,7 +215,7 @@ def _strip_marks(block: Block, referenced: set[str]) -> None:
 
 
 def _page_numbers(blocks: list[Block]) -> set[int]:
-    """Indices of blocks that are page numbers: many lone numbers, rising, a page apart."""
+    """Indices of blocks that are page numbers: many lone, rising numbers, a page apart."""
     found: list[tuple[int, int]] = []
     for index, block in enumerate(blocks):
         if len(block.lines) == 1 and len(block.lines[0]) < 24:

@@ -1,7 +1,7 @@
-"""Heading candidates: every block that could head something, with the prose that follows it, minus contents pages.
+"""Heading candidates: every block that could be a heading, with the prose after it; contents pages are removed.
 
-A contents page is recognised by what it lacks: a run of headings with no prose between them. Of such a run only the
-tail that leads down to the first real text (``VOLUME I``, ``BOOK FIRST``, ``CHAPTER I``) belongs to the book.
+A contents page is a run of headings without prose between them. Only the end of such a run, which leads down to the
+first real text (``VOLUME I``, ``BOOK FIRST``, ``CHAPTER I``), belongs to the book.
 """
 
 import re
@@ -21,7 +21,7 @@ from polaris_jax.library.headings import (
 from polaris_jax.library.paragraphs import had_room
 from polaris_jax.library.sequence import Numbered, best_sequence
 
-PROSE_CHARS = 300  # about fifty words: less is an epigraph or a date line, not a chapter
+PROSE_CHARS = 300  # about fifty words; less is an epigraph or a date line, not a chapter
 _LONG_BLOCK = 8
 _RUN = 3
 _TITLE_PAGE_LINES = 5
@@ -56,11 +56,11 @@ RANKS = {
     "small roman": 50,
     "title": 60,
 }
-_OTHER_WORD = 45  # of a word that is no keyword here, but has a number ("Day One")
+_OTHER_WORD = 45  # rank of an unknown word with a number ("Day One")
 
 
 def rank_of(style: str) -> int:
-    """How deep headings of a style stand: parts 10-25, named sections 30, chapters 40-50, titles 60."""
+    """The depth of headings of a style: parts 10-25, named sections 30, chapters 40-50, titles 60."""
     return RANKS.get(style, _OTHER_WORD)
 
 
@@ -71,8 +71,8 @@ class HeadingCandidate:
     Attributes:
       block: index of the block.
       line: 1-based line in the file.
-      heading: what the line says.
-      taken: lines of the block that belong to the heading.
+      heading: the parsed line.
+      taken: number of the block's lines that belong to the heading.
       gap: blank lines before.
       text: characters of prose from here to the next candidate.
     """
@@ -131,7 +131,7 @@ def _lists_pages(lines: list[str]) -> bool:
 
 
 def _may_head(first: str, lines: int) -> bool:
-    """A cheap test that spares ordinary paragraphs the full grammar."""
+    """A cheap test, so that ordinary paragraphs need not be parsed."""
     if lines > 2 and len(first) > 50:
         return _KEYWORD_FIRST.match(first) is not None
     if _POSSIBLE.match(first):
@@ -140,10 +140,10 @@ def _may_head(first: str, lines: int) -> bool:
 
 
 def find_candidates(blocks: list[Block]) -> tuple[list[HeadingCandidate], list[HeadingCandidate]]:
-    """All heading candidates of a book in order, contents pages still among them.
+    """All heading candidates of a book in order, contents pages still included.
 
     Returns:
-      (candidates by their own form, the same with the weak ones that make a series); one list twice where none do.
+      (candidates by their own form, the same with the weak ones that form a series); both are equal without a series.
     """
     found = _scan(blocks)
     if not found:
@@ -157,7 +157,7 @@ def find_candidates(blocks: list[Block]) -> tuple[list[HeadingCandidate], list[H
 
 
 def _series(found: list[HeadingCandidate]) -> set[tuple[int, int]]:
-    """Places of the weak candidates that number consistently, alone or between others of their style."""
+    """Places of the weak candidates whose numbers are consistent, alone or between others of their style."""
     chosen: set[tuple[int, int]] = set()
     for style in {c.style for c in found if c.weak}:
         own: list[HeadingCandidate] = []
@@ -176,7 +176,7 @@ def _series(found: list[HeadingCandidate]) -> set[tuple[int, int]]:
 
 
 def _scan(blocks: list[Block]) -> list[HeadingCandidate]:
-    """Every block that could head something by its form, however weak."""
+    """Every block whose form could be a heading, also a weak one."""
     found: list[HeadingCandidate] = []
     for index, block in enumerate(blocks):
         first = block.lines[0]
@@ -188,7 +188,7 @@ def _scan(blocks: list[Block]) -> list[HeadingCandidate]:
 
 
 def _with_text(blocks: list[Block], found: list[HeadingCandidate], sums: list[int]) -> list[HeadingCandidate]:
-    """Candidates with the prose that follows each, up to the next; ``sums``: prose before each block."""
+    """Candidates with the amount of prose up to the next one; ``sums``: prose before each block."""
     ends = [*(candidate.block for candidate in found[1:]), len(blocks)][: len(found)]
     return [
         replace(candidate, text=max(0, sums[end] - sums[candidate.block] - _own(blocks[candidate.block], candidate)))
@@ -209,7 +209,7 @@ def _under_title(blocks: list[Block], candidate: HeadingCandidate) -> HeadingCan
 
 
 def _own(block: Block, candidate: HeadingCandidate) -> int:
-    """Prose characters of a heading's block that are the heading itself."""
+    """How many prose characters of a heading's block belong to the heading itself."""
     chars = prose_chars(block)
     return chars if candidate.taken == len(block.lines) else min(chars, sum(map(len, block.lines[: candidate.taken])))
 
@@ -234,7 +234,7 @@ def _block_candidates(index: int, block: Block) -> list[HeadingCandidate]:
         if unit and rank <= above and below.style != headings[-1][1].style and offset == len(lines) - 1:
             break  # a title that reads like a heading ("CHAPTER IX" / "THE SECOND LETTER")
         if rank <= above:
-            return []  # a list of headings is a contents page
+            return []  # a list of headings belongs to a contents page
         headings.append((offset, below))
     if (inline := parse_heading(first.title)) and rank_of(inline.style) > rank_of(first.style) and inline.number:
         headings = [(0, replace(first, title="")), (0, inline)]  # "BOOK I. CHAPTER I."
@@ -250,7 +250,7 @@ def _block_candidates(index: int, block: Block) -> list[HeadingCandidate]:
         headings[-1] = (offset, replace(last, title=title))
         taken = len(lines)
     elif rest and ((bare and (last.title or last.weak)) or (last.weak and not glued) or last.number is None):
-        return []  # a numbered paragraph, or a sentence that begins with such a word
+        return []  # a numbered paragraph, or a sentence that begins with a heading word
     return [
         HeadingCandidate(index, block.line + at, heading, taken, block.gap if at == 0 else 0)
         for at, heading in headings
@@ -258,7 +258,7 @@ def _block_candidates(index: int, block: Block) -> list[HeadingCandidate]:
 
 
 def _stands_alone(heading: HeadingLine, line: str, rest: list[str]) -> bool:
-    """Whether a line with a number and a title ends on purpose above text that begins right below it."""
+    """Whether the author ended a line with a number and a title above text that begins directly below it."""
     begins = rest[0].lstrip(" \t\"“‘'_(")[:1]
     return (
         had_room(line, rest[0], max(map(len, rest)) - 2)
@@ -268,7 +268,7 @@ def _stands_alone(heading: HeadingLine, line: str, rest: list[str]) -> bool:
 
 
 def _title_page_part(index: int, block: Block) -> list[HeadingCandidate]:
-    """A part named in the last line of a title page's block ("IN THREE VOLUMES." / "VOL. II.")."""
+    """A part in the last line of a title page's block ("IN THREE VOLUMES." / "VOL. II.")."""
     heading = parse_heading(block.lines[-1])
     if heading is None or rank_of(heading.style) > 20 or heading.title or max(map(len, block.lines)) > 60:
         return []
@@ -288,7 +288,7 @@ def _continues_heading(heading: HeadingLine, rest: list[str]) -> bool:
 
 
 def drop_contents(candidates: list[HeadingCandidate]) -> list[HeadingCandidate]:
-    """Candidates without those of contents pages."""
+    """The candidates without those of contents pages."""
     kept: list[HeadingCandidate] = []
     run: list[HeadingCandidate] = []
     last_seen = {(c.style, c.number): position for position, c in enumerate(candidates)}
@@ -320,13 +320,13 @@ def _is_title_of(previous: HeadingCandidate | None, c: HeadingCandidate) -> bool
 
 
 def _is_list(run: list[HeadingCandidate]) -> bool:
-    """Whether a run counts 1, 2, 3... up to its very end: a contents page whose last entry only seems to have text."""
+    """Whether a run counts 1, 2, 3... to its end: a contents page whose last entry only seems to have text."""
     same = [c for c in run if c.style == run[-1].style]
     return len(same) >= _RUN and [c.number for c in same] == list(range(1, len(same) + 1))
 
 
 def _leads_on(following: list[HeadingCandidate], part: HeadingCandidate) -> bool:
-    """Whether a part heading is followed by its successor or its first chapter rather than by a fresh beginning."""
+    """Whether a part heading is followed by the next part or its first chapter, and not by a new beginning."""
     for candidate in reversed(following):
         if candidate.style == part.style:
             return candidate.number != 1
@@ -334,7 +334,7 @@ def _leads_on(following: list[HeadingCandidate], part: HeadingCandidate) -> bool
 
 
 def _real_tail(run: list[HeadingCandidate]) -> list[HeadingCandidate]:
-    """Of a run of headings without prose between them, those that lead down to the text at its end."""
+    """The last headings of a run without prose between them: those that lead down to the text at its end."""
     tail = run[-1:]
     for candidate in reversed(run[:-1]):
         if candidate.rank >= tail[0].rank:

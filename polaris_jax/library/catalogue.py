@@ -1,4 +1,4 @@
-"""An optional catalogue: a CSV file that says of each book who wrote it, and is believed before the book itself."""
+"""An optional catalogue: a CSV file with the credits of books. It takes precedence over the books themselves."""
 
 import csv
 import re
@@ -18,14 +18,14 @@ _GUTENBERG_FILE = re.compile(r"(?:pg)?(\d+)(?:-(?:0|8|h|images.*))?$")
 
 
 class Catalogue:
-    """Credits by file name, by its stem, or by the number of Project Gutenberg (``pg_catalog.csv`` is read as it is).
+    """Credits by file name, by its stem, or by Project Gutenberg number (``pg_catalog.csv`` is read unchanged).
 
     Args:
-      path: a CSV file with a header; of its columns ``file`` (or ``Text#``), ``title``, ``author`` (or ``Authors``),
+      path: a CSV file with a header. The columns ``file`` (or ``Text#``), ``title``, ``author`` (or ``Authors``),
         ``translator`` and ``edition`` are read.
 
     Raises:
-      InputError: unreadable, or without a column of files.
+      InputError: the file is unreadable, or has no column of file names.
     """
 
     def __init__(self, path: str | Path):
@@ -44,7 +44,7 @@ class Catalogue:
             raise InputError("catalogue", str(path), "has no column named file (or Text#) that is filled")
 
     def of(self, path: str | Path) -> Credits:
-        """What the catalogue says of a file; nothing where it does not list it."""
+        """The credits of a file in the catalogue; empty if it is not listed."""
         name, stem = Path(path).name, Path(path).stem
         number = _GUTENBERG_FILE.fullmatch(stem)
         keys = (name, stem, number[1] if number else "")

@@ -1,4 +1,4 @@
-"""From the outline to chapters with names, clean text and scenes; titles above and below numbers are settled here."""
+"""Builds chapters with names, clean text and scenes from the outline; finds titles above and below numbers."""
 
 import re
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ _MAX_TITLE_LINES = 5
 _TITLES_SHARE = 0.7
 _FRAME_CHARS = 3_000
 _PIECE_WORDS = 4_000
-_UNHEADED_CHARS = 1_500  # more than an epigraph or a dedication
+_UNHEADED_CHARS = 1_500  # less is an epigraph or a dedication
 
 
 @dataclass(frozen=True)
 class NovelSection:
-    """A unit with its place among the blocks.
+    """A unit of the outline with its place among the blocks.
 
     Attributes:
       unit: heading, kind, parts.
-      title: title as printed around the heading, '' without one.
+      title: the title printed around the heading, or ''.
       start: index of the first block of its heading (title above the number included).
       body: index of the first block of its text.
     """
@@ -42,12 +42,12 @@ class NovelSection:
 
 @dataclass(frozen=True)
 class Reading:
-    """The chapters of a book and which blocks they were made of.
+    """The chapters of a book and the blocks they were made from.
 
     Attributes:
       chapters: in order.
       kept: first lines (in the file) of the blocks whose text is in a chapter.
-      heads: first lines of the blocks that are headings of units, titles included.
+      heads: first lines of the blocks that are headings of units, including titles.
       start, stop: indices of the first block of the first unit and of the block after the narrative.
     """
 
@@ -87,7 +87,7 @@ def read_chapters(blocks: list[Block], outline: Outline, layout: ProseLayout) ->
 
 
 def read_pieces(blocks: list[Block], layout: ProseLayout) -> Reading:
-    """An undivided narrative in pieces of some 4,000 words, cut at explicit breaks where one is near."""
+    """An undivided narrative in pieces of about 4,000 words, cut at an explicit break if one is near."""
     start = _undivided_start(blocks)
     stop = next((i for i in range(len(blocks) - 1, start, -1) if _is_end(blocks[i])), len(blocks))
     paragraphs = read_paragraphs(blocks[start:stop], layout, frozenset())
@@ -132,7 +132,7 @@ def _sections(blocks: list[Block], outline: Outline, layout: ProseLayout) -> lis
 
 
 def _title_text(blocks: list[Block], index: int, heads: set[int]) -> str:
-    """The text of a block if it stands as a title, '' if not."""
+    """The text of a block if it is a title, else ''."""
     if not 0 <= index < len(blocks) or index in heads or len(blocks[index].lines) > 3:
         return ""
     core, _ = undecorate(" ".join(line.strip() for line in blocks[index].lines))
@@ -155,7 +155,7 @@ def _titles_above(blocks: list[Block], units: tuple[Unit, ...], heads: set[int])
 
 
 def _long_titles(blocks: list[Block], units: tuple[Unit, ...], heads: set[int], layout: ProseLayout) -> bool:
-    """Whether a descriptive sentence, set off from the text, stands under most of the book's headings."""
+    """Whether most of the book's headings have a descriptive sentence below them, set off from the text."""
     below = [unit.head.block + 1 for unit in units if not unit.head.heading.title]
     set_off = sum(
         i + 1 < len(blocks)
@@ -168,7 +168,7 @@ def _long_titles(blocks: list[Block], units: tuple[Unit, ...], heads: set[int], 
 
 
 def _title_below(blocks: list[Block], index: int, heads: set[int], long_titles: bool, layout: ProseLayout) -> str:
-    """The title in the block under a heading, '' when that block is text already."""
+    """The title in the block under a heading; '' when that block is text."""
     if index in heads or index + 1 >= len(blocks):
         return ""
     block = blocks[index]
@@ -178,9 +178,9 @@ def _title_below(blocks: list[Block], index: int, heads: set[int], long_titles: 
 
 
 def _unheaded_frame(blocks: list[Block], sections: list[NovelSection], outline: Outline) -> NovelSection | None:
-    """A frame story that stands before the first heading without one of its own.
+    """A frame story before the first heading, without a heading of its own.
 
-    Only where nothing else heads that text: under a preface's or a dedication's heading it is front matter.
+    Text under the heading of a preface or a dedication is front matter, not a frame story.
     """
     first = min([s.start for s in sections[:1]] + [part.block for part in outline.parts], default=0)
     front = blocks[:first]
@@ -199,7 +199,7 @@ def _unheaded_frame(blocks: list[Block], sections: list[NovelSection], outline: 
 
 
 def _is_title_page(front: list[Block], index: int) -> bool:
-    """Whether a block above the first text names the book or its author, rather than heading that text."""
+    """Whether a block above the first text names the book or its author, and so is not a heading of that text."""
     core = undecorate(" ".join(front[index].lines))[0].lower()
     repeated = any(undecorate(" ".join(block.lines))[0].lower() == core for block in front[:index])
     named = repeated or index == 0 or core.startswith("by ")
@@ -207,7 +207,7 @@ def _is_title_page(front: list[Block], index: int) -> bool:
 
 
 def _narrative_end(blocks: list[Block], sections: list[NovelSection]) -> int:
-    """Index of the block at which notes, advertisements or an end mark follow the last unit."""
+    """Index of the block after the last unit, where notes, advertisements or an end mark begin."""
     start = sections[-1].body
     usual = min((s.unit.head.gap for s in sections if s.unit.head.gap), default=1)
     for index in range(start + 1, len(blocks)):
@@ -234,7 +234,7 @@ def _is_end(block: Block) -> bool:
 def _undivided_start(blocks: list[Block]) -> int:
     """First block of an undivided narrative: after title page, contents and headed front matter.
 
-    Prose that stands under no heading of front matter is the narrative already, whatever line follows it.
+    Prose without a heading of front matter above it is already the narrative, whatever line follows it.
     """
     horizon = max(1, len(blocks) // 5)
     start = prose = 0

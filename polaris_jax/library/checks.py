@@ -1,4 +1,4 @@
-"""What disagrees in a book that was read: its numbering, its contents page, chapters of unlikely length."""
+"""Checks a book that was read for contradictions: its numbering, its contents page, chapters of unlikely length."""
 
 from itertools import groupby, pairwise
 from statistics import median
@@ -21,7 +21,7 @@ _ROMAN = ((100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (
 
 
 def confidence(structure: Structure, warnings: list[str]) -> float:
-    """How well the evidence supports the chapters: by the kind of headings, less for every warning."""
+    """How well the evidence supports the chapters: set by the kind of headings, and lower for every warning."""
     return (
         round(max(0.05, _BASE.get(structure.name, 1.0) - _PER_WARNING * len(warnings)), 2)
         if (structure.name != "unread")
@@ -30,10 +30,10 @@ def confidence(structure: Structure, warnings: list[str]) -> float:
 
 
 def structure_warnings(blocks: list[Block], structure: Structure, listed: tuple[str, ...] = ()) -> list[str]:
-    """Sentences about what disagrees; none when all evidence agrees.
+    """Sentences about contradictions; none when all evidence agrees.
 
     Args:
-      blocks, structure: the book and what was read of it.
+      blocks, structure: the book and the structure read from it.
       listed: titles in an EPUB's navigation.
     """
     if structure.name == "unread":
@@ -49,7 +49,7 @@ def structure_warnings(blocks: list[Block], structure: Structure, listed: tuple[
 
 
 def _numbering(structure: Structure) -> list[str]:
-    """Numbers that are missing or come twice, part by part."""
+    """Numbers that are missing or occur twice, part by part."""
     warnings = []
     for _, group in groupby(structure.outline.units, key=lambda unit: tuple(part.line for part in unit.parts)):
         units = [u for u in group if u.head.style == structure.outline.style and (u.head.number or 0) > 0]
@@ -79,14 +79,14 @@ def _gap(before: Unit, after: Unit) -> list[str]:
 
 
 def _contents(blocks: list[Block], structure: Structure) -> list[str]:
-    """Where the book's own contents page lists other headings than were found."""
+    """A warning if the book's own contents page lists other headings than those found."""
     units = structure.outline.units
     style = structure.outline.style
     listed = [h for h in contents_headings(blocks, units[0].head.block) if h.style == style and (h.number or 0) > 0]
     if len(listed) >= _MIN_LISTED:
         found = [u.head.heading for u in units if u.head.style == style]
         if len(listed) == len(found) or len(listed) < _MIN_LISTED_SHARE * len(found):
-            return []  # the same, or a list of something else
+            return []  # the headings agree, or the page lists something else
         missing = [h.label.split()[-1] for h in listed if h.number not in {f.number for f in found}]
         which = f": missing {', '.join(missing[:_MAX_NAMED])}" if missing else ""
         return [f"The contents page lists {len(listed)}, found {len(found)}{which}."]
@@ -94,7 +94,7 @@ def _contents(blocks: list[Block], structure: Structure) -> list[str]:
 
 
 def _navigation(listed: tuple[str, ...], structure: Structure) -> list[str]:
-    """Where an EPUB's navigation names other chapters than were found."""
+    """A warning if an EPUB's navigation lists other chapters than those found."""
     style = structure.outline.style
     headings = [h for title in listed if (h := parse_heading(title)) and h.style == style and (h.number or 0) > 0]
     found = [u for u in structure.outline.units if u.head.style == style]
@@ -104,10 +104,10 @@ def _navigation(listed: tuple[str, ...], structure: Structure) -> list[str]:
 
 
 def titles_warning(source: str, entries: frozenset[str], structure: Structure) -> list[str]:
-    """One sentence if a list of titles and the headings found differ, where most of them are the same.
+    """One sentence if a list of titles differs from the headings found although most are the same.
 
     Args:
-      source: who lists them, as the sentence begins: ``The contents page``, ``The EPUB's navigation``.
+      source: the list, as the sentence begins: ``The contents page``, ``The EPUB's navigation``.
       entries: normalised titles (``normalise_title``).
     """
     found = {normalise_title(c.name) for c in structure.reading.chapters}
@@ -129,7 +129,7 @@ def _lengths(structure: Structure) -> list[str]:
 
 
 def _like(heading: HeadingLine, number: int) -> str:
-    """A number in the notation of a heading."""
+    """``number`` in the notation of a heading."""
     if heading.label.split()[-1].isdigit():
         return str(number)
     numeral = ""

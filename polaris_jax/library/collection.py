@@ -1,4 +1,4 @@
-"""Reading a collection of stories: an anthology by several hands, or one author's short stories, each story whole."""
+"""Reads a collection of stories, each story whole: an anthology by several authors, or one author's short stories."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ class CollectedStory:
     """One story of a collection.
 
     Attributes:
-      title, author: as printed; the collection's author where the story names none.
+      title, author: as printed; the collection's author if the story names none.
       line: 1-based line of its title in the decoded file.
       text: clean prose, paragraphs separated by one blank line.
       scenes: strings whose concatenation is exactly ``text``.
@@ -34,7 +34,7 @@ class CollectedStory:
     scenes: tuple[str, ...]
 
     def as_novel(self, collection: Novel) -> Novel:
-        """The story as a book of one chapter, for whoever plans books."""
+        """The story as a book of one chapter, for code that plans books."""
         chapter = NovelChapter(self.title, "narrative", None, self.line, self.text, self.scenes)
         return replace(
             collection,
@@ -54,10 +54,10 @@ def is_collection(novel: Novel) -> bool:
 
 
 def read_collection(novel: Novel) -> tuple[CollectedStory, ...]:
-    """The stories of the file that ``read_novel`` took for a collection, in order; empty when none can be told apart.
+    """The stories of a file that ``read_novel`` found to be a collection, in order; empty if they cannot be separated.
 
     Raises:
-      InputError: the file is gone.
+      InputError: the file no longer exists.
     """
     text = decoded_text(novel.path)
     frame = find_frame(text)
@@ -90,7 +90,7 @@ def _numbers(blocks: list[Block]) -> Iterator[int]:
 
 
 def _without_source_note(blocks: list[Block]) -> list[Block]:
-    """A story without the bracket under its title that says where it was first printed, or who allowed it."""
+    """A story without the bracket under its title that names its first printing or a permission."""
     if blocks and blocks[0].lines[0].lstrip().startswith(("[", "(")):
         depth = 0
         for count, block in enumerate(blocks[:4], 1):
@@ -102,7 +102,7 @@ def _without_source_note(blocks: list[Block]) -> list[Block]:
 
 
 def _end(blocks: list[Block], heads: list[StoryHead]) -> int:
-    """The block after the last story: notes, an index or advertisements with a heading of their own."""
+    """The block after the last story: notes, an index or advertisements with their own heading."""
     after = (
         index
         for index in range(heads[-1].body, len(blocks))

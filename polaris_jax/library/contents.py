@@ -1,4 +1,4 @@
-"""The contents page: which lines it lists."""
+"""The contents page: the lines that it lists."""
 
 import re
 
@@ -18,7 +18,7 @@ def is_contents_line(line: str) -> bool:
 
 
 def contents_entries(blocks: list[Block]) -> frozenset[str]:
-    """Normalised entries of the contents page (empty without one): from its heading to the first prose."""
+    """Normalised entries of the contents page, from its heading to the first prose; empty without one."""
     return frozenset(map(normalise_title, _contents_lines(blocks))) - {""}
 
 
@@ -27,7 +27,7 @@ def contents_headings(blocks: list[Block], stop: int) -> list[HeadingLine]:
 
     Args:
       blocks: the book.
-      stop: index of the first real heading, where the contents page has ended at the latest.
+      stop: index of the first real heading; the contents page ends before it.
     """
     return [heading for line in _contents_lines(blocks[:stop]) if (heading := parse_heading(line))]
 

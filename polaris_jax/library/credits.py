@@ -1,4 +1,4 @@
-"""Who wrote what: titles and names as a catalogue would give them, whoever printed them how."""
+"""Titles and names of authors, cleaned to the form that a catalogue would give."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _MAX_AUTHOR = 100
 
 @dataclass(frozen=True)
 class Credits:
-    """What a book is called and whose work it is; '' where nobody says."""
+    """The title and the people of a book; '' where unknown."""
 
     title: str = ""
     author: str = ""
@@ -39,7 +39,7 @@ class Credits:
 
 
 def clean_title(text: str) -> str:
-    """A title without the words of whoever put it on the net, marks of type and a final full stop."""
+    """A title without the words of its online publisher, without type marks and without a final full stop."""
     text = " ".join(re.sub(r"[*=]+|_+(?!\w)|(?<!\w)_+|^\W*#+ ", " ", text).split())
     text = _LABEL.sub("", text)
     stripped = _GUTENBERG.sub("", text)
@@ -51,7 +51,7 @@ def clean_title(text: str) -> str:
 
 
 def clean_author(text: str) -> str:
-    """A person's name: no ``by``, no years, no heading that stands below it, nothing about other books."""
+    """A person's name without ``by``, years, a heading from the line below, or remarks about other books."""
     text = " ".join(re.sub(r"[*#=]+(?!\d)|_+(?!\w)|(?<!\w)_+", " ", text).split())
     text = _GUTENBERG.sub("", _BY.sub("", _LABEL.sub("", text)))
     for cut in _HEADING.finditer(text):
@@ -68,7 +68,7 @@ def clean_author(text: str) -> str:
 
 
 def merge(*sources: Credits) -> Credits:
-    """The first source that says something, field by field; each cleaned."""
+    """For each field, the first source that fills it, cleaned."""
 
     def first(name: str) -> str:
         clean = clean_title if name == "title" else str.strip if name == "edition" else clean_author

@@ -1,4 +1,4 @@
-"""Chapters that an EPUB's table of contents names: evidence against headings that are found elsewhere."""
+"""The chapters in an EPUB's table of contents, which may contradict the headings found in the text."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from polaris_jax.library.headings import HeadingLine, is_apparatus, parse_headin
 from polaris_jax.library.outline import Outline, Unit
 from polaris_jax.library.titles import normalise_title
 
-_MIN_CHARS = 1_000  # of a chapter; less is a title page, a dedication or an imprint
+_MIN_CHARS = 1_000  # least length of a chapter; less is a title page, a dedication or an imprint
 _MIN_UNITS = 3
-_MIN_COVERED = 0.8  # of the book's prose
-_AGREE = 0.6  # share of declared chapters that a heading was found for
-_REACH = 2  # blocks between an entry's place and the heading it means
+_MIN_COVERED = 0.8  # least share of the book's prose in the declared chapters
+_AGREE = 0.6  # share of declared chapters for which a heading was found
+_REACH = 2  # most blocks between an entry's place and its heading
 _KINDS = {"prologue": "prologue", "epilogue": "epilogue", "letter": "letter"}
 
 
 def declared_outline(blocks: list[Block], navigation: Sequence[NavEntry], found: Outline) -> Outline | None:
-    """The outline by the table of contents where the headings found are others; None where they agree or it is no help.
+    """The outline by the table of contents, if it differs from the headings found; None if both agree or it is useless.
 
     Args:
       blocks: the book.
@@ -51,7 +51,7 @@ def declared_outline(blocks: list[Block], navigation: Sequence[NavEntry], found:
 def _chapters(
     blocks: list[Block], entries: list[tuple[int, NavEntry]]
 ) -> list[tuple[int, NavEntry, tuple[tuple[int, NavEntry], ...]]]:
-    """(block, entry, entries above it) of the chapters: on the outermost level, or on the next where that is parts."""
+    """(block, entry, entries above it) of the chapters: on the outermost level, or on the next if that holds parts."""
     children = [
         position + 1 < len(entries) and entries[position + 1][1].depth > entry.depth
         for position, (_, entry) in enumerate(entries)
@@ -78,7 +78,7 @@ def _chapters(
 
 
 def _candidate(blocks: list[Block], index: int, entry: NavEntry) -> HeadingCandidate:
-    """The heading an entry means: its block where that prints the title, else no line of the text at all."""
+    """The heading of an entry: its block if that prints the title, else a heading without a line of the text."""
     said = parse_heading(entry.title) or HeadingLine("title", None, " ".join(entry.title.split()), "", True)
     near = sorted(range(max(0, index - _REACH), min(len(blocks), index + _REACH + 1)), key=lambda at: abs(at - index))
     at = next((at for at in near if _prints(blocks[at], entry.title)), None)

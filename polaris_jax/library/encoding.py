@@ -1,8 +1,8 @@
-"""Bytes to text: what the bytes say counts, not what a header claims.
+"""Decodes bytes to text. The bytes decide, not a header.
 
-Old e-texts often name an encoding that later re-encodings made untrue, so declarations inside the file are ignored.
-Order of trust: byte order mark, NUL pattern (UTF-16 without a mark), strict UTF-8, UTF-8 with a few stray Western
-bytes, Windows-1252/Latin-1, and only for anything else statistical detection.
+Old e-texts often name an encoding that is wrong since they were re-encoded, so declarations inside the file are
+ignored. The order of trust: byte order mark, NUL pattern (UTF-16 without a mark), strict UTF-8, UTF-8 with a few stray
+Western bytes, Windows-1252/Latin-1, and statistical detection for anything else.
 """
 
 import codecs
@@ -25,23 +25,23 @@ _MAX_WESTERN_HIGH_SHARE = 0.12  # even accent-rich Western prose stays below; Cy
 _INVISIBLE = (*map(chr, (*range(0x80, 0xA0), *range(0x200B, 0x2010))), "\u2060", "\ufeff")
 _ODD_SPACES = ("\xa0", *map(chr, range(0x2000, 0x200B)), "\u2028", "\u2029", "\u202f", "\u3000")
 _CONTROLS = dict.fromkeys([*range(0x00, 0x09), *range(0x0E, 0x20), 0x7F]) | {0x0B: " ", 0x0C: " "}
-_SOFT_HYPHEN = re.compile(r"\xad(?![ \t]*\n[ \t]*[^\W\d_])")  # at a line end it joins two halves of a word: it stays
+_SOFT_HYPHEN = re.compile(r"\xad(?![ \t]*\n[ \t]*[^\W\d_])")  # at a line end it joins two halves of a word, so it stays
 _CONTROL = re.compile("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
 
 
 class NotText(ValueError):
-    """The bytes are no text in any encoding we read."""
+    """The bytes are not text in any known encoding."""
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """Decode a whole file.
+    """Decodes a whole file.
 
     Args:
       data: the file's bytes, not empty.
 
     Returns:
-      (text, encoding): ``text`` is NFC with LF line ends and without byte order mark or control characters (a form
-      feed becomes a space, so that line numbers stay those of the file); ``encoding`` names what was read.
+      (text, encoding): ``text`` is NFC with LF line ends and without byte order mark or control characters. (A form
+      feed becomes a space, so that line numbers stay those of the file.) ``encoding`` names the encoding.
 
     Raises:
       NotText: the bytes are binary.
@@ -70,7 +70,7 @@ def _decode(data: bytes) -> tuple[str, str]:
 
 
 def _decode_nul_pattern(data: bytes, sample: bytes) -> tuple[str, str]:
-    """UTF-16 without a mark: Western text has its NULs nearly all on one side of each pair."""
+    """UTF-16 without a mark: in Western text, nearly all NULs are on one side of each byte pair."""
     half = len(sample) // 2
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
@@ -80,7 +80,7 @@ def _decode_nul_pattern(data: bytes, sample: bytes) -> tuple[str, str]:
 
 
 def _decode_8bit(data: bytes) -> tuple[str, str]:
-    """UTF-8 damaged by stray single bytes, a Western 8-bit set, or whatever statistics says."""
+    """UTF-8 with stray single bytes, a Western 8-bit set, or the result of statistical detection."""
     loose = data.decode("utf-8", errors="replace")
     bad = loose.count("\ufffd")
     good = sum(not c.isascii() for c in loose) - bad
@@ -99,7 +99,7 @@ def _decode_8bit(data: bytes) -> tuple[str, str]:
 
 
 def _western_byte(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: read the bytes that do not fit as Windows-1252, or drop them."""
+    """Codec error handler: reads bytes that do not fit as Windows-1252, or drops them."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     stray = error.object[error.start : error.end]
@@ -110,7 +110,7 @@ codecs.register_error("polaris_western", _western_byte)
 
 
 def normalise(text: str) -> str:
-    """NFC, LF line ends, plain spaces, no control or invisible characters."""
+    """Text in NFC, with LF line ends and plain spaces, without control or invisible characters."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _CONTROL.search(text):

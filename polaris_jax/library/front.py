@@ -1,4 +1,4 @@
-"""What stands before the numbered chapters: a first chapter whose number is lost, an introduction by another hand."""
+"""Text before the numbered chapters: a first chapter whose number is lost, or an introduction by another author."""
 
 import re
 from dataclasses import replace
@@ -19,12 +19,12 @@ _CRITICAL = re.compile(
     r"literature|critics?|criticism|masterpiece|romance|reprint|works?|genius|volume|style|wrote|written|century)\b",
     re.I,
 )
-_CRITICAL_SHARE = 0.012  # such words in a hundred: narrative stays below half a word, criticism above one
+_CRITICAL_SHARE = 0.012  # share of such words: narrative stays below 0.005, criticism above 0.01
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def restore_first(blocks: list[Block], outline: Outline) -> Outline:
-    """An outline whose numbers begin at two with the first unit put back: under its title, or where its text begins."""
+    """Adds the first unit to an outline whose numbers begin at two: at its title, or where its text begins."""
     first = outline.units[0]
     if first.head.number != 2 or first.head.style != outline.style:
         return outline
@@ -38,7 +38,7 @@ def restore_first(blocks: list[Block], outline: Outline) -> Outline:
 
 
 def _untitled_head(front: list[Block]) -> HeadingCandidate | None:
-    """The heading of a first unit without number: the title nearest above the first long text, else that text."""
+    """The heading of a first unit without a number: the nearest title above the first long text, else that text."""
     opening = next(
         (i for i, b in enumerate(front) if prose_chars(b) >= _OPENING_CHARS and not is_credit(b.lines[0])), None
     )
@@ -57,7 +57,7 @@ def _untitled_head(front: list[Block]) -> HeadingCandidate | None:
 
 
 def drop_foreign_introduction(blocks: list[Block], outline: Outline, author: str) -> Outline:
-    """The outline without an introduction that is no part of the story: another hand's, or an essay on the book."""
+    """The outline without an introduction outside the story: one by another author, or an essay on the book."""
     first = outline.units[0]
     if first.kind != "prologue" or len(outline.units) < 2 or not _is_introduction(first.head):
         return outline
@@ -77,7 +77,7 @@ def _is_introduction(head: HeadingCandidate) -> bool:
 
 
 def _is_of_the_book(name: str, author: str, story: list[Block]) -> bool:
-    """Whether who signs an introduction is the author or somebody in the story."""
+    """Whether an introduction is signed by the author or by a person in the story."""
     words = [
         word for word in _WORD.findall(name) if len(word) > 2 and word.lower() not in ("the", "author", "mrs", "sir")
     ]

@@ -1,4 +1,4 @@
-"""Headings that a person gave by a regular expression: where they stand, whatever the evidence says."""
+"""Headings given by the user as a regular expression; they overrule all other evidence."""
 
 import re
 
@@ -11,10 +11,10 @@ from polaris_jax.library.titles import normalise_title
 
 
 def check_heading(heading: str) -> None:
-    """Refuses what is no regular expression.
+    """Refuses an invalid regular expression.
 
     Raises:
-      InputError: why it is no regular expression.
+      InputError: says why the expression is invalid.
     """
     try:
         re.compile(heading)
@@ -23,13 +23,13 @@ def check_heading(heading: str) -> None:
 
 
 def given_outline(blocks: list[Block], heading: str) -> Outline:
-    """Every match is a chapter, but for entries of a contents page: little text below, and the same line again later.
+    """Every match is a chapter, except entries of a contents page: they have little text and occur again later.
 
     Args:
       blocks: from ``split_blocks`` with the same expression, so that a heading begins its block.
 
     Raises:
-      InputError: it matches no line.
+      InputError: the expression matches no line.
     """
     pattern = re.compile(heading)
     at = [index for index, block in enumerate(blocks) if pattern.match(block.lines[0].strip())]

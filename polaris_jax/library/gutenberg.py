@@ -1,7 +1,7 @@
-"""The frame around a Project Gutenberg text: header, licence, small print, credits, and what the header declares.
+"""The frame around a Project Gutenberg text: header, licence, small print, credits, and the header's fields.
 
-Four decades of files differ in their markers (``*** START OF``, ``*END*THE SMALL PRINT``, ``End of Project
-Gutenberg's``), so each boundary is a family of patterns. A text without any of them is returned whole.
+Files from four decades use different markers (``*** START OF``, ``*END*THE SMALL PRINT``, ``End of Project
+Gutenberg's``), so each boundary has several patterns. A text without any of them is returned whole.
 """
 
 import re
@@ -31,11 +31,11 @@ _HEADER_SPAN = 30_000
 
 @dataclass(frozen=True)
 class GutenbergFrame:
-    """Where the book lies inside its file and what the header says.
+    """The place of the book inside its file, and the fields of the header.
 
     Attributes:
       start, stop: the body is ``text[start:stop]`` (characters).
-      title, author, language, translator, edition: as declared in the header, '' where it says nothing.
+      title, author, language, translator, edition: as declared in the header, or ''.
       found: whether any Project Gutenberg marker was seen.
     """
 
@@ -50,7 +50,7 @@ class GutenbergFrame:
 
 
 def find_frame(text: str) -> GutenbergFrame:
-    """Locate the body of a book between licence header and footer."""
+    """Locates the body of a book between licence header and footer."""
     head = text[:_HEADER_SPAN]
     starts = [match.end() for match in (_START.search(head), _SMALL_PRINT_END.search(head)) if match]
     start = max(starts, default=0)
@@ -71,7 +71,7 @@ def find_frame(text: str) -> GutenbergFrame:
 
 
 def _find_end(text: str, start: int) -> int:
-    """Where the first end marker's line begins, or the length of the text; looks only at lines with a telling word."""
+    """Offset of the first end marker's line, or the length of the text. Only lines with a typical word are checked."""
     stop = len(text)
     for word in _END_WORDS:
         at = text.find(word, start)
@@ -84,5 +84,5 @@ def _find_end(text: str, start: int) -> int:
 
 
 def is_credit(first_line: str) -> bool:
-    """Whether a paragraph that opens with this line tells who produced or transcribed the file."""
+    """Whether a paragraph that opens with this line names the producer or transcriber of the file."""
     return _CREDIT.match(first_line.lstrip()) is not None

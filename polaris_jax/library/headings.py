@@ -1,7 +1,6 @@
-"""The grammar of heading lines: which single lines can head a part, a chapter or a named section, and what they say.
+"""The grammar of heading lines: the single lines that can head a part, a chapter or a named section, and their meaning.
 
-This module judges one line at a time. Whether a line that can be a heading is one is decided from the whole book, in
-``outline``.
+This module parses one line at a time. ``outline`` looks at the whole book to decide whether such a line is a heading.
 """
 
 import re
@@ -98,18 +97,18 @@ _TERMINAL = (".", ",", ";", ":")
 
 @dataclass(frozen=True)
 class HeadingLine:
-    """What a line says if it is a heading.
+    """A parsed heading line.
 
     Attributes:
-      style: the family it belongs to: a keyword (``chapter``), ``roman``/``arabic``/``word`` for a bare number,
-        ``prologue``/``epilogue``/``interlude`` for a named section, ``title`` for words alone; of a weak heading also
-        ``small roman`` or the word before its number.
+      style: the kind of heading: a keyword (``chapter``), ``roman``/``arabic``/``word`` for a bare number,
+        ``prologue``/``epilogue``/``interlude`` for a named section, ``title`` for words alone; for a weak heading also
+        ``small roman``, or the word before its number.
       number: its number; -1 for "the last", None without one.
-      label: keyword and number as a name (``Chapter IV``), or the number or the words alone.
-      title: what follows the label on the same line, '' if nothing does.
-      marked: the line carries Markdown heading marks, or a heading tag.
-      weak: only a series of such lines is evidence: a number and a title with a space between, a numeral in small
-        letters, an unknown word with a number, a keyword heading that runs on as a sentence.
+      label: keyword and number as a name (``Chapter IV``), or only the number or the words.
+      title: the rest of the line after the label, or ''.
+      marked: the line has Markdown heading marks, or a heading tag.
+      weak: such a line counts only in a series: a number and a title with a space between, a numeral in small letters,
+        an unknown word with a number, or a keyword heading that continues as a sentence.
     """
 
     style: str
@@ -137,7 +136,7 @@ def number_value(token: str) -> int | None:
     token = token.removeprefix("one-") if token.startswith("one-hundred") else token
     value = NUMBER_WORDS.get(token) or roman_value(token)
     if value is None and set(token) <= set("li"):
-        return int("1" * len(token))  # "ll" read for 11
+        return int("1" * len(token))  # "ll" is a misread 11
     return value
 
 
@@ -154,7 +153,7 @@ def undecorate(line: str) -> tuple[str, bool]:
 
 
 def _apart(line: str) -> bool:
-    """Whether a line is set with a space after every letter."""
+    """Whether a line has a space after every letter."""
     if line[1:2] != " " or len(line) < 3:
         return False
     words = re.split(r" {2,}|\t+", line)
@@ -164,17 +163,17 @@ def _apart(line: str) -> bool:
 
 
 def _closed_up(line: str) -> str:
-    """A line set letter by letter ("C H A P T E R  I V") as words; two spaces or more stand between its words."""
+    """A letter-spaced line ("C H A P T E R  I V") as words; two or more spaces separate the words."""
     words = " ".join(word.replace(" ", "") for word in re.split(r"\s{2,}|\t", line))
     return _CLOSED_UP.sub(r"\1 \2\3", words)
 
 
 def parse_heading(line: str, weak: bool = False) -> HeadingLine | None:
-    """Read one line as a numbered or named heading, or return None.
+    """Parses one line as a numbered or named heading; None if it is not one.
 
     Args:
-      line: of a book.
-      weak: also read what only a whole series of such lines makes a heading.
+      line: a line of a book.
+      weak: also accept lines that are headings only in a series.
     """
     heading = _parse(line, weak)
     return heading if heading is None or weak or not heading.weak else None
@@ -199,7 +198,7 @@ def _parse(line: str, weak: bool) -> HeadingLine | None:
 
 
 def _weak_heading(core: str, marked: bool) -> HeadingLine | None:
-    """A line that heads a chapter in some books only: a number and a title, or any word and a number."""
+    """A line that is a chapter heading only in some books: a number and a title, or any word and a number."""
     if len(core) > _MAX_WEAK or not (core[0].isupper() or core[0].isdigit()):
         return None
     if match := _SPACED_TITLE.match(core):
@@ -277,7 +276,7 @@ def _named_heading(match: re.Match, core: str, marked: bool) -> HeadingLine | No
 
 
 def is_apparatus(line: str) -> bool:
-    """Whether a line heads matter that is not the narrative: preface, contents, notes, advertisements."""
+    """Whether a line heads text outside the narrative: preface, contents, notes, advertisements."""
     core, _ = undecorate(line.replace("’", "'"))
     return (
         bool(core)
@@ -295,7 +294,7 @@ def _clean_title(rest: str) -> str:
 
 
 def looks_titled(text: str) -> bool:
-    """Whether words read like a title: capitals throughout or on the words that carry meaning, no sentence end."""
+    """Whether words look like a title: all capitals, or capitals on content words, and no sentence end."""
     text = text.replace("_", "").strip()
     if not text or not any(c.isalpha() for c in text):
         return False

@@ -1,7 +1,7 @@
-"""Books in prose that tell no one story: lists and tables, essays and treatises, collections of stories.
+"""Prose books that do not tell one story: lists and tables, essays and treatises, collections of stories.
 
-Each check measures what every novel of the development sets has and the other kind lacks; between the two a book is
-read with a warning rather than turned away.
+Each check measures something that every novel of the development sets has and the other kind lacks. A book between the
+two is read with a warning, not rejected.
 """
 
 import re
@@ -23,15 +23,15 @@ _NOT_NAMES = frozenset(
     {"Mr", "Mrs", "Miss", "Sir", "Lady", "Lord", "Captain", "God", "English", "England", "London", "American"}
     | {"French", "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Christmas", "Well"}
 )
-_MAX_NUMBERS = 0.03  # of its words; novels stay below one in a hundred
+_MAX_NUMBERS = 0.03  # share of words; novels stay below 0.01
 _SHORT_BLOCK = 80
-_FEW_SPEECH = 0.0004  # verbs of saying per word; novels have two in a thousand, a biography half a one
+_FEW_SPEECH = 0.0004  # verbs of saying per word; novels have 0.002, a biography 0.0005
 _LITTLE_SPEECH = 0.0012
-_FEW_PAST = 0.8  # forms of the past for one of the present; novels have 0.9 to 5
-_MANY_YEARS = 0.0014  # per word; novels of the development sets stay below
-_OPENING = 5_000  # characters of each chapter
+_FEW_PAST = 0.8  # ratio of past to present forms; novels have 0.9 to 5
+_MANY_YEARS = 0.0014  # years per word; novels of the development sets have fewer
+_OPENING = 5_000  # characters read from each chapter
 _LITTLE_SHARED = 0.3
-_OWN_NAMES = 0.5  # names of a piece that occur in no other; novels of many chapters stay below 0.45
+_OWN_NAMES = 0.5  # share of a piece's names that occur in no other; novels of many chapters stay below 0.45
 _MIN_PIECES = 6
 _MIN_JUDGED_WORDS = 10_000
 _SAMPLE_BLOCKS = 600
@@ -42,7 +42,7 @@ _FULL_LAST = 0.85
 
 
 def list_reason(blocks: list[Block]) -> str:
-    """Why a book is a list, an index, a catalogue or lines of verse, '' if it is running prose."""
+    """Why a book is a list, an index, a catalogue or verse; '' if it is running prose."""
     sizes = sorted(sum(map(len, block.lines)) for block in blocks)
     half, seen = sum(sizes) / 2, 0
     for size in sizes:
@@ -60,9 +60,9 @@ def list_reason(blocks: list[Block]) -> str:
 
 
 def is_set_in_lines(blocks: list[Block]) -> bool:
-    """Whether the author ended the lines, not the page: most had room for the next word, or last lines are full too.
+    """Whether the author, not the page width, ended the lines: most had room for the next word, or last lines are full.
 
-    A paragraph's last line is half full on average, a stanza's as full as the others.
+    A paragraph's last line is half full on average; a stanza's is as full as its other lines.
     """
     step = max(1, len(blocks) // _SAMPLE_BLOCKS)
     sample = [block.lines for block in blocks[::step] if len(block.lines) > 1]
@@ -70,7 +70,7 @@ def is_set_in_lines(blocks: list[Block]) -> bool:
     total = sum(len(lines) - 1 for lines in sample)
     if total < _MIN_SET_LINES or sum(lengths) < 0.5 * sum(len(line) for b in blocks[::step] for line in b.lines):
         return False
-    width = lengths[int(0.6 * (len(lengths) - 1))]  # prose lines crowd just below it, whatever a few do above
+    width = lengths[int(0.6 * (len(lengths) - 1))]  # most prose lines are just below it; a few may be longer
     room = sum(had_room(a, b, width) for lines in sample for a, b in pairwise(lines))
     last = sum(len(lines[-1]) for lines in sample) / len(sample)
     inner = sum(len(line) for lines in sample for line in lines[:-1]) / total
@@ -78,7 +78,7 @@ def is_set_in_lines(blocks: list[Block]) -> bool:
 
 
 def essay_reason(chapters: tuple[NovelChapter, ...]) -> tuple[str, str]:
-    """(reason, warning) of a text in which next to nobody speaks: essays, history, science; ('', '') for a story."""
+    """(reason, warning) for a text almost without speech: essays, history, science; ('', '') for a story."""
     words = sum(chapter.text.count(" ") for chapter in chapters)
     speech = sum(chapter.text.count(verb) for chapter in chapters for verb in _SPEECH)
     if speech < _FEW_SPEECH * words and words > _MIN_JUDGED_WORDS:
@@ -89,7 +89,7 @@ def essay_reason(chapters: tuple[NovelChapter, ...]) -> tuple[str, str]:
 
 
 def _told_in(chapters: tuple[NovelChapter, ...], words: int) -> str:
-    """A warning for prose that is not told as stories are: in the present tense, or with a year at every turn."""
+    """A warning for prose unlike a story: in the present tense, or with many years in it."""
     if words <= _MIN_JUDGED_WORDS:
         return ""
     sample = [chapter.text[:_OPENING] for chapter in chapters]
@@ -105,7 +105,7 @@ def _told_in(chapters: tuple[NovelChapter, ...], words: int) -> str:
 
 
 def pieces_warning(names: list[dict[str, int]]) -> str:
-    """A warning for a book whose units have mostly people of their own: it may be a collection of stories."""
+    """A warning for a book whose units mostly have their own people: it may be a collection of stories."""
     if len(names) < _MIN_PIECES:
         return ""
     share, shared = own_names(names), name_continuity(names)

@@ -1,7 +1,7 @@
-"""Is it English? Function words answer, several samples over, without a model or a network.
+"""Detects English by function words, in several samples of a text, without a model or a network.
 
-Every language of the Latin alphabet is carried by a few dozen words that no text can avoid. A sample is English when
-English function words are common and commoner than those of every other language known here.
+Every language in the Latin alphabet has a few dozen words that no text can avoid. A sample is English when English
+function words are frequent, and more frequent than those of every other language known here.
 """
 
 import re
@@ -68,15 +68,15 @@ _PROFILES = {
     "Welsh": "y yr a yn i o ei ar mae ac oedd wedi am ond gan fel yw bod hi eu ni",
 }
 _SETS = {language: frozenset(words.split()) for language, words in _PROFILES.items()}
-_MIN_ENGLISH = 0.28  # English prose runs at 0.45-0.6 on this list, verse and dialect at 0.35 or more
+_MIN_ENGLISH = 0.28  # English prose has 0.45-0.6 on this list, verse and dialect 0.35 or more
 SAMPLE_WORDS = 400
 SAMPLES = 5
 
 
 def identify(text: str) -> tuple[str, float]:
-    """The best-fitting language of a text and the share of its words found in that language's profile.
+    """The best-fitting language of a text, and the share of its words in that language's profile.
 
-    Returns ("unknown", share) when not even the best profile explains the text.
+    Returns ("unknown", share) when even the best profile does not fit the text.
     """
     counts = Counter(_WORD.findall(text.lower()))
     total = counts.total()
@@ -99,7 +99,7 @@ def sample_languages(text: str) -> list[str]:
 
 
 def foreign_letters(text: str) -> float:
-    """Share of letters outside the Latin alphabet, on a sample across the text."""
+    """Share of letters outside the Latin alphabet, in a sample across the text."""
     sample = text if len(text) < 60_000 else "".join(text[i : i + 4_000] for i in range(0, len(text), len(text) // 12))
     if sample.isascii():
         return 0.0

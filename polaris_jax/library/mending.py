@@ -1,4 +1,4 @@
-"""Mending paragraphs: words broken at line ends, cut-off drop capitals, small capitals, marks of notes and type."""
+"""Repairs paragraphs: words broken at line ends, cut-off drop capitals, small capitals, marks of notes and type."""
 
 import re
 
@@ -24,7 +24,7 @@ _MAX_OPENING_WORDS = 12
 
 
 def unwrap(lines: list[str], spelling: Spelling) -> str:
-    """Wrapped lines as one line; words cut at line ends are made whole."""
+    """Joins wrapped lines into one; words cut at line ends are joined."""
     stripped = list(map(str.strip, lines))
     if not any(line[-1:] in _HYPHENS for line in stripped):
         return " ".join(stripped)
@@ -36,7 +36,7 @@ def unwrap(lines: list[str], spelling: Spelling) -> str:
 
 
 def keep_lines(lines: list[str], spelling: Spelling) -> list[str]:
-    """Lines that stay lines; the rest of a word cut at a line end moves up to its beginning."""
+    """Keeps the lines; the second half of a word cut at a line end moves up to the first."""
     kept = list(map(str.strip, lines))
     for index in range(len(kept) - 1):
         head, between = _seam(kept[index], kept[index + 1], spelling)
@@ -47,7 +47,7 @@ def keep_lines(lines: list[str], spelling: Spelling) -> list[str]:
 
 
 def _seam(above: str, line: str, spelling: Spelling) -> tuple[str, str]:
-    """Two lines of a paragraph: the upper one without a hyphen that only cuts a word, and what stands between them."""
+    """The upper of two lines, without a hyphen that only cuts a word, and the separator between the lines."""
     apart = (above, " ")
     if not above or above[-1] not in _HYPHENS:
         return apart
@@ -59,14 +59,14 @@ def _seam(above: str, line: str, spelling: Spelling) -> tuple[str, str]:
     if cut[2] in "\xad¬":
         return above[:-1], ""
     if _SUSPENDED.match(line) or (len(cut[1]) == 1 and cut[1].isupper()):
-        return apart  # "two- and three-storied"; a name that is not given, "Mr. B- said"
+        return apart  # "two- and three-storied"; an abbreviated name, "Mr. B- said"
     if above[cut.start() - 1 : cut.start()] in ("-", "‐") or line[first.end() : first.end() + 1] in ("-", "‐"):
         return above, ""  # "matter-of-fact"
     return (above[:-1], "") if spelling.joins(cut[1], first[0]) else (above, "")
 
 
 def strip_note_marks(text: str) -> str:
-    """Without reference marks of notes, notes in brackets inside a paragraph, marks of bold type and soft hyphens."""
+    """Removes reference marks, bracketed notes inside a paragraph, marks of bold type and soft hyphens."""
     if "\xad" in text:
         text = text.replace("\xad", "")
     if "*" in text or "†" in text or "‡" in text:
@@ -83,7 +83,7 @@ def strip_note_marks(text: str) -> str:
 
 
 def mend_opening(text: str, spelling: Spelling) -> str:
-    """The first paragraph of a chapter: "T HE lamp", "THE OLD LAMP was lit" as "The old lamp was lit"."""
+    """Repairs the first paragraph of a chapter: "T HE lamp" to "The lamp", "THE OLD LAMP was" to "The old lamp was"."""
     capital = _CAPITAL.match(text)
     if capital and spelling.is_capital_cut_off(capital[2], capital[3]):
         text = capital[1] + capital[2] + text[capital.start(3) :]

@@ -6,12 +6,11 @@ MAX_CHARS = 120
 
 
 def unique_names(names: list[str], labels: list[str], prefixes: list[str]) -> list[str]:
-    """Names made unique.
+    """Makes names unique.
 
     Args:
       names: names without part.
-      labels: the number parts of the names; when one of them repeats, numbering restarts and every name takes its
-        prefix.
+      labels: the numbers in the names; when one repeats, numbering restarts, and every name gets its prefix.
       prefixes: names of the parts (labels only), '' without one.
     """
     restarts = len(set(labels)) < len(labels)
@@ -31,7 +30,7 @@ def unique_names(names: list[str], labels: list[str], prefixes: list[str]) -> li
 
 
 def heading_name(label: str, title: str) -> str:
-    """Label and title of a part or unit as one name without its part: ``Chapter I: The Door``."""
+    """Label and title of a part or unit as one name, without the part above it: ``Chapter I: The Door``."""
     title = re.sub(r"\s+", " ", title.replace("_", "")).strip()
     title = title.strip("[]").rstrip(".,;: ") if not title.endswith("...") else title
     label = re.sub(r"\s+", " ", label).strip().lstrip("#").strip()
@@ -39,7 +38,7 @@ def heading_name(label: str, title: str) -> str:
 
 
 def _fit(name: str, limit: int = MAX_CHARS) -> str:
-    """Cut at a word so that the name keeps to the limit."""
+    """Cuts a name at a word to the limit."""
     if len(name) <= limit:
         return name
     return name[: limit - 1].rsplit(" ", 1)[0].rstrip(" ,;:.—–-") + "…"

@@ -1,4 +1,4 @@
-"""What reading a novel yields: clean chapters and scenes, or a reason why not."""
+"""The result of reading a novel: clean chapters and scenes, or the reason for a rejection."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class NovelChapter:
 
 @dataclass(frozen=True)
 class Novel:
-    """A book as the library read it; ``accepted`` is False with a one-sentence ``reason`` when it is not a novel.
+    """A book that was read. If it is not a novel, ``accepted`` is False and ``reason`` is one sentence.
 
     ``account`` says where every word of the file went (None for a novel that was not read from a file).
     """

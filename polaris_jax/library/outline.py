@@ -1,8 +1,8 @@
-"""From heading candidates to the outline of a book: which of them open units, which are parts, which are scene heads.
+"""Builds the outline of a book from heading candidates: which open units, which are parts, which are scene heads.
 
-One numbering style carries the chapters. Everything else is read relative to it: styles that lead straight into it are
-parts, numbered heads inside a chapter are scene breaks, and numbered heads that stand where a chapter could stand but
-is not (in a prologue, in a narrative without chapters) are units of their own.
+One numbering style marks the chapters, and the others are read relative to it. Styles directly above it are parts.
+Numbered heads inside a chapter are scene breaks. Numbered heads in places for chapters without chapters (a prologue, a
+narrative without chapters) are units of their own.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from polaris_jax.library.sequence import Numbered, best_sequence
 
 BARE = ("roman", "arabic", "word", "small roman")
 _MIN_SHARE = 0.3
-_UNIT_CHARS = 900  # about 150 words under a part heading make it a unit of its own
+_UNIT_CHARS = 900  # a part heading with this much text (about 150 words) is a unit of its own
 _MIN_BARE_CHARS = 4_000
 _SECTION_RATIO = 0.4
 _TAIL_SHARE = 0.85
@@ -35,13 +35,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Outline:
-    """What the headings of a book amount to.
+    """The outline of a book.
 
     Attributes:
       units: narrative units in order.
-      parts: accepted part headings (they carry no text, or only an epigraph).
+      parts: accepted part headings (with no text, or only an epigraph).
       inner: headings inside units: scene breaks.
-      style: the style that carries the chapters, '' when the book is undivided.
+      style: the heading style of the chapters, '' when the book is undivided.
     """
 
     units: tuple[Unit, ...]
@@ -51,9 +51,9 @@ class Outline:
 
 
 def read_outline(blocks: list[Block]) -> Outline:
-    """The outline of a book by its numbered and named headings; without units when it has none.
+    """The outline of a book by its numbered and named headings; without units if it has none.
 
-    Weak candidates count where the others head no chapters (or parts only), and where they fill their series.
+    Weak candidates count if the others head no chapters (or only parts), or if they complete a series.
     """
     strong, every = find_candidates(blocks)
     outline = build_outline(drop_contents(strong))
@@ -65,7 +65,7 @@ def read_outline(blocks: list[Block]) -> Outline:
 
 
 def build_outline(candidates: list[HeadingCandidate]) -> Outline:
-    """Read the structure off candidates that are free of contents pages."""
+    """Builds the outline from candidates without those of contents pages."""
     total = sum(c.text for c in candidates)
     primary = _primary_style(candidates, total)
     if not primary:
@@ -119,7 +119,7 @@ def _primary_style(candidates: list[HeadingCandidate], total: int) -> str:
 
 
 def _by_depth(candidates: list[HeadingCandidate], styles: tuple[str, ...]) -> list[str]:
-    """The styles that occur, outermost (fewest headings, then first) to innermost."""
+    """The styles that occur, from outermost (fewest headings, then first) to innermost."""
     seen: dict[str, list[int]] = {}
     for position, c in enumerate(candidates):
         if c.style in styles:
@@ -128,7 +128,7 @@ def _by_depth(candidates: list[HeadingCandidate], styles: tuple[str, ...]) -> li
 
 
 def _part_styles(candidates: list[HeadingCandidate], primary: str) -> list[str]:
-    """Styles above the chapters, outermost first: part keywords, and bare numbers that lead straight into a chapter."""
+    """Styles above the chapters, outermost first: part keywords, and bare numbers directly before a chapter heading."""
     styles = []
     for style in _by_depth(candidates, (*PART_KEYWORDS, *BARE)):
         members = [c for c in candidates if c.style == style]
@@ -147,10 +147,10 @@ def _part_styles(candidates: list[HeadingCandidate], primary: str) -> list[str]:
 
 
 def _chain(candidates: list[HeadingCandidate], style: str) -> list[HeadingCandidate]:
-    """The headings of a style that number consistently; those of other styles in the list allow a restart.
+    """The headings of a style with consistent numbers; after a heading of another style, numbering may restart.
 
-    Keyword headings are all kept, for a misprinted number does not unmake them, except an inner sequence (a book
-    within the book) that interrupts the outer one. Of bare numbers the best sequence as a whole is kept.
+    Keyword headings are kept even with a misprinted number, except an inner sequence (a book within the book) that
+    interrupts the outer one. For bare numbers, the best whole sequence is kept.
     """
     if style not in BARE:
         return _without_stray_start([c for c in candidates if c.style == style])
@@ -167,12 +167,12 @@ def _chain(candidates: list[HeadingCandidate], style: str) -> list[HeadingCandid
 
 
 def _weight(c: HeadingCandidate) -> float:
-    """How much a bare number looks like a heading by itself: by the text it heads, its space and its form."""
+    """How much a bare number looks like a heading: by the text below it, the space around it and its form."""
     return (0.5 if c.text >= PROSE_CHARS else -0.5) + 0.25 * min(c.gap, 2) + 0.25 * c.heading.marked
 
 
 def _without_stray_start(own: list[HeadingCandidate]) -> list[HeadingCandidate]:
-    """Drop headings before the first number one if the same heading comes again (left over from a contents page)."""
+    """Drops headings before the first number one if they occur again (they are left over from a contents page)."""
     first = next((i for i, c in enumerate(own) if c.number == 1), 0)
     if not 0 < first <= 2:
         return own
@@ -243,7 +243,7 @@ def _walk(
 def _part_with_text(
     c: HeadingCandidate, following: list[HeadingCandidate], primary: str, stack: tuple[HeadingCandidate, ...]
 ) -> Unit:
-    """The unit of a part that carries text itself: a narrative, or its first chapter where the next is numbered two."""
+    """The unit of a part that has text itself: a narrative, or its first chapter if the next is numbered two."""
     after = next((d for d in following if d.rank <= c.rank or d.style == primary), None)
     if after is not None and after.style == primary and after.number == 2:
         return Unit(c, _KINDS.get(primary, "chapter"), stack)
@@ -253,10 +253,10 @@ def _part_with_text(
 def _fills_gap(
     c: HeadingCandidate, last: HeadingCandidate, following: list[HeadingCandidate], inner: list[HeadingCandidate]
 ) -> bool:
-    """Whether a bare number takes the place of a chapter heading that lost its keyword.
+    """Whether a bare number is a chapter heading that lost its keyword.
 
-    It must carry the next number, a chapter's text and a chapter's space; no later heading may claim the number, and
-    it may not be one of a series of sections inside the chapter.
+    It must have the next number, the text of a chapter and the space of a chapter heading. No later heading may have
+    the same number, and it may not belong to a series of sections inside the chapter.
     """
     if c.style not in BARE or last.number is None or c.number != last.number + 1 or c.gap < 2:
         return False
@@ -269,14 +269,14 @@ def _fills_gap(
 def _heads_units(follower: HeadingCandidate, primary: str, units: list[Unit]) -> bool:
     """Whether the heading after a named section begins a numbering inside it.
 
-    If it already is chapter one of the book, the section is a short prologue, not a container.
+    If it is chapter one of the book, the section is a short prologue without sections.
     """
     starts_book = follower.style == primary and not units
     return follower.rank >= 40 and follower.number == 1 and not starts_book
 
 
 def _named_fits(c: HeadingCandidate, after_last: bool, any_units: bool, before: int, total: int) -> bool:
-    """Whether a named section stands where its name belongs."""
+    """Whether a named section is in the right place for its name."""
     if c.style == "prologue":
         return not any_units or c.heading.label.lower().removeprefix("the ") not in OPENING[5:]
     if c.style == "epilogue":
@@ -287,7 +287,7 @@ def _named_fits(c: HeadingCandidate, after_last: bool, any_units: bool, before: 
 
 
 def _grade_sections(units: list[Unit]) -> list[Unit]:
-    """Numbered units outside the chapter style count as chapters when they are as long as chapters are."""
+    """Makes numbered units outside the chapter style chapters if they are as long as chapters."""
     chapters = [unit.head.text for unit in units if unit.kind == "chapter"]
     sections = [unit.head.text for unit in units if unit.kind == "section" and unit.head.number]
     if not chapters or not sections or median(sections) < _SECTION_RATIO * median(chapters):

@@ -1,8 +1,8 @@
-"""How a file marks its paragraphs, measured before anything is read, and its lines as paragraphs.
+"""Measures how a file marks its paragraphs, and cuts its lines into paragraphs.
 
-Four styles occur, often several in one file: blank lines between paragraphs; one paragraph per line; lines wrapped by
-a typist with nothing between paragraphs but a short last line; the same with an indent. The measurement asks of every
-line that ends a sentence and had room for the next word how the file goes on: with a blank line, an indent, or at once.
+Four styles occur, often several in one file: blank lines between paragraphs; one paragraph per line; wrapped lines
+whose paragraphs only end in a short line; the same with an indent. The measurement looks at every line that ends a
+sentence and had room for the next word: a blank line follows, or an indent, or neither.
 """
 
 import re
@@ -17,9 +17,9 @@ _STOPS = (".", "!", "?", "…")
 _LONG_LINE = 120
 _MAX_WRAP = 140
 _FULL_LINE = 0.75
-_DENSE = 0.5  # above this share of paragraph ends without a blank line, blank lines do not mark paragraphs
+_DENSE = 0.5  # if more than this share of paragraph ends lack a blank line, blank lines do not mark paragraphs
 _INDENTED = 0.6
-_MIN_RUN = 12  # a run this long with several sentence ends at short lines may hold paragraphs of its own
+_MIN_RUN = 12  # a run of this many lines with several sentences that end in short lines may hold several paragraphs
 _MIN_VERSE = 3
 _VERSE_FILL = 0.85
 _MAX_HEAD = 90
@@ -42,8 +42,8 @@ class ParagraphStyle:
     Attributes:
       kind: ``blank`` (blank lines), ``line`` (one paragraph per line) or ``wrapped`` (wrapped lines without blanks).
       width: characters of a full line; 0 when lines are not wrapped.
-      indents: an indent opens a paragraph.
-      spaced: in a file of one paragraph per line, blank lines stand between them.
+      indents: whether an indent opens a paragraph.
+      spaced: whether a file of one paragraph per line has blank lines between them.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class ParagraphStyle:
 
 
 def measure_style(lines: list[str]) -> ParagraphStyle:
-    """Measure the paragraph style of a body of lines."""
+    """Measures the paragraph style of a body of lines."""
     lengths = sorted(len(line) for line in lines if line and not line.isspace())
     if not lengths:
         return ParagraphStyle("blank", 0, False, False)
@@ -76,18 +76,18 @@ def measure_style(lines: list[str]) -> ParagraphStyle:
             inside += 1
     kind = "wrapped" if inside > _DENSE * max(1, inside + blank) else "blank"
     if kind == "wrapped" and sum(size for size in lengths if size < 0.7 * width) > 0.5 * total:
-        kind = "line"  # nothing is wrapped: every line stands for itself
+        kind = "line"  # nothing is wrapped: every line is a paragraph
     return ParagraphStyle(kind, width, indented > _INDENTED * inside, False)
 
 
 def _spaced(lines: list[str]) -> bool:
-    """Whether long lines are mostly followed by a blank one."""
+    """Whether most long lines are followed by a blank one."""
     long_lines = [i for i, line in enumerate(lines[:-1]) if len(line) > _LONG_LINE]
     return sum(not lines[i + 1].strip() for i in long_lines) > 0.7 * len(long_lines)
 
 
 def had_room(line: str, following: str, width: int) -> bool:
-    """Whether the first word of the next line would have fitted on this one: the line ends on purpose."""
+    """Whether the first word of the next line would have fitted on this one, so the author ended the line."""
     word = following.lstrip().find(" ")
     return len(line.rstrip()) + 1 + (word if word > 0 else len(following.strip())) < width
 
@@ -108,21 +108,21 @@ def cut_run(run: list[str], style: ParagraphStyle) -> list[int]:
 
 
 def _is_wrapped(run: list[str]) -> bool:
-    """Whether a run in a file of long lines is itself wrapped by a typist: most lines but the last nearly full."""
+    """Whether a run in a file of long lines is wrapped: most lines except the last are nearly full."""
     size = max(map(len, run))
     return len(run) >= 4 and size <= 100 and sum(len(line) > size - 15 for line in run[:-1]) > 0.6 * (len(run) - 1)
 
 
 def _by_line(run: list[str], width: int) -> bool:
-    """Whether a run in a wrapped file is one of long lines, a paragraph each."""
+    """Whether a run in a wrapped file has long lines, each of them a paragraph."""
     wide = sum(len(line) for line in run if len(line) > 2 * width)
     return wide > 0.6 * sum(map(len, run)) and all(line.rstrip().endswith(_SENTENCE_END) for line in run)
 
 
 def _holds_paragraphs(run: list[str], style: ParagraphStyle) -> bool:
-    """Whether a long run of wrapped lines, in a file that otherwise has blank lines, has lost its own.
+    """Whether a long run of wrapped lines has lost its blank lines, in a file that otherwise has them.
 
-    Then the lines that end on purpose end sentences, and stand among full ones; verse and letters have neither.
+    Then lines that the author ended also end sentences, and the lines around them are full. Verse and letters differ.
     """
     if not style.width:
         return False
@@ -132,7 +132,7 @@ def _holds_paragraphs(run: list[str], style: ParagraphStyle) -> bool:
 
 
 def _cut_wrapped(run: list[str], style: ParagraphStyle) -> list[int]:
-    """Paragraphs of wrapped lines: a purposeful line end closes one; verse keeps together, headings stand alone."""
+    """Paragraphs of wrapped lines: a line end by the author closes one; verse stays together, headings stand alone."""
     room = [had_room(line, following, style.width) for line, following in pairwise(run)] + [True]
     verse = _verse_lines(run, room, style.width)
     heads = set(_heads(run, style.width))
@@ -144,7 +144,7 @@ def _cut_wrapped(run: list[str], style: ParagraphStyle) -> list[int]:
         opens = line[0] in " \t" and before[0] not in " \t"
         ended = room[i - 1] and _begins(line) and (before.rstrip().endswith(_SENTENCE_END) or _titled(before))
         cut = opens if style.indents and not _titled(before) else ended or (opens and verse[i])
-        # A title: no indent where paragraphs have one; short above a new sentence, below the end of one.
+        # A title has no indent where paragraphs have one, and is a short line between two sentences.
         flush = room[i] and line[0] not in " \t" and _titled(line) and i + 1 < len(run) and _begins(run[i + 1])
         flush = flush and (ended if style.indents else _is_short_title(before, line, style.width))
         if cut or flush or i in heads or verse[i] != verse[i - 1] or (i - 1 in heads and _is_head(before)):
@@ -153,7 +153,7 @@ def _cut_wrapped(run: list[str], style: ParagraphStyle) -> list[int]:
 
 
 def _verse_lines(run: list[str], room: list[bool], width: int) -> list[bool]:
-    """Which lines belong to verse: three or more in a row are short on purpose, most of them inside a sentence."""
+    """Which lines are verse: three or more in a row that the author ended early, mostly inside a sentence."""
     verse = [False] * len(run)
     i = 0
     while i < len(run):
@@ -168,14 +168,14 @@ def _verse_lines(run: list[str], room: list[bool], width: int) -> list[bool]:
 
 
 def _heads(run: list[str], width: int) -> list[int]:
-    """Where headings that stand inside a run open a paragraph of their own; a list of headings is left whole."""
+    """Starts of headings inside a run, and of the paragraphs after them; a list of headings is not cut."""
     starts = {0}
     full = 0.8 * width if width else _MAX_HEAD
     for i, line in enumerate(run):
         if len(line) > _MAX_HEAD or (len(line) > full and not _KEYWORD_START.match(line)):
             continue
         if line.lstrip()[:1] in ("#", "<") and _MARKED.match(line) and (_titled(undecorate(line)[0]) or _is_head(line)):
-            starts.update((i, i + 1))  # Markdown and HTML need no blank line below a heading
+            starts.update((i, i + 1))  # in Markdown and HTML, text may follow a heading without a blank line
         elif i and _HEAD_START.match(line) and _is_head(line):
             following = run[i + 1] if i + 1 < len(run) else ""
             if _opens(run[i - 1], line, following, width):
@@ -184,7 +184,7 @@ def _heads(run: list[str], width: int) -> list[int]:
 
 
 def _opens(before: str, line: str, following: str, width: int) -> bool:
-    """Whether a line that could be a heading stands between two paragraphs, not in one or in a list."""
+    """Whether a line that could be a heading is between two paragraphs, not inside one or in a list."""
     if _lists(before, line) or (following and (_lists(line, following) or not _begins(following))):
         return False
     heading = parse_heading(line, weak=True)
@@ -198,7 +198,7 @@ def _opens(before: str, line: str, following: str, width: int) -> bool:
 
 
 def _lists(line: str, following: str) -> bool:
-    """Whether two lines are entries of one list, or a part and its first chapter: headings that do not start anew."""
+    """Whether two heading lines belong together: entries of one list, or a part and its first chapter."""
     if not (_is_head(line) and _is_head(following)):
         return False
     first, second = parse_heading(line, weak=True), parse_heading(following, weak=True)
@@ -226,7 +226,7 @@ def _titled(line: str) -> bool:
 
 
 def _is_short_title(before: str, line: str, width: int) -> bool:
-    """Whether a line is much shorter than a full one and ends in no stop, where the line above ends a sentence."""
+    """Whether a line is much shorter than a full one and has no full stop, and the line above ends a sentence."""
     closed = before.rstrip(_CLOSING + " ").endswith(_STOPS)
     return closed and len(line) < 0.5 * width and line.rstrip()[-1:].isalnum()
 

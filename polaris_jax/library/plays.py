@@ -1,7 +1,7 @@
-"""Is it a play? Speakers are found by what every type-setting shares: a few names that open speech after speech.
+"""Detects plays. All typesettings share one feature: a few names open speech after speech.
 
-The name may stand in capitals, small capitals or italics, with a full stop, a colon or a dash, on a line or in a
-paragraph of its own, or inside the paragraph; stage directions in brackets may follow it.
+The name may be in capitals, small capitals or italics, with a full stop, a colon or a dash, on a line or in a paragraph
+of its own, or inside the paragraph. Stage directions in brackets may follow it.
 """
 
 import re
@@ -77,20 +77,20 @@ _NO_NAMES = frozenset(
         "a",
     }
 )
-_MIN_SPEECHES = 8  # of a name, before it counts as a speaker
+_MIN_SPEECHES = 8  # a name with fewer does not count as a speaker
 _MIN_SHARE = 0.4
 _MIN_STAGED_SHARE = 0.22  # with a cast list or stage directions
 _MIN_STAGE_LINES = 6
 _MAX_NAME_LINE = 60
 _CHARS_PER_WORD = 6
 _SAMPLE_BLOCKS = 600
-_LABEL_WORDS = 300  # a name at the head of a paragraph this often is no accident; novels have one in a thousand words
+_LABEL_WORDS = 300  # words per name at the head of a paragraph, too few for chance; novels have a thousand
 PLAY = "It is a play: most of it is speeches under their speakers' names."
-_SPEECH_WORDS = 60  # fewer than this for every name inside a paragraph
+_SPEECH_WORDS = 60  # words per name inside a paragraph; fewer are a play's
 
 
 def play_reason(blocks: list[Block]) -> tuple[str, str]:
-    """(reason, warning): of a book that is speeches under speakers' names for the most part, or to no small part."""
+    """(reason, warning) for a book whose text is mostly, or in large part, speeches under speakers' names."""
     total = stage = 0
     cast = False
     labelled: list[tuple[str, int]] = []
@@ -140,7 +140,7 @@ def play_reason(blocks: list[Block]) -> tuple[str, str]:
 
 
 def _speaker(line: str) -> tuple[str, bool]:
-    """(name, alone): the speaker a line opens with, and whether nothing else is on the line; '' without one."""
+    """(name, alone): the speaker at the start of a line, or '', and whether the name is alone on the line."""
     opening = line[: 2 * _MAX_NAME_LINE]
     match = _ALONE.match(line) if len(line) < _MAX_NAME_LINE else None
     alone = match is not None

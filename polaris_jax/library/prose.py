@@ -1,7 +1,6 @@
-"""Blocks to clean paragraphs: unwrapped lines, plain emphasis, and where the text itself marks a break.
+"""Turns blocks into clean paragraphs: unwrapped lines, no emphasis marks, and the breaks that the text marks.
 
-A paragraph wrapped by a typist becomes one line; verse and letters, whose lines end where the author ended them, keep
-their lines.
+A wrapped paragraph becomes one line. Verse and letters, whose lines the author ended, keep their lines.
 """
 
 import re
@@ -22,7 +21,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _VOLUME_END = re.compile(
     r"[\s_*]*(?:the )?end of (?:the )?(?:\w+ )?(?:volume|vol|book|part|epoch|canto|chapter)\b.{0,30}$", re.I
 )
-_VERSE_FILL = 0.75  # a line this much shorter than the page did not break for want of room
+_VERSE_FILL = 0.75  # a line below this share of the width did not end for lack of room
 _MAX_GAP_BREAKS = 0.06
 _MAX_HEAD_CHARS = 120
 _TITLE_PAGE_CHARS = 1_500
@@ -31,13 +30,13 @@ _PROSE_LINE = 40  # headings are shorter; their gaps say nothing about scene bre
 
 @dataclass(frozen=True)
 class ProseLayout:
-    """How a book was typed.
+    """How a book was typeset.
 
     Attributes:
       width: characters of a full line (0 when paragraphs are single lines).
       gap: usual blank lines between paragraphs.
       gap_breaks: whether a wider gap between paragraphs is rare enough to mean a scene break.
-      spelling: of the whole book.
+      spelling: the words of the whole book.
     """
 
     width: int
@@ -48,7 +47,7 @@ class ProseLayout:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A clean paragraph; ``opens``: an explicit break stands before it; ``line``: its line in the file."""
+    """A clean paragraph. ``opens``: an explicit break precedes it; ``line``: its line in the file."""
 
     text: str
     opens: bool
@@ -56,7 +55,7 @@ class Paragraph:
 
 
 def measure_layout(blocks: list[Block]) -> ProseLayout:
-    """The typing conventions of a book, measured on its blocks."""
+    """Measures the typesetting of a book on its blocks."""
     lengths = sorted(len(block.lines[0]) for block in blocks if len(block.lines) > 2)
     width = lengths[int(0.7 * len(lengths))] if len(lengths) > 20 else 0
     gaps = Counter(block.gap for block in blocks if block.gap)
@@ -75,7 +74,7 @@ def is_break(block: Block) -> bool:
 
 
 def is_set_lines(lines: list[str], width: int) -> bool:
-    """Whether the line ends of a block are the author's: verse, addresses, inscriptions."""
+    """Whether the author set the line ends of a block: verse, addresses, inscriptions."""
     if len(lines) < 2 or not width:
         return len(lines) > 1
     limit = _VERSE_FILL * width
@@ -87,7 +86,7 @@ def is_set_lines(lines: list[str], width: int) -> bool:
 
 
 def clean_line(text: str) -> str:
-    """Plain text of a line: no emphasis marks, no stray tags, single spaces, nothing at the ends."""
+    """Plain text of a line: no emphasis marks, no stray tags, single spaces, none at the ends."""
     if "_" in text:
         text = _UNDERSCORE.sub("", text)
     if "*" in text:
@@ -109,12 +108,12 @@ def clean_lines(lines: list[str], layout: ProseLayout) -> str:
 
 
 def read_paragraphs(blocks: list[Block], layout: ProseLayout, breaks: frozenset[int]) -> list[Paragraph]:
-    """The paragraphs of a stretch of blocks.
+    """The paragraphs of consecutive blocks.
 
     Args:
-      blocks: the stretch, headings removed.
-      layout: of the whole book.
-      breaks: lines of blocks that are heads inside the chapter: the head goes, a break stays.
+      blocks: the blocks, without headings.
+      layout: layout of the whole book.
+      breaks: lines of blocks that are heads inside the chapter; such a head is replaced by a break.
     """
     result: list[Paragraph] = []
     opens = False
@@ -122,7 +121,7 @@ def read_paragraphs(blocks: list[Block], layout: ProseLayout, breaks: frozenset[
         if block.line in breaks:
             opens = True
             if sum(map(len, block.lines)) < _MAX_HEAD_CHARS:
-                continue  # a head alone; a paragraph that begins with a number keeps its text
+                continue  # the block is only a head; a paragraph that begins with a number keeps its text
         if is_break(block):
             if result and not result[-1].text.endswith(BREAK_MARK):
                 result.append(Paragraph(BREAK_MARK, False, block.line))

@@ -31,11 +31,11 @@ _LANGUAGE_CODES = {"English": "en", "unknown": "und", "mixed": "mul"}
 
 @dataclass(frozen=True)
 class _Source:
-    """A decoded file: its text, its encoding and what its metadata declares.
+    """A decoded file: its text, its encoding and its declared metadata.
 
     Attributes:
       navigation: an EPUB's table of contents.
-      dropped, warnings: what an EPUB lost before there was a text.
+      dropped, warnings: losses of an EPUB while its text was extracted.
     """
 
     text: str
@@ -55,21 +55,22 @@ def read_novel(
     verdict: Literal["accept", "reject"] | None = None,
     catalogue: Catalogue | None = None,
 ) -> Novel:
-    """Read one book: plain text in any common encoding, Markdown, EPUB, or a word processor's ``.docx`` or ``.odt``.
+    """Reads one book: plain text in any common encoding, Markdown, EPUB, or a word processor's ``.docx`` or ``.odt``.
 
     Args:
       path: the file.
-      min_words: fewer words of narrative are rejected (2,000 suits demonstrations; 25,000 a training corpus).
-      max_words: more words are rejected.
-      heading: a regular expression; the lines of the file that it matches from their start are the chapter headings.
-      verdict: overrules the reader: ``accept`` the book as it is read, or ``reject`` it.
-      catalogue: what it says of a book's title and people is believed before the book itself.
+      min_words: a book with fewer words of narrative is rejected (2,000 suits demonstrations, 25,000 a training
+        corpus).
+      max_words: a book with more words is rejected.
+      heading: a regular expression; lines whose start it matches are the chapter headings.
+      verdict: overrules the checks: ``accept`` the book as it is read, or ``reject`` it.
+      catalogue: its title and people of a book take precedence over the book's own.
 
     Returns:
-      The novel. A text that is no English novel comes back with ``accepted=False`` and a one-sentence ``reason``.
+      The novel. A text that is not an English novel has ``accepted=False`` and a one-sentence ``reason``.
 
     Raises:
-      InputError: no such file, unreadable, empty, or not a text; ``heading`` is broken or matches no line.
+      InputError: no such file, unreadable, empty, or not text; ``heading`` is invalid or matches no line.
     """
     if heading is not None:
         check_heading(heading)
@@ -115,10 +116,10 @@ def read_novel(
 
 
 def decoded_text(path: str | Path) -> str:
-    """The text of a book's file as lines are counted in it: decoded, line ends LF; of an EPUB, its pages in order.
+    """The decoded text of a book's file, with LF line ends, for line numbers; for an EPUB, its pages in order.
 
     Raises:
-      InputError: no such file, unreadable, empty, or not a text.
+      InputError: no such file, unreadable, empty, or not text.
     """
     return _read_source(Path(path)).text
 

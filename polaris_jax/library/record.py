@@ -1,26 +1,26 @@
-"""The record of one book for other programs: what ``polaris segment --json`` and the build report say about it."""
+"""The record of one book for other programs: ``polaris segment --json`` and the build report print it."""
 
 from polaris_jax.library.account import Account, Dropped
 from polaris_jax.library.novel import Novel, NovelChapter, word_count
 
-MAX_UNEXPLAINED = 0.005  # share of a file's words outside chapters and known apparatus that passes without a warning
-_PER_LOSS = 0.15  # less confidence where words were lost
+MAX_UNEXPLAINED = 0.005  # largest share of a file's words outside chapters and known apparatus without a warning
+_PER_LOSS = 0.15  # subtracted from the confidence if words were lost
 
-# Reasons that need no warning: what is never part of a story, and a book that was rejected as a whole.
+# Reasons that need no warning: text that is never part of a story, and a book that was rejected whole.
 EXPLAINED = frozenset(
     {"licence", "title page", "contents page", "heading", "part heading", "end mark", "preface", "dedication"}
     | {"advertisement", "transcriber's note", "caption", "footnote", "note", "page number", "page mark"}
     | {"introduction by another hand", "appendix", "index", "glossary", "list of illustrations", "unread"}
     | {"footnotes", "footnote mark", "notes", "picture", "cover", "copyright page", "list of tables", "bibliography"}
-    | {"colophon", "credits"}  # as the pages of an EPUB name themselves
+    | {"colophon", "credits"}  # names that EPUB pages give themselves
 )
 
 
 def segment_record(novel: Novel) -> dict:
     """The record of one book that ``polaris segment`` prints as a JSON line.
 
-    An undivided book lists no chapters: its pieces are ours, not the author's. ``account`` is None for a book that was
-    not read from a file.
+    An undivided book lists no chapters, because its pieces are not the author's. ``account`` is None for a book that
+    was not read from a file.
     """
     divided = novel.structure not in ("undivided", "unread")
     units = novel.chapters if divided else ()
@@ -51,7 +51,7 @@ def segment_record(novel: Novel) -> dict:
 
 
 def account_record(account: Account | None) -> dict | None:
-    """An account as JSON: words of the file, in chapters, dropped and why, warnings, confidence."""
+    """An account as JSON: words of the file, words in chapters, dropped parts with reasons, warnings, confidence."""
     if account is None:
         return None
     losses = loss_warnings(account)
@@ -75,7 +75,7 @@ def account_record(account: Account | None) -> dict | None:
 
 
 def is_unexplained(stretch: Dropped) -> bool:
-    """Whether a stretch was dropped for no reason that is known apparatus."""
+    """Whether a part was dropped for a reason other than known apparatus."""
     return stretch.reason not in EXPLAINED
 
 
@@ -93,7 +93,7 @@ def loss_warnings(account: Account) -> list[str]:
 
 
 def _chapter_count(units: tuple[NovelChapter, ...]) -> int:
-    """Chapters; in an epistolary novel its letters too (a few that open a novel of chapters are not counted)."""
+    """Number of chapters; in an epistolary novel letters count too, but not a few letters that open a novel."""
     chapters = sum(unit.kind == "chapter" for unit in units)
     letters = sum(unit.kind == "letter" for unit in units)
     return chapters + letters if letters > chapters else chapters

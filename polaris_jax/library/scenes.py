@@ -1,8 +1,8 @@
-"""Chapters into scenes whose concatenation is the chapter, character for character.
+"""Cuts chapters into scenes whose concatenation is exactly the chapter.
 
-Explicit breaks come first. Longer stretches without one are cut where vocabulary changes most: the lexical-cohesion
-minima of TextTiling (Hearst 1997) over windows of three paragraph groups. Limits then hold: no scene under 60 words,
-none over 2,500 where a paragraph or sentence end allows, at most 12 in a chapter.
+Explicit breaks come first. Long passages without one are cut where vocabulary changes most: at the lexical-cohesion
+minima of TextTiling (Hearst 1997) over windows of three paragraph groups. Then limits apply: no scene under 60 words,
+none over 2,500 if a paragraph or sentence end allows it, at most 12 in a chapter.
 """
 
 import re
@@ -14,10 +14,10 @@ import numpy as np
 MIN_WORDS = 60
 MAX_WORDS = 2_500
 MAX_SCENES = 12
-_TILE_FROM = 1_500  # words: a stretch shorter than this is one scene unless the author broke it
+_TILE_FROM = 1_500  # words; a shorter passage is one scene unless the author broke it
 _SPACING = 400
 _GROUP = 100  # words
-_COLUMNS = 512  # stems share columns round robin: the cosine hardly notices, the arrays stay small
+_COLUMNS = 512  # stems share columns in turn: this barely changes the cosine and keeps the arrays small
 _WINDOW = 3
 _DEPTH_SIGMAS = 0.5
 _STEM = re.compile(" [a-z]{6}")  # the first six letters of longer words: a crude stem, cheap and enough
@@ -26,11 +26,11 @@ _SEPARATOR = "\n\n"
 
 
 def split_scenes(paragraphs: list[str], opens: list[bool]) -> tuple[str, ...]:
-    """Cut a chapter into scenes.
+    """Cuts a chapter into scenes.
 
     Args:
       paragraphs: the chapter's paragraphs.
-      opens: for each, whether an explicit break stands before it.
+      opens: for each, whether an explicit break precedes it.
 
     Returns:
       Strings whose concatenation is ``"\\n\\n".join(paragraphs)``; empty for an empty chapter.
@@ -51,7 +51,7 @@ def split_scenes(paragraphs: list[str], opens: list[bool]) -> tuple[str, ...]:
 
 
 def _pieces(paragraphs: list[str], opens: list[bool]) -> tuple[list[str], list[int]]:
-    """Paragraphs with their separators (overlong ones in groups of sentences), and the pieces where scenes open."""
+    """Paragraphs with their separators (overlong ones in groups of sentences), and the indices where scenes open."""
     pieces: list[str] = []
     starts: list[int] = []
     for index, (paragraph, opening) in enumerate(zip(paragraphs, opens, strict=True)):
@@ -63,7 +63,7 @@ def _pieces(paragraphs: list[str], opens: list[bool]) -> tuple[list[str], list[i
 
 
 def _sentence_groups(text: str) -> list[str]:
-    """A paragraph of more than MAX_WORDS words in runs of sentences (of words, where there are none)."""
+    """A paragraph of more than MAX_WORDS words, cut into runs of sentences (of words if it has none)."""
     if len(text.split()) <= MAX_WORDS:
         return [text]
     target = len(text) / (len(text.split()) / (MAX_WORDS / 2))
@@ -79,7 +79,7 @@ def _sentence_groups(text: str) -> list[str]:
 
 
 def _tile(pieces: list[str], start: int, stop: int, total: np.ndarray) -> list[int]:
-    """Scene openings inside one stretch: deep cohesion minima, then halving of what is still too long."""
+    """Scene openings inside one passage: deep cohesion minima; what is still too long is halved."""
     edges = [start]
     for index in range(start + 1, stop):
         if total[index] - total[edges[-1]] >= _GROUP and total[stop] - total[index] >= _GROUP:
@@ -131,7 +131,7 @@ def _climb(cohesion: np.ndarray) -> np.ndarray:
 
 
 def _halve(start: int, stop: int, depth: dict[int, float], total: np.ndarray) -> list[int]:
-    """Cut a stretch over MAX_WORDS at the deepest boundary in its middle part, as often as needed."""
+    """Cuts a passage over MAX_WORDS at the deepest boundary in its middle part, as often as needed."""
     size = total[stop] - total[start]
     if size <= MAX_WORDS or stop - start < 2:
         return []
@@ -145,7 +145,7 @@ def _halve(start: int, stop: int, depth: dict[int, float], total: np.ndarray) ->
 
 
 def _merge_short(bounds: list[int], total: np.ndarray) -> list[int]:
-    """Remove boundaries until no scene is under MIN_WORDS, joining each to its shorter neighbour."""
+    """Removes boundaries until no scene is under MIN_WORDS, joining each to its shorter neighbour."""
     bounds = sorted(set(bounds))
     edges = [*bounds, len(total) - 1]
     while len(edges) > 2:
@@ -161,7 +161,7 @@ def _merge_short(bounds: list[int], total: np.ndarray) -> list[int]:
 
 
 def _limit(bounds: list[int], total: np.ndarray) -> list[int]:
-    """Join the smallest adjacent pair until at most MAX_SCENES remain."""
+    """Joins the smallest adjacent pair until at most MAX_SCENES remain."""
     edges = [*bounds, len(total) - 1]
     while len(edges) - 1 > MAX_SCENES:
         pairs = [int(total[c] - total[a]) for a, c in zip(edges, edges[2:], strict=False)]

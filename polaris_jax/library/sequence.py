@@ -1,23 +1,23 @@
-"""The best consistent sequence of numbered headings, chosen as a whole by dynamic programming.
+"""The best consistent sequence of numbered headings, found by dynamic programming.
 
-A greedy reader loses everything after the first number that is missing. Here every candidate may follow every earlier
-one; a step is worth more the better the numbers continue, and the sequence with the greatest total is taken.
+A greedy search loses everything after the first missing number. Here every candidate may follow every earlier one. A
+step scores more the better the numbers continue, and the sequence with the highest total is taken.
 """
 
 from dataclasses import dataclass
 
 _NEXT = 1.0  # the number continues, or starts at one under a new part
 _LOST_FIRST = 0.4  # a part that begins with its second number: the first was lost
-_RESTART = -0.6  # one again, with no part heading between
+_RESTART = -0.6  # number one again, without a part heading between
 _SKIP = -0.6  # numbers lost between two headings, and per number lost beyond the first
-_MISPRINT = -0.9  # a number that does not fit, where the one after it does
+_MISPRINT = -0.9  # a number that does not fit, although the next one does
 _MAX_SKIP = 4
 _REACH = 60  # candidates looked back over
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """A candidate: its number, the part it stands in (any rising count), and its own worth."""
+    """A candidate: its number, its part (any rising count), and its own score."""
 
     number: int
     part: int
@@ -25,10 +25,10 @@ class Numbered:
 
 
 def best_sequence(candidates: list[Numbered]) -> list[int]:
-    """Indices of the sequence with the greatest total of own worth and steps, in order; empty without candidates."""
+    """Indices of the sequence with the highest total of own scores and steps, in order; empty without candidates."""
     if not candidates:
         return []
-    # state (i, 0): candidate i read as it stands; (i, 1): its number is a misprint for the one that was due
+    # State (i, 0): candidate i as printed; (i, 1): its number is a misprint for the expected one.
     total = [[_first(c) + c.weight, float("-inf")] for c in candidates]
     back: list[list[tuple[int, int] | None]] = [[None, None] for _ in candidates]
     due = [[c.number, 0] for c in candidates]
@@ -52,12 +52,12 @@ def best_sequence(candidates: list[Numbered]) -> list[int]:
 
 
 def _first(c: Numbered) -> float:
-    """The worth of opening a sequence."""
+    """The score of opening a sequence."""
     return _NEXT if c.number == 1 else _LOST_FIRST if c.number == 2 else -_NEXT
 
 
 def _step(number: int, part: int, c: Numbered) -> float | None:
-    """The worth of a heading after one that read ``number``, None where it cannot follow."""
+    """The score of a heading after one with ``number``; None if it cannot follow."""
     if c.number == number + 1:
         return _NEXT
     fresh = c.part != part

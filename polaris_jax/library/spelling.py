@@ -1,7 +1,7 @@
-"""How a book spells its words: the evidence for mending what typesetting broke.
+"""How a book spells its words: the evidence for repairing what typesetting broke.
 
-A word cut at a line end, a drop capital with a space behind it and an opening set in small capitals all have several
-possible readings; the book itself, which uses most of its words more than once, says which one it means.
+A word cut at a line end, a drop capital with a space after it, and an opening in small capitals can all be read in
+several ways. The book uses most of its words more than once, so its other uses decide.
 """
 
 import re
@@ -14,7 +14,7 @@ from polaris_jax.library.headings import roman_value
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+")
-# Beginnings and ends that no one writes as a word of their own before or after a hyphen.
+# Prefixes and suffixes that are not words of their own before or after a hyphen.
 _PREFIXES = re.compile(
     "a[bcdflnpst]|be|com?n?|de|di[fs]|e|e[mnsx]|for|i[mnr]|mis|of|on|or|per|pr[eo]|pur|re|so|su[bcpr]?|trans|un"
 )
@@ -26,7 +26,7 @@ _SUFFIXES = re.compile(
 
 
 class Spelling:
-    """The words of a book, counted when first asked for.
+    """The words of a book, counted at the first request.
 
     Args:
       blocks: the book; their lines are read, never changed.
@@ -37,7 +37,7 @@ class Spelling:
 
     @cached_property
     def _forms(self) -> Counter[str]:
-        """Words as written; the halves of words cut at line ends are none."""
+        """Words as written, without the halves of words cut at line ends."""
         forms: Counter[str] = Counter()
         for block in self._blocks:
             cut = False
@@ -62,10 +62,10 @@ class Spelling:
         return Counter(word for line in lines for word in _COMPOUND.findall(line))
 
     def joins(self, left: str, right: str) -> bool:
-        """Whether a word cut into these two at a line end is one word; else its hyphen is its own.
+        """Whether a word cut into these two at a line end is one word; else its hyphen stays.
 
-        The more frequent spelling elsewhere in the book decides. Where the book has neither, two words that stand by
-        themselves make a compound, unless one of them is a mere beginning or ending.
+        The more frequent spelling elsewhere in the book decides. If the book has neither, two words that also occur
+        alone make a compound, unless one of them is only a prefix or suffix.
         """
         if right[:1].isupper() and not (left.isupper() and right.isupper()):
             return False  # "Anglo-Saxon"
@@ -78,7 +78,7 @@ class Spelling:
         return not (self._lower[one] > 0 and self._lower[other] > 0)
 
     def is_capital_cut_off(self, letter: str, rest: str) -> bool:
-        """Whether ``letter`` and ``rest``, printed apart, are one word of the book ("T he")."""
+        """Whether ``letter`` and ``rest``, printed apart ("T he"), are one word of the book."""
         whole = (letter + rest).lower()
         return self._lower[whole] > 0 and self._lower[whole] >= self._lower[rest.lower()]
 

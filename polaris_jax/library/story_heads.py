@@ -1,8 +1,8 @@
 """Where the stories of a collection begin.
 
-The best evidence is a title with a line "By ..." below it. Without three of those, titles that the contents page lists
-say how titles are set in this book, and every line set like them is one; then numbered headings that carry titles; then
-titles set off by space alone.
+The best evidence is a title with a line "By ..." below it. Without three of those, the titles on the contents page show
+how titles are set in this book, and every line set like them is one. The next evidence is numbered headings with
+titles, and then titles set off only by space.
 """
 
 import re
@@ -16,19 +16,19 @@ from polaris_jax.library.headings import is_apparatus, looks_titled, parse_headi
 from polaris_jax.library.outline import read_outline
 from polaris_jax.library.titles import find_titles, normalise_title
 
-MIN_STORY_CHARS = 1_000  # about 180 words: less is a title page, an epigraph or a list
+MIN_STORY_CHARS = 1_000  # about 180 words; less is a title page, an epigraph or a list
 _BY = re.compile(r"(?i:by)\s+((?:[A-Z][\w.'’-]*|de|la|le|du|von|van|der|and|&|\"[^\"]+\"|“[^”]+”|[(),\s])+)$")
 _YEARS = re.compile(r"\s*[(\[][^()\[\]]*\d{4}[^()\[\]]*[)\]]\s*$")
 _MIN_STORIES = 3
-_MIN_SIGNED, _MIN_AUTHORS = 4, 3  # of an anthology
-_MAX_PIECE = 0.5  # share of an anthology's prose in its longest piece
+_MIN_SIGNED, _MIN_AUTHORS = 4, 3  # signed titles and authors of an anthology
+_MAX_PIECE = 0.5  # largest share of an anthology's prose in one piece
 _MAX_TITLE = 110  # characters
-_MIN_TITLED = 0.8  # share of numbered headings that must carry a title
+_MIN_TITLED = 0.8  # share of numbered headings that must have a title
 
 
 @dataclass(frozen=True)
 class StoryHead:
-    """Blocks of a story's heading, from ``start`` up to and without ``body``; ``author`` is '' where none is named."""
+    """A story's heading: blocks ``start`` (inclusive) to ``body`` (exclusive); ``author`` is '' if none is named."""
 
     start: int
     body: int
@@ -43,7 +43,7 @@ def signed_by_several(blocks: list[Block]) -> bool:
     heads = _with_text(blocks, _signed(blocks))
     if len(heads) < _MIN_SIGNED or len({head.author for head in heads}) < _MIN_AUTHORS:
         return False
-    # A title page and a publisher's list of other books are signed too; the book is one piece then.
+    # A title page and a publisher's list of other books are signed too; then the book is one piece.
     starts = [head.start for head in heads]
     bounds = zip([0, *starts], [*starts, len(blocks)], strict=True)
     sizes = [sum(map(prose_chars, blocks[start:end])) for start, end in bounds]
@@ -70,7 +70,7 @@ def _signed(blocks: list[Block]) -> list[StoryHead]:
             continue
         start = index if len(block.lines) > 1 else index - 1
         while start > max(0, index - 3) and blocks[start].lines[0].lstrip().startswith("["):
-            start -= 1  # where it was first printed, between title and author
+            start -= 1  # a note on the first printing, between title and author
         titles = block.lines[:-1] if start == index else blocks[start].lines if start >= 0 else []
         title = _title(" ".join(titles)) if len(titles) <= 2 else ""
         if title:
@@ -79,7 +79,7 @@ def _signed(blocks: list[Block]) -> list[StoryHead]:
 
 
 def _listed(blocks: list[Block]) -> list[StoryHead]:
-    """Titles of the contents page, and every line that is set like most of them: as much space, as many capitals."""
+    """Titles of the contents page, and every line set like most of them: the same space, the same capitals."""
     entries = contents_entries(blocks)
     lone = [(index, title) for index, block in enumerate(blocks) if (title := _lone_title(block))]
     known = [(index, title) for index, title in lone if normalise_title(title) in entries and blocks[index].gap >= 2]
@@ -91,7 +91,7 @@ def _listed(blocks: list[Block]) -> list[StoryHead]:
 
 
 def _numbered(blocks: list[Block]) -> list[StoryHead]:
-    """Numbered headings that carry a title each ("ADVENTURE II. THE LEAGUE")."""
+    """Numbered headings, each with a title ("ADVENTURE II. THE LEAGUE")."""
     outline = read_outline(blocks)
     heads = [unit.head for unit in outline.units if unit.kind in ("chapter", "narrative", "section")]
     titled = [head for head in heads if head.heading.title]
@@ -109,7 +109,7 @@ def _set_off(blocks: list[Block]) -> list[StoryHead]:
 
 
 def _with_text(blocks: list[Block], heads: list[StoryHead]) -> list[StoryHead]:
-    """Heads that a story follows: entries of a contents page have none."""
+    """Heads that are followed by a story; entries of a contents page are not."""
     ends = [head.start for head in heads[1:]] + [len(blocks)] * bool(heads)
     return [
         head
@@ -119,7 +119,7 @@ def _with_text(blocks: list[Block], heads: list[StoryHead]) -> list[StoryHead]:
 
 
 def _by_line(line: str) -> str:
-    """The name in a line ``By Ambrose Bierce (1842-1914)``, '' if it is no such line."""
+    """The name in a line ``By Ambrose Bierce (1842-1914)``; '' for any other line."""
     core = _YEARS.sub("", line.replace("_", "").strip()).strip(" .,*")
     match = _BY.fullmatch(core)
     if not match or len(core) > 80:
@@ -133,14 +133,14 @@ def _lone_title(block: Block) -> str:
 
 
 def _title(text: str) -> str:
-    """A title line without its decoration, '' if the text is none, or names apparatus."""
+    """A title line without decoration; '' if the text is not a title, or names apparatus."""
     core, _ = undecorate(text)
     core = " ".join(core.replace("_", "").split())
     heading = parse_heading(core)
     if not core or len(core) > _MAX_TITLE or is_apparatus(core) or not looks_titled(core.rstrip(".!?")):
         return ""
     if heading and heading.style != "title":
-        return heading.title.strip(" ._") if heading.number is not None else ""  # an introduction is no story
+        return heading.title.strip(" ._") if heading.number is not None else ""  # an introduction is not a story
     return core.rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""The structure of a book: its headings by the caller's rule, by number, by title, or none."""
+"""The structure of a book: headings by the caller's rule, by number, by title, or none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Structure:
     """How a book is divided.
 
     Attributes:
-      name: in words: ``parts + chapters``, ``letters``, ``titled chapters``, ``undivided``, ``unread``.
+      name: ``parts + chapters``, ``letters``, ``titled chapters``, ``undivided``, ``unread``, or similar words.
       outline: its headings.
       reading: its chapters.
     """
@@ -34,20 +34,20 @@ class Structure:
 
 
 def unread() -> Structure:
-    """The structure of a book that was turned away before its headings were looked at."""
+    """The structure of a book that was rejected before its headings were read."""
     return Structure("unread", _NOTHING, Reading((), frozenset(), frozenset(), 0, 0))
 
 
 def read_structure(
     blocks: list[Block], author: str, heading: str | None, navigation: Sequence[NavEntry] = ()
 ) -> Structure:
-    """Headings by the caller's rule, else by number, else by titles or salutations alone, else none.
+    """Reads headings by the caller's rule, else by number, else by titles or salutations alone, else none.
 
     Args:
       blocks: the book.
-      author: who wrote it, '' where nobody says.
+      author: its author, '' if unknown.
       heading: the caller's regular expression for headings.
-      navigation: an EPUB's table of contents; it decides where the headings found are others.
+      navigation: an EPUB's table of contents; it overrules different headings in the text.
 
     Raises:
       InputError: the caller's rule matches no line.
@@ -75,7 +75,7 @@ def read_structure(
 
 
 def _titles_in_parts(blocks: list[Block], outline: Outline) -> Outline | None:
-    """The outline of a book that numbers its parts and gives its chapters titles only; None where it does not."""
+    """The outline of a book with numbered parts and chapters with titles only; None for any other book."""
     parts = [unit.head for unit in outline.units if unit.head.style == outline.style]
     taken = {part.block for part in (*parts, *outline.parts)}
     titles = [c for c in find_titles(blocks, contents_entries(blocks)) if c.block not in taken]

@@ -20,14 +20,14 @@ _MAX_BLOCKS = 8
 
 @dataclass(frozen=True)
 class TitlePage:
-    """What the first blocks say, '' where they say nothing."""
+    """Title and author in the first blocks, '' where they name none."""
 
     title: str
     author: str
 
 
 def read_title_page(blocks: list[Block]) -> TitlePage:
-    """Title and author as the first few blocks print them."""
+    """Title and author as printed in the first few blocks."""
     title = author = ""
     awaiting = False
     for block in blocks[:_MAX_BLOCKS]:
@@ -60,7 +60,7 @@ def read_title_page(blocks: list[Block]) -> TitlePage:
         elif not title and len(lines) > 1 and _INITIALS.fullmatch(lines[-1].strip(" _*,")):
             title, author = undecorate(" ".join(line.strip() for line in lines[:-1]))[0], lines[-1].strip()
         elif not title and _is_prose(core):
-            break  # no title page: the text begins at once
+            break  # no title page: the text has begun
         elif not title:
             title = core
         elif _INITIALS.fullmatch(core):
@@ -71,7 +71,7 @@ def read_title_page(blocks: list[Block]) -> TitlePage:
 
 
 def _is_prose(core: str) -> bool:
-    """Whether a first block is the text itself: words in small letters, ended or long as a sentence."""
+    """Whether a first block is already text: lower-case words, with the end or the length of a sentence."""
     sentence = core.endswith((".", "!", "?", '"', "”")) or len(core.split()) > _MAX_TITLE_WORDS
     return sentence and not looks_titled(core.rstrip(".!?"))
 

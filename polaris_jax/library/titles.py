@@ -1,7 +1,7 @@
-"""Chapters headed by a title alone: short, isolated lines set off by more space than paragraphs are.
+"""Chapters headed by a title alone: short, isolated lines with more space around them than paragraphs have.
 
-Only consulted when a book numbers nothing. The evidence is collective: many such lines, evenly set, each followed by
-a chapter's worth of prose.
+Used only if a book has no numbers. The evidence is collective: many such lines, set alike, each followed by a chapter
+of prose.
 """
 
 import re
@@ -21,9 +21,9 @@ from polaris_jax.library.headings import (
 _WORDS = re.compile(r"[^\W_]+")
 _MAX_WORDS = 16
 _MIN_CHAPTER_CHARS = 2_500
-_MIN_SHORT_CHARS = 400  # of a chapter whose title is set like nearly all the others
+_MIN_SHORT_CHARS = 400  # least length of a chapter whose title is set like nearly all the others
 _MIN_TITLES = 3
-_MAX_LONE = 60  # characters
+_MAX_LONE = 60  # most characters of a lone title line
 _MIN_FULL = 0.85
 _MIN_LETTERS = 5
 _MIN_LETTER_CHARS = 400
@@ -40,7 +40,7 @@ def find_titles(blocks: list[Block], entries: frozenset[str]) -> list[HeadingCan
 
     Args:
       blocks: the book.
-      entries: normalised lines of its contents page (may be empty); a match stands for typographic evidence.
+      entries: normalised lines of its contents page (may be empty); a match replaces typographic evidence.
     """
     usual = _usual_gap(blocks)
     found = []
@@ -65,10 +65,10 @@ def find_titles(blocks: list[Block], entries: frozenset[str]) -> list[HeadingCan
 
 
 def _lone_lines(blocks: list[Block]) -> list[HeadingCandidate]:
-    """Titles without more space than paragraphs have: lone lines set alike, the first of them above all prose.
+    """Titles with no more space than paragraphs have: lone lines set alike, the first of them above all prose.
 
-    Signatures, dates and inscriptions stand alone too. They do not open a book, and there is little text between some
-    of them; either turns the whole set down.
+    Signatures, dates and inscriptions stand alone too. But they do not open a book, and some of them have little text
+    between them. If either holds for a set of lines, the whole set is rejected.
     """
     found = []
     for index, block in enumerate(blocks[:-1]):
@@ -89,7 +89,7 @@ def _lone_lines(blocks: list[Block]) -> list[HeadingCandidate]:
 
 
 def find_salutations(blocks: list[Block]) -> list[HeadingCandidate]:
-    """Letters headed by whom they are to ("To Mrs HILL, at Bath"), in order; empty without a series of them."""
+    """Letters headed by the addressee ("To Mrs HILL, at Bath"), in order; empty without a series of them."""
     found = []
     for index, block in enumerate(blocks[:-1]):
         first = block.lines[0]
@@ -110,7 +110,7 @@ def find_salutations(blocks: list[Block]) -> list[HeadingCandidate]:
 
 
 def normalise_title(text: str) -> str:
-    """Letters and digits of a title in lower case, without leader dots and page numbers: the key for comparing."""
+    """A title as a key for comparison: lower-case letters and digits, without leader dots and page numbers."""
     words = _WORDS.findall(text.lower())
     while words and words[-1].isdigit():
         words.pop()
@@ -145,7 +145,7 @@ def _of_kind(found: list[HeadingCandidate], kind: str, entries: frozenset[str]) 
 
 
 def _with_text(chosen: list[HeadingCandidate], blocks: list[Block]) -> list[HeadingCandidate]:
-    """The candidates whose chapters are long, if that is nearly all of them after the title page."""
+    """The candidates with long chapters, if these are nearly all of them after the title page."""
     if not chosen:
         return []
     ends = [c.block for c in chosen[1:]] + [len(blocks)]

@@ -1,8 +1,8 @@
 """Word processors' files (``.docx``, ``.odt``) as text: ``#`` before headings, a blank line between paragraphs.
 
-pandoc reads them (the wheel ``pypandoc_binary``, extra ``documents``), in its sandbox, and says what is what in its own
-JSON (pandoc-types 1.23, ``Text.Pandoc.Definition``). Formatting goes, text stays: italics and links are their words,
-lists and table rows are lines. Tracked changes are accepted. What is no text or stands outside it is counted.
+pandoc reads them in its sandbox (the wheel ``pypandoc_binary``, extra ``documents``) and returns its own JSON
+(pandoc-types 1.23, ``Text.Pandoc.Definition``). Text is kept without formatting: italics and links become their words,
+lists and table rows become lines. Tracked changes are accepted. Everything that is not part of the text is counted.
 """
 
 import json
@@ -20,16 +20,16 @@ from polaris_jax.errors import InputError
 RULE = "* * *"  # between scenes
 _ODT = "application/vnd.oasis.opendocument.text"
 _SECONDS = 600
-_FRONT = ("title", "subtitle", "author", "date", "abstract")  # paragraphs of these styles stand outside pandoc's text
+_FRONT = ("title", "subtitle", "author", "date", "abstract")  # pandoc keeps paragraphs of these styles outside the text
 _INLINES = ("Emph", "Strong", "Underline", "Strikeout", "Superscript", "Subscript", "SmallCaps")
 _QUOTES = {"SingleQuote": ("‘", "’"), "DoubleQuote": ("“", "”")}
 
 
 @dataclass(frozen=True)
 class WordText:
-    """``title`` and ``author`` of a file as it declares them, its ``body``, and what was ``dropped``, in words.
+    """The declared ``title`` and ``author`` of a file, its ``body``, and a description of what was ``dropped``.
 
-    ``front`` is what stands above the body in styles of their own: title, subtitle, author, date, abstract.
+    ``front`` is the text above the body with styles of its own: title, subtitle, author, date, abstract.
     """
 
     title: str
@@ -45,7 +45,7 @@ class WordText:
 
 
 def word_format(file: str | Path | BytesIO) -> str | None:
-    """``docx`` or ``odt`` by what the archive holds; None for anything else."""
+    """``docx`` or ``odt``, by the content of the archive; None for anything else."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
@@ -62,10 +62,10 @@ def read_word(data: bytes, name: str) -> WordText:
     """The text of a ``.docx`` or ``.odt`` file.
 
     Args:
-      name: of the file, for errors.
+      name: name of the file, for errors.
 
     Raises:
-      InputError: pandoc is not installed, or cannot read the file; or there is no text in it.
+      InputError: pandoc is not installed or cannot read the file, or the file has no text.
     """
     form = word_format(BytesIO(data))
     if form is None:
@@ -94,13 +94,13 @@ def read_word(data: bytes, name: str) -> WordText:
 
 
 class _Writer:
-    """Walks pandoc's tree; ``dropped`` counts what has no place in a text."""
+    """Walks pandoc's tree; ``dropped`` counts elements that are not text."""
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
 
     def meta(self, value: Any) -> str:
-        """A field of the file's own description."""
+        """The text of a metadata field."""
         if value is None:
             return ""
         if value["t"] == "MetaList":
@@ -147,14 +147,14 @@ class _Writer:
             self.dropped[f"passage of {content[0]}" if kind == "RawBlock" else f"block ({kind})"] += 1
 
     def rows(self, table: Any) -> Iterator[str]:
-        """Caption and rows of a table, a line each."""
+        """Caption and rows of a table, one line each."""
         yield " ".join(self.blocks(table[1][1]))
         bodies = [row for body in table[4] for part in body[2:4] for row in part]
         for row in [*table[3][1], *bodies, *table[5][1]]:
             yield " | ".join(" ".join(self.blocks(cell[4])) for cell in row[1])
 
     def line(self, inlines: list[Any]) -> str:
-        """The text of inline elements; a line break stays one."""
+        """The text of inline elements; line breaks are kept."""
         return "".join(self.inline(one["t"], one.get("c")) for one in inlines).strip()
 
     def inline(self, kind: str, content: Any) -> str:

@@ -1,8 +1,8 @@
 """Batch mode: writes requests as files that a provider answers within a day at a lower price; caches the replies.
 
-The format is that of OpenAI's Batch API, which vLLM and several gateways read too: one JSON object per line with the
-request's key as ``custom_id``. The user uploads and downloads the files; afterwards the usual client finds the replies
-in its cache and makes no calls.
+The format is that of OpenAI's Batch API, which vLLM and several gateways also read: one JSON object per line, with the
+request's key as ``custom_id``. The user uploads and downloads the files. Then the usual client finds the replies in its
+cache and makes no calls.
 """
 
 import json
@@ -27,7 +27,7 @@ _URL = "/v1/chat/completions"
 
 @dataclass
 class BatchReplies:
-    """Counts over a file of answers.
+    """Counts for a file of answers.
 
     Attributes:
       kept: replies now in the cache.
@@ -40,7 +40,7 @@ class BatchReplies:
     unknown: int = 0
 
     def count(self, kind: str) -> None:
-        """One more unusable line."""
+        """Counts an unusable line."""
         self.unusable[kind] = self.unusable.get(kind, 0) + 1
 
 
@@ -48,10 +48,10 @@ def write_batch(requests: Sequence[Request], spec: ClientSpec, address: str | os
     """Writes the requests that are not in the cache; returns the addresses of the files.
 
     Args:
-      address: of the first file; further files have ``.2``, ``.3``, ... before the extension.
+      address: the first file; further files have ``.2``, ``.3``, ... before the extension.
 
     Raises:
-      InputError: the client has no cache or is not of the provider ``openai``, or a file cannot be written.
+      InputError: the client has no cache, its provider is not ``openai``, or a file cannot be written.
     """
     cache, transport = open_batch(spec)
     try:
@@ -72,10 +72,10 @@ def batch_line(name: str, transport: OpenAITransport, request: Request) -> bytes
 
 
 def write_lines(lines: Sequence[bytes], address: str | os.PathLike) -> list[str]:
-    """Writes lines into as many files as the limits ask for, none without lines; returns their addresses.
+    """Writes lines into as many files as the limits require (none without lines); returns their addresses.
 
     Args:
-      address: of the first file; further files have ``.2``, ``.3``, ... before the extension.
+      address: the first file; further files have ``.2``, ``.3``, ... before the extension.
     """
     files: list[list[bytes]] = []
     size = 0
@@ -101,11 +101,11 @@ def read_batch(
     A line that failed, or whose answer is unusable, is counted and left out; the client will ask again.
 
     Args:
-      requests: what was asked; lines with another ``custom_id`` are counted as unknown.
+      requests: the requests that were written; lines with another ``custom_id`` are counted as unknown.
       usage: records the tokens. (Batch prices are lower: give those in the spec.)
 
     Raises:
-      InputError: no such file, the client has no cache or is not of the provider ``openai``.
+      InputError: no such file, the client has no cache, or its provider is not ``openai``.
     """
     cache, transport = open_batch(spec)
     content = storage.read(os.fspath(address))
@@ -161,7 +161,7 @@ def open_batch(spec: ClientSpec) -> tuple[Cache, OpenAITransport]:
     """The cache and the transport of a client whose questions go into batches.
 
     Raises:
-      InputError: it has no cache or is not of the provider ``openai``.
+      InputError: the client has no cache, or its provider is not ``openai``.
     """
     if spec.provider != "openai":
         raise InputError("provider", spec.provider, "batch files are made for provider openai")

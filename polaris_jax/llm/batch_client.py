@@ -1,9 +1,9 @@
-"""``BatchClient``: a client that asks nobody. It reads what a provider's batches answered and collects what is missing.
+"""``BatchClient``: a client without calls. It reads the answers of a provider's batches and collects open questions.
 
-Questions that build on answers come in rounds. ``ask_all`` answers from the cache and from the files of a folder; a
-question without an answer is collected, and the caller gets ``BatchPending`` once all questions of the call are seen.
-``write`` puts the collected ones into the folder as the next file, ``round-2.jsonl``; what earlier rounds have asked is
-not written again. The user uploads a round and puts the provider's output files beside it, under any other name.
+Questions that depend on answers come in rounds. ``ask_all`` answers from the cache and from the files of a folder. A
+question without an answer is collected, and ``BatchPending`` is raised after all questions of the call. ``write`` puts
+the collected questions into the folder as the next file, ``round-2.jsonl``; questions of earlier rounds are not written
+again. The user uploads a round and puts the provider's output files beside it, with any other name.
 """
 
 import json
@@ -19,26 +19,26 @@ from polaris_jax.llm.request import Reply, Request
 from polaris_jax.llm.spec import ClientSpec
 from polaris_jax.llm.usage import UsageTracker
 
-_TRIES = 3  # batches in which one question may stand: a line may fail, expire, or be cut short
-_RAISED = ("truncated", "empty")  # asked again with twice the room, once
+_TRIES = 3  # most batches with the same question: a line may fail, expire, or be cut short
+_RAISED = ("truncated", "empty")  # asked again once, with twice the limit
 
 
 class BatchPending(Exception):
-    """Some of the questions that were asked have no answer yet."""
+    """Some of the questions have no answer yet."""
 
 
 class BatchClient:
     """Implements ``Client`` over a folder of batch files; not thread-safe.
 
     Attributes:
-      collected: questions of this run without an answer: those to be written, and those that wait in earlier rounds.
+      collected: questions of this run without an answer: those to write, and those that wait in earlier rounds.
 
     Args:
-      spec: of provider ``openai``, with a cache.
+      spec: its provider is ``openai``, and it has a cache.
       folder: local or gs://.
 
     Raises:
-      InputError: the client has no cache or is not of the provider ``openai``.
+      InputError: the client has no cache, or its provider is not ``openai``.
     """
 
     def __init__(self, spec: ClientSpec, folder: str | os.PathLike):
@@ -55,7 +55,7 @@ class BatchClient:
                 self._load(name)
 
     def _load(self, name: str) -> None:
-        """A file of the folder: one of its rounds, or what a provider answered."""
+        """Reads a file of the folder: one of its rounds, or a provider's output."""
         asks = name.startswith("round-")
         self.rounds += asks
         content = storage.read(storage.join(self._folder, name)) or b""
@@ -72,7 +72,7 @@ class BatchClient:
                 self._answers[key] = row
 
     def ask(self, request: Request) -> Reply:
-        """See ``Client.ask``; raises ``BatchPending`` where there is no answer yet."""
+        """See ``Client.ask``; raises ``BatchPending`` if there is no answer yet."""
         (reply,) = self.ask_all([request])
         if isinstance(reply, CallFailed):
             raise reply
@@ -82,7 +82,7 @@ class BatchClient:
         """See ``Client.ask_all``.
 
         Raises:
-          BatchPending: one or more have no answer yet; all of them are collected.
+          BatchPending: at least one has no answer yet; all such questions are collected.
         """
         answers = [self._answer(request) for request in requests]
         found = [answer for answer in answers if answer is not None]
@@ -113,7 +113,7 @@ class BatchClient:
         return CallFailed(last.kind, _TRIES, last.detail, last.reply)
 
     def _read(self, row: dict, key: str, request: Request) -> tuple[AttemptFailed | None, Reply | None]:
-        """What an output line says: a failure of the model's, or a reply, or neither where the batch failed."""
+        """Reads an output line: a failure of the model, or a reply, or neither if the batch failed."""
         answer = row.get("response") or {}
         if row.get("error") or answer.get("status_code", 200) != 200:
             return None, None
@@ -135,17 +135,17 @@ class BatchClient:
 
     @property
     def collected(self) -> tuple[int, int]:
-        """How many are to be written, and how many wait for the answers to earlier rounds."""
+        """The number of questions to write, and of those that wait for answers to earlier rounds."""
         return len(self._lines), len(self._waiting)
 
     def write(self) -> list[str]:
-        """Writes what was collected and not asked before; returns the addresses of the files."""
+        """Writes the collected questions that were not asked before; returns the addresses of the files."""
         address = storage.join(self._folder, f"round-{self.rounds + 1}.jsonl")
         return write_lines(list(self._lines.values()), address)
 
     def ready(self) -> None:
-        """No call is made."""
+        """Does nothing, because no call is made."""
 
     def close(self) -> None:
-        """Closes the transport, which was never used to call."""
+        """Closes the transport, which made no calls."""
         self._transport.close()

@@ -1,4 +1,4 @@
-"""Replies on disk or in a bucket: one JSON file per request, named by the request's key.
+"""Keeps replies on disk or in a bucket: one JSON file per request, named by the request's key.
 
     CACHE/ab/cd/abcd…ef.json    {"format", "key", "identity", "request", "reply", "checksum"}
 
@@ -59,7 +59,7 @@ class Cache:
             return None
 
     def write(self, key: str, identity: str, request: Request, reply: RawReply) -> None:
-        """Keeps a reply, with the request that brought it.
+        """Keeps a reply with its request.
 
         Raises:
           InputError: the place cannot be written.
@@ -71,7 +71,7 @@ class Cache:
             "request": asdict(request),
             "reply": asdict(reply),
         }
-        # Through JSON once, so that the checksum is over what a reader will see.
+        # A round trip through JSON, so that the checksum covers exactly what a reader will see.
         content = json.loads(json.dumps(content))
         content["checksum"] = _checksum(content)
         try:

@@ -1,4 +1,4 @@
-"""``open_client``: the one way to ask a language model. Cache, budget, concurrency and retries around one transport."""
+"""``open_client``: the one way to ask a language model; adds cache, budget, concurrency and retries to a transport."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ _TRANSPORTS: dict[str, Callable[[ClientSpec], Transport]] = {"openai": OpenAITra
 
 
 class Client(Protocol):
-    """What annotators and judges ask.
+    """The interface that annotators and judges use.
 
     Attributes:
       identity: ``provider/model``; part of cache keys and of provenance, never a secret.
@@ -42,7 +42,7 @@ class Client(Protocol):
         Raises:
           CallFailed: no answer after all attempts.
           BudgetSpent: the budget does not allow the call.
-          InputError: the environment lacks the key, the schema is not one, or the cache cannot be used.
+          InputError: the environment lacks the key, the schema is invalid, or the cache cannot be used.
         """
 
     def ask_all(self, requests: Sequence[Request]) -> list[Reply | CallFailed]:
@@ -53,7 +53,7 @@ class Client(Protocol):
         """
 
     def ready(self) -> None:
-        """Checks that a call can be made, without one.
+        """Checks that a call can be made, without making one.
 
         Raises:
           InputError: the environment lacks the key.
@@ -66,18 +66,17 @@ class Client(Protocol):
 def open_client(
     spec: ClientSpec, *, usage: UsageTracker | None = None, stop_after: int | None = None
 ) -> "LanguageClient":
-    """A client by its spec.
+    """Opens the client that a spec describes.
 
     Args:
-      usage: shares one budget between clients, or continues an earlier one (``UsageTracker.restore``); by default a
-        fresh one with the spec's budget.
-      stop_after: calls in vain, without a usable answer among them, after which the client refuses to go on
-        (``Hope``); None never stops.
+      usage: shares one budget between clients, or continues an earlier one (``UsageTracker.restore``); default: a new
+        one with the spec's budget.
+      stop_after: the client stops after this many calls without a usable answer (``Hope``); None never stops.
 
     Raises:
       InputError: a library is missing (``pip install polaris-jax[llm]``) or the cache cannot be opened.
     """
-    # TensorStore takes a third of a second to import; ``--help`` of a verb with a model's flags does without it.
+    # TensorStore takes a third of a second to import, and ``--help`` of a command with model flags does not need it.
     from polaris_jax.llm.cache import Cache
 
     return LanguageClient(
@@ -95,7 +94,7 @@ def open_client(
 class LanguageClient:
     """The stack around a ``Transport``: shared call → cache → retries → concurrency slot → budget → one call.
 
-    Without a transport it replays: a request that is not in the cache fails.
+    Without a transport it replays the cache: any other request fails.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class LanguageClient:
                 answers = [future.result() for future in futures]
             finally:
                 stop.set()
-        # A request is left out (None) only after another one raised, and then ``result`` has raised above.
+        # A request is left out (None) only after another one raised; then ``result`` above has raised already.
         return [reply for reply in answers if reply is not None]
 
     def _counted(self, request: Request, answer: Callable[[], Reply]) -> Reply:
@@ -212,7 +211,7 @@ class LanguageClient:
         def attempt(number: int) -> tuple[RawReply, Reply]:
             unusable = [failure.kind for failure in failures if failure.kind in UNUSABLE]
             cut = [failure for failure in failures if failure.kind == "truncated"]
-            # On some servers thinking that used up the limit shows as an empty answer: that raises it once.
+            # On some servers, thinking that used up the limit gives an empty answer. It raises the limit once.
             raised = len(cut) + ("empty" in unusable)
             sent = request.draw(len(unusable), raised)
             try:
@@ -220,7 +219,7 @@ class LanguageClient:
                     raw = self._send(transport, sent, retry=number > 0)
                     return raw, read_reply(raw, sent, attempts=number + 1)
             except AttemptFailed as failure:
-                if raised and failure.kind == "bad_request":  # the server takes no greater limit
+                if raised and failure.kind == "bad_request":  # the server refuses a larger limit
                     last = next(one for one in reversed(failures) if one.kind in ("truncated", "empty"))
                     raise CallFailed(last.kind, number + 1, last.detail, last.reply) from None
                 failures.append(failure)
@@ -237,7 +236,7 @@ class LanguageClient:
         return reply
 
     def _send(self, transport: Transport, sent: Request, retry: bool) -> RawReply:
-        """One call, on record in ``usage``."""
+        """Makes one call and records it in ``usage``."""
         with self.usage.call(sent.purpose, prompt_bound(sent), sent.max_tokens, retry=retry) as call:
             try:
                 raw = transport.send(sent)
@@ -250,7 +249,7 @@ class LanguageClient:
 
 
 def read_reply(raw: RawReply, request: Request, attempts: int) -> Reply:
-    """The reply in what a server sent; with ``attempts`` 0 it came from the cache.
+    """Reads the reply in a server's response; ``attempts`` is 0 if it came from the cache.
 
     Raises:
       AttemptFailed: ``refused``, ``empty``, ``truncated``, ``invalid_json`` or ``ambiguous``.
@@ -282,6 +281,6 @@ def read_reply(raw: RawReply, request: Request, attempts: int) -> Reply:
 
 
 def prompt_bound(request: Request) -> int:
-    """Upper bound of the prompt's tokens: a token is at least a byte, and a chat template adds a few of its own."""
+    """Upper bound of the prompt's tokens: a token has at least one byte, and a chat template adds a few tokens."""
     text = sum(len(content.encode()) for _, content in request.messages) + len((request.schema or "").encode())
     return text + 128 + 16 * len(request.messages)

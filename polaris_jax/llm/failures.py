@@ -18,9 +18,9 @@
 """
 
 OUTAGE = frozenset({"rate_limit", "server", "timeout", "connection"})  # waiting may help, and costs nothing
-UNUSABLE = frozenset({"invalid_json", "ambiguous", "truncated", "empty"})  # the model answered in vain
+UNUSABLE = frozenset({"invalid_json", "ambiguous", "truncated", "empty"})  # the model's answer cannot be used
 RETRIED = OUTAGE | UNUSABLE
-# Calls per question that end so, at most: asking the same again brings the same.
+# Most calls per question that may fail in this way: asking again usually gives the same.
 MOST_CALLS = {"ambiguous": 2, "truncated": 3}
 
 
@@ -30,9 +30,9 @@ class CallFailed(Exception):
     Attributes:
       kind: one of the table above.
       attempts: calls made.
-      detail: of the last failure, one line.
-      reply: the raw text of the last unusable answer, if there was one.
-      hopeless: every other question will fail as well: no access, no such model, no credit.
+      detail: the last failure in one line.
+      reply: the raw text of the last unusable answer, if any.
+      hopeless: whether every other question will also fail: no access, no such model, no credit.
     """
 
     def __init__(self, kind: str, attempts: int, detail: str, reply: str | None = None, hopeless: bool = False):
@@ -68,9 +68,9 @@ class AttemptFailed(Exception):
     Attributes:
       kind, detail: as in ``CallFailed``.
       retry_after: seconds that the server asks us to wait.
-      billed: the server may charge for the attempt.
+      billed: whether the server may charge for the attempt.
       reply: raw text of the unusable answer.
-      hopeless: as in ``CallFailed``; of the kinds ``auth`` and ``quota`` always.
+      hopeless: as in ``CallFailed``; always true for the kinds ``auth`` and ``quota``.
     """
 
     def __init__(

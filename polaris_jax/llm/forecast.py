@@ -1,7 +1,7 @@
-"""What questions to a model would take, counted on the questions themselves before the first call.
+"""Estimates the cost of questions to a model from the questions themselves, before the first call.
 
-Rough on purpose: tokens are estimated from characters, answers have a usual length, and no call is repeated.
-A budget is another matter (``UsageTracker``).
+The estimate is rough: tokens come from characters, answers have their usual length, and no call is repeated. The budget
+does not use it (see ``UsageTracker``).
 """
 
 from collections.abc import Iterable
@@ -11,20 +11,20 @@ from polaris_jax.llm.cache import Cache
 from polaris_jax.llm.request import Request
 from polaris_jax.llm.spec import ClientSpec
 
-CHARACTERS_PER_TOKEN = 4.0  # of English prose under present tokenizers
-TOKENS_PER_SECOND = 60.0  # of one answer, as hosted models write
+CHARACTERS_PER_TOKEN = 4.0  # for English prose with current tokenizers
+TOKENS_PER_SECOND = 60.0  # of one answer of a hosted model
 SECONDS_PER_CALL = 2.0  # before its first token
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one model would be asked.
+    """The expected calls to one model.
 
     Attributes:
       model: its identity.
       calls: questions that are not in the cache; cached: those that are.
-      prompt_tokens, answer_tokens: of the calls.
-      usd: at the model's prices; None where these are not known.
+      prompt_tokens, answer_tokens: total tokens of the calls.
+      usd: at the model's prices; None if they are unknown.
       hours: with the client's number of calls in flight.
     """
 
@@ -37,7 +37,7 @@ class Forecast:
     hours: float
 
     def to_json(self) -> dict:
-        """As JSON values."""
+        """The forecast as JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -50,10 +50,10 @@ class Forecast:
 
 
 def forecast(requests: Iterable[Request], spec: ClientSpec, answer_tokens: int) -> Forecast:
-    """The forecast of these requests; reads the client's cache, asks nothing and writes nothing.
+    """The forecast of these requests. It reads the client's cache, makes no call and writes nothing.
 
     Args:
-      answer_tokens: of an answer, reasons included.
+      answer_tokens: tokens of one answer, including reasons.
     """
     cache = Cache(spec.cache) if spec.cache else None
     keys: set[str] = set()
@@ -76,7 +76,7 @@ def forecast(requests: Iterable[Request], spec: ClientSpec, answer_tokens: int) 
 
 
 def hours(calls: int, answer_tokens: int, concurrency: int) -> float:
-    """Hours until a hosted model has answered, with so many calls in flight all the time."""
+    """Hours until a hosted model has answered, with ``concurrency`` calls always in flight."""
     return (calls * SECONDS_PER_CALL + answer_tokens / TOKENS_PER_SECOND) / concurrency / 3600
 
 

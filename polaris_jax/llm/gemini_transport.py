@@ -15,14 +15,14 @@ _STOPPED = ("STOP", "FINISH_REASON_UNSPECIFIED", "")
 
 
 class GeminiTransport:
-    """One ``generateContent`` per call, by the Gemini API, with the library's own retries left off."""
+    """One ``generateContent`` of the Gemini API per call, without the library's own retries."""
 
     def __init__(self, spec: ClientSpec):
         self._spec = spec
         self._genai = extra("google.genai")
         self._types = self._genai.types
         options = self._types.HttpOptions(base_url=spec.base_url, timeout=int(spec.timeout * 1000))
-        # The real key is a header of each call, read when it is made.
+        # The real key is read at every call and sent as a header.
         self._client = self._genai.Client(vertexai=False, api_key=NO_KEY, http_options=options)
 
     def ready(self) -> None:
@@ -36,9 +36,9 @@ class GeminiTransport:
             response = self._generate(request)
         except self._genai.errors.APIError as error:
             failure = self._of_status(error)
-        except Exception as error:  # the library lets exceptions of its HTTP library and its parser through
+        except Exception as error:  # the library does not catch errors of its HTTP library and its parser
             failure = self._of_network(error)
-        if failure is not None:  # raised out here so that no exception that holds the headers is chained to it
+        if failure is not None:  # raised here, so that no exception that holds the headers is chained to it
             raise failure
         return _read_response(response, self._spec.model)
 
@@ -94,7 +94,7 @@ class GeminiTransport:
         return AttemptFailed(kind, detail, retry_after=wait, hopeless=error.code == 404)
 
     def _of_network(self, error: Exception) -> AttemptFailed:
-        # httpx or its fork httpx2, whichever is installed: recognised by class names that both share.
+        # httpx or its fork httpx2 may be installed; both share these class names.
         names = {cls.__name__ for cls in type(error).__mro__}
         billed = not names & {"ConnectError", "ConnectTimeout"}
         if "TimeoutException" in names:

@@ -1,6 +1,6 @@
-"""``Hope``: when to stop asking a model that never answers.
+"""``Hope``: stops asking a model that never gives a usable answer.
 
-A question that fails costs a field of a plan; a model that fails them all costs the whole library's calls for nothing.
+One failed question costs a field of a plan. A model that fails all questions would waste the calls of a whole library.
 """
 
 import threading
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from polaris_jax.errors import InputError
 from polaris_jax.llm.failures import UNUSABLE, AttemptFailed, CallFailed
 
-_PROVEN = 8  # a model that has answered may fail so many times longer in a row: one kind of question may be too hard
+_PROVEN = 8  # factor of the limit for a model that has answered before: one kind of question may be too hard for it
 _IN_VAIN = UNUSABLE | {"refused"}
 _ADVICE = {
     "truncated": "raise the room for thinking, lower the effort, or take another model",
@@ -21,14 +21,14 @@ _ADVICE = {
 
 
 class Hope:
-    """Counts calls in vain since the last usable answer; thread-safe.
+    """Counts failed calls since the last usable answer; thread-safe.
 
-    Until the first usable answer at most ``limit`` calls are made, those in flight included. A call in vain is one that
-    the model answered unusably or declined; an outage counts once per question that was given up.
+    Until the first usable answer, at most ``limit`` calls are made, including those in flight. A call counts as failed
+    if the model's answer is unusable or the model declines. An outage counts once per question that was given up.
 
     Args:
-      identity: of the model, for the message.
-      limit: calls in vain that end it, 1 or more.
+      identity: identity of the model, for the message.
+      limit: number of failed calls after which to stop, at least 1.
     """
 
     def __init__(self, identity: str, limit: int):
@@ -39,10 +39,10 @@ class Hope:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """A call to the model; the body raises ``AttemptFailed`` when it was in vain.
+        """Counts a call to the model; its body raises ``AttemptFailed`` if the call fails.
 
         Raises:
-          InputError: too many were; no call is made.
+          InputError: too many calls have failed; no call is made.
         """
         with self._changed:
             self._check()
@@ -66,10 +66,10 @@ class Hope:
                 self._changed.notify_all()
 
     def given_up(self, failure: CallFailed) -> None:
-        """A question got no answer.
+        """Counts a question that got no answer.
 
         Raises:
-          InputError: no other one will: the server refuses access, or too many failed.
+          InputError: no other question will get one: the server refuses access, or too many failed.
         """
         if failure.hopeless:
             raise InputError("model", self.identity, f"the server refuses: {failure}")

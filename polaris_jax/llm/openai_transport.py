@@ -22,7 +22,7 @@ def takes_temperature(model: str) -> bool:
 
 
 class OpenAITransport:
-    """One chat completion per call, by the ``openai`` library with its own retries switched off."""
+    """One chat completion per call, with the ``openai`` library and without its own retries."""
 
     def __init__(self, spec: ClientSpec):
         self._spec = spec
@@ -46,7 +46,7 @@ class OpenAITransport:
             body = self.client.chat.completions.with_raw_response.create(**self.body(request)).http_response.text
         except self.errors as error:
             failure = self.classify(error)
-        if failure is not None:  # raised out here so that no exception that holds the headers is chained to it
+        if failure is not None:  # raised here, so that no exception that holds the headers is chained to it
             raise failure
         return self.read(body)
 
@@ -55,13 +55,13 @@ class OpenAITransport:
         self.client.close()
 
     def body(self, request: Request) -> dict[str, Any]:
-        """The JSON body that asks ``request``."""
+        """The JSON body for ``request``."""
         messages = request.messages
         how: dict[str, Any] = {}
         structured = self._spec.structured
         if structured == "json_schema" and request.shared_prefix and self._spec.base_url is None:
             structured = (
-                "json_object"  # the hosted service puts a schema before the messages: no prefix would be shared
+                "json_object"  # the hosted service puts a schema before the messages, so no prefix would be shared
             )
         if request.schema is not None:
             if structured == "json_schema":
@@ -88,7 +88,7 @@ class OpenAITransport:
         }
 
     def classify(self, error: Exception) -> AttemptFailed:
-        """The kind of failure that an exception of ``errors`` stands for."""
+        """The failure for an exception of ``errors``."""
         openai, variable = self._openai, self._spec.key_variable
         if isinstance(error, openai.APITimeoutError):
             return AttemptFailed("timeout", f"nothing within {self._spec.timeout:g} s", billed=True)

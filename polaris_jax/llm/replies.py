@@ -1,9 +1,8 @@
-"""The one reader of values in a model's reply: judges, scores and benchmarks read with it.
+"""The only reader of values in a model's reply; judges, scores and benchmarks use it.
 
-A reply holds JSON alone, in a fence, or before, behind or between prose. What a person would read as JSON is read:
-trailing commas, typographic or full-width punctuation, single quotes, Python's constants, quotation marks that were
-not escaped. Nothing is completed and nothing is chosen: a value that was cut is no value, and of two different values
-neither is taken.
+A reply holds JSON alone, in a fence, or before, after or between prose. Common slips are accepted: trailing commas,
+typographic or full-width punctuation, single quotes, Python's constants, quotation marks that were not escaped. Nothing
+is completed or chosen: a value that was cut off is not read, and neither of two different values is taken.
 """
 
 import json
@@ -14,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_DEPTH = 64  # brackets in brackets; Python's parser and every recursive visitor stay far below their limits
-_MAX_BRACKETS = 200  # stretches in brackets that are looked at, so that the work stays linear in the reply
+MAX_DEPTH = 64  # nested brackets; far below the limits of Python's parser and of recursive functions
+_MAX_BRACKETS = 200  # most bracketed spans that are tried, so that the work is linear in the length of the reply
 _OPENS, _CLOSES = "{[｛［", "}]｝］"
 _QUOTES = {'"': '"', "“": "”", "„": "“”", "＂": "＂", "'": "'", "‘": "’"}
 _OPENING = re.compile(r"[{\[｛［]")
@@ -35,11 +34,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class UnreadableReply(ValueError):
-    """There is no value in a reply; the message is one line.
+    """A reply without a readable value; the message is one line.
 
     Attributes:
-      kind: ``empty`` (no text), ``invalid_json`` (no JSON, cut JSON, or not the JSON that was asked for) or
-        ``ambiguous`` (several different values, or one name with two values).
+      kind: ``empty`` (no text), ``invalid_json`` (no JSON, cut JSON, or not the requested JSON) or ``ambiguous``
+        (several different values, or one name with two values).
       detail: what is wrong.
     """
 
@@ -53,15 +52,15 @@ def read_value(text: str, fits: Callable[[Any], Any] = lambda value: value) -> A
 
     Args:
       text: the reply, with its reasoning.
-      fits: what the value must be: returns it, or what is made of it, or raises ``ValueError``. By default anything.
+      fits: checks a value: returns it, perhaps converted, or raises ``ValueError``. By default, any value fits.
 
     Returns:
-      What ``fits`` makes of the only value that it accepts; equal values count as one. Of values that hold each other
-      the outer one. Strings are free of lone surrogates, numbers are finite.
+      The result of ``fits`` for the only value that it accepts; equal values count as one, and outer values come before
+      inner ones. Strings have no lone surrogates; numbers are finite.
 
     Raises:
-      UnreadableReply: see there.
-      ValueError: the last one of ``fits``, if it accepted no value.
+      UnreadableReply: there is no single value; see the class.
+      ValueError: the last error of ``fits``, if it accepted no value.
     """
     found: list[Any] = []
     wrong: ValueError = UnreadableReply("invalid_json", "no JSON in the reply")
@@ -78,13 +77,13 @@ def read_value(text: str, fits: Callable[[Any], Any] = lambda value: value) -> A
 
 
 def read_values(text: str) -> list[Any]:
-    """Every JSON value in a reply, in order; objects and arrays, or the one bare value that is all of it.
+    """Every JSON value in a reply, in order: objects and arrays, or one bare value if that is the whole reply.
 
     Raises:
-      UnreadableReply: there is none.
+      UnreadableReply: there is no value.
     """
     stripped = text.strip()
-    # JSON comes first: a story inside it may contain <think>.
+    # Look for JSON first, because a story inside it may contain <think>.
     answer = stripped if stripped[:1] in tuple(_OPENS) else without_thinking(stripped)
     if not answer:
         raise UnreadableReply("empty", "no text in the reply")
@@ -110,10 +109,10 @@ def read_number(value: Any, out_of: float | None = None) -> float | None:
     """A number, or a number written as text (``"7"``, ``"7,5"``, ``"７"``, ``"**7**"``); None for anything else.
 
     Args:
-      out_of: the scale; ``7/10`` is 7 on a scale of 10 and unreadable on another. None: no such form is read.
+      out_of: the scale; ``7/10`` is 7 on a scale of 10 and unreadable on any other. None does not read this form.
 
     Returns:
-      A finite number; booleans and numbers beyond a float are none.
+      A finite number; None for booleans and for numbers too large for a float.
     """
     if isinstance(value, bool):
         return None
@@ -134,7 +133,7 @@ def read_number(value: Any, out_of: float | None = None) -> float | None:
 def without_thinking(text: str) -> str:
     """``text`` after its ``<think>`` block; empty if the block never closes, unchanged if there is none.
 
-    Some chat templates open the block in the prompt, so a closing tag alone ends one too.
+    Some chat templates open the block in the prompt, so a closing tag alone also ends one.
     """
     thought, closed, answer = text.partition("</think>")
     if closed:
@@ -143,7 +142,7 @@ def without_thinking(text: str) -> str:
 
 
 def clean_text(text: str) -> str:
-    """``text`` as UTF-8 can hold it: halves of surrogate pairs are joined, lone ones become U+FFFD."""
+    """``text`` as valid Unicode: surrogate pairs are joined, lone surrogates become U+FFFD."""
     if _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -151,21 +150,21 @@ def clean_text(text: str) -> str:
 
 @dataclass
 class _Span:
-    """A stretch from a bracket to the one that closes it: ``(is a string, text without its quotation marks)``."""
+    """A span from a bracket to its closing one, in pieces ``(is a string, text without its quotation marks)``."""
 
     text: str
     pieces: list[tuple[bool, str]] = field(default_factory=list)
 
 
 def _values(text: str) -> Iterator[tuple[Any] | UnreadableReply]:
-    """The value of every outermost stretch in brackets, in a tuple, or why it has none."""
+    """For every outermost bracketed span: its value in a tuple, or the error."""
     at = 0
     for _ in range(_MAX_BRACKETS):
         opening = _OPENING.search(text, at)
         if opening is None:
             return
-        # A stretch of prose in brackets may hold a value, as [Scores: {...}]; what looks like JSON and is none may not:
-        # the inner values of a list that was cut are not the answer.
+        # Prose in brackets may hold a value, as in [Scores: {...}]. A span that looks like JSON but is invalid may not:
+        # the inner values of a list that was cut off are not the answer.
         json_like = _JSON_LIKE.match(text, opening.start()) is not None
         found = _span(text, opening.start())
         value = found if isinstance(found, UnreadableReply) else _parse(found)
@@ -202,7 +201,7 @@ def _span(text: str, start: int) -> _Span | UnreadableReply:
 
 
 def _string_end(text: str, at: int, closing: str) -> int | None:
-    """Where the quotation mark stands that ends a string: the first behind which JSON goes on."""
+    """Index of the quotation mark that ends a string: the first one after which JSON continues."""
     for mark in re.compile(rf"\\.|[{closing}]", re.DOTALL).finditer(text, at):
         if mark[0][0] != "\\" and _AFTER_STRING.match(text, mark.end()):
             return mark.start()
@@ -210,12 +209,12 @@ def _string_end(text: str, at: int, closing: str) -> int | None:
 
 
 def _parse(span: _Span) -> tuple[Any] | UnreadableReply:
-    """The value of a stretch, as strict JSON, else with its lexical slips mended; or why it has none."""
+    """The value of a span as strict JSON, else with its lexical slips repaired; or the error."""
     try:
         try:
             return (_checked(_loads(span.text)),)
         except json.JSONDecodeError:
-            return (_checked(_loads(_mended(span))),)
+            return (_checked(_loads(_repaired(span))),)
     except UnreadableReply as unreadable:
         return unreadable
     except ValueError as error:
@@ -226,17 +225,17 @@ def _loads(text: str) -> Any:
     return json.loads(text, strict=False, parse_constant=_no_constant, object_pairs_hook=_object)
 
 
-def _mended(span: _Span) -> str:
-    mended: list[str] = []
+def _repaired(span: _Span) -> str:
+    repaired: list[str] = []
     for is_string, piece in span.pieces:
         if is_string:
-            mended.append('"' + _ESCAPE.sub(_escaped, piece) + '"')
+            repaired.append('"' + _ESCAPE.sub(_escaped, piece) + '"')
             continue
         plain = unicodedata.normalize("NFKC", piece).replace("、", ",")
         plain = _PLUS.sub("", _SHARE.sub(r'"\1"', _CONSTANT.sub(lambda word: _WORDS[word[0]], plain)))
-        mended.append(plain)
-    # Strings are opaque: a trailing comma can only stand in front of a bracket within one plain piece.
-    return "".join(part if part[:1] == '"' else re.sub(r",(\s*[}\]])", r"\1", part) for part in mended)
+        repaired.append(plain)
+    # Strings are left alone: a trailing comma and its bracket always lie in one plain piece.
+    return "".join(part if part[:1] == '"' else re.sub(r",(\s*[}\]])", r"\1", part) for part in repaired)
 
 
 def _escaped(match: re.Match) -> str:
@@ -258,7 +257,7 @@ def _no_constant(name: str) -> None:
 
 
 def _checked(value: Any) -> Any:
-    """The value with clean strings. ``MAX_DEPTH`` bounds the recursion.
+    """The value with clean strings. ``MAX_DEPTH`` limits the recursion.
 
     Raises:
       UnreadableReply: a number is not finite.

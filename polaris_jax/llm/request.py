@@ -1,4 +1,4 @@
-"""What is asked and what comes back: ``Request``, ``Reply``, and the key under which a reply is kept."""
+"""``Request``, ``Reply``, and the key under which a reply is cached."""
 
 import hashlib
 import json
@@ -9,28 +9,28 @@ from polaris_jax.errors import InputError
 from polaris_jax.llm.replies import clean_text
 
 ROLES = ("system", "user", "assistant")
-# Greedy decoding would repeat an unusable answer: retries after one are sampled with at least this temperature.
+# Greedy decoding would repeat an unusable answer, so retries after one use at least this temperature.
 RETRY_TEMPERATURE = 0.3
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request to a language model. Everything but ``purpose`` affects the answer and is part of the cache key.
+    """One request to a language model. Fields that affect the answer are part of the cache key.
 
     Attributes:
       messages: ``(role, content)`` pairs, roles from ``ROLES``.
       schema: JSON text of a JSON schema that the answer must satisfy, or None for free text. The order of its
-        properties is kept: constrained decoders write an answer's fields in that order.
+        properties is kept, because constrained decoders write an answer's fields in that order.
       temperature: 0 is greedy.
-      max_tokens: upper bound of the answer, hidden reasoning included, in tokens of the model.
-      seed: of the sampling, for servers that take one.
-      sample: tells repeated samples of one request apart; each gets a seed of its own.
-      purpose: category in the ``UsageTracker``.
-      version: of the instructions; raise it to ask again what is in the cache.
-      enforce_schema: an answer that breaks the schema is asked again. False: the schema guides the server alone, and
-        the caller reads the text, whatever it is; no part of the cache key.
-      shared_prefix: other requests begin with the same long text, and a provider that keeps prompts should see it:
-        nothing that differs may stand before the messages. No part of the cache key.
+      max_tokens: upper bound of the answer, including hidden reasoning, in the model's tokens.
+      seed: seed of the sampling, for servers that accept one.
+      sample: number of a repeated sample of one request; each sample gets its own seed.
+      purpose: category in the ``UsageTracker``; not part of the cache key.
+      version: version of the instructions; a new one ignores cached answers.
+      enforce_schema: ask again if an answer breaks the schema. If False, the schema only guides the server, and the
+        caller reads any text. Not part of the cache key.
+      shared_prefix: whether other requests begin with the same long text. Then nothing that differs is put before the
+        messages, so that a provider's prompt cache can work. Not part of the cache key.
 
     Raises:
       InputError: no messages, an unknown role, a schema that is not JSON, or a number out of range.
@@ -54,7 +54,7 @@ class Request:
         for role, content in messages:
             if role not in ROLES or not isinstance(content, str):
                 raise InputError("messages", (role, content), f"each is (role, text) with a role of {', '.join(ROLES)}")
-        # A text may hold half a surrogate pair, which no server and no file can be sent.
+        # A text may hold half a surrogate pair, which cannot be sent to a server or written to a file.
         object.__setattr__(self, "messages", tuple((role, clean_text(content)) for role, content in messages))
         if self.schema is not None:
             object.__setattr__(self, "schema", _compact_schema(self.schema))
@@ -80,11 +80,10 @@ class Request:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def draw(self, unusable: int, truncated: int = 0) -> "Request":
-        """The request as it is sent after ``unusable`` unusable answers, ``truncated`` of them for want of room.
+        """The request to send after ``unusable`` unusable answers, ``truncated`` of them cut at the limit.
 
-        An answer that was cut, or emptied by thinking, is asked for again at twice the limit. Samples and retries after
-        an unusable answer get seeds of their own. Network failures do not count, so that the answer does not depend on
-        them.
+        After an answer that was cut, or empty because of thinking, the limit is doubled. Samples and retries after an
+        unusable answer get their own seeds. Network failures do not count, so that the answer does not depend on them.
         """
         seed, temperature = self.seed, self.temperature
         if seed is not None and (self.sample or unusable):
@@ -102,9 +101,9 @@ class Reply:
     Attributes:
       text: the model's output, unchanged, with its reasoning and code fences.
       data: the JSON value in ``text``, valid under the request's schema; None for free text.
-      model: the name that the server gives its model.
-      prompt_tokens, completion_tokens: of the call that gave the answer; 0 where the server does not report them.
-      cached: it came from the cache.
+      model: the server's name of the model.
+      prompt_tokens, completion_tokens: of the call that gave the answer; 0 if the server does not report them.
+      cached: whether it came from the cache.
       attempts: calls made for it; 0 when cached.
       finish: ``stop``, or ``length`` when free text was cut at ``max_tokens``.
     """

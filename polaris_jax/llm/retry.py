@@ -1,4 +1,4 @@
-"""Retries: of which failures, how often, after how long."""
+"""Retries: after which failures, how often, and after which wait."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,11 +16,11 @@ class RetryPolicy:
     """How often a request is retried, and the waits between attempts.
 
     Attributes:
-      attempts: calls at most.
+      attempts: most calls.
       backoff: seconds; the wait before retry ``n`` (from 0) is uniform in ``[0, backoff * 2**n]``, so that the
         clients of a server that recovers do not all return at once.
       longest: seconds; upper bound of such a wait.
-      patience: seconds; a server that asks (``Retry-After``) for a longer wait counts as a permanent failure.
+      patience: seconds; if a server asks for a longer wait (``Retry-After``), the failure is permanent.
     """
 
     attempts: int = 6
@@ -32,7 +32,7 @@ class RetryPolicy:
         """Runs ``attempt(0)``, ``attempt(1)``, ... until one returns.
 
         Raises:
-          CallFailed: in place of the last ``AttemptFailed``. Any other exception of an attempt passes through.
+          CallFailed: instead of the last ``AttemptFailed``. Any other exception of an attempt is not caught.
         """
         tenacity = extra("tenacity")
         jitter = tenacity.wait_random_exponential(multiplier=self.backoff, max=self.longest)

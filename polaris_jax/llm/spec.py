@@ -1,6 +1,6 @@
-"""``ClientSpec``: everything a client is made of, by name, so that it can be pickled, logged and put in a config.
+"""``ClientSpec``: the description of a client as plain values, which can be pickled, logged and put in a config.
 
-The fields of a client are named here and nowhere else: the command line's flags and a config's fields derive from them.
+The fields of a client are declared only here; the command line's flags and a config's fields derive from them.
 """
 
 import re
@@ -17,7 +17,7 @@ STRUCTURED = ("json_schema", "json_object", "prompt")
 KINDS = ("offline", "llm")
 EFFORTS = ("none", "minimal", "low", "medium", "high")
 TIERS = ("standard", "flex", "priority")
-# Gemini's names of its thresholds.
+# Gemini's names for its thresholds.
 SAFETY = {
     "off": "OFF",
     "none": "BLOCK_NONE",
@@ -30,13 +30,13 @@ _KEY_VARIABLES = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
 
 @dataclass(frozen=True)
 class ClientOptions:
-    """Which model, how to reach it, and how far to go: what ``ClientSpec``, a config and the command line may say.
+    """Which model to use, how to reach it, and its limits: the fields of ``ClientSpec``, configs and the command line.
 
-    ``openai`` is any OpenAI-compatible server: hosted, vLLM, llama.cpp. ``replay`` answers from the cache only; its
-    ``model`` is the identity that was recorded, ``openai/<model>``. Without ``api_key_env`` the key is read from the
-    provider's usual variable at its own address, and there is none at any other. A schema is sent as ``json_schema``
-    (the server constrains decoding), ``json_object`` (the server promises JSON, the schema stands in the prompt) or
-    ``prompt`` (the schema stands in the prompt). A client that would use more than its budget raises ``BudgetSpent``.
+    ``openai`` is any OpenAI-compatible server: hosted, vLLM, llama.cpp. ``replay`` answers only from the cache; its
+    ``model`` is the recorded identity, ``openai/<model>``. Without ``api_key_env``, the key comes from the provider's
+    usual variable at the provider's own address; other addresses get no key. A schema is sent as ``json_schema`` (the
+    server constrains decoding), ``json_object`` (the server guarantees JSON, the schema is in the prompt) or ``prompt``
+    (the schema is in the prompt). A client that would exceed its budget raises ``BudgetSpent``.
     """
 
     provider: str = option(choices=PROVIDERS, doc="openai (any compatible server), gemini or replay")
@@ -44,7 +44,7 @@ class ClientOptions:
     base_url: str | None = option(None, blank="", doc="address of an OpenAI-compatible server")
     api_key_env: str | None = option(None, blank="", doc="NAME of the environment variable that holds the key")
     cache: str | None = option(
-        None, blank="", execution=True, doc="folder or gs:// prefix of the model's replies; without, none are kept"
+        None, blank="", execution=True, doc="folder or gs:// prefix of the model's replies; default: none are kept"
     )
     concurrency: int = option(8, bounds=AT_LEAST_1, execution=True, doc="calls to the model in flight")
     timeout: float = option(
@@ -87,36 +87,36 @@ class ClientOptions:
         None,
         blank=0.0,
         bounds=Bounds("above 0, at most 1", above=0, most=1),
-        doc="probability of the tokens that are kept; without, the server's own",
+        doc="total probability of the tokens that are kept; default: the server's own",
     )
     effort: str | None = option(
         None,
         blank="",
         choices=EFFORTS,
-        doc="of reasoning: OpenAI's reasoning_effort, Gemini's thinking_level; without, the model's own",
+        doc="effort of reasoning: OpenAI's reasoning_effort, Gemini's thinking_level; default: the model's own",
     )
     tier: str | None = option(
         None,
         blank="",
         choices=TIERS,
         execution=True,
-        doc="service tier: flex is cheaper and slower, priority dearer and faster; without, the provider's own",
+        doc="service tier: flex is cheaper and slower, priority dearer and faster; default: the provider's own",
     )
     safety: str | None = option(
         None,
         blank="",
         choices=tuple(SAFETY),
         doc="gemini: the risk from which its safety filters block: low, medium, high, none (they only rate) or off; "
-        "without, the provider's own",
+        "default: the provider's own",
     )
 
 
 @dataclass(frozen=True)
 class ClientSpec(ClientOptions):
-    """``ClientOptions`` of which a client can be made.
+    """``ClientOptions`` that are complete and valid for a client.
 
     Raises:
-      InputError: a field is out of range, or carries a secret.
+      InputError: a field is out of range, or contains a secret.
     """
 
     def __post_init__(self) -> None:
@@ -145,15 +145,15 @@ class ClientSpec(ClientOptions):
 
     @property
     def identity(self) -> str:
-        """``provider/model``; of a replay client that of the client whose replies it repeats.
+        """``provider/model``; for a replay client, the identity of the recorded client.
 
-        The address is no part of it, so a server may move. Different models under one name need different caches.
+        The address is not part of it, so a server may move. Different models with the same name need different caches.
         """
         return self.model if self.provider == "replay" else f"{self.provider}/{self.model}"
 
     @property
     def known_prices(self) -> tuple[float, ...] | None:
-        """``prices``, else those of the dated table for the provider's own address; None where neither knows."""
+        """``prices``, else those of the dated table for the provider's own address; None if unknown."""
         if self.prices is not None or self.base_url is not None or self.provider == "replay":
             return self.prices
         listed = read_prices().models.get(self.model)
@@ -161,7 +161,7 @@ class ClientSpec(ClientOptions):
 
     @property
     def key_identity(self) -> str:
-        """``identity`` with the dials that affect an answer, where they are set: part of cache keys."""
+        """``identity`` with the options that affect an answer, if set; part of cache keys."""
         dials = ("top_p", "effort", "safety")
         return self.identity + "".join(
             f" {name}={value}" for name in dials if (value := getattr(self, name)) is not None
@@ -177,9 +177,9 @@ class ClientSpec(ClientOptions):
 
 @dataclass(frozen=True)
 class ModelOrOfflineSpec:
-    """Who does a task: a language model, or the offline implementation. Base of annotator and judge specs.
+    """Who does a task: a language model or the offline implementation. Base class of annotator and judge specs.
 
-    ``client`` is the model's; it is needed for ``llm`` and None for ``offline``.
+    ``client`` describes the model's client; it is required for ``llm`` and None for ``offline``.
 
     Raises:
       InputError: a field is out of range; its name follows ``_where``.
@@ -188,7 +188,7 @@ class ModelOrOfflineSpec:
     kind: str = option("offline", choices=KINDS, doc="offline (no model) or llm")
     client: ClientSpec | None = None
     samples: int = option(1, bounds=AT_LEAST_1, doc="independent samples per question")
-    temperature: float = option(0.0, bounds=NOT_NEGATIVE, doc="of the samples")
+    temperature: float = option(0.0, bounds=NOT_NEGATIVE, doc="temperature of the samples")
 
     _where: ClassVar[str] = ""
 

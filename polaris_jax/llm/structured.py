@@ -1,6 +1,6 @@
-"""Structured output: how a model is given the JSON schema, and how its answer is checked against it.
+"""Structured output: gives a model the JSON schema, and checks its answer against it.
 
-Nothing is completed: an answer without exactly one value that is valid under its schema is refused.
+Nothing is completed: an answer must hold exactly one value that is valid under its schema.
 """
 
 import functools
@@ -30,12 +30,12 @@ def validator(schema: str) -> Any:
 
 
 def read_json(text: str, schema: str) -> Any:
-    """The JSON value in ``text`` that is valid under ``schema``, as ``replies.read_value`` reads it.
+    """The JSON value in ``text`` that is valid under ``schema``, read by ``replies.read_value``.
 
-    A number written as text counts as one where the schema asks for a number.
+    A number written as text counts as a number where the schema requires one.
 
     Raises:
-      UnreadableReply: there is none, or more than one; one line.
+      UnreadableReply: there is no such value, or more than one; the message is one line.
     """
     content, check = json.loads(schema), validator(schema)
 
@@ -50,7 +50,7 @@ def read_json(text: str, schema: str) -> Any:
 
 
 def _with_numbers(value: Any, schema: Any) -> Any:
-    """``value`` with its numbers written as text made numbers, wherever the schema wants nothing but a number."""
+    """``value`` with numbers that are written as text converted, where the schema allows only a number."""
     if not isinstance(schema, dict):
         return value
     if isinstance(value, str) and schema.get("type") in ("number", "integer"):
@@ -64,7 +64,7 @@ def _with_numbers(value: Any, schema: Any) -> Any:
 
 
 def instruction(schema: str) -> str:
-    """The instruction that asks for JSON where the server does not enforce it."""
+    """The instruction that asks for JSON if the server does not enforce it."""
     return f"Reply with one JSON value that is valid under this JSON schema, and with nothing else:\n{schema}"
 
 

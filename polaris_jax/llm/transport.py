@@ -1,4 +1,4 @@
-"""``Transport``, the interface of a provider, and what every provider needs: keys, optional libraries, wait times."""
+"""``Transport``, the interface of a provider, and helpers for all providers: keys, optional libraries, wait times."""
 
 import importlib
 import os
@@ -16,13 +16,13 @@ NO_KEY = "none"  # sent to servers that need no key
 
 @dataclass(frozen=True)
 class RawReply:
-    """The answer of one call.
+    """The answer to one call.
 
     Attributes:
-      text: of the answer, possibly empty.
-      prompt_tokens, completion_tokens: as the server counts them; None where it does not report them.
+      text: the answer's text, possibly empty.
+      prompt_tokens, completion_tokens: as the server counts them; None if it does not report them.
       finish: ``stop``, ``length`` (cut at ``max_tokens``) or ``refused``.
-      cached_tokens: how many of the prompt tokens the provider had in its own cache.
+      cached_tokens: how many of the prompt tokens came from the provider's own cache.
     """
 
     text: str
@@ -44,10 +44,10 @@ class Transport(Protocol):
         """
 
     def send(self, request: Request) -> RawReply:
-        """Asks once.
+        """Makes one call.
 
         Raises:
-          AttemptFailed: there is no answer. No exception that may hold the key is chained to it.
+          AttemptFailed: there is no usable answer. No exception that may hold the key is chained to it.
         """
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Transport(Protocol):
 
 
 def read_key(variable: str | None) -> str:
-    """The current key in the environment variable ``variable``.
+    """Reads the current key from the environment variable ``variable``.
 
     Raises:
       InputError: the variable is not set.
@@ -75,7 +75,7 @@ def redacted(text: str, variable: str | None) -> str:
 
 
 def counted(tokens: Any) -> int | None:
-    """A number of tokens as a server reports it; None where it reports none."""
+    """A token count as the server reports it; None if it reports none."""
     whole = isinstance(tokens, (int, float)) and not isinstance(tokens, bool) and 0 <= tokens < 1e12
     return int(tokens) if whole else None
 
@@ -84,7 +84,7 @@ def extra(module: str) -> Any:
     """Imports a library that only the ``llm`` extra installs.
 
     Raises:
-      InputError: it is not installed.
+      InputError: the library is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -93,7 +93,7 @@ def extra(module: str) -> Any:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the headers ``Retry-After`` (RFC 9110 §10.2.3) or ``retry-after-ms``; None if absent."""
+    """Seconds to wait, from the header ``Retry-After`` (RFC 9110 §10.2.3) or ``retry-after-ms``; None if absent."""
     milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
         if milliseconds is not None:

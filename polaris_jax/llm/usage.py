@@ -1,8 +1,8 @@
 """``UsageTracker``: tokens and money per purpose, and a budget that concurrent calls cannot exceed.
 
-Before a call its largest possible cost is reserved; afterwards the actual cost is recorded. When the reservations of
-calls in flight fill the rest of the budget, the next call waits for them. When nothing is in flight and the call still
-does not fit, the budget is spent.
+Before a call, its largest possible cost is reserved; after it, the actual cost is recorded. If the calls in flight have
+reserved the rest of the budget, the next call waits for them. If no call is in flight and the next one still does not
+fit, the budget is spent.
 """
 
 import json
@@ -20,15 +20,15 @@ FORMAT = "polaris-llm-ledger-2"
 
 @dataclass
 class PurposeUsage:
-    """What the requests of one purpose have used.
+    """The usage of the requests of one purpose.
 
     Attributes:
-      calls: made, successful or not.
+      calls: calls made, successful or not.
       cached: requests answered without a call.
       retries: calls that repeated a failed one.
       failed: requests that got no answer.
-      prompt_tokens, completion_tokens: as the servers counted them; upper bounds where a server that may have charged
-        did not report them.
+      prompt_tokens, completion_tokens: as the servers counted them; upper bounds if a server may have charged but did
+        not report them.
       cached_tokens: how many of the prompt tokens came from the provider's cache.
       unknown: calls whose tokens are upper bounds.
     """
@@ -45,7 +45,7 @@ class PurposeUsage:
 
 @dataclass
 class CallUsage:
-    """Tokens of one call: upper bounds while it is under way, the actual numbers after ``settle``."""
+    """Tokens of one call: upper bounds during the call, actual numbers after ``settle``."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -53,7 +53,7 @@ class CallUsage:
     cached_tokens: int = 0
 
     def settle(self, prompt_tokens: int | None, completion_tokens: int | None, cached_tokens: int = 0) -> None:
-        """Records the tokens that the server reports; a number it does not report stays at its upper bound."""
+        """Records the tokens that the server reports; a missing number stays at its upper bound."""
         self.known = prompt_tokens is not None and completion_tokens is not None
         self.prompt_tokens = self.prompt_tokens if prompt_tokens is None else prompt_tokens
         self.completion_tokens = self.completion_tokens if completion_tokens is None else completion_tokens
@@ -64,9 +64,9 @@ class UsageTracker:
     """Counts calls, tokens and money; thread-safe.
 
     Args:
-      budget_tokens, budget_usd: limits, None for none.
-      prices: USD per million prompt tokens and per million completion tokens; a third one for prompt tokens from the
-        provider's cache, which cost as much as others without it.
+      budget_tokens, budget_usd: limits; None is no limit.
+      prices: USD per million prompt tokens and per million completion tokens; an optional third one for prompt tokens
+        from the provider's cache (default: the price of other prompt tokens).
 
     Raises:
       InputError: a budget in USD without prices.
@@ -96,7 +96,7 @@ class UsageTracker:
 
     @property
     def usd(self) -> float | None:
-        """Money spent; None where prices are not known."""
+        """Money spent; None if prices are unknown."""
         with self._changed:
             return self._usd(*self._spent(), self._cached())
 
@@ -105,7 +105,7 @@ class UsageTracker:
         """Reserves the upper bounds of one call while it runs; records them unless the call is settled.
 
         Raises:
-          BudgetSpent: they do not fit in the budget; no call may be made.
+          BudgetSpent: they do not fit into the budget; the call must not be made.
         """
         call = CallUsage(prompt_tokens, completion_tokens)
         with self._changed:
@@ -129,12 +129,12 @@ class UsageTracker:
                 self._changed.notify_all()
 
     def count_cached(self, purpose: str) -> None:
-        """A request was answered without a call."""
+        """Counts a request that was answered without a call."""
         with self._changed:
             self._purpose(purpose).cached += 1
 
     def count_failed(self, purpose: str) -> None:
-        """A request got no answer."""
+        """Counts a request that got no answer."""
         with self._changed:
             self._purpose(purpose).failed += 1
 
@@ -166,10 +166,10 @@ class UsageTracker:
         storage.write(os.fspath(address), (json.dumps(self.summary(), indent=1) + "\n").encode())
 
     def restore(self, address: str | os.PathLike) -> None:
-        """Adds what an earlier run wrote, so that its spending counts against this budget.
+        """Adds the usage of an earlier run, so that its spending counts against this budget.
 
         Raises:
-          InputError: there is no such file, or it is not a usage file.
+          InputError: no such file, or not a usage file.
         """
         from polaris_jax import storage  # see ``client.open_client``
 
@@ -208,7 +208,7 @@ class UsageTracker:
         return None if self.prices is None else cost(self.prices, prompt_tokens, completion_tokens, cached)
 
     def _shortfall(self, call: CallUsage) -> BudgetSpent | None:
-        """Which budget ``call`` would exceed beside the calls in flight; None when it fits."""
+        """The budget that ``call`` would exceed together with the calls in flight; None if it fits."""
         prompt, completion = self._spent()
         reserved = [*self._in_flight, call]
         prompt_after = prompt + sum(one.prompt_tokens for one in reserved)

@@ -1,8 +1,8 @@
-"""Optimizers that move matrices as matrices, and bfloat16 weights that learn.
+"""Muon for weight matrices, AdamW for the rest, and recipes for training bfloat16 weights.
 
-``muon`` orthogonalises the momentum of weight matrices, each once per mesh; ``make_optimizer`` combines it with AdamW
-for everything else by path rules and skips steps that are not finite; ``precision`` holds the three recipes for
-low-precision weights; ``qk_clip`` keeps attention logits small.
+``muon`` orthogonalises the momentum of weight matrices, each once per mesh. ``make_optimizer`` combines it with AdamW
+by path rules, and skips steps with non-finite gradients. ``precision`` holds the three recipes for low-precision
+weights. ``qk_clip`` keeps attention logits small.
 """
 
 from polaris_jax.optim.groups import ATTENTION_AND_GATES, GroupRule, group_table, label_params

@@ -1,4 +1,4 @@
-"""Which parameter is moved by which rule: path patterns, first match wins."""
+"""Assigns every parameter to an optimizer group by path patterns; the first match wins."""
 
 import re
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ class GroupRule:
     group: str
 
 
-# An adapter's factors to AdamW; stacked block matrices to Muon; embeddings, head, norms, convolutions and other vectors
-# to AdamW.
+# Muon: the stacked matrices of blocks. AdamW: an adapter's factors, embeddings, head, norms, convolutions and other
+# vectors.
 DEFAULT_RULES = (
     GroupRule(r"/lora_[ab]$", "adamw"),
     GroupRule(r"^blocks/.*/(attention|linear_attention|mlp)/(?!.*(norm|conv|A_log|dt_bias))", "muon"),
     GroupRule(r"", "adamw"),
 )
 
-# The second stage of the recipe: self-attention and the gates of the MLP learn, everything else stays.
+# The second stage of the recipe: self-attention and the gates of the MLP are trained, all else is frozen.
 ATTENTION_AND_GATES = (("^blocks/.*/attention/(q|k|v|o)$", "muon"), ("^blocks/.*/mlp/gate$", "muon"), ("", "frozen"))
 
 
@@ -37,7 +37,7 @@ def label_params(params: Any, rules: Sequence[GroupRule] = DEFAULT_RULES) -> Any
     """A tree like ``params`` with the group name of every leaf.
 
     Raises:
-      InputError: an unknown group, a path no rule matches, or a vector routed to muon by a written rule.
+      InputError: an unknown group, a path that no rule matches, or a rule that routes a vector to muon.
     """
     for rule in rules:
         if rule.group not in GROUPS:
@@ -47,7 +47,7 @@ def label_params(params: Any, rules: Sequence[GroupRule] = DEFAULT_RULES) -> Any
         name = path_name(path)
         for rule in rules:
             if re.search(rule.pattern, name):
-                # A stack of vectors ([layers, width]) is not a stack of matrices, whatever its number of axes says.
+                # A stack of vectors ([layers, width]) has two axes, but is not a matrix.
                 stacked = name.startswith("blocks/")
                 if rule.group == "muon" and leaf.ndim < (3 if stacked else 2):
                     return "adamw"

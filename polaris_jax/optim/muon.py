@@ -1,12 +1,11 @@
 """Muon: momentum orthogonalised by Newton-Schulz, each matrix once in the whole mesh.
 
 Source: "Muon is Scalable for LLM Training" (arXiv 2502.16982). A parameter leaf is a stack of matrices
-``[..., rows, cols]`` (scanned layers lead). Updates have root-mean-square ``0.2`` whatever the shape (their eq. 4), so
-that one learning rate serves Muon and AdamW.
+``[..., rows, cols]`` (scanned layers lead). Updates have root-mean-square ``0.2`` for every shape (their eq. 4), so one
+learning rate serves Muon and AdamW.
 
-Under a mesh every device gets whole matrices (``resharding``): the iteration itself is local matrix algebra without a
-single collective, no matrix is orthogonalised twice, and momentum travels in the dtype of the iteration, once in, once
-out.
+On a mesh every device gets whole matrices (``resharding``). The iteration is local matrix algebra without collectives,
+and no matrix is orthogonalised twice. Momentum is communicated twice, before and after the iteration, in its dtype.
 """
 
 import re
@@ -26,7 +25,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.optim.resharding import MatrixLayout, MixedMatrices, gather_matrices, scatter_matrices, share_out
 from polaris_jax.sharding import axes_size
 
-# Quintic that lifts every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
+# A quintic that brings every singular value in (0, 1] into about [0.7, 1.2] within five steps (Keller Jordan, 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -45,10 +44,10 @@ class Split:
 
 
 def attention_splits(heads: int, kv_heads: int, *, gated: bool = False) -> tuple[tuple[str, Split], ...]:
-    """``(path pattern, Split)`` that make every head of the projections a matrix of its own.
+    """``(path pattern, Split)`` pairs that make every head of the projections a matrix of its own.
 
     Args:
-      gated: the query projection also makes an output gate (``[q | gate]`` per head), which is split off too.
+      gated: whether the query projection also makes an output gate (``[q | gate]`` per head), which is split off too.
     """
     return (
         (r"\battention/q$", Split(-1, heads * (2 if gated else 1))),
@@ -58,7 +57,7 @@ def attention_splits(heads: int, kv_heads: int, *, gated: bool = False) -> tuple
 
 
 def find_split(name: str, splits: Sequence[tuple[str, Split]]) -> Split | None:
-    """The first of ``splits`` whose pattern is found in the path ``name``."""
+    """The first of ``splits`` whose pattern matches in the path ``name``, or None."""
     return next((split for pattern, split in splits if re.search(pattern, name)), None)
 
 
@@ -70,10 +69,10 @@ def path_name(path: Any) -> str:
 def newton_schulz(matrix: jax.Array, steps: int = 5) -> jax.Array:
     """Approximate polar factor of ``matrix [rows, cols]`` with ``rows <= cols``.
 
-    Works in the dtype it is given, accumulates in float32, and normalises by the Frobenius norm in float32.
+    It works in the matrix's dtype, accumulates in float32, and normalises by the Frobenius norm in float32.
     """
     a, b, c = QUINTIC
-    matrix = jax.lax.optimization_barrier(matrix)  # compiled alone, whatever made it and on whichever mesh
+    matrix = jax.lax.optimization_barrier(matrix)  # compiled alone, so its bits do not depend on the code around it
     dot = lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32).astype(matrix.dtype)  # noqa: E731
     norm = jnp.sqrt(jnp.sum(jnp.square(matrix.astype(jnp.float32))))
     x = (matrix.astype(jnp.float32) / (norm + 1e-7)).astype(matrix.dtype)
@@ -96,8 +95,8 @@ def orthogonalize(
     Args:
       tree: arrays of at least two dimensions; leading dimensions (layers, experts) are batch.
       steps: Newton-Schulz steps.
-      dtype: of the iteration and of what travels (bfloat16 on TPU); default the leaf's own.
-      shardings: tree of ``NamedSharding`` like ``tree``: share matrices out over that mesh; None: compute in place.
+      dtype: dtype of the iteration and of the communication (bfloat16 on TPU); default: the leaf's own.
+      shardings: tree of ``NamedSharding`` like ``tree``: distributes matrices over that mesh; None computes in place.
       splits: ``(path pattern, Split)`` for weights whose rows or columns are several matrices (heads).
 
     Returns:
@@ -110,7 +109,7 @@ def orthogonalize(
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     leaves = [leaf.astype(dtype or leaf.dtype) for _, leaf in paths]
     cuts = [find_split(path_name(path), splits) for path, _ in paths]
-    if shardings is None or not leaves:  # without a matrix there is no mesh to share over
+    if shardings is None or not leaves:  # without leaves there is no sharding to take the mesh from
         return jax.tree.unflatten(structure, _orthogonalize_local(leaves, cuts, steps, None, [None] * len(leaves)))
     shardings = structure.flatten_up_to(shardings)
     mesh, specs = shardings[0].mesh, tuple(sharding.spec for sharding in shardings)
@@ -126,7 +125,7 @@ def orthogonalize(
 
 
 def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
-    """One device's part: equal shapes are joined to a batch, scattered, orthogonalised one by one, and sent back."""
+    """One device's part: equal shapes are joined into a batch, scattered, orthogonalised one by one, and sent back."""
     run = partial(newton_schulz, steps=steps)
     groups = defaultdict(list)
     stacks, undo = [], []
@@ -159,14 +158,15 @@ def _orthogonalize_local(leaves, cuts, steps, mesh, layouts):
 
 
 def newton_schulz_flops(rows: int, cols: int) -> int:
-    """Operations of one step on a matrix of ``rows <= cols``, two for every term of every sum."""
+    """FLOPs of one step on a matrix with ``rows <= cols``; a multiply-add counts as two."""
     return 4 * rows**2 * cols + 2 * rows**3
 
 
 def _orthogonalize_groups(groups, run, mesh):
-    """``[((rows, cols, dtype, layout), local shards [n, r, c])]``, largest first → the results, in their order.
+    """``[((rows, cols, dtype, layout), local shards [n, r, c])]``, largest first → the results, in the same order.
 
-    Of every group as many matrices as divide by the devices are dealt evenly, the rest of all groups together.
+    In every group, the largest number of matrices that divides by the devices is scattered evenly. The remaining ones
+    of all groups are distributed together.
     """
     results, rests = [], defaultdict(list)
     for number, ((_, _, dtype, layout), batch) in enumerate(groups):
@@ -197,10 +197,11 @@ def _orthogonalize_groups(groups, run, mesh):
 
 
 def _each(run, stack):
-    """``run(matrix)`` of every matrix of ``stack [n, rows, cols]``, its result in the matrix's own place.
+    """Applies ``run`` to every matrix of ``stack [n, rows, cols]`` and stores the result in the matrix's place.
 
-    One at a time, so that bits do not depend on neighbours. In place, since for a second stack (``lax.map`` writes one)
-    the TPU compiler sets memory aside at the very beginning of the step when all its collectives are asynchronous.
+    It runs one matrix at a time, so that bits do not depend on neighbours. It works in place: for a second stack (as
+    ``lax.map`` makes one), the TPU compiler reserves memory from the start of the step if all collectives are
+    asynchronous.
     """
 
     def replace(i, stack):
@@ -211,7 +212,7 @@ def _each(run, stack):
 
 
 def _as_stack(leaf, cut, layout, mesh):
-    """A leaf as ``[n, rows, cols]`` with a matrix per block of its split, its layout then, and the way back."""
+    """A leaf as ``[n, rows, cols]`` with one matrix per block of its split, its layout, and the inverse function."""
     rows, cols = leaf.shape[-2:]
     stack = leaf.reshape(-1, rows, cols)
     if cut is None:
@@ -254,13 +255,13 @@ def muon(
       momentum: decay of the momentum sum ``m ← momentum * m + g``.
       nesterov: orthogonalise ``g + momentum * m`` instead of ``m``.
       steps, dtype: see ``orthogonalize``.
-      shardings: tree of ``NamedSharding`` over all parameters of the model (those of other groups are not looked at).
-      splits: see ``orthogonalize``; such a weight's updates have the scale of its blocks.
+      shardings: tree of ``NamedSharding`` over all parameters of the model (those of other groups are ignored).
+      splits: see ``orthogonalize``; the updates of such a weight have the scale of its blocks.
       weight_decay: decoupled, multiplied by the learning rate.
-      momentum_dtype: storage dtype of the momentum; default the gradient's.
+      momentum_dtype: storage dtype of the momentum; default: the gradient's.
 
     Raises:
-      ValueError: a parameter with fewer than two dimensions was routed here.
+      ValueError: a parameter with fewer than two dimensions is in this group.
     """
 
     def init(params):
@@ -302,7 +303,7 @@ def muon(
 
 
 def _rms_scale(shape, split: Split | None) -> float:
-    """What brings an orthogonal ``[..., rows, cols]`` to a root-mean-square of 0.2."""
+    """The factor that gives an orthogonal ``[..., rows, cols]`` a root-mean-square of 0.2."""
     size = list(shape[-2:])
     if split:
         size[split.axis] //= split.parts

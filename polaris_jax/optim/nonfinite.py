@@ -1,7 +1,7 @@
-"""Steps whose gradients are not finite change nothing, and are counted.
+"""Steps with non-finite gradients change nothing, and are counted.
 
-The decision is part of the compiled step, the same on every device: no value travels to the host for it, so a run is
-reproducible whether or not anybody looks at the counters.
+The decision is part of the compiled step and the same on every device. It sends no value to the host, so reading the
+counters or not does not change a run.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import optax
 
 
 class SkipState(NamedTuple):
-    """``total`` and ``consecutive`` skipped steps, int32 scalars, and the state of the transformation inside."""
+    """``total`` and ``consecutive`` skipped steps, int32 scalars, and the state of the inner transformation."""
 
     total: jax.Array
     consecutive: jax.Array
@@ -23,13 +23,13 @@ class SkipState(NamedTuple):
 def skip_nonfinite(
     inner: optax.GradientTransformation, norm: Callable[[Any], jax.Array]
 ) -> optax.GradientTransformation:
-    """``inner``, except that a step whose gradients have no finite norm leaves parameters and momenta as they are.
+    """``inner``, but a step whose gradients have a non-finite norm changes neither parameters nor momenta.
 
-    Updates of such a step are minus zero, the one number that added to any weight gives back its very bits. Schedules
-    go by the steps of the run, so their counters move on.
+    The updates of such a step are minus zero, the only number that leaves the bits of every weight unchanged when
+    added. Schedules count the steps of the run, so their counters advance.
 
     Args:
-      norm: of the gradients that count, float32 scalar; computed again by ``inner`` it costs nothing.
+      norm: norm of the gradients that count, float32 scalar. If ``inner`` computes it again, that costs nothing.
     """
 
     def init(params):
@@ -53,5 +53,5 @@ def skip_nonfinite(
 
 
 def skipped_steps(state: SkipState) -> dict[str, jax.Array]:
-    """``{"skipped_steps", "skipped_in_a_row"}`` of an optimizer made by ``make_optimizer``, for the metrics."""
+    """``{"skipped_steps", "skipped_in_a_row"}`` from the state of ``make_optimizer``'s optimizer, for the metrics."""
     return {"skipped_steps": state.total, "skipped_in_a_row": state.consecutive}

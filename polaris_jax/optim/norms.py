@@ -1,4 +1,4 @@
-"""Norms over whole trees of sharded arrays, with the same bits however devices are shared out to processes."""
+"""Norms over trees of sharded arrays. Their bits do not depend on how processes share the devices."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from polaris_jax.sharding import spec_axes
 
 
 def sum_of_squares(leaf: jax.Array, sharding: jax.sharding.NamedSharding | None = None) -> jax.Array:
-    """Summed in float32 whatever the dtype. Scalar.
+    """The sum of squares as a scalar, accumulated in float32 for every dtype.
 
     Args:
-      sharding: where the leaf lies; None leaves the sum over devices to the compiler.
+      sharding: the leaf's sharding; None leaves the sum over devices to the compiler.
     """
 
     def local(x):
@@ -32,7 +32,7 @@ def sum_of_squares(leaf: jax.Array, sharding: jax.sharding.NamedSharding | None 
 
 
 def group_norms(tree: Any, labels: Any, shardings: Any = None) -> dict[str, jax.Array]:
-    """The norm of every group of leaves, and of all under ``""``; float32 scalars.
+    """The norm of every group of leaves, and of all leaves under ``""``; float32 scalars.
 
     Args:
       labels: tree of group names like ``tree``. shardings: tree of ``NamedSharding`` like ``tree``.

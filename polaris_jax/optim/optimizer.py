@@ -1,4 +1,4 @@
-"""The whole optimizer of a run: skip what is not finite, clip, then Muon, AdamW or nothing, by group."""
+"""The optimizer of a run: skips non-finite steps, clips, then applies Muon, AdamW or nothing, by group."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -33,18 +33,18 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Global-norm clipping followed by one transformation per group of ``labels`` (muon, adamw, frozen).
 
-    Steps whose gradients are not finite change nothing (``nonfinite``); the state's ``total`` and ``consecutive`` count
+    Steps with non-finite gradients change nothing (``nonfinite``); the state's ``total`` and ``consecutive`` count
     them.
 
     Args:
       labels: tree of group names from ``label_params``.
-      schedule: learning rate by step; AdamW uses ``adamw_scale`` times it.
-      state_dtype: of the momenta, AdamW's second one included. clip_norm: None switches clipping off.
-      shardings: tree of ``NamedSharding`` of all parameters: Newton-Schulz shares the matrices out over their mesh.
-      splits: weights of which Muon orthogonalises every block apart, e.g. ``muon.attention_splits(...)``.
+      schedule: learning rate by step; AdamW uses ``adamw_scale`` times this rate.
+      state_dtype: dtype of the momenta, including AdamW's second one. clip_norm: None switches clipping off.
+      shardings: tree of ``NamedSharding`` of all parameters; Newton-Schulz distributes the matrices over their mesh.
+      splits: weights whose blocks Muon orthogonalises separately, e.g. ``muon.attention_splits(...)``.
 
     Raises:
-      InputError: a decay too slow for a bfloat16 average: the change would round away and the average stand still.
+      InputError: a decay too slow for a bfloat16 average: every change would be rounded away.
     """
     for name, decay in (("momentum", momentum), ("b1", b1), ("b2", b2)):
         if jnp.dtype(state_dtype) == jnp.bfloat16 and 1 - decay < 2**-7:  # twice half a unit in the last place of 1
@@ -74,7 +74,7 @@ def make_optimizer(
 
 
 def _moving_norm(labels, shardings, gradients) -> jax.Array:
-    """Global norm without the frozen parameters."""
+    """The global norm without frozen parameters."""
 
     def moving(tree):
         pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
@@ -86,7 +86,7 @@ def _moving_norm(labels, shardings, gradients) -> jax.Array:
 def clip_by_global_norm(most: float, labels: Any, shardings: Any = None) -> optax.GradientTransformation:
     """Scales all gradients down to a global norm of ``most``; frozen parameters do not count.
 
-    The gradients keep their dtype and are read twice, never held a second time.
+    The gradients keep their dtype. They are read twice but not copied.
     """
 
     def update(gradients, state, params=None):
@@ -98,7 +98,7 @@ def clip_by_global_norm(most: float, labels: Any, shardings: Any = None) -> opta
 
 
 def in_float32(inner: optax.GradientTransformation, state_dtype: DTypeLike) -> optax.GradientTransformation:
-    """``inner`` computing in float32, its floating state stored in ``state_dtype`` between steps."""
+    """``inner`` computed in float32, with its floating-point state stored in ``state_dtype`` between steps."""
 
     def cast(tree, dtype):
         floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731

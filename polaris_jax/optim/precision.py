@@ -1,4 +1,4 @@
-"""Three ways to hold the weights, one switch: what is stored, what is computed with, how an update is written back.
+"""Three recipes for weights: the stored dtype, the weights used in computation, and the write-back of an update.
 
 | recipe | stored | computed with | write-back |
 |---|---|---|---|
@@ -6,7 +6,7 @@
 | ``stochastic_downcast`` | float32 | bfloat16 copy, LR-scaled stochastic rounding (arXiv 2605.17064) | exact |
 | ``bf16_stochastic`` | bfloat16 | the stored weights | stochastic rounding (arXiv 2502.20566) |
 
-Random bits come from (key of the step, index of the leaf): reproducible, and equal on any mesh.
+Random bits come from (key of the step, index of the leaf), so they are reproducible and equal on any mesh.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ RECIPES = ("fp32_master", "stochastic_downcast", "bf16_stochastic")
 
 
 def check_recipe(recipe: str) -> str:
-    """``recipe`` itself, or an ``InputError`` that names the three."""
+    """Returns ``recipe``, or raises an ``InputError`` that names the three."""
     if recipe not in RECIPES:
         raise InputError("config.optim.precision", recipe, f"choose one of {', '.join(RECIPES)}")
     return recipe
@@ -35,7 +35,7 @@ def stored_dtype(recipe: str) -> jnp.dtype:
 
 
 def leaf_keys(key: jax.Array, tree: Any) -> Any:
-    """A tree like ``tree`` with a key of its own for every leaf."""
+    """A tree like ``tree`` with a different key for every leaf."""
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(structure, [jax.random.fold_in(key, number) for number in range(len(leaves))])
 
@@ -51,9 +51,9 @@ def working_copy(
     """The weights the forward pass uses.
 
     Args:
-      key: of this step. lr_fraction: ``lr / peak lr``, float32 scalar in [0, 1].
-      compute_dtype: of the copy in ``fp32_master`` (float32 or bfloat16); the other recipes compute in bfloat16.
-      exact: tree of bool like ``params``; where True the float32 weight itself is used (``Weight.float32``).
+      key: key of this step. lr_fraction: ``lr / peak lr``, float32 scalar in [0, 1].
+      compute_dtype: dtype of the copy in ``fp32_master`` (float32 or bfloat16); other recipes compute in bfloat16.
+      exact: tree of bool like ``params``; where True, the float32 weight itself is used (``Weight.float32``).
     """
     if check_recipe(recipe) == "bf16_stochastic":
         return params
@@ -69,7 +69,7 @@ def working_copy(
 def apply_updates(recipe: str, params: Any, updates: Any, key: jax.Array) -> Any:
     """Parameters after the step, each in its own dtype; ``updates`` are float32.
 
-    Weights that a model keeps in float32 whatever the recipe are written exactly.
+    Weights that a model always keeps in float32 are written exactly.
     """
     if check_recipe(recipe) != "bf16_stochastic":
         return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)

@@ -1,14 +1,14 @@
-"""QK-clip: after a step, the query and key weights of heads whose attention logits grew too large are scaled down.
+"""QK-clip: after a step, scales down the query and key weights of heads whose attention logits grew too large.
 
-Source: MuonClip of "Kimi K2" (arXiv 2507.20534, section 2.1). ``S`` is the largest scaled logit ``q . k / sqrt(d)``
-that a head produced in the step; with ``gamma = min(1, threshold / S)`` the queries are scaled by ``gamma ** alpha``
-and the keys by ``gamma ** (1 - alpha)``, so that the same tokens would now give ``threshold``.
+Source: MuonClip of "Kimi K2" (arXiv 2507.20534, section 2.1). ``S`` is the largest scaled logit ``q . k / sqrt(d)`` of
+a head in the step. With ``gamma = min(1, threshold / S)``, the queries are scaled by ``gamma ** alpha`` and the keys by
+``gamma ** (1 - alpha)``, so that the same tokens would now give ``threshold``.
 
-* **Grouped queries.** A key head serves several query heads: it is scaled for the worst of them, and each query head
-  takes the rest of its own factor, ``gamma_h / gamma_k ** (1 - alpha)``. Every head's logits shrink by exactly its own
-  ``gamma_h``; heads that stayed below the threshold compute what they did before.
-* **Normed queries and keys** (Qwen3). The norm undoes any scale of the projections, so the gains of ``q_norm`` and
-  ``k_norm`` are scaled instead. All heads of a layer share them: the layer's largest logit decides for all.
+* **Grouped queries.** A key head serves several query heads. It is scaled for the worst of them, and each query head
+  gets the rest of its own factor, ``gamma_h / gamma_k ** (1 - alpha)``. So every head's logits shrink by exactly its
+  own ``gamma_h``, and heads below the threshold give the same logits as before.
+* **Normed queries and keys** (Qwen3). The norm removes any scale of the projections, so the gains of ``q_norm`` and
+  ``k_norm`` are scaled instead. All heads of a layer share them, so the layer's largest logit decides for all.
 """
 
 from typing import Any
@@ -33,22 +33,22 @@ def qk_clip(
     zero_centred_norm: bool = False,
     labels: Any = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """Parameters whose attention logits stay below ``threshold``, and what was done.
+    """Scales parameters so that attention logits stay below ``threshold``; also returns metrics.
 
     Args:
-      recipe: of ``precision``; float32 masters are scaled exactly, bfloat16 weights with stochastic rounding (a factor
-        near one would be lost otherwise). Heads below the threshold keep their bits in either.
+      recipe: a recipe of ``precision``. Float32 masters are scaled exactly, bfloat16 weights with stochastic rounding
+        (otherwise a factor near one would be lost). Heads below the threshold keep their bits in both cases.
       params: the model's tree; ``params["blocks"][name]["attention"]`` holds ``q [repeats, D, H * d]``,
         ``k [repeats, D, G * d]`` and, in families that have them, ``q_norm`` and ``k_norm [repeats, d]`` or
         ``q_bias [repeats, H * d]`` and ``k_bias [repeats, G * d]``.
-      max_logits: per such name ``[repeats, H] float32``, each head's largest logit. Values that are not finite count as
-        below the threshold: such a step is skipped, not clipped.
-      key: of the step.
-      threshold: a number or a scalar array; infinity switches clipping off (for a step that was skipped).
-      alpha: share of the correction that falls on the queries, 0 to 1.
-      zero_centred_norm: gains are stored as their difference from one.
-      labels: tree of group names (``groups.label_params``); layers of which a weight to be scaled is frozen stay as
-        they are, though their logits are still reported.
+      max_logits: per such name ``[repeats, H] float32``, each head's largest logit. Non-finite values count as below
+        the threshold, because such a step is skipped, not clipped.
+      key: key of the step.
+      threshold: a number or a scalar array; infinity switches clipping off (for a skipped step).
+      alpha: share of the correction that the queries take, 0 to 1.
+      zero_centred_norm: whether gains are stored as their difference from one.
+      labels: tree of group names (``groups.label_params``). A layer with a frozen weight among those to scale is not
+        changed, but its logits are still reported.
 
     Returns:
       ``(params, {"qk_max_logit", "qk_clipped_heads", "qk_smallest_factor"})``, float32 scalars over all layers.
@@ -94,7 +94,7 @@ def _clip_layer(recipe, attention, gamma, key, alpha, zero_centred_norm):
         shift = 0.0
         scales = {"q": _columns(shared / keys, d), "k": _columns(keys, d)}
         biases = {f"{name}_bias": scale[:, 0] for name, scale in scales.items() if f"{name}_bias" in attention}
-        scales |= biases  # a bias is part of the query and the key that it is added to
+        scales |= biases  # a bias is part of the query or key
     keys_of = leaf_keys(key, scales)
     return {name: _scale(recipe, attention[name], scale, keys_of[name], shift) for name, scale in scales.items()}
 

@@ -1,9 +1,9 @@
 """Matrix resharding: sharded stacks in, a few whole matrices per device, sharded stacks out.
 
-Every function here runs inside ``shard_map``, so each collective is written down: one all-to-all over all axes that the
-matrix is spread over on the way in, one on the way out. Stacks of one shape travel as one batch that divides by the
-number of devices; what is left over of every shape is mixed (``MixedMatrices``): a device gets one large matrix or
-several small ones.
+Every function here runs inside ``shard_map``, so each collective is explicit: one all-to-all over all axes that spread
+the matrix on the way in, and one on the way out. Stacks of one shape are sent as one batch that divides by the number
+of devices. The remaining matrices of all shapes are sent together (``MixedMatrices``): a device gets one large matrix
+or several small ones.
 """
 
 import heapq
@@ -23,12 +23,12 @@ Axes = tuple[str, ...]
 
 @dataclass(frozen=True)
 class MatrixLayout:
-    """Where the rows and columns of a stack of matrices lie, and the stack itself.
+    """How a stack of matrices is spread over the mesh: its rows, its columns, and the stack itself.
 
     Attributes:
       rows, cols: mesh axes over which that dimension is spread, major first; empty: whole on every device.
       replicas: the other mesh axes of more than one device; every device along them holds the same shard.
-      stack: mesh axes along which different matrices of the stack lie; nothing travels along them.
+      stack: mesh axes along which different matrices of the stack lie; there is no communication along them.
     """
 
     rows: Axes
@@ -45,21 +45,21 @@ class MatrixLayout:
         return cls(rows, cols, idle, stack)
 
     def transposed(self) -> "MatrixLayout":
-        """Of the transposed matrices."""
+        """The layout of the transposed matrices."""
         return MatrixLayout(self.cols, self.rows, self.replicas, self.stack)
 
     def split(self, axis: int) -> "MatrixLayout":
-        """Of the blocks that the rows (-2) or columns (-1) are cut into: their axes now spread the stack."""
+        """The layout of the blocks into which rows (-2) or columns (-1) are cut: their axes now spread the stack."""
         if axis == -1:
             return MatrixLayout(self.rows, (), self.replicas, (*self.stack, *self.cols))
         return MatrixLayout((), self.cols, self.replicas, (*self.stack, *self.rows))
 
     def axes(self, mesh: Mesh) -> Axes:
-        """The mesh axes of more than one device that a matrix is spread over, in the mesh's order."""
+        """The mesh axes of more than one device over which a matrix is spread, in the mesh's order."""
         return tuple(axis for axis in mesh.axis_names if axis in (*self.rows, *self.cols) and mesh.shape[axis] > 1)
 
     def devices(self, mesh: Mesh) -> int:
-        """Devices that share the matrices of one part of the stack."""
+        """Number of devices that share the matrices of one part of the stack."""
         return axes_size(mesh, (*self.replicas, *self.rows, *self.cols))
 
 
@@ -70,7 +70,7 @@ def scatter_matrices(batch: jax.Array, layout: MatrixLayout, mesh: Mesh) -> jax.
         batch = _own_part(batch, layout.replicas, mesh)
     if R * C > 1:
         n, r, c = batch.shape
-        # The barrier: XLA:CPU would feed the joined stacks piece by piece, in layouts that do not agree.
+        # Without the barrier, XLA:CPU would pass the joined stacks piece by piece, with different layouts.
         batch = jax.lax.all_to_all(jax.lax.optimization_barrier(batch), axes, split_axis=0, concat_axis=0, tiled=True)
         batch = batch.reshape(R, C, n // (R * C), r, c).transpose(2, 0, 3, 1, 4).reshape(-1, R * r, C * c)
     return batch
@@ -97,21 +97,21 @@ def gather_matrices(batch: jax.Array, layout: MatrixLayout, mesh: Mesh) -> jax.A
 
 @dataclass(frozen=True)
 class Share:
-    """What each of ``devices`` devices gets: ``matrices[g]`` of group ``g``."""
+    """What one device gets: ``matrices[g]`` of group ``g``."""
 
     devices: int
     matrices: tuple[int, ...]
 
 
 def share_out(counts: Sequence[int], flops: Sequence[int], sizes: Sequence[int], devices: int) -> tuple[Share, ...]:
-    """Deals groups of equal matrices so that the busiest device has little more to do than the mean one.
+    """Distributes groups of equal matrices so that the busiest device has little more work than the mean.
 
-    The most expensive first, each to the device with the least to do (Graham 1969: at most 4/3 of the best). A device
-    that would then hold more bytes than one matrix of every group is passed over while another has room: the longest
-    bundle is what travels to every device.
+    The most expensive matrix comes first, and each goes to the device with the least work (Graham 1969: at most 4/3 of
+    the optimum). A device that would then hold more bytes than one matrix of every group is skipped while another has
+    room, because all devices receive bundles as long as the longest.
 
     Args:
-      counts, flops, sizes: of every group: its matrices, and operations and bytes of one. No count above ``devices``.
+      counts, flops, sizes: per group: the number of matrices, and FLOPs and bytes of one. No count exceeds ``devices``.
     """
     room, queue = sum(sizes), [(0, 0, number) for number in range(devices)]
     held = [[0] * len(counts) for _ in range(devices)]
@@ -133,13 +133,13 @@ _LANES = 128
 
 @dataclass(frozen=True)
 class MixedMatrices:
-    """Matrices of several shapes, spread over the same mesh axes, that travel together.
+    """Matrices of several shapes, spread over the same mesh axes, that are sent together.
 
-    A device's shards for another are one bundle ``[lines, 128]`` of numbers in a row, as long as the longest.
+    One device's shards for another form one bundle ``[lines, 128]``, padded to the length of the longest.
 
     Attributes:
       shapes: ``(r, c)`` of one device's shard of a matrix, by group. layouts: by group.
-      shares: which device gets what, in the devices' order.
+      shares: what each device gets, in the devices' order.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -147,19 +147,19 @@ class MixedMatrices:
     shares: tuple[Share, ...]
 
     def lines(self, group: int) -> int:
-        """Lines of one shard in a bundle."""
+        """Number of lines of one shard in a bundle."""
         r, c = self.shapes[group]
         return -(-r * c // _LANES)
 
     def starts(self, share: Share) -> list[int]:
-        """Lines of a bundle before the first shard of every group, and all of them."""
+        """For every group, the lines of a bundle before its first shard; last, the total number of lines."""
         starts = [0]
         for group, matrices in enumerate(share.matrices):
             starts.append(starts[-1] + matrices * self.lines(group))
         return starts
 
     def pack(self, stacks: Sequence[jax.Array]) -> jax.Array:
-        """Local shards ``[n, r, c]`` of every group → ``[devices, lines, 128]``, a bundle for every device."""
+        """Local shards ``[n, r, c]`` of every group → ``[devices, lines, 128]``, one bundle per device."""
         longest = max(self.starts(share)[-1] for share in self.shares)
         shards = [
             jnp.pad(stack.reshape(len(stack), -1), ((0, 0), (0, -stack[0].size % _LANES))).reshape(
@@ -192,7 +192,7 @@ class MixedMatrices:
         return [jnp.concatenate(part) for part in parts]
 
     def each(self, stacks: Sequence[jax.Array], run: Callable[[jax.Array], jax.Array], mesh: Mesh) -> list[jax.Array]:
-        """``run(matrix [rows, cols])`` of every matrix, on the device that gets it; ``stacks`` as in ``pack``."""
+        """Applies ``run(matrix [rows, cols])`` to each matrix on the device that gets it; ``stacks`` as in ``pack``."""
         layout = self.layouts[0]
         axes = layout.axes(mesh)
         bundles = self.pack(stacks)
@@ -210,7 +210,7 @@ class MixedMatrices:
         return self.unpack(bundles)
 
     def _each_of(self, group: int, bundles: jax.Array, run: Callable[[jax.Array], jax.Array], mesh: Mesh) -> jax.Array:
-        """Replaces this device's matrices of one group in the bundles ``[senders, lines, 128]`` that it got."""
+        """Replaces this device's matrices of one group in the received bundles ``[senders, lines, 128]``."""
         layout, lines = self.layouts[group], self.lines(group)
         me = jax.lax.axis_index((*layout.replicas, *layout.axes(mesh)))
         first, count = (
@@ -219,7 +219,7 @@ class MixedMatrices:
         )
 
         def replace(i, bundles):
-            # Beyond the last matrix the slice may be moved to fit; it is then put back as it was.
+            # After the last matrix the slice may be shifted to fit; it is then written back unchanged.
             at = first + i * lines
             shards = jax.lax.dynamic_slice_in_dim(bundles, at, lines, 1)
             matrix = jax.lax.cond(i < count, run, lambda x: x, self._join(group, shards, mesh))

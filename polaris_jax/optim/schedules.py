@@ -10,8 +10,8 @@ SCHEDULES = ("cosine", "constant", "wsd")
 def make_schedule(name: str, peak: float, steps: int, warmup: int) -> optax.Schedule:
     """A schedule over ``steps`` optimizer steps that reaches ``peak`` after ``warmup`` steps.
 
-    ``cosine`` falls to zero; ``constant`` stays; ``wsd`` (warm-up, stable, decay) falls linearly to zero over the
-    last fifth. The first step already moves (``peak / warmup``), so no step of a short run is wasted.
+    ``cosine`` falls to zero; ``constant`` stays; ``wsd`` (warm-up, stable, decay) falls linearly to zero over the last
+    fifth. The first step has the rate ``peak / warmup``, not zero, so no step of a short run is wasted.
     """
     if name not in SCHEDULES:
         raise InputError("config.optim.schedule", name, f"choose one of {', '.join(SCHEDULES)}")

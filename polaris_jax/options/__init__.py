@@ -1,8 +1,9 @@
-"""Options as frozen dataclasses: beside each field stand its default, what it means and what it may be.
+"""Options as frozen dataclasses: each field is declared with its default, its meaning and its allowed values.
 
-``option`` declares a field, ``section`` one that is a dataclass of options itself. ``build`` makes the dataclass from
-flat rows (``{"optim.b1": 0.9}``), refusing unknown names and impossible values in one line; ``flatten`` gives the rows
-back. ``replace`` and ``override`` change fields by their dotted names. Nothing here knows how a person writes them.
+``option`` declares a field, ``section`` a field that is itself a dataclass of options. ``build`` makes the dataclass
+from flat rows (``{"optim.b1": 0.9}``); it refuses unknown names and impossible values with a one-line error.
+``flatten`` gives the rows back. ``replace`` and ``override`` change fields by their dotted names. This room does not
+read files or command lines.
 """
 
 from polaris_jax.options.bounds import ANY_NUMBER, AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, Bounds

@@ -1,4 +1,4 @@
-"""Which numbers a field may hold, and what the refusal of another one says."""
+"""The numbers that a field may hold, and the advice in the error for any other."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ class Bounds:
     """An interval of finite numbers.
 
     Attributes:
-      advice: of the error that refuses a number outside.
-      least, most: bounds that belong to the interval. above, below: bounds that do not.
+      advice: the advice of the error for a number outside.
+      least, most: inclusive bounds. above, below: exclusive bounds.
     """
 
     advice: str
@@ -20,7 +20,7 @@ class Bounds:
     below: float = math.inf
 
     def hold(self, number: float) -> bool:
-        """Whether ``number`` lies inside; NaN lies in no interval."""
+        """Whether ``number`` lies inside; NaN never does."""
         return self.least <= number <= self.most and self.above < number < self.below
 
 

@@ -1,4 +1,4 @@
-"""Declaring options, and reading a dataclass of them back: every field by its dotted name."""
+"""Declares options, and lists the fields of a dataclass of options by their dotted names."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +29,12 @@ class Declaration:
 
 @dataclass(frozen=True)
 class OptionField:
-    """One field of a dataclass of options, its sections' fields included.
+    """One field of a dataclass of options or of one of its sections.
 
     Attributes:
-      name: dotted, ``optim.b1``. hint: its type. default: ``dataclasses.MISSING`` where there is none.
-      declared: what stands beside the field. execution: it, or a section around it, says how and not what is computed.
-      choices: the values it may have, from its declaration or its type; () is no restriction.
+      name: dotted, ``optim.b1``. hint: its type. default: ``dataclasses.MISSING`` if there is none.
+      declared: its declaration. execution: whether it, or a section around it, decides how and not what is computed.
+      choices: the allowed values, from its declaration or its type; () is no restriction.
     """
 
     name: str
@@ -61,7 +61,7 @@ class OptionField:
 
     @property
     def written(self) -> Any:
-        """The default as a person writes it; for None the blank of the field's kind."""
+        """The default as the user writes it; for None, the field's blank."""
         return self.declared.blank if self.default is None else self.default
 
 
@@ -78,23 +78,24 @@ def option(
     """A field of a frozen dataclass.
 
     Args:
-      default: left out, the field must be given.
-      doc: one line: what it means, in which unit.
-      choices: the values it may have (those of a ``Literal`` need not be said again). bounds: of its number.
-      execution: it says how a run is carried out, not what it computes: a run may be resumed with another value.
-      blank: what is written for None where None cannot be ("" for a text, 0 for a number).
-      formerly: the name it had before, which is still understood.
+      default: without one, the field must be given.
+      doc: one line: its meaning and its unit.
+      choices: the allowed values (not needed for a ``Literal``). bounds: the allowed numbers.
+      execution: whether it decides how a run is carried out, not what it computes; then a run may be resumed with
+        another value.
+      blank: what is written for None where None is not possible ("" for a text, 0 for a number).
+      formerly: its former name, which is still accepted.
     """
     return _declare(default, Declaration(doc, tuple(choices), bounds, execution, blank, formerly))
 
 
 def section(default: T, *, doc: str, execution: bool = False, formerly: str = "", as_row: bool = False) -> T:
-    """A field that is a dataclass of options itself.
+    """A field that is itself a dataclass of options.
 
     Args:
       default: an instance; its values are the defaults of its fields.
       doc, execution, formerly: as for ``option``.
-      as_row: it may also be written as a list of its fields, in order.
+      as_row: whether it may also be written as a list of its fields, in order.
     """
     return _declare(default, Declaration(doc, execution=execution, formerly=formerly, as_row=as_row))
 
@@ -110,7 +111,7 @@ def _declare(default: Any, declared: Declaration) -> Any:
 
 
 def _once(function: F) -> F:
-    """Remembers the results of a function of a class."""
+    """Caches the results of a function of a class."""
     return cast(F, lru_cache(maxsize=None)(function))
 
 
@@ -143,7 +144,7 @@ def _literals(hint: Any) -> tuple[str, ...]:
 
 @_once
 def sections_of(cls: type) -> MappingProxyType[str, tuple[type, Declaration]]:
-    """Every section of ``cls``, at any depth, by dotted name: its class and what was declared beside it."""
+    """Every section of ``cls``, at any depth, by dotted name: its class and its declaration."""
     return MappingProxyType(dict(_walk_sections(cls, "")))
 
 
@@ -157,7 +158,7 @@ def _walk_sections(cls: type, prefix: str) -> Iterator[tuple[str, tuple[type, De
 
 @_once
 def former_names(cls: type) -> MappingProxyType[str, str]:
-    """``{former dotted name: present dotted name}`` of renamed fields and sections."""
+    """``{former dotted name: current dotted name}`` of renamed fields and sections."""
     found = {}
     declared = {name: about for name, (_, about) in sections_of(cls).items()}
     declared |= {name: field.declared for name, field in fields_of(cls).items()}
@@ -168,5 +169,5 @@ def former_names(cls: type) -> MappingProxyType[str, str]:
 
 
 def execution_fields(cls: type) -> frozenset[str]:
-    """Names of the fields that say how a run is carried out: it may be resumed with others."""
+    """Names of the fields that decide how a run is carried out; a run may be resumed with other values for them."""
     return frozenset(name for name, field in fields_of(cls).items() if field.execution)

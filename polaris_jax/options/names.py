@@ -1,4 +1,4 @@
-"""Names of fields: the nearest known name to a misspelt one, and the present name of a renamed field."""
+"""Names of fields: the known name nearest to a misspelt one, and the current name of a renamed field."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ def known_name(name: str, value: object, known: Collection[str], where: str = "c
     """Refuses a name that is not in ``known``.
 
     Args:
-      where: what the name is a part of, in the caller's words.
+      where: what the name belongs to, in the caller's words.
 
     Raises:
       InputError: names the nearest field.
@@ -23,7 +23,7 @@ def known_name(name: str, value: object, known: Collection[str], where: str = "c
 
 
 def _nearest(name: str, known: Collection[str]) -> str | None:
-    """The field most likely meant: alike as a whole, alike in its last part, or shortened to initials (``lr``)."""
+    """The field most likely meant: similar as a whole, similar in its last part, or with these initials (``lr``)."""
     leaf = name.rpartition(".")[2]
 
     def likeness(field: str) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def current_name(name: str, former: Mapping[str, str]) -> str:
-    """The present name of a field: it, or a section around it, may have had another one."""
+    """The current name of a field that, or whose section, may have been renamed."""
     for old, new in former.items():
         if name == old or name.startswith(f"{old}."):
             return new + name[len(old) :]
@@ -45,6 +45,6 @@ def current_name(name: str, former: Mapping[str, str]) -> str:
 
 
 def current_rows(cls: type, rows: Mapping[str, object]) -> dict[str, object]:
-    """``rows`` of ``cls``, every one under its present name."""
+    """``rows`` of ``cls`` under their current names."""
     former = former_names(cls)
     return {current_name(name, former): value for name, value in rows.items()}

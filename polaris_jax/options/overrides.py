@@ -18,8 +18,8 @@ def read_override(
     """``(name, value)`` of ``a.b=value``; values are Python literals, anything else is a string.
 
     Args:
-      values: the present value of every field, of whose type the new one must be (None: of any).
-      current: gives the present name of a field that may have been called otherwise before.
+      values: the current value of every field; the new value must have its type (for None, any type).
+      current: gives the current name of a field that may have been renamed.
 
     Raises:
       InputError: an unknown field (with the nearest known one) or a value of another type.
@@ -51,7 +51,7 @@ def override(config: C, texts: Iterable[str]) -> C:
       InputError: an unknown field, or a value that is refused.
     """
     for text in texts:
-        # What is None has a value of its type in its place.
+        # A field that is None is represented by a value of its type.
         values = {name: field.kind() for name, field in fields_of(type(config)).items()} | flatten(config)
         name, value = read_override(text, values)
         config = replace(config, {name: value})

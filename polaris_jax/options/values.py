@@ -1,4 +1,4 @@
-"""Values of options: checks them, builds the dataclass of them, flattens it, changes a copy."""
+"""Values of options: checks them, builds their dataclass, flattens it, and changes copies."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -17,13 +17,14 @@ def build(
     """Builds an instance of ``cls`` from flat rows.
 
     Args:
-      rows: values by dotted name; lists stand for tuples, a field's ``blank`` for None, former names for present ones.
-      where: what the names are parts of, in the caller's words.
-      start: where a person gets every field from, for the error about one that is missing.
-      complete: fields that must be there; the others have their defaults.
+      rows: values by dotted name. Lists may replace tuples, a field's ``blank`` may replace None, and former names are
+        accepted.
+      where: what the names belong to, in the caller's words.
+      start: where the user finds all fields, for the error about a missing one.
+      complete: fields that must be given; the others have their defaults.
 
     Raises:
-      InputError: an unknown name (with the nearest known one), a field that is missing, or an impossible value.
+      InputError: an unknown name (with the nearest known one), a missing field, or an impossible value.
     """
     fields, given = fields_of(cls), _spread(cls, current_rows(cls, rows), where)
     for name, value in given.items():
@@ -38,10 +39,10 @@ def check(instance: Any, where: str = "") -> None:
     """Refuses an instance that was made with an impossible value.
 
     Args:
-      where: what its fields are parts of, in the caller's words; "" names them alone.
+      where: what its fields belong to, in the caller's words; "" gives only their names.
 
     Raises:
-      InputError: the first such value.
+      InputError: names the first such value.
     """
     for name, field in fields_of(type(instance)).items():
         _checked(field, _get(instance, name), where)
@@ -50,7 +51,7 @@ def check(instance: Any, where: str = "") -> None:
 def flatten(instance: Any) -> dict[str, object]:
     """``{"optim.learning_rate": 2e-5, ...}`` in sorted order, as ``build`` reads it.
 
-    A None is written as its field's blank; without one it is left out where it is the default.
+    None is written as the field's blank. Without a blank, a None that is the default is left out.
     """
     rows = {}
     for name, field in fields_of(type(instance)).items():
@@ -83,7 +84,7 @@ def _get(instance: Any, name: str) -> Any:
 
 
 def _make(cls: type[C], values: Mapping[str, object], base: Any = None) -> C:
-    """``cls`` of values by dotted name; the others are those of ``base``, or the defaults."""
+    """Makes ``cls`` from values by dotted name; other values come from ``base``, or are the defaults."""
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, object]] = {}
     for name, value in values.items():
@@ -100,7 +101,7 @@ def _make(cls: type[C], values: Mapping[str, object], base: Any = None) -> C:
 
 
 def _spread(cls: type, rows: Mapping[str, object], where: str) -> dict[str, object]:
-    """Rows in which no section has a value of its own: an instance or (``as_row``) a list becomes its fields."""
+    """Rows without values for whole sections: an instance or (``as_row``) a list is replaced by its fields."""
     sections, spread = sections_of(cls), {}
     for name, value in rows.items():
         if name not in sections:
@@ -119,10 +120,10 @@ def _spread(cls: type, rows: Mapping[str, object], where: str) -> dict[str, obje
 
 
 def _checked(field: OptionField, value: Any, where: str) -> Any:
-    """The value as the dataclass holds it: tuples for lists, None for a blank.
+    """The value for the dataclass: tuples instead of lists, None instead of a blank.
 
     Raises:
-      InputError: another type, no such choice, or a number out of bounds.
+      InputError: a wrong type, an unknown choice, or a number out of bounds.
     """
     about, name = field.declared, f"{where}.{field.name}" if where else field.name
     if about.blank is not None and _tuples(value) == about.blank and not isinstance(value, bool):

@@ -1,11 +1,11 @@
-"""Reports of a run for a person: one self-contained HTML page, without scripts and without a network.
+"""Reports of runs: self-contained HTML pages, without scripts and without a network.
 
 ``write_report(workdir)`` turns the files of ``polaris demo`` (books, transcripts, training record, written book) into
-``report.html``; ``transcript_html(transcript, title)`` shows any transcript coloured by stage role and by kind;
-``read_state(workdir)`` gives the state of a training run, ``dashboard(state)`` shows it in the terminal and
-``write_run_report(state, file)`` as a page; ``write_samples(workdir, file)`` shows what a post-training run has
-sampled, and ``write_evaluation(folder)`` makes the page of ``polaris evaluate``. Every number on a page is read from
-the files of the run; a missing piece becomes a sentence.
+``report.html``. ``transcript_html(transcript, title)`` shows any transcript coloured by stage role and by kind.
+``read_state(workdir)`` gives the state of a training run; ``dashboard(state)`` shows it in the terminal and
+``write_run_report(state, file)`` as a page. ``write_samples(workdir, file)`` shows the samples of a post-training run,
+and ``write_evaluation(folder)`` makes the page of ``polaris evaluate``. Every number on a page comes from the files of
+the run; for a missing part the page says so in a sentence.
 """
 
 from polaris_jax.report.dashboard import dashboard

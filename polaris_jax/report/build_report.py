@@ -1,7 +1,7 @@
-"""``build_report.html``: contents of a token store, books left out and why; in the work area also the build run.
+"""``build_report.html``: the contents of a token store, and the books left out and why.
 
-The page beside the store depends on the store's content alone, so building again gives the same bytes. The page in the
-work area adds numbers of the run: time per stage, throughput, and the cost of the model.
+The page beside the store depends only on the store's content, so a new build gives the same bytes. The page in the work
+area adds numbers of the run: time per stage, throughput, and the cost of the model.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _GROUPS = {"prompt": ("prompt",), "scaffold": ("header", "scaffold", "copy"), "p
 
 @dataclass(frozen=True)
 class Speed:
-    """Throughput per core of the books planned in this run; seconds are those of the stages."""
+    """Throughput per core for the books planned in this run; seconds are summed over the stages."""
 
     seconds: float
     megabytes_per_second: float

@@ -13,7 +13,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve; ``css`` is its colour's class in the style sheet (``k-prose``, ``r-book_plan``)."""
+    """One curve; ``css`` is the style sheet's class for its colour (``k-prose``, ``r-book_plan``)."""
 
     name: str
     css: str
@@ -61,13 +61,13 @@ def line_chart(
     limits: tuple[float, float] | None = None,
     smooth: bool = True,
 ) -> Markup:
-    """Curves over steps: the raw values faint and their moving average on top.
+    """Curves over steps: faint raw values, with their moving average on top.
 
     Args:
       series: at least one, each with at least one point.
-      label: for screen readers.
-      limits: smallest range of the vertical axis, to draw several charts on one scale.
-      smooth: draw the moving average (an eighth of the curve wide); otherwise only the values.
+      label: text for screen readers.
+      limits: range that the vertical axis covers at least, to draw several charts on one scale.
+      smooth: draw the moving average (over an eighth of the curve); otherwise only the values.
     """
     xs = [x for one in series for x, _ in one.curve]
     ys = [y for one in series for _, y in one.curve]
@@ -115,7 +115,7 @@ def line_chart(
 
 
 def _step_ticks(low: float, high: float, most: int) -> list[float]:
-    """Whole steps, and none at the far right, where the axis label stands."""
+    """Whole steps, without one at the far right, where the axis label is."""
     end = high - (high - low) / 16
     return [tick for tick in nice_ticks(low, high, most) if tick == round(tick) and low <= tick < end]
 

@@ -11,7 +11,7 @@ ROLE_PREFIX = "loss/role/"
 
 @dataclass(frozen=True)
 class Change:
-    """Mean of a metric over the first and over the last quarter of the steps that report it."""
+    """The mean of a metric over the first and the last quarter of the steps that report it."""
 
     name: str
     first: float

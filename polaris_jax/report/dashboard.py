@@ -1,4 +1,4 @@
-"""One frame of a run for the terminal, as a ``rich`` renderable: progress, losses with their curves, rates, health."""
+"""One frame of a run for the terminal, as a ``rich`` renderable: progress, losses with curves, rates, health."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -42,7 +42,7 @@ def sparkline(numbers: Sequence[float], width: int) -> str:
 
 
 def dashboard(state: RunState, width: int = 100) -> Group:
-    """The frame; ``width`` is that of the terminal in characters."""
+    """The frame; ``width`` is the terminal's width in characters."""
     curve = max(10, min(48, width - 62))
     about = []
     if is_post_training(state):

@@ -1,4 +1,4 @@
-"""``report.html``: the whole of a demo run on one page."""
+"""``report.html``: a whole demo run on one page."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def write_report(workdir: str | Path) -> Path:
 
 
 def _example(run: DemoRun, count_tokens: TokenCounter | None) -> tuple[dict, TranscriptView | None]:
-    """The first trajectory of the training data (or the first of all), and its view."""
+    """The first trajectory of the training data (or of all data), and its view."""
     corpus = sections.corpus(run)
     rows = corpus.trajectories if corpus else []
     wanted = [index for index in run.books.get("trained_on") or () if isinstance(index, int) and 0 <= index < len(rows)]
@@ -55,7 +55,7 @@ def _example(run: DemoRun, count_tokens: TokenCounter | None) -> tuple[dict, Tra
 
 
 def _token_counter(run: DemoRun) -> TokenCounter | None:
-    """Counts with the tokenizer of the trained model, once the run has one."""
+    """A counter with the tokenizer of the trained model; None before the run has one."""
     folder = run.path / MODEL
     if not folder.is_dir():
         return None

@@ -19,7 +19,7 @@ def colour(index: int) -> str:
 
 
 def lines_chart(part: Mapping[str, Any], frame: ChartFrame = _FRAME) -> Markup | None:
-    """Curves of ``(x, y)`` or ``(x, y, low, high)``; intervals as a faint area. None without a single point."""
+    """Curves of ``(x, y)`` or ``(x, y, low, high)``, with intervals as a faint area. None without any point."""
     curves = [[point for point in curve["points"] if all(map(is_number, point))] for curve in part["curves"]]
     points = [point for curve in curves for point in curve]
     if not points:

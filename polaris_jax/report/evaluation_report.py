@@ -1,4 +1,4 @@
-"""``evaluation.html``: an evaluation on one page, from the ``evaluation.json`` in its folder."""
+"""``evaluation.html``: an evaluation on one page, made from the ``evaluation.json`` in its folder."""
 
 import json
 import os

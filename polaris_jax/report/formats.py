@@ -1,5 +1,5 @@
-"""Numbers and texts as a page shows them. A value that is not finite becomes a dash, so that a page can be made
-of records that lack a field."""
+"""Formats numbers and texts for a page. A value that is not finite becomes a dash, so a page can be made from records
+that lack a field."""
 
 import math
 import re
@@ -36,12 +36,12 @@ def compact(value: object) -> str:
 
 
 def decimal(value: object, digits: int = 3) -> str:
-    """Fixed number of decimals: losses, rates."""
+    """A number with a fixed number of decimals; for losses and rates."""
     return f"{value:.{digits}f}".replace("-", MINUS) if is_number(value) else DASH
 
 
 def signed(value: object, digits: int = 3) -> str:
-    """``decimal`` with a plus sign where there is no minus: changes."""
+    """``decimal`` with a plus sign if there is no minus; for changes."""
     return f"{value:+.{digits}f}".replace("-", MINUS) if is_number(value) else DASH
 
 
@@ -70,7 +70,7 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 
 
 def mark_specials(text: str) -> Markup:
-    """Escaped text in which the three special strings of the stage language are set apart."""
+    """Escaped text with markup around the three special strings of the stage language."""
     pieces = _SPECIALS.split(text)
     return Markup("").join(
         Markup('<i class="special">{}</i>').format(piece) if index % 2 else escape(piece)
@@ -79,7 +79,7 @@ def mark_specials(text: str) -> Markup:
 
 
 def paragraphs(prose: str) -> list[str]:
-    """Paragraphs of prose: what blank lines separate."""
+    """The paragraphs of prose, which blank lines separate."""
     return [part.strip("\n") for part in re.split(r"\n[ \t]*\n", prose) if part.strip()]
 
 

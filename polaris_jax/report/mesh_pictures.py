@@ -16,9 +16,9 @@ MOST_HOPS = 8
 
 @dataclass(frozen=True)
 class ChunkPair:
-    """Shard ``shard`` multiplies its query chunk with a key chunk it holds at this hop.
+    """A query chunk of shard ``shard`` and a key chunk that the shard holds at this hop.
 
-    ``diagonal`` pairs are causal inside (half the work); all others are full.
+    ``diagonal`` pairs are causal (half the work); all others are full.
     """
 
     shard: int
@@ -31,7 +31,7 @@ class ChunkPair:
 
 
 def shard_chunks(shards: int) -> list[tuple[int, ...]]:
-    """Which of the row's chunks each context shard holds, taken from the permutation that the data pipeline applies."""
+    """The chunks of the row that each context shard holds, from the data pipeline's own permutation."""
     if shards == 1:
         return [(0,)]
     order = zigzag_order(2 * shards, shards).reshape(shards, 2)
@@ -41,8 +41,8 @@ def shard_chunks(shards: int) -> list[tuple[int, ...]]:
 def ring_hops(shards: int) -> list[list[ChunkPair]]:
     """Chunk pairs computed at each hop of zigzag ring attention.
 
-    At hop ``r`` shard ``i`` holds the keys of shard ``i - r``; causality leaves the pairs whose key chunk is not
-    later than their query chunk (Ring Attention, arXiv 2310.01889, with the load-balanced order).
+    At hop ``r`` shard ``i`` holds the keys of shard ``i - r``. Attention is causal, so only pairs whose key chunk is
+    not later than the query chunk are computed (Ring Attention, arXiv 2310.01889, with the load-balanced order).
     """
     held = shard_chunks(shards)
     return [
@@ -124,7 +124,7 @@ def zigzag_picture(shards: int, window: int | None) -> Markup:
 
 
 def hop_picture(shards: int, hops: Sequence[Sequence[ChunkPair]], hop: int) -> Markup:
-    """Query chunks down, key chunks across: what is computed at this hop (solid) and what already was (faint)."""
+    """Query chunks down, key chunks across: pairs computed at this hop (solid) and before it (faint)."""
     chunks, side = 2 * shards, 150
     cell = side / chunks
     parts = [f'<rect class="empty" x="0" y="0" width="{side}" height="{side}"/>']
@@ -145,7 +145,7 @@ def hop_picture(shards: int, hops: Sequence[Sequence[ChunkPair]], hop: int) -> M
 
 
 def _cell(x: float, y: float, width: float, height: float, degrees: int, label: str, name: str = "") -> str:
-    """A coloured field with a number on it and, if given, a small name below the number."""
+    """A coloured cell with a label and, if given, a small name below it."""
     middle, line = x + width / 2, y + height / 2 + (1 if name else 5)
     below = f'<text class="on-shard small" x="{middle:.1f}" y="{y + height - 12}" text-anchor="middle">{name}</text>'
     return (

@@ -69,7 +69,7 @@ def all_charts(records: Sequence[dict]) -> list[SmallChart]:
 
 
 def _chart(records: Sequence[dict], key: str, label: str) -> SmallChart:
-    # Of parameter norms and losses the change matters, not the distance from zero.
+    # For parameter norms and losses, the change matters, not the distance from zero.
     limits = None if key.startswith("param_norm") or "loss" in key else (0, 0)
     series = Series(label, "plain", points(records, key))
     return SmallChart(

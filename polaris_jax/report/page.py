@@ -9,7 +9,7 @@ from polaris_jax.report.formats import FILTERS
 
 @cache
 def environment() -> Environment:
-    """Jinja with autoescape always on, so that text of a book never becomes markup."""
+    """A Jinja environment that always escapes, so that a book's text never becomes markup."""
     jinja = Environment(
         loader=PackageLoader("polaris_jax.report"),
         autoescape=True,
@@ -22,5 +22,5 @@ def environment() -> Environment:
 
 
 def render(template: str, **values) -> str:
-    """A template of ``report/templates`` with these values."""
+    """Renders a template of ``report/templates`` with these values."""
     return environment().get_template(template).render(**values)

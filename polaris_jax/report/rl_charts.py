@@ -1,4 +1,4 @@
-"""The charts of a post-training run: rewards, lengths, failures of the judge, and what the update did to the policy."""
+"""The charts of a post-training run: rewards, lengths, failures of the judge, and the policy's change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,12 +99,12 @@ class ChartGroup:
 
 
 def reward_chart(records: Sequence[dict]) -> Markup | None:
-    """The mean reward of the policy's completions and of the human references; None before the first."""
+    """The mean reward of the policy's completions and of the human references; None before the first step."""
     return _lines(records, {"policy": "reward/policy", "human reference": "reward/reference"}, "Mean reward")
 
 
 def component_charts(records: Sequence[dict]) -> list[NamedChart]:
-    """Every component of the reward, policy beside reference, before weights."""
+    """Every component of the reward before weights: policy beside human reference."""
     found = []
     for name, label in COMPONENTS.items():
         keys = {"policy": f"reward/policy/{name}", "human reference": f"reward/reference/{name}"}
@@ -116,12 +116,12 @@ def component_charts(records: Sequence[dict]) -> list[NamedChart]:
 
 
 def length_chart(records: Sequence[dict]) -> Markup | None:
-    """Words written beside words asked for, means over a step's completions."""
+    """Written and requested words, as means over a step's completions."""
     return _lines(records, {"written": "length/words", "asked for": "length/target"}, "Words")
 
 
 def failure_kinds(records: Sequence[dict]) -> dict[str, tuple[float, float]]:
-    """Kind of failed judgement → how many in the run and in its last step."""
+    """Kind of failed judgement → its count in the run and in the last step."""
     prefix = "judge/failed/"
     names = sorted({key for record in records for key in record if key.startswith(prefix)})
     return {

@@ -1,4 +1,4 @@
-"""A post-training run in the terminal: rewards, lengths, the judge and its price, how far the policy has moved."""
+"""A post-training run in the terminal: rewards, lengths, the judge and its price, and the policy's change."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -24,7 +24,7 @@ POLICY = {
 
 
 def rl_tables(state: RunState, sparkline: Sparkline) -> list[Table]:
-    """Tables of what is particular to post-training; ``sparkline`` draws a curve in one line."""
+    """The tables only for post-training; ``sparkline`` draws a curve in one line."""
     return [_rewards(state, sparkline), _judge(state, sparkline), _policy(state, sparkline)]
 
 

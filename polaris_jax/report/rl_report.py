@@ -1,4 +1,4 @@
-"""The page of a post-training run: rewards and what they are made of, lengths, the judge and its price, the policy."""
+"""The page of a post-training run: rewards and their components, lengths, the judge and its price, the policy."""
 
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -9,13 +9,13 @@ from polaris_jax.report.curves import change
 from polaris_jax.report.page import render
 from polaris_jax.report.run_state import JUDGE_STATUS, RunState
 
-# Files of the run's folder: what the judge has used, whether it answers, what was known at the start.
+# Files of the run's folder: the judge's usage, and the facts at the start.
 LEDGER, START = "ledger.json", "start.json"
 
 
 @dataclass(frozen=True)
 class JudgeCost:
-    """What the judge has used so far, from the run's ledger; ``usd`` is None where prices are not known."""
+    """The judge's usage so far, from the run's ledger; ``usd`` is None if prices are unknown."""
 
     calls: int
     cached: int
@@ -31,7 +31,7 @@ class JudgeCost:
 
 
 def judge_cost(workdir: str) -> JudgeCost | None:
-    """From ``ledger.json``; None without a paid judge."""
+    """The cost from ``ledger.json``; None without a paid judge."""
     content = read_object(workdir, LEDGER)
     if not isinstance(content.get("calls"), int):
         return None
@@ -47,12 +47,12 @@ def read_object(workdir: str, name: str) -> dict:
 
 
 def is_post_training(state: RunState) -> bool:
-    """Whether the run is one of ``polaris rl``."""
+    """Whether the run is a run of ``polaris rl``."""
     return any(name.startswith("rl.") for name in state.config) or any("reward/policy" in one for one in state.records)
 
 
 def loss_unit(state: RunState) -> str:
-    """What the numbers called loss are."""
+    """The unit of the run's loss."""
     if not is_post_training(state):
         return "nats per token"
     found = _objective(state)

@@ -17,7 +17,7 @@ def write_run_report(state: RunState, target: str | os.PathLike, samples: str | 
 
 
 def run_page(state: RunState, samples: str | None = None) -> str:
-    """The page as a string; ``samples`` is the address of a post-training run's page of samples, to link to."""
+    """The page as a string, with a link to ``samples``, the page of samples of a post-training run."""
     if is_post_training(state):
         return rl_page(state, samples)
     facts = {"steps": state.steps, "config": state.config}

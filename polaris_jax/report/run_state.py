@@ -1,6 +1,6 @@
 """The state of a training run, read from its files: progress, speed, and health.
 
-It needs only the run's folder, local or in a bucket, and not its processes: during the run and long after.
+It needs only the run's folder, local or in a bucket, not its processes. So it works during the run and long after.
 """
 
 import os
@@ -19,11 +19,11 @@ from polaris_jax.training.events import goodput, read_events
 from polaris_jax.training.metrics import FILE as METRICS
 from polaris_jax.training.metrics import read_metrics
 
-RECENT = 50  # the last steps, whose medians are shown
-# A run is stale when nothing was written for so many of its own steps, and at least for a minute.
+RECENT = 50  # medians are over this many last steps
+# A run is stale when nothing was written for the time of this many of its steps, and at least for a minute.
 STALE_STEPS, STALE_SECONDS = 10, 60.0
-JUDGE_STATUS = "judge.json"  # of post-training: whether its judge answers
-JUDGE_SILENCE = 1800.0  # seconds; a question to a judge that is away takes no longer, its retries included
+JUDGE_STATUS = "judge.json"  # in post-training: whether the judge answers
+JUDGE_SILENCE = 1800.0  # seconds; a question to an absent judge takes no longer, including retries
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class NewestCheckpoint:
 
 @dataclass(frozen=True)
 class SlowestProcess:
-    """The process that most often was the last: in which share of the last steps, and by how many seconds (median).
+    """The process that was most often the last, with its share of the last steps and its delay (median, seconds).
 
     Attributes:
       host: its name, "" when unknown.
@@ -50,7 +50,7 @@ class SlowestProcess:
 
 @dataclass(frozen=True)
 class RunState:
-    """A run at one moment.
+    """The state of a run at one moment.
 
     Attributes:
       health: ``starting`` (no step yet), ``running``, ``paused`` (the judge is away), ``stale`` (nothing written for
@@ -59,7 +59,7 @@ class RunState:
       steps: number of steps of the run; None when ``run.json`` is missing.
       step_seconds, tokens_per_second, tokens_per_second_per_device, mfu: medians of the last steps, None when unknown.
       losses: first and last quarter of every loss: the total first, then kinds, roles and other metrics named loss.
-      slowest: of a run of several processes.
+      slowest: the slowest process of a run of several processes, else None.
       goodput: share of the time in steps that count, and the lost time by cause in seconds; empty when unknown.
       records, config: the lines of ``metrics.jsonl``, and the flat config of ``run.json``.
     """
@@ -84,7 +84,7 @@ class RunState:
     config: dict
 
     def to_json(self) -> dict:
-        """Everything but the records; ``losses`` by name as first, last and latest value."""
+        """Everything except the records; ``losses`` by name as first, last and latest value."""
         latest = {one.name: values(self.records, one.name)[-1] for one in self.losses}
         return {name: value for name, value in asdict(self).items() if name not in ("records", "config", "losses")} | {
             "losses": {one.name: {"first": one.first, "last": one.last, "now": latest[one.name]} for one in self.losses}
@@ -106,7 +106,7 @@ def run_folder(path: str | os.PathLike) -> str:
 
 
 def read_state(path: str | os.PathLike, now: float | None = None) -> RunState:
-    """The state of the run in ``path`` (``run_folder``) at ``now``, seconds since 1970, default the clock's.
+    """The state of the run in ``path`` (``run_folder``) at ``now`` (seconds since 1970; default: the current time).
 
     Raises:
       InputError: there is no run.
@@ -195,11 +195,11 @@ def _health(step: int, steps: int | None, age: float | None, seconds: float | No
 
 
 def _judge_health(workdir: str, now: float) -> tuple[str, str] | None:
-    """Health and sentence of a run whose judge does not answer; None where it does or nobody judges."""
+    """Health and sentence of a run whose judge does not answer; None if it answers or there is no judge."""
     status = storage.read_json(storage.join(workdir, JUDGE_STATUS)) or {}
     why = f"{status.get('kind')}: {status.get('detail')}"
     if status.get("state") == "hopeless":
-        return "failed", f"the judge cannot be asked ({why}); mend config.judge and run the same command again"
+        return "failed", f"the judge cannot be asked ({why}); correct config.judge and run the same command again"
     if status.get("state") != "away":
         return None
     silent = now - float(status.get("time") or 0.0)
@@ -213,7 +213,7 @@ def _judge_health(workdir: str, now: float) -> tuple[str, str] | None:
 
 
 def _newest_checkpoint(workdir: str, events: Sequence[dict], now: float) -> NewestCheckpoint | None:
-    """On a disk the newest complete folder (one being written has a longer name); in a bucket, where listing is slow,
+    """On a disk: the newest complete folder (an incomplete one has a longer name). In a bucket, where listing is slow:
     the last one in the run's events."""
     written = {event["step"]: event["time"] for event in events if event.get("event") == "checkpoint"}
     folder = storage.join(workdir, CHECKPOINTS)

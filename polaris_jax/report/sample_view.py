@@ -1,6 +1,6 @@
-"""The samples of a post-training run on one page: prompts, completions, human references, judge's sheets, advantages.
+"""The samples of a post-training run on one page: prompts, completions, human references, judge's scores, advantages.
 
-It needs the run's folder alone: the journals of its steps and the group records beside them.
+It needs only the run's folder: the journals of its steps and the group records beside them.
 """
 
 import os
@@ -23,7 +23,7 @@ REFERENCE = -1  # member of the human reference
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A dimension of a judge's sheet; ``why`` is its justification, "" without one."""
+    """One dimension of a judge's reply; ``why`` is its justification, or ""."""
 
     id: str
     title: str
@@ -35,7 +35,7 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class JudgeSheet:
-    """One reply of the judge: its scores by dimension (none where it is unreadable), and its text."""
+    """One reply of the judge: its scores by dimension (none if it is unreadable), and its text."""
 
     rows: list[SheetRow]
     raw: str
@@ -50,8 +50,8 @@ class SampleView:
     Attributes:
       name: ``completion 1`` or ``human reference``.
       scalar: the reward; None when the judgement failed (``failed`` says why) or there is none.
-      components: of the reward, before weights; diagnostics: words, target and the rest.
-      sheets: of the judge.
+      components: components of the reward, before weights; diagnostics: words, target and so on.
+      sheets: the judge's replies.
     """
 
     name: str
@@ -80,7 +80,7 @@ class GroupView:
 
 @dataclass(frozen=True)
 class StepView:
-    """The groups of a step that are shown, and how many there are."""
+    """The groups of a step that are shown, and the number of all groups."""
 
     step: int
     groups: list[GroupView] = field(default_factory=list)
@@ -93,9 +93,9 @@ def write_samples(
     """Writes the page to ``target``, a file, local or gs://; returns its address.
 
     Args:
-      path: of the run.
-      steps: to show; default the ``last`` ones that are recorded.
-      groups: at most so many of a step.
+      path: the run's folder.
+      steps: steps to show; default: the ``last`` recorded ones.
+      groups: most groups per step.
 
     Raises:
       InputError: there is no run, or it has no such step.
@@ -170,7 +170,7 @@ def _group(record: Mapping[str, Any], rollouts: Mapping, rewards: Mapping) -> Gr
 
 
 def read_sheet(raw: str) -> JudgeSheet:
-    """A reply as a sheet: scores by dimension with the judge's reasons."""
+    """Parses a reply: scores by dimension, with the judge's reasons."""
     try:
         scores = read_rubric_scores(raw)
         content = next((value for value in read_values(raw) if isinstance(value, dict)), {})

@@ -1,6 +1,6 @@
-"""The sections of the demo's report, computed from the files of the run only.
+"""The sections of the demo's report, computed only from the files of the run.
 
-Each function returns None (or an empty list) where the run has not come that far; the templates then say so.
+Each function returns None (or an empty list) if the run has not reached that part; the templates then say so.
 """
 
 import shlex
@@ -27,7 +27,7 @@ PLOTTED_KINDS = ("prose", "scaffold", "copy", "header")
 
 @dataclass(frozen=True)
 class Corpus:
-    """Books as they were read, and the trajectories made of them; tokens summed over all trajectories."""
+    """The books that were read and the trajectories made from them; tokens are summed over all trajectories."""
 
     books: list[dict]
     trajectories: list[dict]
@@ -42,7 +42,7 @@ class Corpus:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Fraction of all tokens per kind."""
+        """The share of all tokens per kind."""
         total = sum(self.kinds.values())
         return {kind: tokens / total for kind, tokens in self.kinds.items()} if total else {}
 
@@ -111,10 +111,10 @@ def training(run: DemoRun) -> Training | None:
 def training_of(
     records: Sequence[dict], facts: dict, others: Callable[[Sequence[dict]], list[SmallChart]] = run_charts
 ) -> Training | None:
-    """Curves and means of metrics records; rates are medians over the steps after the first, which also compiles.
+    """Curves and means of metrics records. Rates are medians without the first step, which also compiles.
 
     Args:
-      others: charts of the metrics that are no loss by kind or role.
+      others: charts of the metrics that are not losses by kind or role.
     """
     if not records:
         return None
@@ -199,7 +199,7 @@ def written(run: DemoRun, view: TranscriptView | None) -> WrittenView | None:
 
 
 def time_parts(run: DemoRun) -> list[tuple[str, float]]:
-    """``(part of the demo, seconds)`` in the order they ran."""
+    """``(part of the demo, seconds)`` in the order in which they ran."""
     return [(name, value) for name, value in _part(run.demo, "timings").items() if is_number(value)]
 
 

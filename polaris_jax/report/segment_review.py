@@ -1,7 +1,7 @@
 """The review page of ``polaris segment``: headings, drops and warnings of each book side by side, in file order.
 
-It helps to decide whether a book was read well: every heading with its line, its length and the words
-the chapter opens and ends with, every stretch that is in no chapter with its text and reason, and what disagrees.
+It helps to decide whether a book was read well. It shows every heading with its line, its length and the first and last
+words of its chapter; every part outside the chapters with its text and reason; and all warnings.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from polaris_jax.library.read import decoded_text
 from polaris_jax.library.record import is_unexplained
 from polaris_jax.report.page import render
 
-_SHOWN_WORDS, _FOLDED_WORDS = 24, 150  # of a dropped stretch
-_EDGE_WORDS = 14  # of a chapter's beginning and end
-_HEADINGS = ("heading", "part heading")  # shown as such, not as dropped
-_SHORT, _LONG = 0.15, 5.0  # of the median length: a chapter that should be looked at
+_SHOWN_WORDS, _FOLDED_WORDS = 24, 150  # words of a dropped part that are shown, and folded
+_EDGE_WORDS = 14  # words shown of a chapter's beginning and end
+_HEADINGS = ("heading", "part heading")  # shown as headings, not as dropped parts
+_SHORT, _LONG = 0.15, 5.0  # a chapter outside these factors of the median length should be checked
 
 
 @dataclass(frozen=True)
 class DropView:
-    """A stretch that is in no chapter: ``text`` shown, ``rest`` folded; ``left``, ``width``: its place in the file."""
+    """A part outside the chapters. ``text`` is shown, ``rest`` folded; ``left``, ``width``: its place in the file."""
 
     first_line: int
     last_line: int
@@ -37,11 +37,11 @@ class DropView:
 
 @dataclass(frozen=True)
 class HeadingView:
-    """A heading with its chapter, and the drops up to the next heading.
+    """A heading with its chapter, and the dropped parts up to the next heading.
 
     Attributes:
       length: words as a share of the book's longest chapter.
-      odd: why the length should be looked at, '' if it should not.
+      odd: why the length should be checked, or ''.
       left, width: place in the file, 0 to 1.
     """
 
@@ -61,7 +61,7 @@ class HeadingView:
 
 @dataclass(frozen=True)
 class BookView:
-    """One book. ``before`` are the drops above the first heading; ``words`` is None without an account."""
+    """One book. ``before`` are the dropped parts above the first heading; ``words`` is None without an account."""
 
     record: dict
     words: int | None
@@ -74,28 +74,28 @@ class BookView:
 
     @property
     def drops(self) -> tuple[DropView, ...]:
-        """All drops in file order."""
+        """All dropped parts in file order."""
         return (*self.before, *(drop for heading in self.headings for drop in heading.drops))
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """(badge, word): good without a warning, else to be looked at, or rejected."""
+        """(badge, word): accepted without a warning, else to be checked, or rejected."""
         if not self.record["accepted"]:
             return "bad", "rejected"
         return ("wait", "look at it") if self.warnings or any(h.odd for h in self.headings) else ("good", "accepted")
 
 
 def review_page(books: Sequence[tuple[Novel, dict]]) -> str:
-    """The page of books as ``read_novel`` read them, each with its ``segment_record``.
+    """The page for books from ``read_novel``, each with its ``segment_record``.
 
     Raises:
-      InputError: a book's file is gone.
+      InputError: a book's file no longer exists.
     """
     return render("segment_review.html", books=[view_book(novel, record) for novel, record in books])
 
 
 def view_book(novel: Novel, record: dict) -> BookView:
-    """One book's headings, drops and warnings, aligned by line."""
+    """One book's headings, dropped parts and warnings, aligned by line."""
     lines = decoded_text(novel.path).split("\n")
     account = record["account"] or {}
     stretches = novel.account.dropped if novel.account else ()

@@ -1,7 +1,7 @@
 """A transcript as coloured text: the kind of each character, the role of each stage, the verdict of the grammar.
 
-Also for a transcript whose last stage is still being written, for one that breaks the grammar (its stages are coloured
-coarsely), and for text that is no transcript (shown unchanged).
+It also shows a transcript whose last stage is still being written, one that breaks the grammar (with coarse colours),
+and text that is not a transcript (unchanged).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ TokenCounter = Callable[[str], int]
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of one kind; long prose shows ``text`` and folds ``rest`` away."""
+    """Text of one kind; of long prose, ``text`` is shown and ``rest`` is folded."""
 
     kind: str
     text: str
@@ -32,7 +32,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage. ``ok`` is None while it is being written; ``tokens`` is None where no tokenizer is at hand."""
+    """One stage. ``ok`` is None while it is being written; ``tokens`` is None without a tokenizer."""
 
     number: int
     role: str
@@ -49,10 +49,10 @@ class TranscriptView:
     """A whole transcript.
 
     Attributes:
-      stages: empty when the text is no row of stages; then ``raw`` is the text.
+      stages: empty when the text is not a sequence of stages; then ``raw`` is the text.
       ok: the strict verdict; None while the last stage is unfinished.
       violations: one line each.
-      truncated: it ends, at a legal place, before the last planned chapter.
+      truncated: whether it ends, at a legal place, before the last planned chapter.
       kinds: characters per kind, in the order of ``KINDS``.
     """
 
@@ -78,15 +78,15 @@ def transcript_html(transcript: str, title: str, count_tokens: TokenCounter | No
     """A complete, self-contained page that shows a transcript.
 
     Args:
-      transcript: any text; what is not a transcript is shown with the reason.
+      transcript: any text; if it is not a transcript, the page shows it with the reason.
       title: heading of the page.
-      count_tokens: number of tokens of a text, for example ``lambda text: len(tokenizer.encode(text))``.
+      count_tokens: counts the tokens of a text, for example ``lambda text: len(tokenizer.encode(text))``.
     """
     return render("transcript_page.html", title=title, view=view_transcript(transcript, count_tokens))
 
 
 def view_transcript(transcript: str, count_tokens: TokenCounter | None = None) -> TranscriptView:
-    """Splits, judges (strict mode) and colours a transcript."""
+    """Splits, checks (strict mode) and colours a transcript."""
     try:
         parts = split_stages(transcript, partial=True)
     except InputError as error:
@@ -114,7 +114,7 @@ def view_transcript(transcript: str, count_tokens: TokenCounter | None = None) -
     kinds = {kind: sum(span.end - span.start for span in coloured if span.kind == kind) for kind in KINDS}
     unfinished = len(finished) < len(parts)
     violations = tuple(str(one) for one in verdict.violations)
-    if unfinished:  # the order is complete only when the last stage is
+    if unfinished:  # the order can be checked only when the last stage is complete
         violations = tuple(str(stage.violation) for stage in verdict.stages if stage.violation)
     return TranscriptView(tuple(stages), None if unfinished else verdict.ok, violations, verdict.truncated, kinds)
 

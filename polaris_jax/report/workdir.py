@@ -1,4 +1,4 @@
-"""Reads the folder of a ``polaris demo`` run, finished or not. A file that is missing or damaged reads as empty."""
+"""Reads the folder of a ``polaris demo`` run, finished or not. A missing or damaged file counts as empty."""
 
 import json
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class DemoRun:
     artifact: str | None
 
     def text(self, name: object) -> str | None:
-        """A text file of the folder, or None when there is no such file (or the name leads out of the folder)."""
+        """A text file of the folder; None if there is no such file or the name points outside the folder."""
         return _text(self.path, name) if isinstance(name, str) else None
 
 

@@ -2,8 +2,8 @@
 
 ``score(story, prompt, ...)`` gives one response a ``RewardBreakdown``: a scalar within ±2, its components, and the
 reason when judging failed and there is no scalar. ``open_judge(JudgeSpec(...))`` gives a judge: a language model with
-the rubric, or the offline one, which does not measure quality. ``TERMS`` lists what is added up, ``RewardSpec``
-holds every number; the defaults are the recipe's. ``released`` is the released trainer's reward, defects included.
+the rubric, or the offline judge, which does not measure quality. ``TERMS`` lists the terms of the sum. ``RewardSpec``
+holds every number; its defaults are the recipe's. ``released`` is the released trainer's reward, defects included.
 """
 
 from polaris_jax.rewards.breakdown import RewardBreakdown

@@ -6,10 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RewardBreakdown:
-    """The reward of one response and what it is made of.
+    """The reward of one response and its parts.
 
     Attributes:
-      scalar: the reward; None when the judgement failed: the row is left out of the gradient and of its group's
+      scalar: the reward, or None when the judgement failed. Such a row is left out of the gradient and of its group's
         statistics.
       failed: None, or the kind of failure.
       components: by the names in ``terms.TERMS``, before weights; story_quality is None without a judgement.
@@ -22,7 +22,7 @@ class RewardBreakdown:
     diagnostics: dict[str, Any]
 
     def to_json(self) -> dict:
-        """As JSON values."""
+        """The breakdown as JSON values."""
         return {
             "scalar": self.scalar,
             "failed": self.failed,

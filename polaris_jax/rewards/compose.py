@@ -35,9 +35,9 @@ def score(
 
     Args:
       story: the decoded response without special tokens; its thinking is split off here.
-      prompt: the request; the length it asks for (``length_request``) is the target unless ``target_words`` names one.
-      judgement: of the story: a judge's, or a stored reply in any form that ``read_stored`` reads. None: there is no
-        judge, and the reward consists of the programmatic components.
+      prompt: the request. The length it asks for (``length_request``) is the target, unless ``target_words`` is given.
+      judgement: a judge's judgement of the story, or a stored reply in any form that ``read_stored`` reads. None means
+        no judge; the reward then consists of the programmatic components.
       spec: the numbers; None is the recipe.
       tokens: token counts of the response, for the token penalties.
       is_human_reference: the response is the human story that is injected into the group (HRI).
@@ -106,7 +106,7 @@ def _quality(judged: Judgement, spec: RewardSpec, story: str, target: LengthTarg
     """Diagnostics of a judgement; ``mean`` over its replies is the component."""
     if judged.failed is not None:
         return {"failed": judged.failed, "detail": judged.detail, "judge": judged.judge}
-    # Only a length that was asked for disqualifies.
+    # Only a missed length that was requested disqualifies.
     asked = target if target.source in (ROW, PROMPT) else None
     results = [story_quality(one, spec.quality, story, asked, is_human_reference) for one in judged.rubric_scores]
     values = [value for value, _ in results]
@@ -130,7 +130,7 @@ def _quality(judged: Judgement, spec: RewardSpec, story: str, target: LengthTarg
 
 
 def _token_penalty(tokens: TokenCounts, spec: RewardSpec) -> float:
-    """Penalty for thoughts over the cap and for a response cut off near the limit; in units of reward."""
+    """Penalty for thoughts over the cap and for a response cut off near the limit, in units of reward."""
     penalty = spec.think_penalty if tokens.thoughts > spec.think_cap else 0.0
     start = spec.max_tokens - spec.overlong_buffer
     if not tokens.ended and tokens.total >= start:

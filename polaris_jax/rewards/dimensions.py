@@ -15,8 +15,8 @@ class Dimension:
       id: short name, for tables and for the brief rubric.
       stem: of the keys ``<stem>_score`` and ``<stem>_justification`` in the judge's JSON.
       most: highest score; the lowest is 0.
-      title: a few words.
-      asks: what is looked at, and what belongs to another dimension.
+      title: a short title.
+      asks: what the judge looks at, and what belongs to another dimension.
       bands: ``(first score of the band, what earns it)``, ascending from 0.
     """
 

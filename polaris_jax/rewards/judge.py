@@ -1,7 +1,7 @@
-"""Judges score a story under the rubric: a language model behind ``polaris_jax.llm``, or the offline judge.
+"""Judges that score a story with the rubric: a language model behind ``polaris_jax.llm``, or the offline judge.
 
-Replies are cached by content (rubric version, model, prompt, story, sample), so a human reference is judged once, and
-a killed run pays nothing twice. The client's ``UsageTracker`` counts the cost.
+Replies are cached by content (rubric version, model, prompt, story, sample). So a human reference is judged once, and
+a killed run pays for nothing twice. The client's ``UsageTracker`` counts the cost.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Judge(Protocol):
     """Judges stories.
 
     Attributes:
-      identity: for records: model, rubric version and number of samples.
+      identity: model, rubric version and number of samples, for records.
       concurrency: how many stories may be judged at once.
     """
 
@@ -36,12 +36,12 @@ class Judge(Protocol):
         """Judges one story; thread-safe. A failure is a ``Judgement`` with ``failed``.
 
         Args:
-          prompt: the request as the writer got it; its length request is not shown to the judge.
+          prompt: the request as the writer got it; the judge does not see its length request.
           story: without thinking.
 
         Raises:
           BudgetSpent: the budget does not allow the call.
-          InputError: the caller's mistake, such as a missing key.
+          InputError: a mistake of the caller, such as a missing key.
         """
 
     def close(self) -> None:
@@ -50,23 +50,26 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class JudgeSpec(ModelOrOfflineSpec):
-    """Which judge, and how it is asked; ``offline`` is ``OfflineJudge``."""
+    """Which judge to use and how to ask it; ``offline`` is ``OfflineJudge``."""
 
     samples: int = option(
         1, bounds=AT_LEAST_1, doc="samples per story; their qualities are averaged, their variance is kept"
     )
-    temperature: float = option(0.2, bounds=NOT_NEGATIVE, doc="of the samples")
-    seed: int | None = option(0, bounds=ANY_NUMBER, doc="of the samples; None leaves it to the server")
+    temperature: float = option(0.2, bounds=NOT_NEGATIVE, doc="temperature of the samples")
+    seed: int | None = option(0, bounds=ANY_NUMBER, doc="seed of the samples; None leaves it to the server")
     rubric: str = option("full", choices=rubric.RUBRICS, doc="full, or brief for small context windows")
     max_tokens: int | None = option(
-        None, blank=0, bounds=AT_LEAST_1, doc="of an answer, reasoning included; None: 16384 (full) or 1024 (brief)"
+        None,
+        blank=0,
+        bounds=AT_LEAST_1,
+        doc="limit of an answer, including reasoning; None: 16384 (full) or 1024 (brief)",
     )
 
     _where: ClassVar[str] = "judge"
 
 
 def open_judge(spec: JudgeSpec = JudgeSpec()) -> Judge:
-    """A judge by its spec.
+    """Opens the judge that ``spec`` describes.
 
     Raises:
       InputError: a library is missing or the cache cannot be opened.
@@ -77,7 +80,7 @@ def open_judge(spec: JudgeSpec = JudgeSpec()) -> Judge:
 
 
 class ModelJudge:
-    """A language model with the rubric. ``client`` is asked once per sample; see ``Judge``."""
+    """A language model with the rubric as judge (see ``Judge``). ``client`` is asked once per sample."""
 
     def __init__(self, client: Client, spec: JudgeSpec, concurrency: int = 8):
         self.client, self.spec, self.concurrency = client, spec, concurrency
@@ -122,7 +125,7 @@ class ModelJudge:
                 unusable += [] if failure.reply is None else [failure.reply]
                 outage = failure.kind if failure.kind in OUTAGE else outage
                 if outage or hopeless:
-                    break  # neither is about this story
+                    break  # neither failure depends on this story
         judged = read_replies(raw, failed, detail, unusable, self.identity, cached)
         return dataclasses.replace(judged, outage=outage, hopeless=hopeless)
 
@@ -137,10 +140,10 @@ def judge_all(
     """Judgements of ``(prompt, story)`` pairs, in order, asked concurrently.
 
     Args:
-      progress: called after every story with the numbers of judged and of all stories.
+      progress: called after every story with the number of judged stories and of all stories.
 
     Raises:
-      BudgetSpent, InputError: as ``Judge.judge``; stories not yet begun are left out.
+      BudgetSpent, InputError: as ``Judge.judge``; stories not yet begun are not judged.
     """
     with ThreadPoolExecutor(max(1, min(judge.concurrency, len(stories))), thread_name_prefix="judge") as pool:
         futures = [pool.submit(judge.judge, prompt, story) for prompt, story in stories]

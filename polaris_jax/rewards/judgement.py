@@ -18,16 +18,16 @@ class Judgement:
 
     Attributes:
       rubric_scores: one for every usable reply; their qualities are averaged.
-      raw: the texts of these replies, to be stored and read again.
-      unusable: the texts of the others.
+      raw: the texts of these replies, to store and read again.
+      unusable: the texts of the other replies.
       failed: None, or why there are no scores at all: a kind of ``polaris_jax.llm.CallFailed`` or of
         ``InvalidJudgeReply``, or ``no_story``. A failed judgement has no score; the row is left out of its group's
         statistics and of the gradient.
-      detail: of the failure, one line.
-      judge: identity of the judge, ``stored`` for a reply that came with the row.
-      cached: every reply came from the cache.
-      outage: kind of a failed call that may succeed later (``llm.failures.OUTAGE``), of one sample at least.
-      hopeless: the failure is one that every other story will meet as well (``CallFailed.hopeless``).
+      detail: the failure in one line.
+      judge: identity of the judge; ``stored`` for a reply that came with the row.
+      cached: whether every reply came from the cache.
+      outage: if a sample's call failed but may succeed later, the kind of failure (``llm.failures.OUTAGE``).
+      hopeless: whether every other story will fail in the same way (``CallFailed.hopeless``).
     """
 
     rubric_scores: tuple[RubricScores, ...]
@@ -63,11 +63,11 @@ def read_replies(
     judge: str = "stored",
     cached: bool = True,
 ) -> Judgement:
-    """The judgement in raw replies; it has failed only if none of them holds scores.
+    """Reads a judgement from raw replies. It has failed only if no reply holds scores.
 
     Args:
-      failed, detail: of a failed call beside the replies; kept if no reply holds scores.
-      unusable: texts of failed calls: stored, never read for scores.
+      failed, detail: kind and detail of a failed call beside the replies; kept if no reply holds scores.
+      unusable: texts of failed calls; they are stored, but not read for scores.
     """
     rubric_scores: list[RubricScores] = []
     raw, texts = [], list(unusable)
@@ -87,11 +87,11 @@ def read_replies(
 
 
 def read_stored(stored: Any) -> Judgement:
-    """The judgement that a row carries.
+    """Reads the judgement that is stored in a row.
 
     Args:
-      stored: a ``Judgement``; a reply as text or as the JSON object in it; a list of those (repeated samples); what
-        ``Judgement.to_json`` wrote; or ``[reply or null, timed out, error or null]``.
+      stored: a ``Judgement``; a reply as text or as its JSON object; a list of replies (repeated samples); the result
+        of ``Judgement.to_json``; or ``[reply or null, timed out, error or null]``.
 
     Raises:
       InputError: anything else.
@@ -125,7 +125,7 @@ def _texts(replies: Sequence[Any]) -> list[str]:
     """Replies as text.
 
     Raises:
-      InputError: one is neither text nor a JSON object.
+      InputError: a reply is neither text nor a JSON object.
     """
     if not all(isinstance(reply, (str, Mapping)) for reply in replies):
         raise InputError("judge", replies, _FORMS)

@@ -11,25 +11,25 @@ ROW, PROMPT, CONFIG, HUMAN_REFERENCE, NOWHERE = "row", "prompt", "config", "huma
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Allowed difference from the target: ``share`` of it, but between ``least`` and ``most`` words."""
+    """The allowed difference from the target: a ``share`` of it, but between ``least`` and ``most`` words."""
 
-    share: float = option(bounds=NOT_NEGATIVE, doc="of the target")
-    least: float = option(bounds=NOT_NEGATIVE, doc="words, whatever the target")
-    most: float = option(bounds=NOT_NEGATIVE, doc="words, whatever the target")
+    share: float = option(bounds=NOT_NEGATIVE, doc="share of the target")
+    least: float = option(bounds=NOT_NEGATIVE, doc="fewest words, for any target")
+    most: float = option(bounds=NOT_NEGATIVE, doc="most words, for any target")
 
     def words(self, target: int) -> int:
-        """The tolerance for a target, in whole words."""
+        """The tolerance for ``target``, in whole words."""
         return int(min(max(self.share * target, self.least), self.most))
 
     @classmethod
     def of(cls, words: int) -> "Tolerance":
-        """A fixed number of words, whatever the target."""
+        """A fixed number of words for every target."""
         return cls(0.0, words, words)
 
 
 @dataclass(frozen=True)
 class LengthSpec:
-    """What counts as too short, too long and blank. The defaults are the recipe's. Tolerances may be given as triples.
+    """Defines too short, too long and blank. The defaults are the recipe's. Tolerances may be given as triples.
 
     Raises:
       InputError: a field is out of range.
@@ -41,14 +41,14 @@ class LengthSpec:
     target: int | None = option(
         None,
         bounds=NOT_NEGATIVE,
-        doc="words asked for where neither row nor prompt says; None: as many as the human reference has",
+        doc="target words if neither row nor prompt names any; None: as many as the human reference has",
     )
     lower: Tolerance = section(Tolerance(0.15, 350, 1000), as_row=True, doc="what may be missing")
     upper: Tolerance = section(Tolerance(0.25, 600, 1500), as_row=True, doc="what may be too much")
     max_words: int | None = option(
         None,
         bounds=NOT_NEGATIVE,
-        doc="at so many words the penalty is 1, growing linearly from the upper tolerance; None: the overshoot's share "
+        doc="words at which the penalty, growing linearly from the upper tolerance, is 1; None: the overshoot's share "
         "of the upper tolerance's end",
     )
     min_visible: float = option(0.10, bounds=SHARE, doc="least share of characters that are not white space")
@@ -62,14 +62,14 @@ class LengthSpec:
 
 @dataclass(frozen=True)
 class LengthTarget:
-    """The length that a story should have, and who says so.
+    """The length that a story should have, and the source of this number.
 
     Attributes:
-      words: in ``unit``; None when nobody asked for a length; every length is then right.
-      least, most: of the range that was asked for, ``most`` of None is open; a single number is both.
+      words: in ``unit``; None when no length was requested: then every length is right.
+      least, most: the requested range; ``most`` is None for an open one. For a single number both are equal.
       unit: ``words`` or ``characters``.
       source: ``row``, ``prompt``, ``config`` (``LengthSpec.target``), ``human reference`` or ``nowhere``.
-      guessed: nobody said it in so many words: a number that the prompt merely mentions, one of several, or none.
+      guessed: whether the length is not requested clearly: the number is only mentioned, one of several, or missing.
     """
 
     words: int | None
@@ -81,7 +81,7 @@ class LengthTarget:
 
     @classmethod
     def of(cls, words: int, source: str = ROW) -> "LengthTarget":
-        """A single number."""
+        """A target of a single number."""
         return cls(words, words, words, source=source)
 
     def count(self, text: str) -> int:
@@ -91,13 +91,13 @@ class LengthTarget:
 
 @dataclass(frozen=True)
 class Length:
-    """Length of a text against its target.
+    """The length of a text compared with its target.
 
     Attributes:
       words, target: counted and requested, in the target's unit.
-      band: fewest and most without a penalty; None where there is no limit.
+      band: smallest and largest length without a penalty; None where there is no limit.
       length_penalty: 0-1. blank_penalty: 0 or 1.
-      length_reward: 1 on target, 0 at the edges of the band and beyond.
+      length_reward: 1 on target, 0 at the edges of the band and outside.
     """
 
     words: int
@@ -117,13 +117,13 @@ def requested_words(prompt: str) -> int | None:
 def find_target(
     prompt: str, spec: LengthSpec = LengthSpec(), given: int | None = None, human_reference_words: int = 0
 ) -> LengthTarget:
-    """Who says how long the story should be: the row, else the prompt, else ``spec.target``, else the human reference.
+    """The target length: from the row, else the prompt, else ``spec.target``, else the human reference.
 
-    A number in a prompt and the human reference's length are raised to ``spec.min_words``.
+    A number in a prompt, and the length of a human reference, are raised to at least ``spec.min_words``.
 
     Args:
       given: the row's number of words.
-      human_reference_words: of the human story, by ``count_words``.
+      human_reference_words: words of the human story, by ``count_words``.
     """
     if given and given > 0:
         return LengthTarget.of(given)
@@ -146,7 +146,7 @@ def judge_length(
 
     Args:
       target: a number of words, or a ``LengthTarget``; without a number no length is wrong.
-      words: of the text; None counts them.
+      words: length of the text; None counts it here.
     """
     target = target if isinstance(target, LengthTarget) else LengthTarget.of(target)
     counted = count_words(text) if words is None else words

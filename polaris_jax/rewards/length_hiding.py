@@ -1,15 +1,15 @@
-"""A prompt as the judge sees it: without the length that it asks for (POLARIS §3.3.1)."""
+"""Removes the length request from a prompt, because the judge must not see it (POLARIS §3.3.1)."""
 
 import re
 
 from polaris_jax.rewards.requested_length import EXPLICIT, MENTIONED, LengthRequest, length_requests
 
 _MENTION = re.compile(r"words\s+long", re.IGNORECASE)
-# A full stop after a title or an initial, or inside a number, ends no sentence.
+# A full stop after a title or an initial, or inside a number, does not end a sentence.
 _SENTENCE_END = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?]+[\"'”’)]*(?!\d)|[。！？]|\n"
 )
-# Words that say how long something is to be and nothing else: a sentence of them goes as a whole.
+# Words that only say how long something should be: a sentence of such words is removed whole.
 _ONLY_LENGTH = re.compile(
     r"\b(?:your|the|this|it|story|stories|piece|text|response|answer|draft|tale|chapter|should|must|shall|will|is|be|to|please|"
     r"make|keep|write|aim|for|target|length|limit|count|word|words|long|total|in|of|a|an|at|about|approximately|around|roughly|"
@@ -18,7 +18,7 @@ _ONLY_LENGTH = re.compile(
     r"[字数以上下内要求控制在左右约約不少于至少全文篇幅故事小说请写長さ글자수분량은는로]|[^\w]",
     re.IGNORECASE,
 )
-# What leads to a number and goes with it.
+# Words before a number that are removed with it.
 _LEAD = re.compile(
     r"(?:[,(\[–—-]\s*)?(?:\b(?:of|in|with|at|to|using|mit|von|de|di|con|com|avec|na|на)\s+)?"
     r"(?:\b(?:about|approximately|approx\.?|around|roughly|circa|exactly|at least|at most|up to|no more than|"
@@ -29,16 +29,16 @@ _TRAIL = re.compile(
     r"(?:\s+(?:long|in length|in total|total|or (?:more|less|fewer|so)))?(?:左右|以上|以内|以下)?的?\s*[)\]]?",
     re.IGNORECASE,
 )
-_SPACED = re.compile(r"[^\W\u3005-\u30ff\u3400-\u9fff]")  # a word of a script that is written with blanks
+_SPACED = re.compile(r"[^\W\u3005-\u30ff\u3400-\u9fff]")  # a letter of a script that puts spaces between words
 _ARTICLE = re.compile(r"\b(a|A)n?(\s+)\Z")
 
 
 def without_length_request(prompt: str) -> str:
-    """The prompt without the length it asks for: the judge must not see it.
+    """The prompt without the length it asks for.
 
-    The last sentence that contains ``words long`` goes as a whole, unless it is all there is. What follows it is kept,
-    and titles and initials (``Dr. Smith``) do not end one. A length that is said otherwise goes with its sentence if
-    that says nothing else, and by itself if it does: ``a 2,400-word story`` becomes ``a story``.
+    The last sentence that contains ``words long`` is removed whole, unless it is the whole prompt. The text after it is
+    kept. Titles and initials (``Dr. Smith``) do not end a sentence. A length in other words is removed with its
+    sentence if the sentence says nothing else; otherwise only the length: ``a 2,400-word story`` becomes ``a story``.
     """
     mention = max((found.start() for found in _MENTION.finditer(prompt)), default=None)
     if mention is not None:
@@ -78,7 +78,7 @@ def _without(prompt: str, request: LengthRequest) -> str:
     if request.rank == EXPLICIT and not (
         re.match(r"\s*(?:[.,;)!?]|\Z)", tail) and lead and lead[0][:1] in tuple(",([–—-")
     ):
-        return prompt  # what is left would be no sentence
+        return prompt  # the rest would not be a sentence
     return _joined(head, tail)
 
 

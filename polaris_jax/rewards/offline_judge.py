@@ -1,8 +1,8 @@
 """A judge without a model, for demonstrations and tests: it measures the surface of a text.
 
-It is NO measure of literary quality. It counts: how varied the vocabulary is, how much repeats, whether there is
-dialogue, whether words of the prompt return. A text with a high score need not be worth reading. It gives deterministic
-scores in the format of a judge's reply, so that everything that needs a judge can run without a model.
+It does NOT measure literary quality. It only counts: how varied the vocabulary is, how much repeats, whether there is
+dialogue, whether words of the prompt return. A text with a high score may be worthless. Its scores are deterministic
+and have the format of a judge's reply, so that everything that needs a judge can run without a model.
 """
 
 import json
@@ -26,11 +26,11 @@ _ABSTRACT = re.compile(
     r"journey|destiny|tapestry|testament|realm|essence|resilience|hope|love|truth|courage|meaning|lesson|realized|"
     r"reminded|important|always|never|forever"
 )
-_WINDOW = 200  # words; vocabulary is compared between stretches of this length, so that long texts do not lose
+_WINDOW = 200  # words; vocabulary is measured in windows of this length, so that long texts are not at a disadvantage
 
 
 class OfflineJudge:
-    """Derives rubric scores from counts; see the module. Deterministic, no measure of quality."""
+    """Derives rubric scores from counts; see the module. Deterministic; not a measure of quality."""
 
     identity = "offline 1"
     concurrency = 1
@@ -83,7 +83,7 @@ def _scores(prompt: str, story: str) -> dict[str, int]:
 
 
 def _variety(words: list[str]) -> float:
-    """Share of different words in a stretch, mean over stretches, spread to 0-1."""
+    """Share of distinct words per window, averaged over windows and scaled to 0-1."""
     stretches = [words[start : start + _WINDOW] for start in range(0, max(1, len(words) - _WINDOW // 2), _WINDOW)]
     share = statistics.fmean(len(set(stretch)) / len(stretch) for stretch in stretches)
     return min(1.0, max(0.0, (share - 0.2) / 0.5))

@@ -1,4 +1,4 @@
-"""Story Quality: from a judge's scores to one number (POLARIS §3.3.4 and §3.3.5)."""
+"""Story Quality: turns a judge's scores into one number (POLARIS §3.3.4 and §3.3.5)."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class QualitySpec:
         bounds=NOT_NEGATIVE,
         doc="most penalty for a story that earns 1.5 times what it loses, points; None: no cap",
     )
-    scale: float = option(1.0, bounds=ANY_NUMBER, doc="of the overall score")
-    bias: float = option(0.0, bounds=ANY_NUMBER, doc="of the overall score, points")
+    scale: float = option(1.0, bounds=ANY_NUMBER, doc="factor of the overall score")
+    bias: float = option(0.0, bounds=ANY_NUMBER, doc="added to the overall score, points")
     least: float = option(-159.0, bounds=ANY_NUMBER, doc="lowest overall score, points")
     most: float = option(108.0, bounds=ANY_NUMBER, doc="highest overall score, points")
     divisor: float = option(
@@ -60,7 +60,7 @@ class Overall:
       points: after floor, cap, scale, bias, disqualification and clipping.
       bonus, penalty: after floor and cap.
       bonus_floored, penalty_capped: whether floor and cap applied.
-      disqualified: the reasons: ``n2``, ``n10``, ``words``.
+      disqualified: the reasons (``n2``, ``n10``, ``words``), or empty.
       before: points before the disqualification.
     """
 
@@ -76,7 +76,7 @@ class Overall:
 def overall(
     positive: float, negative: float, bonus: float, penalty: float, spec: QualitySpec, reasons: tuple[str, ...] = ()
 ) -> Overall:
-    """The overall score of four totals, all in points; ``reasons`` disqualify it (``disqualification``)."""
+    """The overall score of four totals, all in points. Any of ``reasons`` disqualifies it (``disqualification``)."""
     floored = spec.bonus_floor and negative > positive / 2
     capped = spec.penalty_cap is not None and positive > 1.5 * negative and penalty > spec.penalty_cap
     bonus = 0.0 if floored else float(bonus)
@@ -93,11 +93,11 @@ def disqualification(
     spec: QualitySpec,
     is_human_reference: bool = False,
 ) -> tuple[str, ...]:
-    """Why a story is disqualified; empty when it is not, or when the gate is off (no ``dq``, or a human reference).
+    """Why a story is disqualified; empty when it is not, or when the check is off (no ``dq``, or a human reference).
 
     Args:
       n2, n10: scores of these dimensions; None does not disqualify.
-      length_share: written over requested length, None when none was requested.
+      length_share: written length over requested length; None when no length was requested.
     """
     if not spec.dq or (is_human_reference and not spec.dq_references):
         return ()
@@ -119,7 +119,7 @@ def story_quality(
     """Story Quality of one judge reply, in units of reward (-1.59 to 1.08 by default), and its derivation.
 
     Args:
-      target: requested words or length; None when none was requested.
+      target: requested words or length; None when no length was requested.
     """
     share = None
     if target is not None:

@@ -15,7 +15,7 @@ _HINGED, _NEAR = 0.7, 0.3  # shares of the two n-gram measures
 
 @dataclass(frozen=True)
 class RepetitionSpec:
-    """What counts as repetition, and how much. The defaults are the recipe's.
+    """Defines repetition and its penalty. The defaults are the recipe's.
 
     Raises:
       InputError: a field is out of range.
@@ -45,10 +45,10 @@ class Repetition:
 
 
 def self_repetition(text: str, spec: RepetitionSpec = RepetitionSpec()) -> Repetition:
-    """How much a text repeats itself.
+    """Measures how much a text repeats itself.
 
-    n-grams are sorted by an LSD radix sort (NumPy's stable sort of 16-bit keys is one), so that equal ones lie side by
-    side in the order of the text: O(n) in its tokens, whatever the window.
+    n-grams are sorted by an LSD radix sort (NumPy's stable sort of 16-bit keys is one), so equal n-grams are adjacent,
+    in the order of the text. The cost is O(n) in the tokens, for any window.
     """
     ngrams, near = _repeats(_codes(text), spec.n, spec.window)
     return _weigh(ngrams, near, _repeated_lines(text), spec)
@@ -65,7 +65,7 @@ def self_repetition_plain(text: str, spec: RepetitionSpec = RepetitionSpec()) ->
 
 
 def _codes(text: str) -> np.ndarray:
-    """[n] int64: tokens numbered by first occurrence, letter case aside."""
+    """[n] int64: tokens numbered by first occurrence, ignoring case."""
     numbers: dict[str, int] = {}
     return np.fromiter(
         (numbers.setdefault(token.lower(), len(numbers)) for token in _TOKEN.findall(text)), dtype=np.int64
@@ -73,7 +73,7 @@ def _codes(text: str) -> np.ndarray:
 
 
 def _repeats(codes: np.ndarray, n: int, window: int) -> tuple[float, float]:
-    """Shares of the n-grams that occurred before: anywhere, and within the window."""
+    """Shares of n-grams that occurred before: anywhere, and within the window."""
     total = len(codes) - n + 1
     if total < 2:
         return 0.0, 0.0

@@ -1,6 +1,6 @@
-"""The length that a prompt asks for: ``2,400-word story``, ``12k words``, ``不少于2000字`` and all their kind.
+"""Finds the length that a prompt asks for: ``2,400-word story``, ``12k words``, ``不少于2000字`` and so on.
 
-Rewards, post-training and benchmarks read lengths here, and count them with ``word_count``.
+Rewards, post-training and benchmarks read length requests here, and count lengths with ``word_count``.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import cache
 
 from polaris_jax.rewards.spoken_numbers import CHINESE, SPOKEN, read_chinese
 
-# Unit nouns by the language whose number words go with them; "" has digits only.
+# Nouns of the unit by language; the language's number words may precede them. "" takes digits only.
 _WORDS = {
     "en": r"words?|wds?",
     "de": r"wörtern?|worten?|wort|woertern?",
@@ -47,7 +47,7 @@ _SCALE = rf"(?:{_SPACES}?-?(?:k|thousand|tausend|mille|mil|tys\.?|тыс\.?|ты
 _FIGURES = rf"(?<![\w.,])(?:\d{{1,3}}(?:[,.'’，\u00a0\u2009\u202f ]\d{{3}})+|\d+(?:[.,]\d+)?)(?!\d){_SCALE}?"
 _FIGURES_ZH = r"(?<![\d.,])(?:\d{1,3}(?:[,，]\d{3})+|\d+(?:\.\d+)?)(?:[kK]|[千천万萬만](?:\d[千천])?)?"
 _CONNECTOR = rf"{_SPACES}*(?:-|–|—|‒|−|~|〜|～|to|and|or|bis|und|à|et|a|y|e|до|и|到|至|から|에서|或){_SPACES}*"
-# What may stand between a number and its noun.
+# Text that may stand between a number and its noun.
 _BETWEEN = (
     r"(?:[\s-]*(?:±|\+/-|\+-)\s*[\d.,]+\s*%?)?\+?(?:[\s-]+(?:or so|odd|total|english|written|full|original|german|"
     r"french|spanish|new|or more|or fewer|or less))?[\s-]*"
@@ -70,7 +70,7 @@ _AT_MOST = (
     r"at most|up to|no more than|not more than|(?<!no )(?<!not )(?:less|fewer) than|under|below|within|"
     r"maximum(?: of)?|max\.?|höchstens|maximal|au plus|не более|不超过|不多于|不超過|最多|최대"
 )
-# What stands in front of a number of words that is asked for.
+# Text in front of a requested number of words.
 _MODIFIER = re.compile(
     rf"(?:\b(?:{_AT_LEAST}|{_AT_MOST}|about|approximately|approx\.?|around|roughly|circa|ca\.?|nearly|some|exactly|"
     r"precisely|between|from|of|in|to|with|is|be|for|has|have|want|need|contain(?:s|ing)?|length|total(?: of)?|"
@@ -100,8 +100,8 @@ _MOST_AFTER = re.compile(
 )
 _VAGUE = re.compile(r"(?:[几幾数數若]|\bfew|\bseveral|\bmany)\s*\Z", re.IGNORECASE)
 _COUNTED = re.compile(r"\b(?:chapter|scene|part|act|section|page|day|book|volume)\s*\Z", re.IGNORECASE)
-LONGEST = 10**9  # words; a greater number is no length
-_SMALL = 50  # words; "in three words" asks for no length unless it is said in so many words
+LONGEST = 10**9  # words; a larger number is not a length
+_SMALL = 50  # words; a smaller number ("in three words") is a length only if the prompt says so explicitly
 EXPLICIT, LABELLED, ASKED, MENTIONED = range(4)
 
 
@@ -112,12 +112,12 @@ class LengthRequest:
     Attributes:
       least, most: of the range, in ``unit``; equal for one number. ``most`` is None for "at least", ``least`` 0 for
         "at most".
-      number: the number that stands for it: the one that is named, of a range the upper one.
+      number: the number that is used: the one in the prompt; for a range, its upper end.
       unit: ``words`` (``word_count.count_words``) or ``characters`` (``word_count.count_characters``).
-      rank: how clearly it is said: ``EXPLICIT`` (words long), ``LABELLED`` (word count: ...), ``ASKED`` (a 900-word
+      rank: how clear the request is: ``EXPLICIT`` (words long), ``LABELLED`` (word count: ...), ``ASKED`` (a 900-word
         story, about 900 words), ``MENTIONED`` (any other number of words).
       start, end: place in the prompt.
-      rivals: other numbers that the prompt names as clearly.
+      rivals: other numbers that the prompt gives as clearly.
     """
 
     least: int
@@ -131,14 +131,14 @@ class LengthRequest:
 
     @property
     def guessed(self) -> bool:
-        """Whether a reader may take another number: it is merely mentioned, or another one is named as clearly."""
+        """Whether another number may be meant: this one is only mentioned, or another one is as clear."""
         return self.rank == MENTIONED or bool(self.rivals)
 
 
 def length_request(prompt: str) -> LengthRequest | None:
-    """The length that a prompt asks for, or None: the clearest one, of equally clear ones the first.
+    """The length that a prompt asks for, or None. The clearest request counts; among equally clear ones, the first.
 
-    Lengths of parts (``500 words per chapter``) are none.
+    Lengths of parts (``500 words per chapter``) do not count.
     """
     found = sorted(length_requests(prompt), key=lambda one: (one.rank, one.start))
     if not found:
@@ -172,7 +172,7 @@ def _before_nouns(prompt: str) -> Iterator[LengthRequest]:
         low, high = _range(match["low"], match["high"], language)
         whole = before[match.start() : match.end("high")]
         if match["low"] and language in SPOKEN and (one := SPOKEN[language].whole(whole)):
-            low = high = one  # twenty-four hundred is one number
+            low = high = one  # "twenty-four hundred" is one number
         if not high or low > high:
             continue
         start, end = noun.start() - len(before) + match.start(), noun.end()
@@ -210,7 +210,7 @@ def _rank(head: str, tail: str, hyphen: bool, language: str) -> int:
     if language not in SPOKEN or _TEXT_NOUN.match(tail) or hyphen or _MODIFIER.search(head) or not head.strip():
         return ASKED
     if re.match(r"\s*(?:[.;,)\n]|\Z)", tail) and re.search(r"[.;,(\n]\s*\Z", head):
-        return ASKED  # a clause of its own
+        return ASKED  # it is a clause of its own
     return MENTIONED
 
 
@@ -226,7 +226,7 @@ def _bounds(low: int, high: int, head: str, tail: str, gap: str) -> tuple[int, i
 
 @cache
 def _number_before(language: str) -> re.Pattern[str]:
-    """What ends at a unit noun: a number or a range."""
+    """Matches a number or a range that ends at a unit noun."""
     if language == "zh":
         number, gap = rf"(?:{_FIGURES_ZH}|{CHINESE}+)", _BETWEEN_ZH
     else:
@@ -242,7 +242,7 @@ def _number_before(language: str) -> re.Pattern[str]:
 
 
 def _range(low: str | None, high: str, language: str) -> tuple[int, int]:
-    """The range's numbers; 0 where there is none. ``2-3k`` is 2,000 to 3,000."""
+    """The two numbers of a range; 0 for a missing one. ``2-3k`` is 2,000 to 3,000."""
     ends, scale = _number(high, language)
     if ends is None:
         return 0, 0
@@ -258,7 +258,7 @@ def _range(low: str | None, high: str, language: str) -> tuple[int, int]:
 
 
 def _number(text: str, language: str) -> tuple[tuple[int, int] | None, int]:
-    """``((least, most), scale)`` of one number; the first is None when it counts nothing."""
+    """``((least, most), scale)`` of one number; the first is None for no number, or one too large."""
     text = text.strip().lower()
     if not any(character.isdigit() for character in text):
         if re.fullmatch(rf"{CHINESE}+", text):

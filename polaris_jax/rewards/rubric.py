@@ -1,8 +1,8 @@
 """The Story Quality rubric as the judge's instructions and JSON schema, full or brief.
 
 ``full`` explains every dimension with its bands and asks for a justification before each score, as the recipe does.
-``brief`` is one line per dimension and scores alone, a tenth of the size: for judges with a small context window.
-Instructions and schema together have a version, which is part of a reply's cache key.
+``brief`` has one line per dimension and asks for scores only. It is a tenth of the size, for judges with a small
+context window. Instructions and schema together have a version, which is part of a reply's cache key.
 """
 
 import functools
@@ -13,7 +13,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.rewards.dimensions import BONUS, DIMENSIONS, NEGATIVE, PENALTY, POSITIVE, Dimension
 
 RUBRICS = ("full", "brief")
-# Tokens of a filled-in rubric (full: 18 reasons with quotes; brief: 18 numbers): for a forecast, not for a budget.
+# Tokens of an answer (full: 18 reasons with quotes; brief: 18 numbers), for forecasts only, not for budgets.
 ANSWER_TOKENS = {"full": 2500, "brief": 150}
 LABELS = (("very_poor", None), ("poor", 15), ("fair", 35), ("good", 55), ("excellent", 75))  # name, least overall score
 _QUOTE_WORDS = 12
@@ -76,7 +76,7 @@ def instructions(rubric: str = "full") -> str:
 
 @functools.cache
 def schema(rubric: str = "full") -> str:
-    """JSON schema of the answer, as text: closed, every key required, a justification ahead of its score.
+    """JSON schema of the answer, as text: closed, every key required, each justification before its score.
 
     Raises:
       InputError: no such rubric.
@@ -110,12 +110,12 @@ def version(rubric: str = "full") -> str:
 
 
 def question(prompt: str, story: str) -> str:
-    """The user message about one story; the prompt without its length request (``without_length_request``)."""
+    """The user message about one story, with the prompt but not its length request (``without_length_request``)."""
     return f"STORY PROMPT:\n{prompt}\n\nSTORY:\n{story}\n"
 
 
 def label(overall: float) -> str:
-    """The verdict in a word for an overall score, in points."""
+    """The one-word verdict for an overall score in points."""
     return next(name for name, least in reversed(LABELS) if least is None or overall >= least)
 
 

@@ -1,4 +1,4 @@
-"""``RubricScores``: a judge's scores, range-checked, with totals that we add up ourselves."""
+"""``RubricScores``: a judge's scores, range-checked, with totals computed here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class InvalidJudgeReply(ValueError):
     """A reply without usable scores.
 
     Attributes:
-      kind: as of ``UnreadableReply``, ``incomplete`` (a score is missing or no number) or ``out_of_range``.
+      kind: one of ``UnreadableReply``, or ``incomplete`` (a score is missing or not a number), or ``out_of_range``.
     """
 
     def __init__(self, kind: str, detail: str):
@@ -24,11 +24,11 @@ class InvalidJudgeReply(ValueError):
 
 @dataclass(frozen=True)
 class RubricScores:
-    """One judge's scores of one story under the Story Quality rubric.
+    """One judge's scores of one story by the Story Quality rubric.
 
     Attributes:
-      scores: id of the dimension → score within its range, all eighteen.
-      stated: totals as the judge wrote them, where it did.
+      scores: dimension id → score within its range, all eighteen.
+      stated: the totals that the judge wrote, if any.
     """
 
     scores: Mapping[str, float]
@@ -56,7 +56,7 @@ class RubricScores:
 
     @property
     def disagreements(self) -> dict[str, tuple[float, float]]:
-        """Totals that the judge got wrong: name → (what it stated, what its scores add up to)."""
+        """Totals that the judge got wrong: name → (stated total, sum of its scores)."""
         overall = self.positive - self.negative + self.bonus - self.penalty
         ours = dict(zip(_TOTALS, (self.positive, self.negative, self.bonus, self.penalty, overall), strict=True))
         return {
@@ -65,13 +65,13 @@ class RubricScores:
 
 
 def read_rubric_scores(reply: str | Mapping) -> RubricScores:
-    """The scores in a reply, under the long keys of the full rubric or the ids of the brief one.
+    """Reads the scores in a reply, under the long keys of the full rubric or the ids of the brief one.
 
-    BONUS and PENALTY are 0 when left out, the rubric's default. A score may be written as text, and as a share of its
-    dimension's highest (``"7/15"``).
+    BONUS and PENALTY are 0 when missing, the rubric's default. A score may be text, also with the dimension's highest
+    score (``"7/15"``).
 
     Raises:
-      InvalidJudgeReply: it is not JSON, or a score is missing, no number, or out of its range.
+      InvalidJudgeReply: the reply is not JSON, or a score is missing, not a number, or out of its range.
     """
     if not isinstance(reply, str):
         return _rubric_scores(reply)
@@ -105,5 +105,5 @@ def _score(content: Mapping, dimension: Dimension) -> float:
 
 
 def _brief(value: object) -> str:
-    """A value in a few characters; a number of more digits than Python prints by its type."""
+    """A value in a few characters. Python refuses to print very large numbers, so they are described."""
     return "a number beyond all numbers" if isinstance(value, int) and abs(value) > 1e300 else repr(value)[:40]

@@ -14,19 +14,19 @@ from polaris_jax.rewards.repetition import RepetitionSpec
 class RewardSpec:
     """scalar = clip(quality - 1.5 repetition - 0.8 length - blank, ±2), and the settings of its parts.
 
-    A response that has not ended by itself costs up to ``overlong_penalty``, growing linearly over the last
+    A response that did not end by itself costs up to ``overlong_penalty``, growing linearly over the last
     ``overlong_buffer`` of ``max_tokens`` tokens (DAPO's soft overlong punishment). Both token penalties are 0: the
-    published runs configured 0.05 and 1.0, and their trainer lost them.
+    published runs configured 0.05 and 1.0, but their trainer did not apply them.
 
     Raises:
       InputError: a field is out of range.
     """
 
-    quality_weight: float = option(1.0, bounds=ANY_NUMBER, doc="of the judged quality")
-    repetition_weight: float = option(1.5, bounds=ANY_NUMBER, doc="of self-repetition")
-    length_weight: float = option(0.8, bounds=ANY_NUMBER, doc="of being too short or too long")
-    blank_weight: float = option(1.0, bounds=ANY_NUMBER, doc="of being blank")
-    length_reward_weight: float = option(0.0, bounds=ANY_NUMBER, doc="of being on target; the recipe has none")
+    quality_weight: float = option(1.0, bounds=ANY_NUMBER, doc="weight of the judged quality")
+    repetition_weight: float = option(1.5, bounds=ANY_NUMBER, doc="weight of self-repetition")
+    length_weight: float = option(0.8, bounds=ANY_NUMBER, doc="weight of being too short or too long")
+    blank_weight: float = option(1.0, bounds=ANY_NUMBER, doc="weight of being blank")
+    length_reward_weight: float = option(0.0, bounds=ANY_NUMBER, doc="weight of being on target; the recipe has none")
     clip: float = option(
         2.0,
         bounds=Bounds("more than 0", above=0),
@@ -38,22 +38,22 @@ class RewardSpec:
     repetition: RepetitionSpec = section(RepetitionSpec(), doc="what counts as repetition")
     thinking_opened: bool = option(False, doc="the prompts end inside the thinking block (``split_thinking``)")
     think_cap: int = option(3072, bounds=NOT_NEGATIVE, doc="thoughts of more tokens cost the penalty")
-    think_penalty: float = option(0.0, bounds=ANY_NUMBER, doc="of thoughts beyond the cap")
+    think_penalty: float = option(0.0, bounds=ANY_NUMBER, doc="penalty of thoughts beyond the cap")
     max_tokens: int = option(8192, bounds=NOT_NEGATIVE, doc="most tokens of a response; in a run those of its rollouts")
     overlong_buffer: int = option(
         512, bounds=Bounds("0 or more tokens", least=0), doc="last tokens over which the overlong penalty grows"
     )
-    overlong_penalty: float = option(0.0, bounds=ANY_NUMBER, doc="of a response that was cut off, at most")
+    overlong_penalty: float = option(0.0, bounds=ANY_NUMBER, doc="largest penalty of a response that was cut off")
 
     def __post_init__(self) -> None:
         check(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "rewards") -> "RewardSpec":
-        """A spec from nested plain values, as a config file has them; what is left out keeps its default.
+        """A spec from nested plain values, as in a config file. Missing fields keep their defaults.
 
         Raises:
-          InputError: an unknown name or a value of the wrong type, by its path.
+          InputError: an unknown name or a value of the wrong type; it names the path.
         """
         return build(cls, dict(_rows(values)), where)
 

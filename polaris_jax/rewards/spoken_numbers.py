@@ -1,4 +1,4 @@
-"""Numbers that are written in words: ``twenty-four hundred``, ``zweitausend``, ``deux mille``, ``两千四百``."""
+"""Reads numbers written in words: ``twenty-four hundred``, ``zweitausend``, ``deux mille``, ``两千四百``."""
 
 import re
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ class SpokenNumbers:
     """The number words of a language.
 
     Attributes:
-      values: word → value; 100 and 1000 multiply what stands before them.
-      joints: words without a value inside a number (``and``); articles: words for 1 before a multiplier.
-      compound: words are written together (German).
+      values: word → value; 100 and 1000 multiply the number before them.
+      joints: words inside a number without a value (``and``); articles: words for 1 before a multiplier.
+      compound: whether the words are written together (German).
     """
 
     values: dict[str, float]
@@ -33,11 +33,11 @@ class SpokenNumbers:
         return rf"(?:{first})(?:[ -]+(?:{joints})(?:{first}))*"
 
     def whole(self, text: str) -> int | None:
-        """The value of a text that is one number in words; None if it is not."""
+        """The value of a text that is exactly one number in words; None for any other text."""
         return self.read(text) if re.fullmatch(self.pattern, text, re.IGNORECASE) else None
 
     def read(self, text: str) -> int | None:
-        """The value of a match of ``pattern``; None if the words make no whole number."""
+        """The value of a match of ``pattern``; None if the words do not form one number."""
         parts = (
             re.findall("|".join(sorted(map(re.escape, self.values), key=len, reverse=True)), text.lower())
             if self.compound
@@ -53,7 +53,7 @@ class SpokenNumbers:
             elif value == 100 or part == "dozen":
                 group = (group or 1) * value
             elif value >= 1 and group % 100 and not (value < 10 and group % 100 >= 20 and group % 10 == 0):
-                return None  # two three
+                return None  # as in "two three"
             else:
                 group += value
             counted = True
@@ -64,7 +64,7 @@ class SpokenNumbers:
 def _table(
     small: str, tens: str, hundred: str, thousand: str, more: dict[str, float] | None = None
 ) -> dict[str, float]:
-    """Values of words listed from 1 up, of the tens from 20 up, and of the multipliers."""
+    """Values of words: units listed from 1, tens listed from 20, and multipliers."""
     found: dict[str, float] = {}
     for number, names in enumerate(small.split(), 1):
         found |= dict.fromkeys(names.split("/"), float(number))
@@ -152,7 +152,7 @@ _TEN_THOUSAND = "万萬"
 
 
 def read_chinese(text: str) -> tuple[int, int] | None:
-    """The number in Chinese or Japanese numerals, as a range: ``两千`` is (2000, 2000), ``两三千`` is (2000, 3000)."""
+    """A number in Chinese or Japanese numerals, as a range: ``两千`` is (2000, 2000), ``两三千`` is (2000, 3000)."""
     total, group, low = 0, 0, None
     digits: list[int] = []
     for character in text:

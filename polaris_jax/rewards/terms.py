@@ -1,7 +1,7 @@
-"""The terms of the reward, in one table: name, weight, title, and how a term is measured.
+"""The terms of the reward in one table: name, weight, title, and how a term is measured.
 
-``score`` adds them up, ``metrics.jsonl`` and the report name them, ``rl.auto_weights`` moves their weights; all of
-them read this table, so that a new term is one row here and one weight in ``RewardSpec``.
+``score`` adds them up, ``metrics.jsonl`` and the report name them, and ``rl.auto_weights`` changes their weights. All
+read this table, so a new term is one row here and one weight in ``RewardSpec``.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from polaris_jax.rewards.spec import RewardSpec
 
 @dataclass(frozen=True)
 class MeasuredStory:
-    """What a term may look at: the story without its thinking, its prompt, and what is measured once for all terms."""
+    """The input of a term: the story without its thinking, its prompt, and measurements that all terms share."""
 
     story: str
     prompt: str
@@ -27,11 +27,11 @@ class RewardTerm:
     """One term.
 
     Attributes:
-      name: of the component, in a ``RewardBreakdown`` and in ``metrics.jsonl``.
+      name: the component's name in a ``RewardBreakdown`` and in ``metrics.jsonl``.
       weight: the field of ``RewardSpec`` that it is multiplied by.
-      title: in reports.
-      measure: its value before the weight; None for what a judge says.
-      penalty: it is subtracted.
+      title: the name in reports.
+      measure: computes its value before the weight; None for the judge's term.
+      penalty: whether it is subtracted.
     """
 
     name: str
@@ -58,12 +58,12 @@ WEIGHTS: dict[str, str] = {term.name: term.weight for term in TERMS}
 
 
 def measure(story: MeasuredStory) -> dict[str, float]:
-    """Every term but the judge's, before its weight."""
+    """The value of every term except the judge's, before its weight."""
     return {term.name: term.measure(story) for term in TERMS if term.measure is not None}
 
 
 def weighted(measured: Mapping[str, float], spec: RewardSpec) -> float:
-    """What the measured terms add to the reward: gains less penalties, each times its weight."""
+    """The weighted sum of the measured terms; penalties are subtracted."""
     gains = penalties = 0.0
     for term in TERMS:
         if term.name in measured:

@@ -11,7 +11,7 @@ _CLOSE_TAG = re.compile(r"</think>", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Response:
-    """A response in its two parts; ``thoughts`` is None when there are none, ``story`` may be empty."""
+    """The two parts of a response; ``thoughts`` is None when there are none, and ``story`` may be empty."""
 
     thoughts: str | None
     story: str
@@ -19,7 +19,7 @@ class Response:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """A response in tokens: all, those up to the end of ``</think>``, and whether it ended by itself (EOS)."""
+    """Token counts of a response: all, those up to the end of ``</think>``, and whether it ended by itself (EOS)."""
 
     total: int
     thoughts: int = 0
@@ -27,10 +27,10 @@ class TokenCounts:
 
 
 def split_thinking(text: str, opened: bool = False) -> Response:
-    """Splits a response at its first ``</think>``; the opening tag may be missing: some chat templates write it.
+    """Splits a response at its first ``</think>``. The opening tag may be missing: some chat templates write it.
 
     Args:
-      opened: the prompt ended inside the thinking block, so a response that never closes it has no story.
+      opened: whether the prompt ended inside the thinking block; then a response that never closes it has no story.
     """
     closed = _CLOSED.match(text)
     if closed:
@@ -46,7 +46,7 @@ def count_thought_tokens(text: str, offsets: Sequence[tuple[int, int]], length: 
 
     Args:
       offsets: (start, end) of every token in ``text``, in characters.
-      length: at most this many; None is all.
+      length: count at most this many tokens; None counts all.
     """
     tag = _CLOSE_TAG.search(text)
     if tag is None:

@@ -4,8 +4,8 @@ HRI: the human story of the same prompt is a row of its group.
 
 ``post_train(config, workdir)`` runs or resumes a run. The pure parts stand alone: ``group_advantages``,
 ``WeightSchedule``, ``aggregation_weights``, ``policy_terms``, ``divergence``, ``orpo_loss``, ``dpo_loss``,
-``AutoWeights``. ``tasks`` and ``chapters`` say what is written (published prompts, or whole chapters under a plan),
-``pair_rows`` reads preference pairs and ``pair_training`` learns from them, ``learner`` updates,
+``AutoWeights``. ``tasks`` and ``chapters`` define what is written (published prompts, or whole chapters under a plan).
+``pair_rows`` reads preference pairs and ``pair_training`` learns from them. ``learner`` updates the weights, and
 ``journal`` keeps what a step has produced.
 """
 

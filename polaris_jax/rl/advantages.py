@@ -1,8 +1,8 @@
 """Group-relative advantages (GRPO, arXiv 2402.03300) with human-reference injection (HRI; POLARIS, arXiv 2606.04095).
 
-A group is the rollouts of one prompt, perhaps with the human text of the same prompt beside them. Mean and spread come
-from the policy's own rows; a human reference is measured against them but does not move them. A row whose judgement
-failed has no score: it is in no statistic and gets no gradient.
+A group is the rollouts of one prompt, perhaps with the human text of the same prompt. Mean and spread come from the
+policy's own rows; a human reference is compared with them but does not change them. A row whose judgement failed has
+no score: it counts in no statistic and gets no gradient.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ EPSILON = 1e-6
 
 
 def row_scores(token_rewards: np.ndarray, mask: np.ndarray, mode: str = "sum", clip: float = 0.0) -> np.ndarray:
-    """One score per row from rewards per token.
+    """Reduces rewards per token to one score per row.
 
     Args:
       token_rewards, mask: ``[B, T]``.
@@ -43,23 +43,23 @@ def group_advantages(
     human_reference_limit: float = 0.0,
     human_reference_floor: float | None = None,
 ) -> np.ndarray:
-    """``(score - mean) / (std + 1e-6)`` within each group; std is the sample's (n - 1).
+    """``(score - mean) / (std + 1e-6)`` within each group; std is the sample standard deviation (n - 1).
 
-    A group with one counted row has mean 0 and std 1, unless failed judgements left it alone: then nothing can be
-    compared and the group gets no gradient. A group of human references only is measured against itself.
+    A group with one counted row has mean 0 and std 1. If failed judgements left only that row, nothing can be compared
+    and the group gets no gradient. A group of human references only uses its own statistics.
 
     Args:
-      scores: ``[B]``; those of invalid rows are not read.
+      scores: ``[B]``; scores of invalid rows are not read.
       groups: ``[B]`` labels.
       human_reference: ``[B]``, rows that the policy did not write.
       valid: ``[B]``, rows with a score.
       exclude_human_references: statistics from policy rows only; otherwise from all rows.
       normalise: divide by the spread.
-      std_floor: least spread to divide by. Rollouts with (nearly) equal scores carry no signal, yet without a floor
-        their human reference would get an advantage of a million.
-      human_reference_limit: advantages of human references are clipped to it on both sides; 0 is off.
-      human_reference_floor: least advantage of a human reference; None is none. A human text that scores below the
-        rollouts would otherwise be unlearned, and the better the policy gets the more often.
+      std_floor: the smallest spread to divide by. Rollouts with (nearly) equal scores carry no signal, yet without a
+        floor their human reference would get an advantage of a million.
+      human_reference_limit: advantages of human references are clipped to +- this; 0 is off.
+      human_reference_floor: the smallest advantage of a human reference; None is no floor. Without a floor, a human
+        text that scores below the rollouts is unlearned. This happens more often as the policy gets better.
 
     Returns:
       ``[B] float32``, 0 for invalid rows.

@@ -1,4 +1,4 @@
-"""From losses per token to one loss: a weight per token, computed once over the whole batch.
+"""Turns losses per token into one loss: a weight per token, computed once over the whole batch.
 
 The loss of a step is ``(weights * token losses).sum()``. Because the weights are fixed before the batch is cut into
 micro-batches or spread over a mesh, neither can change the loss.
@@ -18,7 +18,7 @@ def aggregation_weights(mask: np.ndarray, mode: str = "token-mean", *, width: fl
       mask: ``[B, T]``, 1 where a token counts. Rows without one are left out of sequence means.
       mode: ``token-mean`` (every token the same); ``seq-mean-token-sum`` (mean over rows of their sums);
         ``seq-mean-token-sum-norm`` (the same over ``width``); ``seq-mean-token-mean`` (mean over rows of their means).
-      width: of ``seq-mean-token-sum-norm``; default ``T``.
+      width: the divisor of ``seq-mean-token-sum-norm``; default ``T``.
 
     Returns:
       ``[B, T] float32``; zeros when no token counts.

@@ -1,7 +1,7 @@
-"""Reward weights that follow the rewards: a component that stagnates gains weight, one that improves loses some.
+"""Reward weights that adapt: a component that stagnates gains weight, and one that improves loses weight.
 
-The slope of each component's mean over the last steps, by a polynomial fit, drives a multiplicative update on the
-simplex of weights.
+A polynomial fit gives the slope of each component's mean over the last steps. The slopes drive a multiplicative update
+on the simplex of weights.
 """
 
 import math
@@ -19,7 +19,7 @@ from polaris_jax.options import ANY_NUMBER, NOT_NEGATIVE, POSITIVE, SHARE, Bound
 
 @dataclass(frozen=True)
 class AutoWeightOptions:
-    """How weights follow slopes.
+    """How the weights follow the slopes.
 
     Raises:
       InputError: a field is out of range.
@@ -29,11 +29,11 @@ class AutoWeightOptions:
     update_every: int = option(10, bounds=Bounds("steps, at least 1", least=1), doc="steps between updates")
     start_step: int = option(0, bounds=NOT_NEGATIVE, doc="first step of an update")
     min_points: int = option(30, bounds=NOT_NEGATIVE, doc="points that every component must have")
-    window: int = option(100, bounds=NOT_NEGATIVE, doc="points that are remembered (at least 10)")
+    window: int = option(100, bounds=NOT_NEGATIVE, doc="points that are kept (at least 10)")
     eta: float = option(0.5, bounds=ANY_NUMBER, doc="strength of an update")
     w_min: float = option(0.05, bounds=NOT_NEGATIVE, doc="least share before the shares are brought back to a sum of 1")
     w_max: float = option(0.95, bounds=NOT_NEGATIVE, doc="largest share before that")
-    deg: int = option(1, bounds=POSITIVE, doc="of the polynomial; the slope is its linear coefficient")
+    deg: int = option(1, bounds=POSITIVE, doc="degree of the polynomial; the slope is its linear coefficient")
     ema_beta: float = option(0.0, bounds=SHARE, doc="smoothing of the means (0: none)")
     penalty_keys: tuple[str, ...] = option((), doc="components whose fall is the improvement")
     normalize_domain: str = option(
@@ -47,15 +47,15 @@ class AutoWeightOptions:
 
 
 class AutoWeights:
-    """The present shares and what they were learnt from.
+    """The current shares, and the means they were computed from.
 
     Args:
-      initial: weights at the start, for every component at least.
-      sum_target: sum of the weights; None keeps the sum of the first ones.
-      own: per component, ``w_min``, ``w_max`` or ``eta_scale`` of its own.
+      initial: weights at the start, at least for every component.
+      sum_target: sum of the weights; None keeps the sum of ``initial``.
+      own: ``w_min``, ``w_max`` or ``eta_scale`` for single components.
 
     Raises:
-      InputError: a component has no initial weight, or they sum to nothing.
+      InputError: a component has no initial weight, or the weights sum to 0 or less.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class AutoWeights:
         self._smooth: dict[str, float] = {}
 
     def update(self, step: int, means: Mapping[str, float]) -> dict[str, float] | None:
-        """Remembers a step's means; the new weights when an update is due, else None.
+        """Stores a step's means, and returns the new weights when an update is due, else None.
 
         Args:
           step: counted from 1.
@@ -106,7 +106,7 @@ class AutoWeights:
         total = sum(raw.values())
         self.alpha = {key: value / total for key, value in raw.items()}
         if any(all(raw[key] == self._of(key, bound) for key in o.components) for bound in ("w_min", "w_max")):
-            return None  # every share at the same bound says nothing about their order
+            return None  # when every share is at the same bound, their order is unknown
         scale = self._target if o.normalize_domain == "subset" else 1.0
         return {key: share * scale for key, share in self.alpha.items()}
 
@@ -132,7 +132,7 @@ class AutoWeights:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up what ``state`` gave."""
+        """Restores what ``state`` returned."""
         self.alpha, self._smooth = dict(state["alpha"]), dict(state["smooth"])
         for key, points in state["points"].items():
             self._points[key].clear()

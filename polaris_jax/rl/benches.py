@@ -1,7 +1,7 @@
-"""Benchmarks during training: the loop writes their stories with the present weights; a ``BenchRunner`` judges them.
+"""Benchmarks during training: the loop writes their stories with the current weights; a ``BenchRunner`` judges them.
 
-The benchmarks themselves stand in ``polaris_jax.evals``, which this room does not import: whoever starts a run hands
-over a ``BenchRunner`` (``polaris rl`` does).
+The benchmarks themselves are in ``polaris_jax.evals``, which this room does not import. The caller that starts a run
+passes a ``BenchRunner`` (``polaris rl`` does).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,15 +20,15 @@ from polaris_jax.rl.tasks import prompt_tasks
 from polaris_jax.sampling import Engine
 
 Writer = Callable[[Sequence[str]], list[str]]  # prompts → stories, "" where a prompt does not fit
-_WRITING = 2**31 + 1  # a step number that no training step has: seeds of benchmarks
+_WRITING = 2**31 + 1  # for the seeds of benchmarks: a step number that no training step has
 
 
 class BenchRunner(Protocol):
     """Runs one benchmark.
 
-    Args of a call: its name; how many prompts; what writes stories; who judges; steps done; the run's folder.
+    Args of a call: its name; the number of prompts; the writer of stories; the judge; steps done; the run's folder.
 
-    Returns of a call: the headline measure under ``score``, and other means; ``failed`` answers.
+    Returns of a call: the main measure under ``score``, other means, and the number of ``failed`` answers.
     """
 
     def __call__(
@@ -40,7 +40,7 @@ def check_benches(config: RlConfig, runner: BenchRunner | None) -> None:
     """Refuses benchmarks that the run cannot have.
 
     Raises:
-      InputError: nobody runs or judges them, or the prompts of the run's model are no requests.
+      InputError: there is no runner or no judge, or the run's model has no chat template for their prompts.
     """
     names = config.validation.benches
     if not names:
@@ -58,7 +58,7 @@ def check_benches(config: RlConfig, runner: BenchRunner | None) -> None:
 
 
 def bench_writer(config: RlConfig, engine: Engine, template: ChatTemplate) -> Writer:
-    """What writes a benchmark's stories: validation's sampling, the same seeds every time."""
+    """A writer of a benchmark's stories, with the sampling options of validation and the same seeds every time."""
 
     def write(prompts: Sequence[str]) -> list[str]:
         rows = [PromptStory(str(n), prompt) for n, prompt in enumerate(prompts)]
@@ -66,7 +66,7 @@ def bench_writer(config: RlConfig, engine: Engine, template: ChatTemplate) -> Wr
             tasks, _ = prompt_tasks(
                 rows, template, thinking=config.rl.thinking, max_prompt=config.data.max_prompt_tokens
             )
-        except InputError:  # not one prompt fits; a run in its middle goes on
+        except InputError:  # no prompt fits; this must not end a run that is under way
             return [""] * len(prompts)
         requests = [
             (RolloutRequest(task.uid, 0, task), seed_of(config.seed, _WRITING, int(task.uid))) for task in tasks

@@ -1,7 +1,7 @@
 """Groups of whole chapters under a plan: book-scale tasks taken from a trajectory store.
 
-A task's prompt is the transcript up to where a chapter's prose begins: the request, the book's plan, the earlier
-chapters, this chapter's scenes. The group writes the chapter; the human reference is the novel's own.
+A task's prompt is the transcript up to the prose of a chapter: the request, the book's plan, the earlier chapters, and
+this chapter's scenes. The group writes the chapter; the human reference is the novel's own chapter.
 """
 
 import re
@@ -30,12 +30,12 @@ def chapter_tasks(
     """One task for every chapter of the store whose plan and earlier text fit.
 
     Args:
-      split: of the store's authors; "" takes all.
+      split: a split of the store's authors; "" takes all.
       max_prompt, max_response: tokens; chapters beyond either are left out.
-      limit: use only so many, evenly spread; 0 is all.
+      limit: use only this many, evenly spread; 0 is all.
 
     Returns:
-      ``(tasks, counts)`` with counts of what was left out.
+      ``(tasks, counts)``; the counts say what was left out.
 
     Raises:
       InputError: no chapter fits.
@@ -78,7 +78,7 @@ def chapter_tasks(
 
 
 def _chapters(text: str) -> Iterator[tuple[int, int, str]]:
-    """``(start of the prose, end of its stage, what was asked for)`` of every chapter of a transcript."""
+    """``(start of the prose, end of its stage, the request)`` of every chapter of a transcript."""
     parts = trajectory.split_stages(text)
     prose = [span.start for span in trajectory.spans(text) if span.kind == "prose"]
     for place, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Giving up a run that has collapsed: steps in a row without anything to learn, or whose responses have run away."""
+"""Stops a run that has collapsed: several steps in a row had nothing to learn, or their responses degenerated."""
 
 import math
 from collections import deque
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from polaris_jax.errors import RunError
 from polaris_jax.rl.sections import CollapseOptions
 
-START = 5  # steps whose means are what a run started from
+START = 5  # the means of this many first steps are the start that later steps are compared with
 
 
 class CollapseWatch:
-    """Looks at every step's record; what it knows comes from records alone, so a resumed run knows it too.
+    """Checks the record of every step. It uses records only, so a resumed run continues the same checks.
 
     Args:
-      options: when a run is given up. records: of the steps done before.
+      options: when a run is given up. records: those of the steps done before.
     """
 
     def __init__(self, options: CollapseOptions, records: Iterable[Mapping]):
@@ -25,10 +25,10 @@ class CollapseWatch:
             self._note(record)
 
     def look(self, record: Mapping) -> None:
-        """Takes the record of a step.
+        """Checks the record of one step.
 
         Raises:
-          RunError: a sign of collapse has held in ``options.steps`` steps in a row.
+          RunError: a sign of collapse was seen in ``options.steps`` steps in a row.
         """
         self._note(record)
         if not self._options.steps or len(self._signs) < self._options.steps:

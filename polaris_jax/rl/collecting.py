@@ -1,7 +1,7 @@
-"""A step's groups, complete: responses written, rewards in, everything on disk; judging overlaps writing.
+"""Collects a step's groups: responses, their rewards, and both on disk. Judging overlaps writing.
 
-In a run of several processes all write the same responses together, on one mesh. The first alone keeps the journal and
-asks the judge; what it finds is told to the others, and what stops it stops all.
+In a run of several processes, all write the same responses together, on one mesh. Only the first keeps the journal and
+asks the judge. It sends the rewards to the others, and an error in it stops all.
 """
 
 import itertools
@@ -21,22 +21,22 @@ from polaris_jax.sampling import Engine, SamplingOptions
 from polaris_jax.training import cluster
 from polaris_jax.training.stopping import Stop
 
-_collections = itertools.count()  # the same number in all processes: they collect together
-_LOOK = 0.2  # seconds between two looks at a request to stop
+_collections = itertools.count()  # equal in all processes, because they collect together
+_LOOK = 0.2  # seconds between two checks for a request to stop
 
 
 class Stopped(Exception):
-    """The run was asked to stop while a step was being collected; what was written is on disk."""
+    """The run was asked to stop while a step was being collected. What was written is on disk."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a step learns from, and what getting it took.
+    """The members that a step learns from, and the time it took to collect them.
 
     Attributes:
-      members: of all groups, the rollouts first, then the human references.
-      stats: of the rollouts that were not on disk already (``resumed`` were).
-      waited: seconds after the last token until the last reward; judged: seconds that threads spent on rewards.
+      members: the members of all groups: rollouts first, then human references.
+      stats: of the rollouts that were not on disk yet; ``resumed`` counts those that were.
+      waited: seconds from the last token to the last reward; judged: seconds that threads spent on rewards.
     """
 
     members: list[Member]
@@ -47,7 +47,7 @@ class Collected:
 
 
 def sampling_options(config: RlConfig, prefix: str = "") -> SamplingOptions:
-    """Of training rollouts, or with the prefix ``validation_`` of those."""
+    """Sampling options of training rollouts; with the prefix ``validation_``, those of validation."""
     names = ("temperature", "top_k", "top_p", "repetition_penalty")
     return SamplingOptions(**{name: getattr(config.rollout, f"{prefix}{name}") for name in names})
 
@@ -69,14 +69,14 @@ def collect(
 
     Args:
       step: part of every seed.
-      rewarder: None: nothing is scored (ORPO needs no rewards, and of several processes only the first scores).
-      human_references: the human texts join their groups (HRI).
-      options: of sampling; default the training ones.
-      stop: looked at after every rollout, and while rewards are waited for.
+      rewarder: None scores nothing (ORPO needs no rewards, and of several processes only the first scores).
+      human_references: whether the human texts join their groups (HRI).
+      options: sampling options; default: those of training.
+      stop: checked after every rollout, and while waiting for rewards.
 
     Raises:
-      Stopped: ``stop`` was asked for.
-      BudgetSpent, InputError, RunError: from the judge; what is done is on disk.
+      Stopped: a stop was requested.
+      BudgetSpent, InputError, RunError: from the judge; finished work is on disk.
     """
     rollouts, human = group_requests(tasks, config, human_references)
     tokenizer, pending = engine.sampler.tokenizer, []
@@ -103,7 +103,7 @@ def collect(
     def look() -> None:
         if stop is not None and stop.number:
             raise Stopped
-        for future in pending:  # a judge that cannot be asked need not cost the other rollouts of the step
+        for future in pending:  # a judge that cannot be asked must not waste more rollouts
             if future.done():
                 future.result()
 
@@ -134,10 +134,10 @@ def collect(
 
 
 def _together(do: Callable[[], None], patience: float = 0.0) -> None:
-    """Runs ``do`` in every process, and raises in all of them what it raises in one.
+    """Runs ``do`` in every process. An error in one process is raised in all.
 
     Args:
-      patience: seconds for which the first process may take longer than the others.
+      patience: seconds by which the first process may be slower than the others.
     """
     problem: Exception | None = None
     try:
@@ -152,7 +152,7 @@ def _together(do: Callable[[], None], patience: float = 0.0) -> None:
 
 
 def _wait(pending: Sequence[Future], stop: Stop | None) -> None:
-    """Until all rewards are in; raises what one of them raised, as soon as it does."""
+    """Waits until all rewards are in; re-raises an error as soon as one has it."""
     left = set(pending)
     while left:
         done, left = wait(left, timeout=None if stop is None else _LOOK, return_when=FIRST_EXCEPTION)

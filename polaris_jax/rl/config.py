@@ -1,4 +1,4 @@
-"""The config of a post-training run: the training config's model, mesh, optimizer, and what RL adds to it."""
+"""The config of a post-training run: model, mesh and optimizer as in training, and the sections of RL."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from polaris_jax.training.config import (
 
 @dataclass(frozen=True)
 class RlConfig(StepConfig):
-    """A post-training run. The defaults are the published recipe's (POLARIS specification 1 to 6), its paths apart."""
+    """A post-training run. Except for paths, the defaults are the published recipe's (POLARIS specification 1 to 6)."""
 
     seed: int = again(StepConfig, "seed", 3479)
     optim: OptimOptions = again(
@@ -44,15 +44,15 @@ class RlConfig(StepConfig):
     train: TrainOptions = again(
         StepConfig, "train", TrainOptions(steps=173, checkpoint_every=5, async_checkpoints=False)
     )
-    data: TaskOptions = section(TaskOptions(), doc="what is written")
-    rollout: RolloutOptions = section(RolloutOptions(), doc="how responses are drawn")
+    data: TaskOptions = section(TaskOptions(), doc="what to write")
+    rollout: RolloutOptions = section(RolloutOptions(), doc="how responses are sampled")
     rl: RlOptions = section(RlOptions(), doc="groups, advantages and the objective")
     rewards: RewardSpec = section(RewardSpec(), doc="every number of the reward")
     judge: JudgeOptions = section(JudgeOptions(), doc="who judges")
     validation: ValidationOptions = section(ValidationOptions(), doc="held-out prompts")
 
 
-# What ``post_train`` takes: as a person wrote it, or as the door has made it.
+# What ``post_train`` accepts: the config as a user wrote it, or already typed by ``rl_config``.
 AnyRlConfig: TypeAlias = ConfigDict | RlConfig
 
 
@@ -62,7 +62,7 @@ def default_rl_config() -> ConfigDict:
 
 
 def rl_config(config: AnyRlConfig) -> RlConfig:
-    """The door: ``config`` typed. Refuses unknown fields, impossible values and fields that contradict each other.
+    """Checks and types ``config``. Refuses unknown fields, impossible values and fields that contradict each other.
 
     Raises:
       InputError: names the field, the value and what to do.
@@ -78,7 +78,7 @@ def _check_rules(config: RlConfig) -> None:
         if not value:
             raise InputError(f"config.{name}", value, "must name a file or folder")
     check_step_rules(config)
-    # Fields of supervised training that mean nothing here.
+    # Fields of supervised training without a meaning here.
     if config.train.microbatches != 1:
         raise InputError("config.train.microbatches", config.train.microbatches, "leave it at 1; see rl.micro_windows")
     if config.mesh.slices:
@@ -101,13 +101,13 @@ def _check_rules(config: RlConfig) -> None:
         raise InputError("config.rl.dual_clip", rl.dual_clip, "must be above 1, or 0 to switch it off")
     if rl.clip_low >= 1:
         raise InputError("config.rl.clip_low", rl.clip_low, "must be below 1: no ratio is negative")
-    judge_spec(config, "judge")  # a client that cannot be made is refused before anything is loaded
+    judge_spec(config, "judge")  # refuses a bad client before anything is loaded
     if not 0 <= rl.think_prefix < rl.group_size - 1:
         raise InputError("config.rl.think_prefix", rl.think_prefix, "leave at least one free rollout per group")
 
 
 def _check_pairs(config: RlConfig) -> None:
-    """What a run on preference pairs, which neither writes nor judges anything, cannot have."""
+    """Refuses fields that a run on preference pairs cannot have: it neither writes nor judges anything."""
     rl = config.rl
     if config.data.kind != "pairs":
         if rl.objective == "dpo":
@@ -128,7 +128,7 @@ def _check_pairs(config: RlConfig) -> None:
 
 
 def reward_spec(config: RlConfig) -> RewardSpec:
-    """``config.rewards`` as a spec; its limits of tokens follow the rollouts'."""
+    """``config.rewards`` with the token limits of the rollouts."""
     return dataclasses.replace(config.rewards, max_tokens=config.rollout.max_tokens)
 
 
@@ -139,7 +139,7 @@ def judge_spec(config: RlConfig, cache: str) -> JudgeSpec | None:
       cache: where replies are kept when the config names no place.
 
     Raises:
-      InputError: no client can be made of the config's.
+      InputError: the config describes no valid client.
     """
     judge = config.judge
     if judge.kind != "llm":

@@ -1,14 +1,15 @@
-"""DPO: the chosen answer preferred over the rejected one, relative to a frozen reference (arXiv 2305.18290, eq. 7).
+"""DPO: prefers the chosen answer over the rejected one, relative to a frozen reference (arXiv 2305.18290, eq. 7).
 
-Like ORPO's, the loss is a function of one number per answer, the sum of its log-probabilities (or their mean), so one
-pass reads the log-probabilities, ``dpo_cotangents`` turns them into a weight per token, and the ordinary pass follows.
+As in ORPO, the loss depends on one number per answer: the sum (or mean) of its log-probabilities. So one pass computes
+the log-probabilities, ``dpo_cotangents`` turns them into a weight per token, and the usual training pass follows.
 """
 
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from polaris_jax.rl.pair_cotangents import pair_cotangents
 
 
 def dpo_loss(
@@ -26,15 +27,14 @@ def dpo_loss(
 
     Args:
       chosen, rejected: ``[N]`` log-probabilities of the answers under the policy, nats: sums over their tokens as
-        published, or means (length-normalised DPO,
-        arXiv 2411.15124).
+        published, or means (length-normalised DPO, arXiv 2411.15124).
       reference_chosen, reference_rejected: the same under the reference.
-      beta: strength of the tie to the reference.
-      label_smoothing: e, the share of pairs whose preference is taken to be the wrong way round (conservative DPO).
+      beta: how strongly the policy is held to the reference.
+      label_smoothing: e, the assumed share of pairs with swapped labels (conservative DPO).
 
     Returns:
       ``(loss, metrics)``: ``margin`` (mean of m), ``accuracy`` (share of pairs with m above 0), ``chosen_reward`` and
-      ``rejected_reward``, of which m is the difference.
+      ``rejected_reward``, whose difference is m.
     """
     rewards = beta * (chosen - reference_chosen), beta * (rejected - reference_rejected)
     margin = rewards[0] - rewards[1]
@@ -65,14 +65,11 @@ def dpo_cotangents(
     Returns:
       ``(metrics with "loss", [rows] float32)``.
     """
-    policy, frozen = np.asarray(values, np.float32), np.asarray(reference, np.float32)
-    sides = [np.asarray(chosen), np.asarray(rejected)]
-    (loss, metrics), slopes = jax.value_and_grad(
-        lambda c, r: dpo_loss(c, r, frozen[sides[0]], frozen[sides[1]], beta=beta, label_smoothing=label_smoothing),
-        argnums=(0, 1),
-        has_aux=True,
-    )(jnp.asarray(policy[sides[0]]), jnp.asarray(policy[sides[1]]))
-    shares = np.zeros(len(policy), np.float32)
-    for rows, slope in zip(sides, slopes, strict=True):
-        np.add.at(shares, rows, -np.asarray(slope))
-    return {"loss": float(loss)} | {name: float(value) for name, value in metrics.items()}, shares
+    frozen = np.asarray(reference, np.float32)
+    sides = [frozen[np.asarray(rows)] for rows in (chosen, rejected)]
+    return pair_cotangents(
+        lambda c, r: dpo_loss(c, r, sides[0], sides[1], beta=beta, label_smoothing=label_smoothing),
+        values,
+        chosen,
+        rejected,
+    )

@@ -1,7 +1,7 @@
-"""The prompts, human references and advantages of a step: what a reader needs beside its journal.
+"""Writes the prompts, human references and advantages of a step, which a report needs beside the journal.
 
 ``WORKDIR/steps/000012.groups.json``: ``{"step", "groups": [{"group", "uid", "prompt", "target_words", "reference",
-"advantages": {member: number}}]}``; member -1 is the human reference. A page is made of it and of the journal alone.
+"advantages": {member: number}}]}``; member -1 is the human reference. A report page needs only this and the journal.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ def write_groups(stem: str, step: int, members: Sequence[Member], advantages: np
 
     Args:
       stem: ``Journal.stem``.
-      advantages: ``[members]``, as the update uses them; None where there are none (ORPO).
+      advantages: ``[members]``, as the update uses them; None for ORPO, which has none.
     """
     groups: dict[str, dict] = {}
     for index, member in enumerate(members):

@@ -1,4 +1,4 @@
-"""A step's groups: who is in them, what their rows weigh, and the batch that the learner gets."""
+"""A step's groups: their members, the weights of their rows, and the batch for the learner."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from polaris_jax.rl.tasks import RlTask
 
 @dataclass(frozen=True)
 class Member:
-    """One row of a group: a rollout with its reward, or (``rollout`` None) the human reference with its own."""
+    """One row of a group: a rollout with its reward, or (``rollout`` is None) the human reference with its reward."""
 
     request: RolloutRequest
     rollout: Rollout | None
@@ -46,9 +46,9 @@ class Member:
 
 @dataclass(frozen=True)
 class UpdateBatch:
-    """What the learner gets: rows and, per row and field of ``objective.FIELDS``, one number per response token.
+    """The batch of an update: rows and, per row and field of ``objective.FIELDS``, one number per response token.
 
-    ``empty``: no row has anything to teach (all advantages are 0, and nothing else is learned); one stands in for all.
+    ``empty``: no row has anything to learn (all advantages are 0, and there is no cloning); one row stands for all.
     """
 
     rows: list[TrainingRow]
@@ -59,7 +59,7 @@ class UpdateBatch:
 def group_requests(
     tasks: Sequence[RlTask], config: RlConfig, human_references: bool
 ) -> tuple[list[RolloutRequest], list[RolloutRequest]]:
-    """The members of a step's groups: rollouts to be written, and human references (member -1)."""
+    """The members of a step's groups: rollouts to write, and human references (member -1)."""
     rollouts: list[RolloutRequest] = []
     found: list[RolloutRequest] = []
     for place, task in enumerate(tasks):
@@ -74,7 +74,7 @@ def group_requests(
 
 
 def member_advantages(members: Sequence[Member], config: RlConfig, human_reference_weight: float) -> np.ndarray:
-    """``[B] float32``: advantages within the groups, those of human references times their weight (HRI)."""
+    """``[B] float32``: advantages within the groups. Those of human references are multiplied by their weight (HRI)."""
     rules = group_rules(config)
     human = np.array([member.is_human_reference for member in members])
     advantages = group_advantages(
@@ -92,7 +92,7 @@ def member_advantages(members: Sequence[Member], config: RlConfig, human_referen
 
 
 def judged_groups(members: Sequence[Member]) -> tuple[int, int]:
-    """How many groups have two judged rollouts, which can be compared, and how many groups there are."""
+    """The number of groups with at least two judged rollouts (they can be compared), and of all groups."""
     judged: Counter[str] = Counter()
     for member in members:
         judged[member.request.group] += (
@@ -104,12 +104,12 @@ def judged_groups(members: Sequence[Member]) -> tuple[int, int]:
 def reference_corrections(members: Sequence[Member], old: Sequence[np.ndarray], limit: float) -> np.ndarray:
     """``[B] float32``: the mean importance weight of the group's sampled tokens, for human references; 1 for rollouts.
 
-    The objective weighs a sampled token by ``min(pi/mu, limit)``, which top-k, top-p and a repetition penalty push
-    below 1 (the recipe's filters to 0.95 on the mean, others to 0.08). A human reference has no such weights; times
-    their mean it weighs as much, beside its group, as its schedule says.
+    The objective weighs a sampled token by ``min(pi/mu, limit)``. Top-k, top-p and a repetition penalty push this below
+    1 (the recipe's filters to a mean of 0.95, others to 0.08). A human reference has no such weights. Multiplied by
+    their mean, it has the weight beside its group that its schedule gives.
 
     Args:
-      old: per member, log-probabilities (nats) of its response under the policy that the update begins with.
+      old: per member, log-probabilities (nats) of its response under the policy before the update.
     """
     weights: dict[str, list[np.ndarray]] = {}
     for member, logprobs in zip(members, old, strict=True):
@@ -131,7 +131,7 @@ def make_batch(
     old: Sequence[np.ndarray] | None = None,
     reference_logprobs: Sequence[np.ndarray] | None = None,
 ) -> UpdateBatch:
-    """The batch of an update. Shares of the loss are fixed here, over all of ``members``.
+    """Builds the batch of an update. Shares of the loss are fixed here, over all ``members``.
 
     Args:
       advantages: ``[B]``. cloning: coefficient of the human references' negative log-likelihood.
@@ -142,7 +142,7 @@ def make_batch(
     lengths = [len(member.row.response) for member in members]
     mask = np.zeros((len(members), max(lengths)), np.float32)
     for index, member in enumerate(members):
-        # Human references without a weight are in the batch for cloning alone.
+        # Human references without a weight are in the batch only for cloning.
         mask[index, : lengths[index]] = rules.counts(member) and not (
             human[index] and cloning and advantages[index] == 0
         )
@@ -182,7 +182,7 @@ def make_batch(
 
 
 def group_metrics(members: Sequence[Member], advantages: np.ndarray) -> dict[str, float]:
-    """What the rewards of a step look like; means over rows that have a scalar."""
+    """Statistics of a step's rewards; means are over rows that have a scalar."""
     rollouts = [member.rollout for member in members if member.rollout is not None]
     policy = [member.reward for member in members if not member.is_human_reference]
     human = [member.reward for member in members if member.is_human_reference]

@@ -1,12 +1,12 @@
-"""What a step has produced, written down as it comes, so that a killed step goes on instead of beginning again.
+"""Records what a step produces as it comes, so that a killed step continues instead of starting again.
 
-``WORKDIR/steps/000012.jsonl`` holds, one JSON object a line: every rollout (tokens, log-probabilities, text), every
-reward with the judge's raw replies, those of human references included. A line that a kill cut off is dropped. Rollouts
-are functions of (weights, seed, step, place in the group), so what is missing is written again to the same tokens. A
-judgement that failed is on record and not final: whoever reads the step again asks again.
+``WORKDIR/steps/000012.jsonl`` holds one JSON object per line: every rollout (tokens, log-probabilities, text) and every
+reward with the judge's raw replies, also of human references. A line that a kill cut off is dropped. Rollouts are
+functions of (weights, seed, step, place in the group), so missing ones are written again with the same tokens. A
+failed judgement is recorded but not final: the next process that reads the step asks again.
 
-In a bucket the file is put whole every few seconds, and at its end. What a kill loses of it costs no money: rollouts
-are written again to the same tokens, and the judge's replies are in its cache as they come.
+In a bucket the whole file is written every few seconds, and at the end. A kill may lose the newest lines, but no money:
+rollouts are written again with the same tokens, and the judge's replies are cached at once.
 """
 
 import base64
@@ -23,7 +23,7 @@ from polaris_jax import storage
 from polaris_jax.training import cluster
 
 FOLDER = "steps"
-BETWEEN_PUTS = 10.0  # seconds between two writes of the file to a bucket, at least
+BETWEEN_PUTS = 10.0  # least seconds between two writes of the file to a bucket
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Rollout:
 
     Attributes:
       task: its task's uid; member: place in the group.
-      tokens: ``[T] int32``, the end token included when it was drawn.
-      logprobs: ``[T] float32`` nats, under the distribution they were drawn from.
-      text: decoded, without control tokens; of a think-prefix rollout the prefix is not part of it.
+      tokens: ``[T] int32``, with the end token if it was sampled.
+      logprobs: ``[T] float32`` nats, under the distribution the tokens were sampled from.
+      text: decoded, without control tokens and without the prefix of a think-prefix rollout.
       finish: ``stop`` or ``length``.
-      prefixed: it was written after the human reference's reasoning.
+      prefixed: whether it was written after the human reference's reasoning.
     """
 
     task: str
@@ -48,7 +48,7 @@ class Rollout:
     prefixed: bool = False
 
     def to_json(self) -> dict:
-        """Plain values; arrays to the bit, as base64 of little-endian bytes."""
+        """The rollout as JSON values; arrays are exact, as base64 of little-endian bytes."""
         return {
             "kind": "rollout",
             "task": self.task,
@@ -76,12 +76,12 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Reward:
-    """What a response is worth.
+    """The reward of a response.
 
     Attributes:
-      task, member: of the rollout; member -1 is the human reference.
+      task, member: as in the rollout; member -1 is the human reference.
       breakdown: ``RewardBreakdown.to_json()``; its ``scalar`` is None when the judgement failed.
-      judgement: ``Judgement.to_json()`` (raw replies), or None when nobody judged.
+      judgement: ``Judgement.to_json()`` (raw replies), or None without a judge.
     """
 
     task: str
@@ -96,7 +96,7 @@ class Reward:
 
     @property
     def failed(self) -> str | None:
-        """Why the judge gave no scores of a story; None when it did, when nobody judges or there is no story."""
+        """Why the judge gave no scores; None when it gave some, or when there is no judge or no story."""
         failed = None if self.judgement is None else self.judgement["failed"]
         return None if failed == "no_story" else failed or self.breakdown["failed"]
 
@@ -121,12 +121,13 @@ class Journal:
 
     Args:
       workdir: local or gs://.
-      lines: what the first process found there, in a process that keeps no record of its own; None reads the file.
+      lines: what the first process found there, for a process that keeps no file of its own; None reads the file.
 
     Attributes:
-      stem: address of the step's files without their endings; path: of the record.
-      rollouts, rewards: by (task uid, member), what it found and what came; of the rewards it found, the judged ones.
-      failures: the rewards it found that the judge owes.
+      stem: address of the step's files without their endings; path: address of the record.
+      rollouts, rewards: by (task uid, member), those found in the file and those added. Failed rewards of the file are
+        not among them.
+      failures: rewards of the file whose judgement failed.
     """
 
     def __init__(
@@ -147,17 +148,17 @@ class Journal:
         self._put = time.monotonic()
 
     def lines(self) -> list[dict]:
-        """What another process takes over: rollouts and rewards, failed ones that were found included."""
+        """All rollouts and rewards for another process to ``take``, with the failed rewards of the file."""
         found: list[Rollout | Reward] = [*self.rollouts.values(), *self.failures.values(), *self.rewards.values()]
         return [one.to_json() for one in found]
 
     def take(self, lines: Iterable[dict]) -> None:
-        """Remembers what another process has on record."""
+        """Takes over the ``lines`` of another process."""
         for line in lines:
             self._remember((Rollout if line["kind"] == "rollout" else Reward).from_json(line))
 
     def add(self, found: Rollout | Reward) -> None:
-        """Writes it down; on a disk it survives a kill from now on. Thread-safe."""
+        """Appends a rollout or reward. On a disk it then survives a kill. Thread-safe."""
         with self._lock:
             self._remember(found)
             if self._lines is not None:
@@ -167,13 +168,13 @@ class Journal:
                     self._put = time.monotonic()
 
     def close(self) -> None:
-        """Ends the record; once is enough."""
+        """Closes the record of the step."""
         with self._lock:
             if self._lines is not None:
                 self._lines.close()
 
     def changed(self) -> bool:
-        """Whether a reward that had failed has a scalar now; later steps were then written with the wrong weights."""
+        """Whether a failed reward now has a scalar. Then later steps were written with the wrong weights."""
         return any(
             key in self.rewards and self.rewards[key].scalar != before.scalar for key, before in self.failures.items()
         )
@@ -192,7 +193,7 @@ class Journal:
 
 
 def open_journal(workdir: str | os.PathLike, step: int, folder: str = FOLDER) -> Journal:
-    """The record of a step in every process of a run; the first alone keeps it on disk. All must call this."""
+    """Opens the record of a step in every process of a run. All must call it; only the first keeps it on disk."""
     if jax.process_count() == 1:
         return Journal(workdir, step, folder)
     own = Journal(workdir, step, folder) if cluster.is_first() else None

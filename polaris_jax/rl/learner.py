@@ -1,7 +1,7 @@
 """The learner: log-probabilities and updates over packed windows, on the training mesh.
 
-A step's windows are processed a few at a time, in one program that adds their gradients up in float32 and in place;
-they are applied once, by the update that supervised training has too. Shares in the loss are part of the batch, so
+A step's windows are processed a few at a time, in one program that adds up their gradients in place, in float32. The
+gradients are applied once, by the same update as in supervised training. Shares in the loss are part of the batch, so
 micro-batches and meshes change memory and time, not the numbers.
 """
 
@@ -25,16 +25,16 @@ from polaris_jax.training.sharded_loss import MAX_LOGITS
 from polaris_jax.training.step import Batch, Objective, Results, make_loss, summed_gradients
 from polaris_jax.training.update import Update
 
-# Windows of a step that may choose their length: a half-shard of the context axis is a multiple of so many tokens, as
-# the attention kernels' tiles like it.
+# When a step may choose the length of its windows, a half-shard of the context axis is a multiple of this many tokens,
+# to suit the tiles of the attention kernels.
 GRANULE = 128
 
 
 class Learner:
-    """The compiled programs of a run; it holds no state.
+    """The compiled programs of a run, without state.
 
     Attributes:
-      windows: processed at once by the whole mesh.
+      windows: how many the whole mesh processes at once.
       logprob_program: ``(working params, batch, frozen) -> [windows, window] float32``. update_program: as
         ``training.update.Update.apply``; the state is donated. ``gradient_program`` makes the third.
 
@@ -77,7 +77,7 @@ class Learner:
         return jax.jit(function, compiler_options=self._options, **how)
 
     def pack(self, rows: list[TrainingRow]) -> Packed:
-        """Rows in windows whose number divides over the mesh, of the length that leaves the least padding."""
+        """Packs rows into windows of the length with the least padding; their number divides over the mesh."""
         rl, shards = self.config.rl, self.mesh.shape["context"]
         lengths = [len(row) for row in rows]
         window = rl.window
@@ -88,13 +88,13 @@ class Learner:
         return pack(rows, window, multiple=self.windows, shards=shards)
 
     def working(self, state: TrainState) -> Any:
-        """The weights that learn: a copy in the compute dtype, as the precision recipe has it."""
+        """A copy of the trainable weights in the compute dtype, as the precision recipe defines it."""
         return self._working_copy(state.params, state.step)
 
     def logprobs(self, params: Any, packed: Packed, frozen: Any = None) -> list[np.ndarray]:
         """Per row, the log-probability (nats, float32) of every response token under ``params``.
 
-        Here and below, ``frozen`` are the weights that an adapter leaves as they are (``TrainState.frozen``).
+        Here and below, ``frozen`` are the weights that an adapter does not train (``TrainState.frozen``).
         """
         program = self.logprob_program
         parts = [np.asarray(fetch(program(params, part, frozen or {}))) for part in self._parts(packed)]
@@ -104,8 +104,8 @@ class Learner:
         """``((loss, sums), gradients)`` over all windows, everything in float32.
 
         Args:
-          params: a working copy.
-          objective: as in ``rl.objective``. Make it once: each new function is compiled.
+          params: a working copy (``working``).
+          objective: as in ``rl.objective``. Make it once, because each new function is compiled.
         """
         (loss, sums), gradients = self._results(params, packed, objective, frozen)
         sums.pop(MAX_LOGITS, None)
@@ -121,7 +121,7 @@ class Learner:
         if not len(packed):
             raise ValueError("no windows to learn from")
         parts = len(packed) // self.windows
-        room = 1 << (parts - 1).bit_length()  # of few sizes, so that few programs are compiled
+        room = 1 << (parts - 1).bit_length()  # powers of two, so that few programs are compiled
         sharding = NamedSharding(self.mesh, P(None, *activation_spec(("batch", "sequence"))))
 
         def stacked(array: np.ndarray) -> jax.Array:
@@ -145,7 +145,7 @@ class Learner:
         return state, jax.tree.map(float, jax.device_get({"loss": loss, **sums, **metrics}))
 
     def _parts(self, packed: Packed) -> Iterator[dict[str, jax.Array]]:
-        """The integers of the windows, as many at a time as the mesh processes at once."""
+        """The integer arrays of the windows, in parts that the mesh processes at once."""
         sharding = NamedSharding(self.mesh, activation_spec(("batch", "sequence")))
         for start in range(0, len(packed), self.windows):
             part = packed.part(start, start + self.windows)

@@ -1,4 +1,4 @@
-"""The loop: collect a step's groups, update, tell the sampler, write everything down; resume where a kill came."""
+"""The loop: collects a step's groups, updates, passes the weights to the sampler and records; resumes after a kill."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ from polaris_jax.training.state import TrainState
 from polaris_jax.training.stopping import Stop, stop_on_signal
 
 VALIDATION, JUDGE = "validation", "judge"
-_VALIDATING = 2**31  # a step number that no training step has: seeds of validation
+_VALIDATING = 2**31  # for the seeds of validation: a step number that no training step has
 
 
 def post_train(
@@ -57,21 +57,22 @@ def post_train(
     benches: BenchRunner | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> RlResult:
-    """Runs ``config`` in ``workdir`` (local or gs://), or resumes it, in the middle of a step if need be.
+    """Runs ``config`` in ``workdir`` (local or gs://), or resumes it, even in the middle of a step.
 
     Args:
       on_start: called once with facts: ``resumed_at``, ``tasks``, ``validation``, ``left_out``, ``lengths``, ``mesh``,
         ``judge``, ``forecast``; they are in ``start.json`` too.
       on_step: called with every metrics record as it is written.
-      devices: of the mesh; default all, of all processes. In a run of several processes every one must call this.
+      devices: for the mesh; default: all devices of all processes. In a run of several processes, every one must call
+        this function.
       benches: runs the benchmarks of ``config.validation.benches``.
-      say: takes lines about what is out of the ordinary.
+      say: receives lines about unusual events.
 
     Raises:
       InputError: a bad config, unreadable data or model, or a folder that holds another run.
-      BudgetSpent: the judge's budget is used up; with a larger one the run goes on where it stopped.
-      RunError: the run cannot go on: a judge that cannot be asked, or judged too little (``rl.quorum``), gradients that
-        stay without finite numbers, a collapse (``rl.collapse``), a full disk. The same call resumes it.
+      BudgetSpent: the judge's budget is used up; with a larger one the run continues where it stopped.
+      RunError: the run cannot continue: the judge cannot be asked or judged too little (``rl.quorum``), gradients stay
+        non-finite, the run has collapsed (``rl.collapse``), or the disk is full. The same call resumes it.
     """
     begun = time.perf_counter()
     config = rl_config(config)
@@ -112,7 +113,7 @@ def post_train(
         facts = start_facts(config, run, start, lengths, spec, judge)
         storage.write_json(storage.join(workdir, START), facts)
         if judge is not None:
-            status.write("answering")  # what an earlier process found no longer counts
+            status.write("answering")  # replaces the status of an earlier process
         on_start({name: value for name, value in facts.items() if value is not None})
     monitor = RunMonitor(workdir, config, start, on_step)
     rollout = rollout_mesh(config, run.learner.model, run.learner.mesh)
@@ -135,10 +136,10 @@ def post_train(
 
 
 class _Loop:
-    """The steps between a restored state and the end.
+    """The steps from a restored state to the end.
 
     Args:
-      saved: data state of the checkpoint: the reward weights of then. say: takes lines out of the ordinary.
+      saved: data state of the checkpoint, with its reward weights. say: receives lines about unusual events.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class _Loop:
         benches: BenchRunner | None,
     ):
         self.say, self.benches, self.weights = say, benches, weights
-        self.journal: Journal | None = None  # of the step that is being collected
+        self.journal: Journal | None = None  # the journal of the step being collected
         self.run, self.workdir, self.config = run, workdir, run.learner.config
         self.checkpoints, self.monitor, self.rewarder, self.engine = checkpoints, monitor, rewarder, engine
         config = self.config
@@ -175,7 +176,7 @@ class _Loop:
         """Trains to the last step or until asked to stop; returns the number of steps done.
 
         Args:
-          begun: when the process began with this run, by ``time.perf_counter``.
+          begun: when the process began this run, by ``time.perf_counter``.
         """
         config, monitor, done = self.config, self.monitor, start
         monitor.events.note("start", start, time.perf_counter() - begun)
@@ -186,10 +187,10 @@ class _Loop:
             try:
                 with monitor.step(step + 1):
                     state, record = self._step(state, step, stop)
-            except Stopped:  # writing a step takes minutes; the journal brings back what there is of it
+            except Stopped:  # writing a step takes minutes; the journal keeps what is done
                 if done > start:
                     self._save(done, state)
-                break  # judgements on their way still go into the open journal
+                break  # pending judgements still go into the open journal
             done = step + 1
             monitor.refuse_endless_skipping(record, data_state(self.run, step), self.checkpoints.latest)
             finished = done == config.train.steps
@@ -203,7 +204,7 @@ class _Loop:
             if due:
                 self._save(done, state)
             write_ledger(self.rewarder.judge, self.workdir)
-            self.collapse.look(record)  # of numbers that all processes have
+            self.collapse.look(record)  # uses only numbers that all processes have
             if asked:
                 break
         cluster.barrier("the end")
@@ -213,7 +214,7 @@ class _Loop:
         """Collects a step's groups and learns from them; ``state`` is donated.
 
         Raises:
-          Stopped: asked to, while the groups were written.
+          Stopped: a stop was requested while the groups were written.
         """
         config, begun = self.config, time.perf_counter()
         weight, clone = config.rl.human_reference(step), config.rl.cloning(step)
@@ -287,7 +288,7 @@ class _Loop:
         config = self.config
         if not self.run.validation:
             return {}
-        # One row per task is no group, which is why the door would refuse it.
+        # ``rl_config`` would refuse a group of one row, so the fields are replaced after the check.
         single = dataclasses.replace(config, rl=dataclasses.replace(config.rl, group_size=1, think_prefix=0))
         journal = open_journal(self.workdir, step, folder=VALIDATION)
         with self.monitor.events.timing("evaluation", step):
@@ -313,7 +314,7 @@ class _Loop:
         return metrics
 
     def _run_benches(self, step: int) -> dict[str, float]:
-        """``validation.benches`` with the present weights: ``bench/NAME/score`` and so on."""
+        """Runs ``validation.benches`` with the current weights: ``bench/NAME/score`` and so on."""
         config, judge = self.config, self.rewarder.judge
         names, limit = config.validation.benches, config.validation.bench_limit
         if self.benches is None or not names or not isinstance(judge, ModelJudge):
@@ -328,7 +329,7 @@ class _Loop:
 
 
 def _times(begun: float, updating: float, ended: float, collected: Collected) -> dict[str, float]:
-    """Seconds of a step by what the mesh did; it idles while the last rewards are waited for and the host works."""
+    """Seconds of a step by what the mesh did. It idles while the last rewards are awaited and while the host works."""
     seconds, update = ended - begun, ended - updating
     return {
         "step_time_s": seconds,

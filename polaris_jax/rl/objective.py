@@ -1,17 +1,20 @@
-"""The step's objective as a sum over tokens: policy gradient, divergence from the start, behaviour cloning.
+"""The step's objective as a sum over tokens: policy gradient, divergence from the reference policy, behaviour cloning.
 
 **Sampler and learner.** Stories are sampled from a penalised and truncated distribution mu (top-k, top-p, repetition
-penalty), while the objective is about the model's own distribution pi. Two ways out exist: put mu's log-probabilities
-into the objective, or weigh every token by pi/mu. We take the second, truncated (TIS): the weight
+penalty), while the objective is about the model's own distribution pi. There are two remedies: put mu's
+log-probabilities into the objective, or weigh every token by pi/mu. We use the second, truncated (TIS): the weight
 ``min(pi_old(token) / mu(token), limit)`` is a constant of the gradient, pi_old comes from the learner itself, and mu's
-log-probability comes with the token from the sampler. Reasons: the first way would have the learner rebuild the
-filters of every token over the whole vocabulary, which the chunked head never holds; it would also leave the tail of pi
-outside the objective, where nothing pushes it down; and the weight repairs the numerical gap between decoding and
-training (caches, dtypes, kernels) by the same stroke. Without truncation and penalty mu = pi and the weight is 1 up to
-that gap. Tokens of human references are nobody's draw: their weight is 1. The metrics ``sampler/gap`` and
-``sampler/sample_share`` say how far mu and pi are apart (mean |log pi - log mu|; effective sample size over the number
-of tokens). SmolLM2-135M under the recipe's options (top-k 20, top-p 0.95, penalty 1.1; 1,024 tokens): gap 0.41 nats a
-token, effective share 0.83, 3.5 % of the tokens at the limit; without filters 5e-6 nats in float32.
+log-probability comes with the token from the sampler. Three reasons:
+
+* The first remedy needs the filters of every token over the whole vocabulary, which the chunked head never holds.
+* It leaves the tail of pi outside the objective, where nothing pushes it down.
+* The weight also corrects the numerical gap between decoding and training (caches, dtypes, kernels).
+
+Without truncation and penalty, mu = pi and the weight is 1 up to that gap. Tokens of human references were not sampled:
+their weight is 1. The metrics ``sampler/gap`` and ``sampler/sample_share`` say how far mu and pi are apart (mean
+|log pi - log mu|; effective sample size over the number of tokens). SmolLM2-135M under the recipe's options (top-k 20,
+top-p 0.95, penalty 1.1; 1,024 tokens): gap 0.41 nats per token, effective share 0.83, 3.5 % of the tokens at the limit;
+without filters 5e-6 nats in float32.
 """
 
 from dataclasses import dataclass
@@ -22,13 +25,13 @@ import jax.numpy as jnp
 from polaris_jax.rl.policy_loss import divergence, policy_terms
 from polaris_jax.training.step import Batch, Objective
 
-# What a packed batch must hold beside tokens, all [B, S] float32; zero where it does not apply.
+# Fields of a packed batch beside the tokens, all [B, S] float32, and 0 where they do not apply.
 FIELDS = (
     "weights",  # share of the token in the policy loss (aggregation), 0 outside responses
-    "advantages",  # of the row, times the human references' weight where one is
-    "old",  # log-probability before the step's first update; unread when on_policy
+    "advantages",  # of the row; for human references times their weight
+    "old",  # log-probability before the step's first update; not read when on_policy
     "sampled",  # 1 where the sampler drew the token
-    "behaviour",  # log-probability under the sampler's distribution, where sampled
+    "behaviour",  # log-probability under the sampler's distribution, for sampled tokens
     "cloning",  # share of the token in the behaviour cloning loss, times its coefficient
     "reference_logprobs",  # log-probability under the reference policy
 )
@@ -54,7 +57,7 @@ class GrpoOptions:
     """Constants of the objective.
 
     Attributes:
-      on_policy: the batch is seen once, before any update: the old policy is the present one and every ratio is 1.
+      on_policy: the batch is used once, before any update. The old policy is the current one, and every ratio is 1.
       clip_low, clip_high, dual_clip: bounds of the ratio; dual_clip 0 is off.
       correction_limit: of the importance weights; 0 switches the correction off.
       kl_coef, kl_estimator: of the divergence from the reference policy, averaged like the policy loss.
@@ -72,8 +75,8 @@ class GrpoOptions:
 def grpo(options: GrpoOptions) -> Objective:
     """The objective ``(nll, lse, batch, total) -> (loss, sums)`` of ``training.step``; ``total`` is not used.
 
-    ``batch`` holds ``FIELDS``. ``sums`` are scalars under ``SUMS``: those of losses are shares of the loss, those of
-    measurements are sums over the tokens with a policy weight (gap and corrections: over sampled ones).
+    ``batch`` holds ``FIELDS``. ``sums`` are scalars under ``SUMS``. Those of losses are shares of the loss; those of
+    measurements are sums over the tokens with a policy weight (gap and corrections: over sampled tokens).
     """
 
     def objective(
@@ -125,15 +128,14 @@ def grpo(options: GrpoOptions) -> Objective:
 def linear(nll: jax.Array, lse: jax.Array, batch: Batch, total: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """``-(cotangents * log-probabilities).sum()``: the gradient of any function of log-probabilities.
 
-    ``batch["cotangents"]`` are that function's derivatives with a minus sign, so that its gradient is what
-    descending this loss follows.
+    ``batch["cotangents"]`` are the negative derivatives of that function, so this loss has the function's gradient.
     """
     del lse, total
     return (nll * batch["cotangents"]).sum(), {}
 
 
 def readable(sums: dict[str, float]) -> dict[str, float]:
-    """``SUMS`` as the numbers of a metrics line: parts of the loss, and means per token."""
+    """``SUMS`` as the values of a metrics line: parts of the loss, and means per token."""
     tokens, sampled = max(sums["tokens"], 1.0), max(sums["sampled_tokens"], 1.0)
     return {
         **{f"loss/{name}": sums[name] for name in ("policy", "divergence", "cloning")},

@@ -1,4 +1,4 @@
-"""A judge that is away: the run pauses, says so where ``polaris watch`` sees it, and goes on when the judge answers."""
+"""Pauses the run while the judge does not answer, shows this in ``polaris watch``, and continues when it answers."""
 
 import threading
 import time
@@ -13,15 +13,15 @@ STATUS = "judge.json"  # in the run's folder: whether the judge answers
 
 
 class Closed(Exception):
-    """The run ends; nobody waits for the judge any longer."""
+    """The run ends, so waiting for the judge ends too."""
 
 
 class JudgeStatus:
-    """``WORKDIR/judge.json``: ``{"state": "answering" | "away" | "hopeless", ...}``, for whoever watches the run.
+    """``WORKDIR/judge.json``: ``{"state": "answering" | "away" | "hopeless", ...}``, read by ``polaris watch``.
 
     Args:
       workdir: None writes nothing.
-      say: takes a line when the judge goes away and when it is back.
+      say: receives a line when the judge goes away and when it is back.
     """
 
     def __init__(self, workdir: str | None, say: Callable[[str], None]):
@@ -37,15 +37,15 @@ class JudgeStatus:
             )
 
     def say(self, line: str) -> None:
-        """Tells a person."""
+        """Passes a line to ``say``."""
         self._say(line)
 
 
 class Outage:
-    """Where the threads that ask a judge meet while it is away: one of them asks now and then, the others wait.
+    """Coordinates the threads that ask a judge while it is away: one asks from time to time, the others wait.
 
     Args:
-      options: how long is waited. status: told when the judge goes and comes.
+      options: how long to wait. status: updated when the judge goes away and comes back.
     """
 
     def __init__(self, options: PauseOptions, status: JudgeStatus):
@@ -58,23 +58,23 @@ class Outage:
 
     @property
     def paused(self) -> float:
-        """Seconds for which the judge was away so far."""
+        """Seconds for which the judge has been away so far."""
         return self._status.paused
 
     def close(self) -> None:
-        """Wakes all who wait; they get ``Closed``."""
+        """Wakes all waiting threads; they raise ``Closed``."""
         self._closing.set()
 
     def ask(self, judge: Callable[[], Judgement]) -> Judgement:
-        """The judge's answer, as soon as it is something other than an outage.
+        """The judge's answer, as soon as it is not an outage.
 
         Raises:
-          RunError: every question will fail, or the judge was away for longer than the run is to wait.
+          RunError: every question will fail, or the judge was away for longer than ``options`` allow.
           Closed: the run ends.
         """
         if self._away:
             with self._asking:
-                pass  # somebody is asking already; their answer says whether it is worth a call
+                pass  # another thread is asking; its answer says whether a call is worthwhile
             if self._closing.is_set():
                 raise Closed
         begun = time.monotonic()
@@ -82,7 +82,7 @@ class Outage:
         if not judgement.outage:
             return judgement
         with self._asking:
-            if self._answered > begun:  # somebody has got an answer since
+            if self._answered > begun:  # another thread has had an answer since
                 return self._wait(judge, self._told(judge()), begun)
             return self._wait(judge, judgement, begun)
 
@@ -118,7 +118,7 @@ class Outage:
         if judgement.hopeless:
             self._status.write("hopeless", kind=judgement.failed, detail=judgement.detail)
             raise RunError(
-                f"the judge {judgement.judge} cannot be asked ({judgement.failed}: {judgement.detail}); mend "
+                f"the judge {judgement.judge} cannot be asked ({judgement.failed}: {judgement.detail}); correct "
                 "config.judge and run the same command again: nothing is lost, and what was judged is not asked again"
             )
         if self._closing.is_set() and judgement.outage:

@@ -1,4 +1,4 @@
-"""Preference pairs as rows for the learner, from a token store or straight from a file of pairs."""
+"""Preference pairs as rows for the learner, from a token store or directly from a file of pairs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class PairAnswer:
 
     Attributes:
       row: prompt and response in tokens; the response begins with the first learned token.
-      learned: float32, per response token: 1 where it counts, 0 in a turn of the user between two of the assistant.
+      learned: float32, per response token: 1 where it counts, 0 in a user turn between two assistant turns.
     """
 
     row: TrainingRow
@@ -28,10 +28,10 @@ class PairAnswer:
 
     @classmethod
     def of(cls, whole: Trajectory) -> "PairAnswer":
-        """From a stored trajectory; its first token is a target of nothing.
+        """Makes an answer from a stored trajectory, whose first token is never a target.
 
         Raises:
-          InputError: nothing in it is learned.
+          InputError: no token is learned.
         """
         learned = np.flatnonzero(whole.weights[1:] > 0)
         if not len(learned):
@@ -40,7 +40,7 @@ class PairAnswer:
         return cls(TrainingRow(whole.tokens[:first], whole.tokens[first:]), whole.weights[first:].astype(np.float32))
 
     def cut(self, most: int) -> "PairAnswer":
-        """With at most so many tokens in the response."""
+        """The answer with at most ``most`` response tokens."""
         return PairAnswer(TrainingRow(self.row.prompt, self.row.response[:most]), self.learned[:most])
 
 
@@ -67,18 +67,18 @@ def read_pairs(
     """The pairs of a store made by ``polaris build --data``, or of a file or folder of pairs.
 
     Args:
-      source: local or ``gs://``. model: folder of the model, whose chat template a file of pairs is put into.
-      split: of a store; "" takes all.
+      source: local or ``gs://``. model: folder of the model, whose chat template is used for a file of pairs.
+      split: a split of a store; "" takes all.
       max_prompt, max_response: tokens. A pair with a longer prompt is left out.
-      long_answers: a pair with a longer answer is left out (``leave_out``), or both its answers end at the limit,
-        without their end token (``cut``).
-      limit: use only so many, evenly spread; 0 is all.
+      long_answers: what happens to a pair with a longer answer: it is left out (``leave_out``), or both its answers end
+        at the limit, without an end token (``cut``).
+      limit: use only this many, evenly spread; 0 is all.
 
     Returns:
       ``(pairs, counts)``; counts of ``long_prompts`` and ``long_answers``.
 
     Raises:
-      InputError: rows that are no pairs, a broken row, or nothing left.
+      InputError: rows that are not pairs, a broken row, or no pair left.
     """
     if storage.read(storage.join(source, layout.MANIFEST)) is not None:
         found = _of_store(TokenStore.open(source, tokenizer), split)
@@ -144,7 +144,7 @@ def _of_files(source: str, model: str, tokenizer: Tokenizer) -> list[PreferenceP
 
 
 def _template(model: str, tokenizer: Tokenizer) -> ChatTemplate | None:
-    """The model's chat template; None of a model without one, whose pairs of texts are joined as they are."""
+    """The model's chat template, or None. Without one, prompt and answer are joined as plain text."""
     try:
         return load_chat_template(model, tokenizer)
     except InputError as error:
@@ -154,7 +154,7 @@ def _template(model: str, tokenizer: Tokenizer) -> ChatTemplate | None:
 
 
 def fingerprint(pairs: Sequence[PreferencePair]) -> str:
-    """sha256 (hex) of the tokens and of what of them is learned."""
+    """sha256 (hex) of the tokens and of which of them are learned."""
     digest = hashlib.sha256()
     for pair in pairs:
         for side in (pair.chosen, pair.rejected):

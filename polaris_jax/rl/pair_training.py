@@ -1,4 +1,4 @@
-"""Post-training on preference pairs (ORPO, DPO): no rollouts and no judge, otherwise a run like any other.
+"""Post-training on preference pairs (ORPO, DPO), without rollouts and without a judge.
 
 DPO's reference is the model that the run starts from. Its log-probabilities are computed once, before the first step,
 and kept in the run's folder (``reference.json``), so a step holds one copy of the weights and a resumed run reads them.
@@ -36,10 +36,10 @@ Weighed = tuple[dict[str, float], list[np.ndarray]]
 
 
 class PairObjective:
-    """ORPO or DPO of a batch of pairs, as a config says.
+    """The loss of a batch of pairs: ORPO or DPO, as the config says.
 
     Args:
-      config: its ``rl.objective``, ``orpo_beta``, ``dpo_beta``, ``dpo_label_smoothing`` and ``dpo_normalise`` are read.
+      config: read are ``rl.objective``, ``orpo_beta``, ``dpo_beta``, ``dpo_label_smoothing`` and ``dpo_normalise``.
     """
 
     def __init__(self, config: RlConfig):
@@ -47,14 +47,14 @@ class PairObjective:
 
     @property
     def mean(self) -> bool:
-        """Whether an answer counts with the mean of its log-probabilities (always in ORPO), or with their sum."""
+        """Whether an answer's score is the mean of its log-probabilities (always in ORPO) instead of their sum."""
         return self.rl.objective == "orpo" or self.rl.dpo_normalise
 
     def scores(self, logprobs: Sequence[np.ndarray], pairs: Sequence[PreferencePair]) -> np.ndarray:
-        """Per answer (chosen and rejected of each pair in turn) one number, float64 nats.
+        """One score per answer, float64 nats; chosen and rejected of each pair alternate.
 
         Args:
-          logprobs: per answer, of every response token.
+          logprobs: per answer, the log-probabilities of its response tokens.
         """
         sums = [float((row * mask).sum(dtype=np.float64)) for row, mask in zip(logprobs, _masks(pairs), strict=True)]
         return np.array(sums) / (_counts(pairs) if self.mean else 1.0)
@@ -62,7 +62,7 @@ class PairObjective:
     def __call__(
         self, logprobs: Sequence[np.ndarray], pairs: Sequence[PreferencePair], reference: np.ndarray | None
     ) -> Weighed:
-        """``(metrics with "loss", per answer minus the loss's derivative per response token)``.
+        """``(metrics with "loss", per answer the negative derivative of the loss per response token)``.
 
         Args:
           reference: ``scores`` of these pairs under the reference; None for ORPO.
@@ -149,7 +149,7 @@ def train_on_pairs(
 
 
 class _PairRun:
-    """Pairs, model and learner of a run; nothing in it changes."""
+    """Pairs, model and learner of a run; immutable."""
 
     def __init__(
         self, config: RlConfig, workdir: str, devices: Sequence[jax.Device] | None, say: Callable[[str], None]
@@ -187,7 +187,7 @@ class _PairRun:
         init_workdir(workdir, config, self.data_state(0), setup.checkpoint_bytes)
 
     def data_state(self, step: int) -> dict[str, Any]:
-        """What a checkpoint says about the pairs, so that a run resumes on the same ones only."""
+        """What a checkpoint stores about the pairs, so that a run resumes only on the same pairs."""
         return {"step": step, "pairs": self._identity}
 
     def reference(self) -> np.ndarray | None:
@@ -233,7 +233,7 @@ class _PairRun:
     def validate(
         self, step: int, state: TrainState, reference: np.ndarray | None, monitor: RunMonitor
     ) -> dict[str, float]:
-        """Loss, margin and accuracy on the held-out pairs, also in ``validation/000020.json``; {} without any."""
+        """Loss, margin and accuracy on held-out pairs, written to ``validation/000020.json`` too; {} without pairs."""
         if not self.held:
             return {}
         with monitor.events.timing("evaluation", step):
@@ -254,5 +254,5 @@ def _rows(pairs: Sequence[PreferencePair]) -> list:
 
 
 def _of(reference: np.ndarray | None, places: Sequence[int]) -> np.ndarray | None:
-    """The reference's scores of the pairs at these places."""
+    """The reference scores of the pairs at these indices."""
     return None if reference is None else reference.reshape(-1, 2)[np.asarray(places)].reshape(-1)

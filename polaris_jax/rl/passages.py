@@ -1,7 +1,7 @@
-"""Short tasks from a novel: a few words that a passage must hold, and its length; the passage is the human reference.
+"""Short tasks from a novel: a prompt gives some words and a length; the novel's passage is the human reference.
 
-They need no judge to be hard (the length is easy to miss and easy to measure), which makes them the material of
-demonstrations and of first tests of a new model.
+They are hard without a judge, because the length is easy to miss and easy to measure. So they suit demonstrations and
+first tests of a new model.
 """
 
 import re
@@ -24,7 +24,7 @@ def passages(chapters: Sequence[str], shortest: int, longest: int, seed: int = 0
 
     Args:
       chapters: clean prose, paragraphs separated by a blank line.
-      shortest, longest: words; lengths wanted are uniform on a logarithmic scale.
+      shortest, longest: words; target lengths are uniform on a logarithmic scale.
 
     Raises:
       InputError: an empty range, or no passage fits it.
@@ -53,7 +53,7 @@ def passages(chapters: Sequence[str], shortest: int, longest: int, seed: int = 0
 
 
 def _prompt(text: str, words: int, common: Counter) -> str:
-    """A request that names the passage's rarest words (of the longest ones, when they are equally rare)."""
+    """A request that names the passage's rarest words (the longest ones among equally rare words)."""
     found = dict.fromkeys(word.lower() for word in _WORD.findall(text))
     named = sorted(found, key=lambda word: (common[word], -len(word), word))[:NAMED]
     about = f" with the words {' and '.join(named)} in it" if named else ""

@@ -10,7 +10,7 @@ from polaris_jax.errors import InputError
 
 ESTIMATORS = ("k1", "abs", "k2", "k3")
 _NAMES = {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}
-# Every way to name one; with a + behind it, its gradient is that of k2.
+# All estimator names; with a trailing +, the gradient is that of k2.
 ESTIMATOR_NAMES = tuple(f"{name}{plus}" for name in (*ESTIMATORS, *_NAMES) for plus in ("", "+"))
 _LOG_RATIO_LIMIT, _K3_LIMIT = 20.0, 10.0
 
@@ -19,7 +19,7 @@ class PolicyTerms(NamedTuple):
     """Per token, in the shape of the log-probabilities.
 
     Attributes:
-      loss: to be minimised.
+      loss: to minimise.
       clipped: 1 where the ratio was clipped, clipped_lower: 1 where the dual clip took over.
       log_ratio: of the new to the old policy, within +-20.
     """
@@ -64,7 +64,7 @@ def divergence(logprob: jax.Array, other_logprob: jax.Array, estimator: str) -> 
     Args:
       logprob, other_logprob: nats, one shape.
       estimator: ``k1`` (difference), ``abs``, ``k2`` (half the squared difference) or ``k3``
-        (``exp(d) - d - 1``, d clipped to +-20 and the value to +-10). With a ``+`` behind it the value is that of the
+        (``exp(d) - d - 1``, d clipped to +-20 and the value to +-10). With a trailing ``+``, the value is that of the
         estimator and the gradient that of ``k2``, whose expectation is the gradient of the divergence.
 
     Raises:

@@ -1,9 +1,9 @@
-"""ORPO: the human chapter preferred over a model's draft of the same plan (arXiv 2403.07691, eqs. 6 and 7).
+"""ORPO: prefers the human chapter over a model's draft of the same plan (arXiv 2403.07691, eqs. 6 and 7).
 
 The loss is the chosen text's negative log-likelihood per token plus ``beta`` times ``-log sigmoid`` of the log odds
-ratio. It is a function of two mean log-probabilities, so its gradient is a weighted sum of token gradients: one pass
-reads the log-probabilities, ``cotangents`` turns them into a weight per token, and the ordinary pass (the one that
-serves GRPO) does the rest, in any packing and on any mesh.
+ratio. It is a function of two mean log-probabilities, so its gradient is a weighted sum of token gradients. One pass
+computes the log-probabilities, ``cotangents`` turns them into a weight per token, and the usual pass (the same as for
+GRPO) does the rest, in any packing and on any mesh.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from polaris_jax.rl.pair_cotangents import pair_cotangents
 
 
 def orpo_loss(chosen: jax.Array, rejected: jax.Array, beta: float) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -22,7 +24,7 @@ def orpo_loss(chosen: jax.Array, rejected: jax.Array, beta: float) -> tuple[jax.
 
     Returns:
       ``(loss, metrics)``: ``likelihood`` and ``odds`` (its two parts), ``preferred`` (share of pairs whose chosen text
-      is the likelier one) and ``log_odds_ratio``.
+      is more likely) and ``log_odds_ratio``.
     """
     ratio = _log_odds(chosen) - _log_odds(rejected)
     likelihood, odds = -chosen.mean(), -jax.nn.log_sigmoid(ratio).mean()
@@ -35,7 +37,7 @@ def orpo_loss(chosen: jax.Array, rejected: jax.Array, beta: float) -> tuple[jax.
 
 
 def _log_odds(mean_logprob: jax.Array) -> jax.Array:
-    """``log(p / (1 - p))``; p is kept below 1 where its complement can no longer be told from 0."""
+    """``log(p / (1 - p))``; p stays far enough below 1 that ``1 - p`` does not round to 0."""
     return mean_logprob - jnp.log1p(-jnp.exp(jnp.minimum(mean_logprob, -1e-6)))
 
 
@@ -50,14 +52,7 @@ def orpo_cotangents(
     Returns:
       ``(metrics with "loss", [rows] float32)``.
     """
-    values, sides = np.asarray(means, np.float32), [np.asarray(chosen), np.asarray(rejected)]
-    (loss, metrics), slopes = jax.value_and_grad(lambda c, r: orpo_loss(c, r, beta), argnums=(0, 1), has_aux=True)(
-        *(jnp.asarray(values[rows]) for rows in sides)
-    )
-    shares = np.zeros(len(values), np.float32)
-    for rows, slope in zip(sides, slopes, strict=True):
-        np.add.at(shares, rows, -np.asarray(slope))
-    return {"loss": float(loss)} | {name: float(value) for name, value in metrics.items()}, shares
+    return pair_cotangents(lambda c, r: orpo_loss(c, r, beta), means, chosen, rejected)
 
 
 def cotangents(

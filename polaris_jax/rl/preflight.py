@@ -1,4 +1,4 @@
-"""Before a run starts: the lengths that its prompts ask for, who says so, and what its judge will cost."""
+"""Facts before a run starts: the lengths that its prompts ask for, their sources, and what its judge will cost."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from polaris_jax.rewards import JudgeSpec, LengthSpec, LengthTarget, find_target
 from polaris_jax.rl.config import RlConfig
 from polaris_jax.rl.tasks import RlTask
 
-WORD_CHARACTERS = 5.7  # with its blank, in English fiction
+WORD_CHARACTERS = 5.7  # mean per word in English fiction, space included
 
 
 @dataclass(frozen=True)
 class LengthReport:
-    """The requested lengths of a run's tasks: the shortest and longest, and how many from where."""
+    """The requested lengths of a run's tasks: shortest, longest, and counts per source."""
 
     shortest: int | None
     longest: int | None
@@ -34,11 +34,11 @@ class LengthReport:
 
 @dataclass(frozen=True)
 class JudgeForecast:
-    """What judging a run is expected to take; ``usd`` is None without ``judge.prices``.
+    """The expected cost of judging a run; ``usd`` is None without ``judge.prices``.
 
     Attributes:
-      calls: questions, one per sample; human references, whose judgement is kept, once.
-      hours: of the judge alone, with ``judge.concurrency`` calls in flight all the time.
+      calls: questions to the judge, one per sample. A human reference counts once, because its judgement is kept.
+      hours: time of the judge alone, with ``judge.concurrency`` calls always in flight.
       tokens: prompt and completion together.
     """
 
@@ -59,7 +59,7 @@ class JudgeForecast:
 
 
 def target_of(task: RlTask, spec: LengthSpec) -> LengthTarget:
-    """The length that a task's responses are held to."""
+    """The target length of a task's responses."""
     return find_target(task.request, spec, task.target_words, task.human_reference_words)
 
 
@@ -67,7 +67,7 @@ def length_report(tasks: Sequence[RlTask], config: RlConfig) -> LengthReport:
     """The lengths that ``tasks`` ask for.
 
     Raises:
-      InputError: some are guessed, and the config refuses that.
+      InputError: some are guessed, and the config refuses guesses.
     """
     targets = [(task, target_of(task, config.rewards.length)) for task in tasks]
     numbers = [target.words for _, target in targets if target.words is not None]
@@ -91,16 +91,16 @@ def length_report(tasks: Sequence[RlTask], config: RlConfig) -> LengthReport:
 def judge_forecast(
     spec: JudgeSpec | None, config: RlConfig, tasks: Sequence[RlTask], validation: Sequence[RlTask], done: int = 0
 ) -> JudgeForecast | None:
-    """What judging the steps after ``done`` takes if responses are as long as asked; None if no model judges.
+    """The cost of judging the steps after ``done`` if responses are as long as asked; None if no model judges.
 
-    Without tasks every response is taken to be as long as it may be, and every human reference to be new.
+    Without tasks, every response is assumed to have the largest allowed length, and every human reference to be new.
     """
     if spec is None or not isinstance(spec.client, ClientSpec) or config.rl.objective == "orpo":
         return None
     steps = max(0, config.train.steps - done)
     rows = steps * config.rl.prompts_per_step * config.rl.group_size
     again = 0
-    if config.rl.human_reference.peak > 0:  # a reference that comes back in a later epoch is in the cache
+    if config.rl.human_reference.peak > 0:  # in later epochs a reference's judgement is in the cache
         human = sum(task.human_reference is not None for task in tasks)
         shown = steps * config.rl.prompts_per_step * human // max(1, len(tasks))
         again = max(0, shown - human)

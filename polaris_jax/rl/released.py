@@ -1,9 +1,9 @@
 """The released trainer's update, defects included, for comparison with the intended one (``rl.as_released``).
 
-``released_trainer`` sets the corrections that it does not have to nothing. ``GroupRules`` says what a step's rows count
-in the loss as intended, ``ReleasedRules`` as released: human references have an empty mask, so they are inert; a failed
-judgement is a score of 0; and the loss depends on which rows share a micro-batch. ``rewards.released`` is the same for
-the reward.
+``released_trainer`` switches off the corrections that the released trainer lacks. ``GroupRules`` defines how a step's
+rows count in the loss as intended, ``ReleasedRules`` as released: human references have an empty mask, so they are
+inert; a failed judgement is a score of 0; and the loss depends on which rows share a micro-batch. ``rewards.released``
+does the same for the reward.
 """
 
 from collections.abc import Sequence
@@ -23,23 +23,23 @@ MICRO_ROWS = 2  # rows per micro-batch
 
 
 def released_trainer(config: "RlConfig") -> "RlConfig":
-    """``config`` without what the released trainer does not have: floors, limits, corrections and cloning."""
+    """``config`` without what the released trainer lacks: floors, limits, corrections and cloning."""
     absent: dict[str, Any] = dict.fromkeys(("std_floor", "human_reference_limit", "correction_limit"), 0.0)
     absent |= {"human_reference_floor": None, "cloning": WeightSchedule(0.0)}
     return replace(config, rl=replace(config.rl, **absent))
 
 
 class GroupRules:
-    """As intended: a row without a scalar is in no statistics and has no share of the loss."""
+    """As intended: a row without a scalar counts in no statistic and has no share of the loss."""
 
     keeps_rows_without_advantage = False
 
     def order(self, members: Sequence["Member"], seed: int, step: int) -> list["Member"]:
-        """The members as the loss takes them; their order makes no difference."""
+        """The order of the members in the loss; as intended it makes no difference."""
         return list(members)
 
     def score(self, member: "Member") -> float:
-        """Of the group's statistics; it counts where ``valid``."""
+        """The member's score for the group's statistics; it counts only when ``valid``."""
         return 0.0 if member.scalar is None else member.scalar
 
     def valid(self, member: "Member") -> bool:
@@ -56,16 +56,16 @@ class GroupRules:
 
 
 class ReleasedRules(GroupRules):
-    """See the module."""
+    """As released; see the module."""
 
     keeps_rows_without_advantage = True
 
     def order(self, members: Sequence["Member"], seed: int, step: int) -> list["Member"]:
-        """A random order: the released length balancer decides who shares a micro-batch, as good as by chance."""
+        """A random order: the released length balancer chooses who shares a micro-batch practically by chance."""
         return [members[index] for index in np.random.default_rng([seed, step]).permutation(len(members))]
 
     def score(self, member: "Member") -> float:
-        """A failed judgement and a human reference are worth 0."""
+        """A failed judgement and a human reference score 0."""
         return 0.0 if member.scalar is None or member.is_human_reference else member.scalar
 
     def valid(self, member: "Member") -> bool:
@@ -87,10 +87,10 @@ def group_rules(config: "RlConfig") -> GroupRules:
 
 
 def micro_batch_weights(mask: np.ndarray, rows: int) -> np.ndarray:
-    """The mean over micro-batches of ``rows`` rows of their own token means.
+    """Token shares for the mean, over micro-batches of ``rows`` rows, of their token means.
 
-    The loss then depends on which rows share a micro-batch. One without any token is 0/0: its shares are NaN, and so
-    is the step's loss.
+    The loss then depends on which rows share a micro-batch. A micro-batch without any token is 0/0: its shares are NaN,
+    and so is the step's loss.
     """
     mask = np.asarray(mask, np.float64)
     parts = np.split(mask, range(rows, len(mask), rows))

@@ -1,11 +1,11 @@
-"""What a post-training run ends with."""
+"""The result of a post-training run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class RlResult:
-    """``steps`` done in all; ``finished`` is False when a signal (its number in ``stopped_by``) ended the run early."""
+    """``steps`` done in total; ``finished`` is False if a signal (its number in ``stopped_by``) ended the run early."""
 
     steps: int
     finished: bool

@@ -1,4 +1,4 @@
-"""Rewards in the background: judges are asked in threads while the mesh goes on writing."""
+"""Computes rewards in the background: threads ask the judge while the mesh continues writing."""
 
 import dataclasses
 import threading
@@ -16,14 +16,14 @@ class Rewarder:
     """Scores responses as they come.
 
     Args:
-      judge: asked about every story; None: programmatic components alone.
+      judge: asked about every story; None uses programmatic components only.
       as_released: the released trainer's arithmetic, in which a failed judgement is a score.
       outage: where its threads wait while the judge is away.
 
     Attributes:
       judge: as given.
-      busy: seconds that threads have spent on rewards, waiting for judges included.
-      failed_in_a_row: judgements that failed since the last fresh one that did not.
+      busy: seconds that threads have spent on rewards, including waiting for judges.
+      failed_in_a_row: judgements that failed since the last new one that succeeded.
     """
 
     def __init__(self, judge: Judge | None, outage: Outage, *, as_released: bool = False):
@@ -43,10 +43,10 @@ class Rewarder:
         tokens: TokenCounts | None = None,
         done: Callable[[Reward], None],
     ) -> Future:
-        """Begins one reward; ``done`` gets it, in the thread that made it, one at a time.
+        """Starts one reward. ``done`` gets it in the thread that computed it; calls of ``done`` never overlap.
 
-        The future raises ``BudgetSpent`` and ``InputError`` of the judge, ``RunError`` when it cannot be asked at all,
-        and ``Closed`` at the end of the run; a story that it could not judge is a reward without a scalar.
+        The future raises the judge's ``BudgetSpent`` and ``InputError``, ``RunError`` when it cannot be asked at all,
+        and ``Closed`` at the end of the run. A story that it could not judge gives a reward without a scalar.
 
         Args:
           member: -1 is the human reference.
@@ -89,11 +89,11 @@ class Rewarder:
 
     @property
     def paused(self) -> float:
-        """Seconds for which the judge was away so far."""
+        """Seconds for which the judge has been away so far."""
         return self._outage.paused
 
     def close(self) -> None:
-        """Waits for what is running; what has not begun, or waits for the judge, is dropped."""
+        """Waits for running rewards. Those not begun, or waiting for an absent judge, are dropped."""
         self._outage.close()
         self._pool.shutdown(cancel_futures=True)
         if self.judge is not None:

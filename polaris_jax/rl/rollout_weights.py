@@ -1,9 +1,9 @@
-"""Where responses are written: the weights of the last update, once per step, in the layout that decoding wants.
+"""The weights for writing responses: those of the last update, moved once per step into the layout for decoding.
 
-A decoded token reads every weight once. Spread as the learner stores them (over ``fsdp``), they would all be gathered
-for each token; spread over ``tensor``, each device reads its own part and only activations travel. So after an update
-the weights are rounded to the compute dtype and moved once, in one program; they and the caches are let go before the
-next update, which needs the memory.
+Decoding reads every weight once per token. In the learner's layout (over ``fsdp``), all weights would be gathered for
+each token. Over ``tensor``, each device reads its own part and only activations are communicated. So after an update
+one program rounds the weights to the compute dtype and moves them. They and the caches are freed before the next
+update, which needs the memory.
 """
 
 import math
@@ -23,10 +23,10 @@ from polaris_jax.training.state import TrainState
 
 
 def rollout_mesh(config: RlConfig, model: ModelConfig, mesh: Mesh) -> Mesh | None:
-    """The learner's devices as ``data x tensor`` (and ``context`` where rows do not divide); None: one device.
+    """The learner's devices as ``data x tensor`` (and ``context`` where rows do not divide); None for one device.
 
-    ``rollout.tensor`` devices hold a copy of the weights together; there are ``data`` such copies, each with its share
-    of the ``rollout.slots`` rows.
+    ``rollout.tensor`` devices together hold one copy of the weights. There are ``data`` copies, each with its share of
+    the ``rollout.slots`` rows.
 
     Raises:
       InputError: ``rollout.tensor`` does not divide the devices or the key heads.
@@ -49,11 +49,11 @@ def rollout_axes(config: RlConfig, model: ModelConfig, devices: int) -> dict[str
 
 
 class RolloutWeights:
-    """Makes the weights that responses are written with from those the learner stores.
+    """Converts the learner's weights to those that write responses.
 
     Args:
-      mesh: of ``rollout_mesh``.
-      split: which weights learn; those that an adapter leaves frozen move as they are.
+      mesh: from ``rollout_mesh``.
+      split: which weights are trained; weights that an adapter leaves frozen are moved unchanged.
     """
 
     def __init__(self, config: RlConfig, mesh: Mesh | None, split: SplitTable):
@@ -68,5 +68,5 @@ class RolloutWeights:
         self._split = split
 
     def __call__(self, state: TrainState) -> Any:
-        """A copy of the weights in the compute dtype (those kept in float32 stay so), on the rollouts' mesh."""
+        """A copy of the weights on the rollouts' mesh in the compute dtype (weights kept in float32 stay float32)."""
         return self._split.join(*self._convert(state.params, state.frozen))

@@ -1,5 +1,5 @@
-"""Rollouts from the project's own sampler: the learner's weights on the learner's devices, slots refilled as they free
-up. The weights come laid out for decoding (``rollout_weights``).
+"""Rollouts from the project's own sampler, with the learner's weights on the learner's devices. A free slot is refilled
+at once. The weights come laid out for decoding (``rollout_weights``).
 """
 
 import time
@@ -15,7 +15,7 @@ from polaris_jax.sampling import Completion, Engine, GenerationRequest, Sampling
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """A response to be written: ``group`` is its group's label within the step, ``member`` its place in it."""
+    """A response to write: ``group`` is its group's label within the step, ``member`` its place in the group."""
 
     group: str
     member: int
@@ -24,19 +24,19 @@ class RolloutRequest:
 
     @property
     def given(self) -> np.ndarray:
-        """``[G] int32``: the human reference's reasoning where the response starts from it, else nothing."""
+        """``[G] int32``: the human reference's reasoning if the response starts from it, else empty."""
         thoughts = self.task.thoughts if self.prefixed else None
         return np.zeros(0, np.int32) if thoughts is None else thoughts
 
     @property
     def prompt(self) -> np.ndarray:
-        """``[P + G] int32``: what the policy continues, the task's prompt and ``given``."""
+        """``[P + G] int32``: the tokens that the policy continues: the task's prompt and ``given``."""
         return np.concatenate([self.task.prompt, self.given])
 
 
 @dataclass(frozen=True)
 class RolloutStats:
-    """How it went: seconds, tokens, and the share of slots that had something to write, 0 to 1."""
+    """Statistics of writing: seconds, tokens, and the share of busy slots, 0 to 1."""
 
     seconds: float
     tokens: int
@@ -44,7 +44,7 @@ class RolloutStats:
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed of 32 bits from any numbers (run, step, place, member)."""
+    """A 32-bit seed from any numbers (run, step, place, member)."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
@@ -55,11 +55,11 @@ def write_rollouts(
     max_tokens: int,
     on_rollout: Callable[[RolloutRequest, Rollout], None],
 ) -> RolloutStats:
-    """Writes responses; each is handed over as soon as it ends, while the others are still being written.
+    """Writes responses; each is passed on as soon as it ends, while the others are still being written.
 
     Args:
       requests: responses with their seeds.
-      max_tokens: of a response, a reasoning prefix included.
+      max_tokens: the most tokens of a response, including a reasoning prefix.
     """
     started, tokens, busy, rounds = time.perf_counter(), 0, 0, 0
     running: dict[int, tuple[RolloutRequest, GenerationRequest, list[TokenEvent]]] = {}

@@ -1,7 +1,7 @@
-"""Texts packed into windows: what the learner sees of a step, and the way back from its numbers to the texts.
+"""Packs the texts of a step into windows for the learner, and maps its numbers back to the texts.
 
-Several texts share a window (segment ids keep them apart), so short stories beside a long one cost no padding.
-Everything that is known per response token travels along under a name.
+Several texts share a window (segment ids keep them apart), so short stories beside a long one cost no padding. Other
+values per response token are packed along as named fields.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ INTEGERS = ("tokens", "targets", "positions", "segment_ids")
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One text: ``prompt`` and ``response``, int32 token ids, both at least one."""
+    """One text: ``prompt`` and ``response``, int32 token ids, at least one of each."""
 
     prompt: np.ndarray
     response: np.ndarray
@@ -28,11 +28,11 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class Packed:
-    """Windows of rows.
+    """Rows packed into windows.
 
     Attributes:
       arrays: ``[bins, window]``: tokens, targets, positions and segment_ids (int32), and the float32 fields.
-      plan: which row lies in which bin; rows: how many there are; shards: context shards (zigzag order).
+      plan: which row lies in which bin; rows: the number of rows; shards: context shards (zigzag order).
     """
 
     arrays: dict[str, np.ndarray]
@@ -49,7 +49,7 @@ class Packed:
         return {name: array[start:stop] for name, array in self.arrays.items()}
 
     def of_responses(self, values: np.ndarray) -> list[np.ndarray]:
-        """``values [bins, window]`` as one array per row, over its response tokens."""
+        """Splits ``values [bins, window]`` into one array per row, over its response tokens."""
         natural = np.empty_like(values)
         natural[:, zigzag_order(self.plan.window, self.shards)] = values
         found: list[np.ndarray] = [np.zeros(0, values.dtype)] * len(self.rows)
@@ -59,7 +59,7 @@ class Packed:
         return found
 
     def with_fields(self, fields: Mapping[str, Sequence[np.ndarray]]) -> "Packed":
-        """The same windows with further fields: per row, one number per response token."""
+        """The same windows with more fields: per row, one number per response token."""
         order = zigzag_order(self.plan.window, self.shards)
         new = {name: np.zeros(self.arrays["tokens"].shape, np.float32) for name in fields}
         for index, begin, row in _places(self.plan):
@@ -75,8 +75,8 @@ def best_window(lengths: Sequence[int], window: int, *, sizes: int, multiple: in
     """The window with the least padding among ``sizes`` lengths evenly spaced up to ``window``.
 
     Args:
-      lengths: of the rows; none is longer than ``window``.
-      multiple: the number of bins is rounded up to one. granule: windows are a multiple of it.
+      lengths: tokens per row; none is longer than ``window``.
+      multiple: the number of bins is rounded up to a multiple of it. granule: window lengths are multiples of it.
     """
     step = max(granule, window // sizes // granule * granule)
     choices = [size for size in range(window, 0, -step) if size >= max(lengths)][:sizes]
@@ -114,7 +114,7 @@ def pack(rows: Sequence[TrainingRow], window: int, *, multiple: int = 1, shards:
 
 
 def _places(plan: BinPlan) -> Iterator[tuple[int, int, int]]:
-    """``(bin, first place in it, row)`` of every row."""
+    """``(bin, first position in it, row)`` of every row."""
     for index in range(len(plan)):
         for row, begin in zip(*plan.bin(index), strict=True):
             yield index, int(begin), int(row)

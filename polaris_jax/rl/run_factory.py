@@ -1,4 +1,4 @@
-"""Opening a run: its tasks, its model and optimizer on the mesh, and the folder that is its own."""
+"""Opens a run: its tasks, its model and optimizer on the mesh, and its own folder."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from polaris_jax.training.setup import Setup, set_up
 
 @dataclass(frozen=True)
 class RlRun:
-    """What a run is made of; nothing in it changes.
+    """The parts of a run; immutable.
 
     Attributes:
       learner: with its config, model and mesh.
       setup: model, mesh and optimizer, shapes and shardings of the state.
-      tasks, validation: what is written; counts: what was left out.
+      tasks, validation: the tasks to write; counts: what was left out.
     """
 
     learner: Learner
@@ -41,7 +41,7 @@ def make_run(config: RlConfig, devices: Sequence[jax.Device] | None = None) -> R
     """Reads tasks and the model's config; loads no weights.
 
     Args:
-      devices: of the mesh; default all.
+      devices: for the mesh; default: all.
 
     Raises:
       InputError: unreadable data or model, or a reasoning model's config without reasoning.
@@ -88,7 +88,7 @@ def _tasks(
 
 
 def data_state(run: RlRun, step: int) -> dict:
-    """What a checkpoint says about the tasks, so that a run resumes on the same ones only."""
+    """What a checkpoint stores about the tasks, so that a run resumes only on the same tasks."""
     digest = hashlib.sha256()
     for task in run.tasks:
         digest.update(
@@ -100,9 +100,9 @@ def data_state(run: RlRun, step: int) -> dict:
 
 
 def init_folder(workdir: str, run: RlRun) -> None:
-    """Makes the folder this run's own, or checks that it is.
+    """Claims the folder for this run, or checks that it belongs to this run.
 
     Raises:
-      InputError: it belongs to another run, or cannot hold a checkpoint.
+      InputError: the folder belongs to another run, or cannot hold a checkpoint.
     """
     init_workdir(workdir, run.learner.config, data_state(run, 0), run.setup.checkpoint_bytes)

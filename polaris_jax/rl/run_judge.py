@@ -1,4 +1,4 @@
-"""The judge of a run: what it has cost, what it is expected to cost, and whether it judged enough for an update."""
+"""The judge of a run: its cost so far, its expected cost, and whether it judged enough for an update."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from polaris_jax.rl.groups import Member, judged_groups
 from polaris_jax.rl.preflight import LengthReport, judge_forecast
 from polaris_jax.rl.run_factory import RlRun
 
-LEDGER, START = "ledger.json", "start.json"  # in the run's folder: what the judge has used, what was known at the start
+LEDGER, START = "ledger.json", "start.json"  # in the run's folder: the judge's usage, and the facts at the start
 
 
 def start_facts(
     config: RlConfig, run: RlRun, done: int, lengths: LengthReport, spec: JudgeSpec | None, judge: Judge | None
 ) -> dict[str, Any]:
-    """What a run says at its start, and leaves in ``start.json``; ``forecast_usd`` is None without prices.
+    """The facts that a run prints at its start and writes to ``start.json``; ``forecast_usd`` is None without prices.
 
     Args:
       done: steps done before.
@@ -39,20 +39,20 @@ def start_facts(
 
 
 def restore_ledger(judge: Judge | None, workdir: str) -> None:
-    """What earlier processes of this run spent counts against its budget."""
+    """Counts what earlier processes of this run spent against the budget."""
     ledger = storage.join(workdir, LEDGER)
     if isinstance(judge, ModelJudge) and storage.read(ledger) is not None:
         judge.client.usage.restore(ledger)
 
 
 def write_ledger(judge: Judge | None, workdir: str) -> None:
-    """What the judge has used so far, in ``ledger.json``."""
+    """Writes the judge's usage so far to ``ledger.json``."""
     if isinstance(judge, ModelJudge):
         judge.client.usage.write(storage.join(workdir, LEDGER))
 
 
 def judge_usage(judge: Judge | None, paused: float) -> dict[str, float]:
-    """The judge's usage as metrics of a step: ``judge/usd`` where prices are known, ``judge/paused_s`` so far."""
+    """The judge's usage so far as metrics of a step: ``judge/usd`` (if prices are known), ``judge/paused_s``, ..."""
     if not isinstance(judge, ModelJudge):
         return {}
     usage = judge.client.usage
@@ -61,11 +61,11 @@ def judge_usage(judge: Judge | None, paused: float) -> dict[str, float]:
 
 
 def refuse_below_quorum(config: RlConfig, step: int, members: Sequence[Member], failed_in_a_row: int) -> None:
-    """Stops a run whose judge judged too little of a step to learn from it, or has broken down in its course.
+    """Stops a run whose judge judged too little of a step to learn from, or broke down during the step.
 
     Raises:
-      RunError: fewer than ``rl.quorum`` of the groups can be compared, or the last ``rl.failures_in_a_row`` judgements
-        failed; says how they failed.
+      RunError: the share of groups that can be compared is below ``rl.quorum``, or the last ``rl.failures_in_a_row``
+        judgements failed. The message says how they failed.
     """
     judged, groups = judged_groups(members)
     broken = 0 < config.rl.failures_in_a_row <= failed_in_a_row
@@ -74,7 +74,7 @@ def refuse_below_quorum(config: RlConfig, step: int, members: Sequence[Member], 
     rewards = [member.reward for member in members if member.reward is not None]
     failed = [(reward.failed, reward.judgement or {}) for reward in rewards if reward.failed]
     if not failed:
-        return  # groups of one rollout: nothing to compare, and not the judge's fault
+        return  # groups of one rollout can never be compared; the judge is not at fault
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for kind, _ in failed).most_common())
     example = next((one["detail"] for _, one in failed if one.get("detail")), "")
     why = f"{judged} of {groups} groups could be judged, and config.rl.quorum is {config.rl.quorum:g}"
@@ -83,5 +83,5 @@ def refuse_below_quorum(config: RlConfig, step: int, members: Sequence[Member], 
     raise RunError(
         f"step {step}: {why}; "
         f"{len(failed)} of {len(rewards)} judgements failed ({kinds}; {example}). No weight was moved and the "
-        "responses are kept: mend the judge and run the same command again"
+        "responses are kept: repair the judge and run the same command again"
     )

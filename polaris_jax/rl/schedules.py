@@ -1,4 +1,4 @@
-"""Weights that change over the run: of the human references, and of behaviour cloning."""
+"""Weights that change over the run: for human references and for behaviour cloning."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _STEPS = Bounds("steps, 0 or more", least=0)
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """A linear rise from 0 to ``peak``, then, if there is a decay, a fall to ``final``; constant afterwards.
+    """A linear rise from 0 to ``peak``, then (with a decay) a fall to ``final``; constant afterwards.
 
     Raises:
       InputError: an unknown shape or a negative length.
@@ -21,7 +21,7 @@ class WeightSchedule:
     final: float = option(0.0, bounds=ANY_NUMBER, doc="weight after the fall")
     warmup: int = option(0, bounds=_STEPS, doc="steps of the rise")
     decay: int = option(0, bounds=_STEPS, doc="steps of the fall (0: none)")
-    shape: str = option("linear", choices=SHAPES, doc="of the fall")
+    shape: str = option("linear", choices=SHAPES, doc="shape of the fall")
 
     def __post_init__(self) -> None:
         check(self)

@@ -1,5 +1,5 @@
-"""The sections that a post-training config has beside the training ones. The defaults are the published recipe's
-(POLARIS specification 1 to 6), its paths apart. Lengths are tokens.
+"""The sections of a post-training config beside those of training. Lengths are tokens. Except for paths, the defaults
+are the published recipe's (POLARIS specification 1 to 6).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _TOP_P = Bounds("use a number above 0 and at most 1 (off)", above=0, most=1)
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What is written: prompts, with or without the human text of the same prompt."""
+    """What to write: prompts, with or without the human text of the same prompt."""
 
     kind: Literal["prompts", "chapters", "passages", "pairs"] = option(
         "prompts",
@@ -48,13 +48,13 @@ class TaskOptions:
         execution=True,
         doc="of prompts whose requested length is a guess, or that name none and have no human text",
     )
-    limit: int = option(0, bounds=NOT_NEGATIVE, doc="use only so many tasks, evenly spread (0: all)")
-    validation_limit: int = option(0, bounds=NOT_NEGATIVE, execution=True, doc="the same of the validation tasks")
+    limit: int = option(0, bounds=NOT_NEGATIVE, doc="use only this many tasks, evenly spread (0: all)")
+    validation_limit: int = option(0, bounds=NOT_NEGATIVE, execution=True, doc="the same for validation tasks")
 
 
 @dataclass(frozen=True)
 class RolloutOptions:
-    """How responses are drawn, in training and in validation; see ``sampling.SamplingOptions``."""
+    """How responses are sampled, in training and in validation; see ``sampling.SamplingOptions``."""
 
     max_tokens: int = option(8192, bounds=POSITIVE, doc="most tokens of a response")
     temperature: float = option(1.0, bounds=NOT_NEGATIVE, doc="divides the logits; 0 takes the most probable token")
@@ -78,17 +78,17 @@ class RolloutOptions:
 
 @dataclass(frozen=True)
 class CollapseOptions:
-    """What ends a run that no longer learns anything: each must hold in so many steps in a row."""
+    """Signs that end a run which no longer learns. A sign must be seen in ``steps`` steps in a row."""
 
-    steps: int = option(8, bounds=NOT_NEGATIVE, doc="in a row until the run is given up (0: never)")
+    steps: int = option(8, bounds=NOT_NEGATIVE, doc="steps in a row until the run is given up (0: never)")
     entropy_low: float = option(0.005, bounds=NOT_NEGATIVE, doc="mean -log p of sampled tokens below this, nats")
     entropy_rise: float = option(
-        2.0, bounds=NOT_NEGATIVE, doc="that mean above its start by more than so many nats (0: not looked at)"
+        2.0, bounds=NOT_NEGATIVE, doc="that mean above its start by more than this, nats (0: not checked)"
     )
     length_rise: float = option(
         4.0,
         bounds=NOT_NEGATIVE,
-        doc="responses so many times as long or as short as asked, and more so than at the start",
+        doc="responses this many times as long or as short as asked, and more so than at the start",
     )
 
 
@@ -126,12 +126,12 @@ class RlOptions:
         3,
         bounds=NOT_NEGATIVE,
         doc="judgements in a row that failed, at the end of a step: the judge has broken down and the run stops before "
-        "the update (0: not looked at)",
+        "the update (0: not checked)",
     )
-    normalise: bool = option(True, doc="advantages over the group's spread")
+    normalise: bool = option(True, doc="divide advantages by the group's spread")
     std_floor: float = option(0.02, bounds=NOT_NEGATIVE, doc="least spread (reward units)")
     human_reference_limit: float = option(
-        10.0, bounds=NOT_NEGATIVE, formerly="reference_limit", doc="of the human references' advantages (0: none)"
+        10.0, bounds=NOT_NEGATIVE, formerly="reference_limit", doc="limit of the human references' advantages (0: none)"
     )
     exclude_human_references: bool = option(
         True, formerly="exclude_references", doc="leave human references out of the groups' statistics"
@@ -139,23 +139,23 @@ class RlOptions:
     human_reference_floor: float | None = option(
         0.0,
         bounds=Bounds("0 or more, or None for no floor", least=0),
-        doc="least advantage of a human reference, before its weight: 0 unlearns no human text; None: whatever it is",
+        doc="least advantage of a human reference, before its weight: 0 unlearns no human text; None: no floor",
     )
     aggregation: str = option("token-mean", choices=MODES, doc="from losses per token to one loss")
     clip_low: float = option(0.2, bounds=NOT_NEGATIVE, doc="the ratio is clipped at 1 minus this")
     clip_high: float = option(0.28, bounds=NOT_NEGATIVE, doc="the ratio is clipped at 1 plus this")
     dual_clip: float = option(3.0, bounds=NOT_NEGATIVE, doc="largest ratio of a negative advantage: above 1 (0: off)")
     correction_limit: float = option(
-        2.0, bounds=NOT_NEGATIVE, doc="of sampler/learner importance weights (0: no correction)"
+        2.0, bounds=NOT_NEGATIVE, doc="limit of the sampler/learner importance weights (0: no correction)"
     )
-    kl_coef: float = option(0.0, bounds=NOT_NEGATIVE, doc="of the divergence from the reference policy")
-    kl_estimator: str = option("k3", choices=ESTIMATOR_NAMES, doc="of that divergence")
+    kl_coef: float = option(0.0, bounds=NOT_NEGATIVE, doc="weight of the divergence from the reference policy")
+    kl_estimator: str = option("k3", choices=ESTIMATOR_NAMES, doc="estimator of that divergence")
     orpo_beta: float = option(1.0, bounds=NOT_NEGATIVE, doc="orpo: weight of the odds ratio")
-    dpo_beta: float = option(0.1, bounds=POSITIVE, doc="dpo: strength of the tie to the reference, the starting model")
+    dpo_beta: float = option(0.1, bounds=POSITIVE, doc="dpo: how strongly the policy is held to the starting model")
     dpo_label_smoothing: float = option(
         0.0,
         bounds=Bounds("use 0 (none) to 0.5", least=0, most=0.5),
-        doc="dpo: share of the pairs whose preference is taken to be the wrong way round",
+        doc="dpo: assumed share of pairs with swapped labels",
     )
     dpo_normalise: bool = option(False, doc="dpo: mean log-probability per token instead of the sum over an answer")
     thinking: bool = option(False, doc="the chat template's thinking mode")
@@ -172,7 +172,7 @@ class RlOptions:
 
 @dataclass(frozen=True)
 class PauseOptions:
-    """How long a run waits for a judge that is away (no connection, 5xx, 429, timeouts)."""
+    """How long a run waits for an absent judge (no connection, 5xx, 429, timeouts)."""
 
     patience: float = option(
         7200.0, bounds=NOT_NEGATIVE, doc="seconds, at most; then the run stops, and can be resumed"
@@ -183,7 +183,7 @@ class PauseOptions:
 
 @dataclass(frozen=True)
 class JudgeOptions(ClientOptions):
-    """Who judges, and the client that asks: ``ClientOptions`` with the recipe's model, and what ``JudgeSpec`` has."""
+    """The judge and its client: ``ClientOptions`` with the recipe's model, and the fields of ``JudgeSpec``."""
 
     kind: Literal["none", "offline", "llm"] = option("llm", doc="none (programmatic rewards alone), offline or llm")
     provider: str = again(ClientOptions, "provider", "gemini")
@@ -199,7 +199,7 @@ class JudgeOptions(ClientOptions):
 
 @dataclass(frozen=True)
 class ValidationOptions:
-    """One response to each held-out prompt now and then."""
+    """Validation: one response to each held-out prompt at intervals."""
 
     every: int = option(20, bounds=POSITIVE, doc="steps between validations; there is one after the last step too")
     first: bool = option(True, doc="validate before the first step too")
@@ -208,4 +208,4 @@ class ValidationOptions:
     )
     bench_limit: int = option(8, bounds=NOT_NEGATIVE, doc="prompts of each benchmark, evenly spread (0: all)")
     distributions: bool = option(False, doc="write how every number is distributed, not only its mean")
-    bins: int = option(50, bounds=POSITIVE, doc="of the histograms")
+    bins: int = option(50, bounds=POSITIVE, doc="number of bins of the histograms")

@@ -1,4 +1,4 @@
-"""What a group writes: a prompt in tokens, how its end is known, and the human text that answers it."""
+"""The task of a group: a prompt in tokens, the token that ends a response, and the human text that answers it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class RlTask:
 
     Attributes:
       uid: unique in its set.
-      prompt: ``[P] int32``, what every rollout of the group continues.
-      request: the prompt in words, for judges and length rewards.
+      prompt: ``[P] int32``, continued by every rollout of the group.
+      request: the prompt as text, for judges and length rewards.
       end_id: the token that ends a response.
-      target_words: asked for; None where only ``request`` says.
+      target_words: the requested length; None when only ``request`` says.
       human_reference: ``[R] int32``, the human response with its end token; None without one.
       human_reference_text: the same decoded, without control tokens.
-      thoughts: ``[T] int32``, the human reference's reasoning as it opens a response (think-prefix rollouts); or None.
-      opened: the prompt ends inside the thinking block.
-      closing: what a response ends with after its story (a fence), not part of the story.
+      thoughts: ``[T] int32``, the human reference's reasoning, which opens think-prefix rollouts; or None.
+      opened: whether the prompt ends inside the thinking block.
+      closing: text after the story at the end of a response (a fence).
     """
 
     uid: str
@@ -46,7 +46,7 @@ class RlTask:
 
     @cached_property
     def human_reference_words(self) -> int:
-        """Words of the human story without its reasoning, 0 without one: the length of a prompt that names none."""
+        """Words of the human story without its reasoning, 0 without a story. A prompt that names no length uses it."""
         return count_words(split_thinking(self.story(self.human_reference_text), opened=self.opened).story)
 
     def story(self, text: str) -> str:
@@ -58,8 +58,8 @@ def human_response(story: str, reasoning: str | None, *, opened: bool) -> str:
     """The human response as a model would have written it.
 
     Args:
-      reasoning: what precedes the story in thinking models; None: no thinking block.
-      opened: the prompt already ends with the opening tag, which then is not written a second time.
+      reasoning: the thinking before the story; None writes no thinking block.
+      opened: whether the prompt already ends with the opening tag, which is then not repeated.
 
     Raises:
       InputError: a think tag inside the texts.
@@ -88,15 +88,15 @@ def prompt_tasks(
     """Tasks of published prompts.
 
     Args:
-      thinking: the template is told ``enable_thinking``; human references then need their reasoning.
+      thinking: sets ``enable_thinking`` in the template; human references then need their reasoning.
       max_prompt, max_response: tokens. Longer prompts are left out. A human reference that is too long is left out of
-        its group (a story cut off in the middle is no reference); as released it is cut.
+        its group, because a story cut off in the middle is no reference; as released it is cut.
 
     Returns:
       ``(tasks, counts)``; counts of ``long_prompts`` and ``long_references``.
 
     Raises:
-      InputError: nothing is left, or a human reference without reasoning when ``thinking``.
+      InputError: no task is left, or a human reference has no reasoning when ``thinking``.
     """
     tokenizer = template.tokenizer
     end_id = tokenizer.eot_id if template.end_id is None else template.end_id
@@ -143,13 +143,13 @@ def shuffled(tasks: Sequence[T], step: int, count: int, seed: int) -> list[T]:
 
 
 def decode_response(tokenizer: Tokenizer, tokens: Sequence[int] | np.ndarray) -> str:
-    """The text of a response, control tokens left out."""
+    """The text of a response without control tokens."""
     silent = set(tokenizer.special_ids)
     return tokenizer.decode([int(token) for token in tokens if int(token) not in silent])
 
 
 def count_thoughts(pieces: Sequence[bytes], tokens: Sequence[int] | np.ndarray) -> int:
-    """Tokens of a response up to the end of its first ``</think>`` (by their middle); 0 without one.
+    """Tokens of a response up to the end of its first ``</think>``; 0 without one. A token counts by its middle.
 
     Args:
       pieces: ``tokenizer.token_bytes()``.

@@ -1,4 +1,4 @@
-"""From a step's groups to new weights: the policy update (GRPO) and the preference update (ORPO)."""
+"""Updates the weights from a step's groups: the policy update (GRPO) and the preference update (ORPO)."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from polaris_jax.training import TrainState
 from polaris_jax.training.step import Objective
 
 SKIPPED = ("skipped_steps", "skipped_in_a_row")  # counters, not means
-# Of a step without an update: nothing moved.
+# Metrics of a step without an update.
 NO_UPDATE = {"loss": 0.0, "grad_norm": 0.0, "update_norm": 0.0, "tokens": 0.0, "skipped_in_a_row": 0.0}
 
 
@@ -45,9 +45,9 @@ def policy_update(
 ) -> tuple[TrainState, dict[str, float]]:
     """``epochs x minibatches`` updates on a step's groups; ``state`` is donated.
 
-    With more than one, the ratio's old log-probabilities come from the learner before the first. An update whose
-    gradients are not finite changes nothing and is counted (``skipped_steps``). ``update/empty`` is the share of
-    updates without a row that has anything to teach.
+    With more than one, the learner computes the ratio's old log-probabilities before the first. An update with
+    non-finite gradients changes nothing and is counted (``skipped_steps``). ``update/empty`` is the share of updates
+    in which no row has anything to learn.
 
     Args:
       objective: ``objective.grpo(grpo_options(config))``, made once.
@@ -103,9 +103,9 @@ def preference_update(
     state: TrainState,
     members: list[Member],
 ) -> tuple[TrainState, dict[str, float]]:
-    """One ORPO update: in every group the human reference is preferred over each draft; ``state`` is donated.
+    """One ORPO update: every group's human reference is preferred over each draft; ``state`` is donated.
 
-    A step none of whose groups has a human reference teaches nothing: there is no update, and ``orpo/pairs`` is 0.
+    If no group of a step has a human reference, there is no update and ``orpo/pairs`` is 0.
     """
     human = {member.request.group: i for i, member in enumerate(members) if member.is_human_reference}
     pairs = [

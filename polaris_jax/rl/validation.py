@@ -1,4 +1,4 @@
-"""Validation: held-out prompts, one response each, the same rewards, and how their numbers are distributed."""
+"""Validation: one response to each held-out prompt, the same rewards, and the distributions of their values."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 
 def validation_metrics(rewards: Sequence[Reward], *, distributions: bool = False, bins: int = 50) -> dict:
-    """Means, and on request the distribution, of every number that the rewards hold.
+    """Means and, on request, distributions of all values in the rewards.
 
     Returns:
       ``{"reward": mean, "failed": count, "length_error": ..., component: mean, ...}``; with ``distributions`` also
-      ``"distributions"``: per name what ``distribution`` gives.
+      ``"distributions"``: the result of ``distribution`` per name.
     """
     columns: dict[str, list[float]] = {}
     for reward in rewards:

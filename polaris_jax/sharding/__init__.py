@@ -1,7 +1,7 @@
-"""Mesh axes and logical axes: where every array lives, declared beside the model and nowhere inside its prose.
+"""Mesh axes and logical axes: how arrays are sharded, declared beside the model and not inside its code.
 
-Mesh axes are ``data, fsdp, context, tensor``. Weights and activations carry *logical* axis names; ``rules`` maps
-those to mesh axes. Over several slices ``data``, then ``fsdp``, is what crosses the data-centre network (``slices``).
+Mesh axes are ``data, fsdp, context, tensor``. Weights and activations have *logical* axis names, which ``rules`` maps
+to mesh axes. With several slices, first ``data``, then ``fsdp`` crosses the data-centre network (``slices``).
 """
 
 from polaris_jax.sharding.fetch import fetch

@@ -1,12 +1,12 @@
-"""One table of what a chip can do, with where each number comes from; the only hardware constants of the project.
+"""One table of chips with the source of each number: the only hardware constants of the project.
 
 Per **device** as JAX counts them (a v5p chip is one device, an Ironwood chip is two), decimal units.
 
 Sources: FLOP/s, HBM size and bandwidth, and ICI from the Cloud TPU pages of each version (docs.cloud.google.com/tpu:
 v5e, v5p, v6e, tpu7x); one-way ICI bandwidth per link, host link (PCIe) and data-centre network from "How to Scale Your
-Model", chapter 2 (jax-ml.github.io/scaling-book/tpus). What a chip costs stands in ``prices.toml``.
-``hbm_limit`` is what the compiler grants a program: read from its out-of-memory message for each topology (libtpu
-0.0.42).
+Model", chapter 2 (jax-ml.github.io/scaling-book/tpus). The prices of chips are in ``prices.toml``.
+``hbm_limit`` is the memory that the compiler allows a program, read from its out-of-memory message for each topology
+(libtpu 0.0.42).
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ class Chip:
     """One JAX device of a TPU version.
 
     Attributes:
-      topology_prefix: how ``jax.experimental.topologies`` spells the version.
+      topology_prefix: the version's name in ``jax.experimental.topologies``.
       devices_per_chip: JAX devices on one chip.
-      cores_in_name: how the slice name counts a chip: 2 in TensorCores (``v5p-16`` is 8 chips), 1 in chips.
+      cores_in_name: the unit of a slice name: 2 counts TensorCores (``v5p-16`` is 8 chips), 1 counts chips.
       torus: 3 for a three-dimensional torus, 2 for a two-dimensional one.
       flops: bfloat16 matrix FLOP/s. hbm_limit: bytes. hbm: bytes/s.
       ici_link: bytes/s one way over one link to one neighbour.
       host_link: bytes/s between device and host memory. dcn: bytes/s to other slices.
       host_bytes: main memory of a host divided by its devices.
-      kinds: how JAX calls such a device (``device_kind``).
+      kinds: JAX's names for such a device (``device_kind``).
     """
 
     name: str
@@ -60,5 +60,5 @@ CHIPS = {chip.name: chip for chip in (
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip whose devices JAX calls ``device_kind``; None for a CPU or a device not in the table."""
+    """The chip whose devices have JAX's ``device_kind``; None for a CPU or a device not in the table."""
     return next((chip for chip in CHIPS.values() if device_kind in chip.kinds), None)

@@ -7,7 +7,7 @@ from jax.experimental import multihost_utils
 
 
 def fetch(tree: Any) -> Any:
-    """The whole arrays of ``tree`` as numpy; every process must call this for arrays over the devices of several."""
+    """The whole arrays of ``tree`` as numpy. If arrays span several processes, every process must call this."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,6 +1,6 @@
-"""The device mesh: four named axes, always all four, so that no code asks whether an axis exists.
+"""The device mesh: always all four named axes, so no code has to ask whether an axis exists.
 
-Over several slices the mesh is a hybrid: ``data``, then ``fsdp``, has the slices as its outer part, so that whatever
+Over several slices the mesh is hybrid: the slices are the outer part of ``data``, then of ``fsdp``. So everything that
 stays inside a slice (``context``, ``tensor``, the inner part of ``fsdp``) uses its fast links.
 """
 
@@ -23,10 +23,10 @@ def make_mesh(shape: Mapping[str, int] | None = None, *, devices: Sequence[jax.D
     Args:
       shape: devices per axis over all slices, e.g. ``{"context": 4}``; missing axes are 1, and one axis may be -1
         ("what is left").
-      devices: the devices to use; default all of ``jax.devices()``.
+      devices: the devices to use; default: all of ``jax.devices()``.
 
     Raises:
-      InputError: an unknown axis, a product that is not the number of devices, or axes that would have to cut a slice.
+      InputError: an unknown axis, a product that is not the number of devices, or axes that would split a slice.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = resolve_sizes(shape or {}, len(devices))
@@ -36,7 +36,7 @@ def make_mesh(shape: Mapping[str, int] | None = None, *, devices: Sequence[jax.D
     outer = dict.fromkeys(MESH_AXES, 1) | shares_over_slices(sizes, len(slices))
     inner = tuple(size // outer[axis] for axis, size in sizes.items())
     grids = np.stack([_grid(inner, each) for each in slices]).reshape(*outer.values(), *inner)
-    # [outer..., inner...] -> every axis as outer x inner, the slices major.
+    # [outer..., inner...] -> every axis as outer x inner, with the slices major.
     order = [place for axis in range(len(MESH_AXES)) for place in (axis, axis + len(MESH_AXES))]
     grid = grids.transpose(order).reshape(tuple(sizes.values()))
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
@@ -46,7 +46,7 @@ def resolve_sizes(shape: Mapping[str, int], count: int) -> dict[str, int]:
     """Devices per axis, all four, with -1 resolved.
 
     Args:
-      shape: as for ``make_mesh``. count: of all devices.
+      shape: as for ``make_mesh``. count: the number of all devices.
 
     Raises:
       InputError: an unknown axis, or a product that is not ``count``.
@@ -76,8 +76,8 @@ def resolve_sizes(shape: Mapping[str, int], count: int) -> dict[str, int]:
 
 
 def _grid(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> np.ndarray:
-    """The devices of one slice, neighbours of the torus beside each other where the shape allows it."""
+    """The devices of one slice, with neighbours of the torus adjacent if the shape allows it."""
     try:
         return mesh_utils.create_device_mesh(shape, devices=devices)
-    except NotImplementedError:  # an axis fits no axis of the torus; it may take a part of one
+    except NotImplementedError:  # a mesh axis fits no whole axis of the torus; it may use a part of one
         return mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)

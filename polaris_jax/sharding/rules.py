@@ -1,8 +1,8 @@
-"""Logical axis names → mesh axes, the one table.
+"""The one table from logical axis names to mesh axes.
 
-Weights are spread over ``fsdp`` *and* ``context`` (ZeRO-3: each is gathered for its layer and dropped again), so a
-long-context run with ``context=N`` holds 1/N of the parameters and of the optimizer state per device. Activations
-are spread over ``(data, fsdp)`` along the batch and over ``context`` along the sequence.
+Weights are spread over ``fsdp`` *and* ``context`` (ZeRO-3: each is gathered for its layer and dropped again). So a
+long-context run with ``context=N`` holds 1/N of the parameters and of the optimizer state per device. Activations are
+spread over ``(data, fsdp)`` along the batch and over ``context`` along the sequence.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Protocol
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-Entry = str | tuple[str, ...] | None  # of a ``PartitionSpec``: the mesh axes that one dimension is spread over
+Entry = str | tuple[str, ...] | None  # entry of a ``PartitionSpec``: the mesh axes over which a dimension is spread
 
 # Weights: ``embed`` is the model width; ``heads``, ``mlp`` and ``vocab`` are the tensor-parallel widths.
 WEIGHT_RULES: dict[str | None, Entry] = {
@@ -44,21 +44,21 @@ def spec_axes(entry: Entry) -> tuple[str, ...]:
 
 
 class AxisSizes(Protocol):
-    """A mesh, or anything else that knows how many devices each axis has."""
+    """A mesh, or any other object with the number of devices per axis."""
 
     @property
     def shape(self) -> Mapping[str, int]: ...
 
 
 def axes_size(mesh: AxisSizes, axes: Entry) -> int:
-    """Over how many devices ``axes`` spread a dimension."""
+    """The number of devices over which ``axes`` spread a dimension."""
     return math.prod(mesh.shape[axis] for axis in spec_axes(axes))
 
 
 def weight_spec(mesh: AxisSizes, axes: Sequence[str | None], shape: Sequence[int]) -> P:
     """The ``PartitionSpec`` of a weight with logical ``axes`` and ``shape``.
 
-    A dimension that its mesh axes do not divide is left whole on every device: correct, only less spread out.
+    A dimension that its mesh axes do not divide stays whole on every device: still correct, but less spread out.
     """
     entries = []
     for name, dim in zip(axes, shape, strict=True):

@@ -1,8 +1,8 @@
-"""Slices: groups of devices with fast links among themselves, joined to each other by the data-centre network (DCN).
+"""Slices: groups of devices with fast links inside, joined to each other by the data-centre network (DCN).
 
-TPU devices say which slice they belong to. Host devices stand in for them: ``MEGASCALE_NUM_SLICES``, which Cloud TPU
-sets on every host of several slices and ``launch/local_multiprocess.sh --slices`` in every process, cuts the devices of
-all processes into so many equal groups.
+TPU devices name their slice. For host devices, ``MEGASCALE_NUM_SLICES`` cuts the devices of all processes into this
+number of equal groups. Cloud TPU sets it on every host of several slices, and ``launch/local_multiprocess.sh --slices``
+in every process.
 """
 
 import math
@@ -13,8 +13,8 @@ import jax
 
 from polaris_jax.errors import InputError
 
-# The axes that may reach over slices, in the order in which they are taken: gradients cross once per step, the gathered
-# weights of fsdp once per layer and pass.
+# The axes that may span slices, in order of preference: the gradients of data cross once per step, the gathered weights
+# of fsdp once per layer and pass.
 OVER_SLICES = ("data", "fsdp")
 COUNT_VARIABLE = "MEGASCALE_NUM_SLICES"
 
@@ -23,7 +23,7 @@ def group_by_slice(devices: Sequence[jax.Device]) -> list[list[jax.Device]]:
     """The devices of every slice, in the order of the slices.
 
     Raises:
-      InputError: ``MEGASCALE_NUM_SLICES`` is no number that divides the host devices.
+      InputError: ``MEGASCALE_NUM_SLICES`` is not a number that divides the host devices.
     """
     slices: dict[int, list[jax.Device]] = {}
     index = _host_slices() if devices[0].platform == "cpu" else {}
@@ -34,7 +34,7 @@ def group_by_slice(devices: Sequence[jax.Device]) -> list[list[jax.Device]]:
 
 
 def _host_slices() -> dict[int, int]:
-    """The slice that every host device stands in, by the device's id; empty where nothing is said."""
+    """Device id → slice of every host device; empty if the variable is not set."""
     said = os.environ.get(COUNT_VARIABLE, "1")
     everyone = jax.devices("cpu")
     if not said.isdigit() or int(said) < 1:
@@ -46,22 +46,22 @@ def _host_slices() -> dict[int, int]:
 
 
 def shares_over_slices(sizes: Mapping[str, int], slices: int) -> dict[str, int]:
-    """Over how many slices ``data`` and ``fsdp`` reach, ``{"data": n, "fsdp": m}`` with ``n * m == slices``.
+    """The number of slices that ``data`` and ``fsdp`` span, ``{"data": n, "fsdp": m}`` with ``n * m == slices``.
 
-    ``data`` takes as many as it can.
+    ``data`` spans as many as possible.
 
     Args:
       sizes: devices per mesh axis, over all slices.
 
     Raises:
-      InputError: the two axes cannot be cut into so many parts; names the smallest change.
+      InputError: the two axes cannot be cut into this many parts; the message names the smallest change.
     """
     data, fsdp = sizes["data"], sizes["fsdp"]
     for over_data in range(min(slices, data), 0, -1):
         over_fsdp = slices // over_data
         if slices % over_data == 0 and data % over_data == 0 and fsdp % over_fsdp == 0:
             return {"data": over_data, "fsdp": over_fsdp}
-    more = slices // math.gcd(slices, data)  # by which factor data is too small; another axis has to give it
+    more = slices // math.gcd(slices, data)  # the factor that data lacks; another axis has to give it up
     smaller = next((axis for axis in ("context", "fsdp", "tensor") if sizes[axis] % more == 0), None)
     raise InputError(
         "config.mesh",

@@ -19,7 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="FILE",
-        help="the training config that all arms start from; --config.a.b=c overrides",
+        help="the training config of all arms; --config.a.b=c overrides",
     )
     parser.add_argument(
         "--out", type=folder_to_write, required=True, metavar="DIR", help="local; the same command continues there"
@@ -34,12 +34,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--held-out", default="validation", help="split of the store to measure on")
     parser.add_argument(
-        "--most-held-out", type=int, default=0, help="up to so many trajectories of it, evenly spaced (default: all)"
+        "--most-held-out", type=int, default=0, help="most trajectories of it, evenly spaced (default: all)"
     )
     parser.add_argument("--free-runs", type=int, default=8, help="greedy continuations per arm")
     parser.add_argument("--free-tokens", type=int, default=320, help="tokens of each")
     parser.add_argument("--devices", type=int, help="host devices, when running on CPU")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.set_defaults(takes_config=True)
 

@@ -12,7 +12,7 @@ HELP = {"baselines": "stories by direct prompting, Plan-and-Write, Re3, DOC and 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the methods and of the model they prompt."""
-    parser.add_argument("--prompts", required=True, metavar="FILE_OR_SET", help="what to write about")
+    parser.add_argument("--prompts", required=True, metavar="FILE_OR_SET", help="prompts for the stories")
     parser.add_argument(
         "--out",
         type=folder_to_write,

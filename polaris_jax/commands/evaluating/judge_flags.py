@@ -1,4 +1,4 @@
-"""The judges: ``--judge`` once per judge, with the flags of a model's client."""
+"""Flags of the judges: ``--judge`` once per judge, and the flags of a model's client."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polaris_jax.evals.judging import BenchJudge, JudgeQuestion
 
 _SHARED = {name: flag for name, flag in client_flags.CLIENT.items() if name != "model"}
-# Fields whose plain names are flags of the writing models; the judges' begin with ``--judge-``.
+# Fields whose plain names are flags of the writing models; the judges' flags begin with ``--judge-``.
 _PREFIXED = ("top_p",)
 _ADVICE = "PROVIDER:MODEL[@BASE_URL][,field=value...], such as openai:gpt-5.4,prices=1.25/10 or openai:m@http://host/v1"
 
@@ -40,14 +40,14 @@ def add_judge_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--judge-temperature", type=float, default=0.2)
     parser.add_argument("--judge-seed", type=int, default=42)
-    parser.add_argument("--judge-max-tokens", type=int, default=16_384, help="of an answer, reasoning included")
+    parser.add_argument("--judge-max-tokens", type=int, default=16_384, help="limit of an answer, including reasoning")
     parser.add_argument(
         "--batch-out",
         type=file_to_write,
         metavar="FILE",
-        help="ask nothing: write the questions as an OpenAI batch file",
+        help="make no calls: write the questions as an OpenAI batch file",
     )
-    parser.add_argument("--batch-in", metavar="FILE", help="first take the answers of a provider's batch output file")
+    parser.add_argument("--batch-in", metavar="FILE", help="first read the answers in a provider's batch output file")
     client_flags.add_flags(parser, {_flag(name): flag for name, flag in _SHARED.items()})
 
 
@@ -56,7 +56,7 @@ def add_estimate_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="print what the judges would take (calls, tokens, dollars, hours) and stop; asks and writes nothing",
+        help="print the cost of judging (calls, tokens, dollars, hours) and stop; asks and writes nothing",
     )
 
 
@@ -66,10 +66,10 @@ def print_estimate(
     """Prints the forecast of every judge; returns the exit code.
 
     Args:
-      answer_tokens: of a usual answer.
+      answer_tokens: tokens of a usual answer.
 
     Raises:
-      InputError: no judge, or one that cannot be understood.
+      InputError: no judge, or one that cannot be parsed.
     """
     from polaris_jax.evals.judging import question_request
     from polaris_jax.llm.forecast import forecast
@@ -102,7 +102,7 @@ def judge_specs(arguments: argparse.Namespace, out: str) -> list[ClientSpec]:
     """The clients of the command line's judges; their caches are in ``out``.
 
     Raises:
-      InputError: no judge, one that cannot be understood, or one named twice.
+      InputError: no judge, one that cannot be parsed, or one named twice.
     """
     from polaris_jax.evals.judging import judge_name
 
@@ -123,7 +123,7 @@ def open_judges(arguments: argparse.Namespace, out: str) -> list[OpenJudge]:
     """The judges of the command line, each with a cache and a usage file in ``out``.
 
     Raises:
-      InputError: no judge, one that cannot be understood, or one named twice.
+      InputError: no judge, one that cannot be parsed, or one named twice.
     """
     from polaris_jax.evals.judging import BenchJudge, judge_name
     from polaris_jax.llm import UsageTracker, open_client
@@ -151,7 +151,7 @@ def judge_spec(text: str, values: Mapping[str, Any], cache: str) -> ClientSpec:
     """The client of one ``--judge``: its own fields, then the flags that all judges share.
 
     Raises:
-      InputError: it cannot be understood.
+      InputError: it cannot be parsed.
     """
     head, *fields = text.split(",")
     provider, colon, model = head.partition(":")
@@ -181,7 +181,7 @@ def batch(arguments: argparse.Namespace, judges: Sequence[OpenJudge], questions:
     """Reads ``--batch-in`` and writes ``--batch-out``; True when the command ends after that.
 
     Raises:
-      InputError: batch mode with several judges, or with a provider without one.
+      InputError: batch mode with several judges, or with a provider that has no batches.
     """
     if not (arguments.batch_out or arguments.batch_in):
         return False
@@ -206,7 +206,7 @@ def batch(arguments: argparse.Namespace, judges: Sequence[OpenJudge], questions:
 
 
 def usage_keeper(judges: Sequence[OpenJudge], every: float = 2.0) -> Callable[[], None]:
-    """A function that writes the usage files, at most once in ``every`` seconds: a killed run keeps what it spent."""
+    """A function that writes the usage files, at most every ``every`` seconds, so that a killed run keeps its costs."""
     last = time.monotonic()
 
     def keep() -> None:

@@ -38,14 +38,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--rubric",
         metavar="full|brief|FILE",
         default="full",
-        help="the judge's prompt: ours (brief: of Story Quality, for judges with a small context window), or the "
-        "published file: LongWriter's judge.txt, EQ-Bench's judging prompt, WritingBench's prompt.py",
+        help="the judge's prompt: ours (full; brief: only Story Quality, for judges with a small context window), or "
+        "the published file: LongWriter's judge.txt, EQ-Bench's judging prompt, WritingBench's prompt.py",
     )
-    parser.add_argument(
-        "--trained-words",
-        metavar="LOW-HIGH",
-        help="requested lengths that the models were trained on, shaded in the charts",
-    )
+    add_trained_flag(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 def judged_facts(
     arguments: argparse.Namespace, costs: Mapping[str, dict], bad: Sequence, result: "BenchResult | Tournament"
 ) -> dict:
-    """The facts of a report: stories, sampling, costs, failed answers (also printed), lines left out."""
+    """The facts of a report: stories, sampling, costs, failed answers (printed too), and lines left out."""
     from polaris_jax.evals.documents.bench_report import failures_by_kind
 
     facts: dict = {
@@ -119,11 +115,20 @@ def judged_facts(
     return facts
 
 
+def add_trained_flag(parser: argparse.ArgumentParser) -> None:
+    """``--trained-words``, which ``trained_range`` reads."""
+    parser.add_argument(
+        "--trained-words",
+        metavar="LOW-HIGH",
+        help="requested lengths that the models were trained on, shaded in the charts",
+    )
+
+
 def trained_range(text: str | None) -> tuple[float, float] | None:
     """``1000-4000`` as numbers; None for None.
 
     Raises:
-      InputError: not such a range.
+      InputError: the text is not such a range.
     """
     from polaris_jax.commands.client_flags import numbers
     from polaris_jax.errors import InputError

@@ -3,7 +3,7 @@
 import argparse
 
 from polaris_jax import storage
-from polaris_jax.commands.evaluating.judged import trained_range
+from polaris_jax.commands.evaluating.judged import add_trained_flag, trained_range
 from polaris_jax.commands.evaluating.story_flags import add_story_flags, gather_stories, prompt_facts, write_report
 from polaris_jax.errors import InputError
 
@@ -13,11 +13,7 @@ HELP = {"length": "length ratio and self-repetition against the requested length
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the length study."""
     add_story_flags(parser, "story-quality")
-    parser.add_argument(
-        "--trained-words",
-        metavar="LOW-HIGH",
-        help="requested lengths that the models were trained on, shaded in the charts",
-    )
+    add_trained_flag(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from polaris_jax import storage
 from polaris_jax.commands import client_flags
-from polaris_jax.commands.evaluating.story_flags import split_name, write_report
-from polaris_jax.commands.flag_types import folder_to_write
+from polaris_jax.commands.evaluating.story_flags import add_out_flag, split_name, write_report
 from polaris_jax.commands.sampler_flags import add_sampler_flags, dtypes_of, sampler_options
 from polaris_jax.errors import InputError
 
@@ -30,27 +29,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", required=True, metavar="FILE", help="JSONL of training rows: prompt, story, ground_truth_reasoning"
     )
-    parser.add_argument(
-        "--out",
-        type=folder_to_write,
-        required=True,
-        metavar="DIR",
-        help="one folder per benchmark, local or gs://; the same command continues there",
-    )
+    add_out_flag(parser)
     parser.add_argument("--modes", default="gold_thinking,prompt_only", help="which attacks")
-    parser.add_argument("--prefixes", default="50,100,200", help="story tokens given, with gold_thinking")
-    parser.add_argument("--continuation", type=int, default=512, help="new tokens at most")
-    parser.add_argument("--sample", type=int, default=100, help="rows, drawn at random")
-    parser.add_argument("--seed", type=int, default=3479, help="of that draw")
+    parser.add_argument("--prefixes", default="50,100,200", help="numbers of story tokens given, with gold_thinking")
+    parser.add_argument("--continuation", type=int, default=512, help="most new tokens")
+    parser.add_argument("--sample", type=int, default=100, help="number of rows, sampled at random")
+    parser.add_argument("--seed", type=int, default=3479, help="seed of that sample")
     parser.add_argument("--slots", type=int, default=4, help="continuations written at the same time")
     parser.add_argument("--window", type=int, default=8192, help="longest text in tokens")
     parser.add_argument(
-        "--no-template", action="store_true", help="the model has no chat template: it continues the prompt"
+        "--no-template", action="store_true", help="for a model without a chat template: it continues the prompt"
     )
     parser.add_argument(
         "--as-released",
         action="store_true",
-        help="as the published audit: a second opening tag, and open thinking is compared too",
+        help="as in the published audit: a second opening tag, and open thinking is compared too",
     )
     parser.add_argument("--json", action="store_true", help="print the audit as JSON")
     add_sampler_flags(parser)

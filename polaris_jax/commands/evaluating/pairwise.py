@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL=RATING",
         help="a known rating; may be repeated (default: the mean of all is 1500)",
     )
-    parser.add_argument("--stretch", action="store_true", help="with two anchors or more, scale ratings to meet them")
+    parser.add_argument("--stretch", action="store_true", help="with two or more anchors, scale ratings to match")
     parser.add_argument(
         "--rubric", metavar="FILE", help="EQ-Bench's published comparison prompt (default: our own words)"
     )

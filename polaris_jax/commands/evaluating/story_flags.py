@@ -1,4 +1,4 @@
-"""The stories: files of generations, or checkpoints that write them now."""
+"""Flags of the stories: files of generations, or checkpoints that write them first."""
 
 import argparse
 import hashlib
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 WAYS = ("chat", "continue", "book")
 
 
-def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
-    """``--generations``, ``--checkpoint`` and how it writes; ``prompts`` is the packaged set used by default."""
+def add_out_flag(parser: argparse.ArgumentParser) -> None:
+    """``--out``, the folder of a benchmark's results."""
     parser.add_argument(
         "--out",
         type=folder_to_write,
@@ -30,6 +30,11 @@ def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
         metavar="DIR",
         help="one folder per benchmark, local or gs://; the same command continues there",
     )
+
+
+def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
+    """``--out``, ``--generations``, ``--checkpoint`` and how it writes; ``prompts`` is the default packaged set."""
+    add_out_flag(parser)
     parser.add_argument(
         "--generations", action="append", default=[], metavar="[NAME=]FILE", help="JSONL of stories; may be repeated"
     )
@@ -45,8 +50,8 @@ def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
         metavar="FILE_OR_SET",
         help=f"what to write about, and checklists (default for checkpoints: our small set {prompts})",
     )
-    parser.add_argument("--domain", help="only prompts whose domain1 begins so (WritingBench D4: Literature)")
-    parser.add_argument("--language", help="only prompts in this lang")
+    parser.add_argument("--domain", help="only prompts whose domain1 begins with this (WritingBench D4: Literature)")
+    parser.add_argument("--language", help="only prompts whose lang is this")
     parser.add_argument(
         "--limit",
         type=whole(AT_LEAST_1),
@@ -59,28 +64,28 @@ def add_story_flags(parser: argparse.ArgumentParser, prompts: str) -> None:
         default="chat",
         help="how a checkpoint writes: as a chat model, by continuing the prompt, or as a book in stages",
     )
-    parser.add_argument("--max-tokens", type=int, default=8192, help="of a story, with --checkpoint")
+    parser.add_argument("--max-tokens", type=int, default=8192, help="most tokens of a story, with --checkpoint")
     parser.add_argument("--temperature", type=float, default=0.8, help="with --checkpoint")
     parser.add_argument("--top-p", type=float, default=0.95, help="with --checkpoint")
     parser.add_argument("--repetition-penalty", type=float, default=1.1, help="with --checkpoint")
     parser.add_argument("--slots", type=int, default=4, help="stories written at the same time")
-    parser.add_argument("--seed", type=int, default=0, help="of the stories and of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the stories and of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print the evaluation as JSON")
     add_sampler_flags(parser)
     parser.set_defaults(packaged_prompts=prompts)
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """``NAME=ADDRESS`` in its two parts; None for a missing name."""
+    """Splits ``NAME=ADDRESS``; the name is None if it is missing."""
     name, equals, address = text.partition("=")
     return (name, address) if equals and name and "/" not in name else (None, text)
 
 
 def gather_stories(arguments: argparse.Namespace, out: str) -> "tuple[list[Generation], list[BadRecord]]":
-    """All stories, and the bad lines; checkpoints write theirs into ``out/generations`` first.
+    """All stories, and the bad lines; checkpoints first write theirs into ``out/generations``.
 
     Raises:
-      InputError: no stories, two models of one name, or a file or checkpoint that cannot be used.
+      InputError: no stories, two models with one name, or a file or checkpoint that cannot be used.
     """
     from polaris_jax.evals.prompts import join_prompts
 
@@ -93,8 +98,8 @@ def gather_stories(arguments: argparse.Namespace, out: str) -> "tuple[list[Gener
 
 
 def planned_stories(arguments: argparse.Namespace) -> "list[Generation]":
-    """The stories that ``gather_stories`` would give, for a forecast; one that a checkpoint is still to write is
-    filler of the requested length, else of ``--max-tokens``. Writes nothing.
+    """The stories that ``gather_stories`` would give, for a forecast. A story that a checkpoint has not written yet is
+    replaced by filler of the requested length, else of ``--max-tokens``. Writes nothing.
 
     Raises:
       InputError: as ``gather_stories``.
@@ -137,7 +142,7 @@ def _read(arguments: argparse.Namespace) -> "tuple[list[Generation], list[Prompt
 
 
 def _once(found: "list[Generation]") -> "list[Generation]":
-    """``found``, in which no model has two stories on one prompt."""
+    """Returns ``found`` if no model has two stories on one prompt, else raises ``InputError``."""
     seen: set[tuple[str, str]] = set()
     for one in found:
         if (one.model, one.id) in seen:
@@ -147,7 +152,7 @@ def _once(found: "list[Generation]") -> "list[Generation]":
 
 
 def prompt_facts(arguments: argparse.Namespace) -> dict[str, str]:
-    """Where the prompts come from, for a report; {} where the stories bring their own."""
+    """The source of the prompts, for a report; {} if the stories have their own."""
     from polaris_jax.evals.prompts import packaged_sets, published_layout
 
     source = arguments.prompts or (arguments.packaged_prompts if arguments.checkpoint else None)
@@ -161,7 +166,7 @@ def prompt_facts(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def write_report(arguments: argparse.Namespace, document: "Document", out: str, stopped: Sequence[str] = ()) -> int:
-    """Writes document and page, prints the first table and the page's address (or the JSON); returns the exit code."""
+    """Writes document and page; prints the first table and the page's address, or the JSON; returns the exit code."""
     from polaris_jax.evals.documents import Table, markdown, write_document
     from polaris_jax.report import write_evaluation
 

@@ -1,4 +1,4 @@
-"""Stories by one of our checkpoints, for the benchmarks: as a chat model, by continuation, or as a book in stages."""
+"""Writes stories for the benchmarks with a checkpoint: as a chat model, by continuation, or as a book in stages."""
 
 import hashlib
 import sys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WritingOptions:
-    """How a checkpoint writes: ``way`` (``chat``, ``continue``, ``book``), tokens of a story at most, sampling.
+    """How a checkpoint writes: ``way`` (``chat``, ``continue``, ``book``), most tokens of a story, sampling.
 
     ``placement`` holds the options of ``checkpoint_sampler.open_sampler``: mesh and dtypes.
     """
@@ -39,7 +39,7 @@ class WritingOptions:
 
 @dataclass(frozen=True)
 class OpenCheckpoint:
-    """A checkpoint that can write: its sampler, and its chat template (None: it continues the prompt)."""
+    """An open checkpoint: its sampler, and its chat template (without one, it continues the prompt)."""
 
     sampler: "Sampler"
     template: "ChatTemplate | None"
@@ -71,7 +71,7 @@ def open_checkpoint(
     """Opens a training run or a Hugging Face folder; ``placement`` are its options.
 
     Raises:
-      InputError: it is neither, or ``chat`` is wanted of a model without a chat template.
+      InputError: it is neither, or ``chat`` is requested for a model without a chat template.
     """
     from polaris_jax.checkpoint_sampler import open_sampler
     from polaris_jax.data import load_chat_template
@@ -87,10 +87,10 @@ def open_checkpoint(
 def write_stories(
     folder: str, prompts: Sequence[Prompt], file: str, name: str, options: WritingOptions
 ) -> list[Generation]:
-    """A story per prompt, in ``file``; stories in the file that were written with the same settings are kept.
+    """Writes a story per prompt to ``file``. Stories that were written before with the same settings are kept.
 
-    The file is written whole after every few stories, so a killed run loses little. A book that cannot be written is an
-    empty story with its error.
+    The whole file is written after every few stories, so a killed run loses little. A book that cannot be written
+    becomes an empty story with its error.
 
     Raises:
       InputError: the checkpoint cannot be used, or the prompts do not fit.
@@ -173,7 +173,7 @@ def _answers(
 def _books(
     opened: OpenCheckpoint, prompts: Sequence[Prompt], options: WritingOptions, file: str
 ) -> Iterator[tuple[Prompt, str, dict]]:
-    """Each book in its own folder beside the file, where a killed run continues."""
+    """Writes each book in its own folder beside the file, where a killed run continues."""
     from polaris_jax.sampling import WriterSettings, WritingError, readable, write_book
     from polaris_jax.trajectory import mini_profile
 
@@ -192,7 +192,7 @@ def _books(
                     temperature=options.temperature, top_p=options.top_p, repetition_penalty=options.repetition_penalty
                 ),
             )
-        except (WritingError, InputError) as error:  # the latter when the text fills the window
+        except (WritingError, InputError) as error:  # InputError: the text fills the window
             print(f"no book for {prompt.id}: {error}", file=sys.stderr)
             yield prompt, "", {"error": str(error)}
             continue

@@ -1,8 +1,8 @@
-"""What people have: files of chats, instructions, completions, preference pairs, texts and trajectories, as records.
+"""Reads files of chats, instructions, completions, preference pairs, texts and trajectories as records.
 
-``read_file`` recognises a file by its content and gives its rows; every row says where it stands (``file:line``), what
-it is (``records``) and which of its fields nothing is made of. ``table`` has the formats of a JSON object, one reader
-each (``chats``, ``instructions``, ``preferences``); ``files`` opens JSON lines, JSON arrays, Parquet, and manuscripts.
+``read_file`` recognises a file by its content and yields its rows. Every row says where it stands (``file:line``), what
+it is (``records``) and which of its fields are not used. ``table`` has the formats of a JSON object, with one reader
+each (``chats``, ``instructions``, ``preferences``). ``files`` opens JSON lines, JSON arrays, Parquet and manuscripts.
 """
 
 from polaris_jax.data.formats.files import Source, find_files, read_file

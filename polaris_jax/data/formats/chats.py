@@ -41,7 +41,7 @@ def _weighted(messages: list[Message]) -> str:
 def read_messages(fields: Fields, name: str) -> tuple[list[Message], list[bool]]:
     """The messages of a list, and which of them may be learned.
 
-    A message without text is refused, but for an empty system message, which is as good as none.
+    A message without text is refused; only an empty system message is allowed, and ignored.
     """
     messages: list[Message] = []
     learn: list[bool] = []
@@ -83,7 +83,7 @@ def _read_message(item: Fields) -> tuple[Message, bool]:
 
 
 def _joined(item: Fields, parts: list) -> str:
-    """The text of content in parts, ``[{"type": "text", "text": ...}]``."""
+    """Joins the text of content in parts, ``[{"type": "text", "text": ...}]``."""
     name = item.name("content", "value")
     for part in parts:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):

@@ -1,4 +1,4 @@
-"""The fields of a row, read with a refusal that names the row, the field, its value and what to do."""
+"""Reads the fields of a row; its errors name the row, the field, its value and what to do."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from polaris_jax.errors import InputError
 
 
 class Fields:
-    """A JSON object; what has been asked for counts as used.
+    """A JSON object that remembers which of its fields were read.
 
     Args:
       row: the object. where: what to call it in an error.
@@ -18,14 +18,14 @@ class Fields:
         self.used: set[str] = set()
 
     def has(self, *names: str) -> bool:
-        """Whether one of the fields is there and not null."""
+        """Whether one of the fields exists and is not null."""
         return any(self.row.get(name) is not None for name in names)
 
     def name(self, *names: str) -> str:
-        """The first of ``names`` that is there and not null, or the first of all.
+        """The first of ``names`` that exists and is not null; otherwise ``names[0]``.
 
         Raises:
-          InputError: two of them are there and differ: which one is meant cannot be told.
+          InputError: two of them exist and differ, so it is unclear which one is meant.
         """
         given = [name for name in names if self.row.get(name) is not None]
         for other in given[1:]:
@@ -35,16 +35,16 @@ class Fields:
         return given[0] if given else names[0]
 
     def get(self, *names: str) -> Any:
-        """The value of the first field that is there, or None."""
+        """The value of the first field that exists, or None."""
         name = self.name(*names)
         self.used.add(name)
         return self.row.get(name)
 
     def text(self, *names: str, empty: bool = False) -> str:
-        """A text; '' where it is missing and may be ``empty``.
+        """A text field; '' when it is missing and may be ``empty``.
 
         Raises:
-          InputError: it is missing, empty, or no text.
+          InputError: it is missing, empty, or not text.
         """
         value, name = self.get(*names), self.name(*names)
         if value is None and empty:
@@ -60,15 +60,15 @@ class Fields:
         return InputError(f"{self.where}: {name}", self.row.get(name), advice)
 
     def unused(self) -> dict[str, Any]:
-        """What nobody asked for; nulls and empty values say nothing."""
+        """The fields that were not read, without nulls and empty values."""
         left = {name: value for name, value in self.row.items() if name not in self.used}
         return {name: value for name, value in left.items() if value not in (None, "", [], {})}
 
     def items(self, name: str) -> Iterator["Fields"]:
-        """The objects of a list; a single object is a list of one.
+        """The objects of a list; a single object counts as a list of one.
 
         Raises:
-          InputError: no list, an empty one, or an item that is no object.
+          InputError: not a list, an empty list, or an item that is not an object.
         """
         value = self.get(name)
         value = [value] if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""Files and folders opened by what they hold: JSON lines and arrays, Parquet, manuscripts, trajectories."""
+"""Opens files and folders by their content: JSON lines and arrays, Parquet, manuscripts, trajectories."""
 
 import io
 import json
@@ -22,12 +22,12 @@ from polaris_jax.library.gutenberg import find_frame
 from polaris_jax.library.word_processor import read_word, word_format
 from polaris_jax.trajectory import START
 
-ROWS = (".jsonl", ".ndjson", ".json", ".parquet")  # read as rows whatever they hold
+ROWS = (".jsonl", ".ndjson", ".json", ".parquet")  # always read as rows
 TEXTS = (".txt", ".md", ".markdown", ".text", ".epub", ".docx", ".odt")
 _JSON_START = re.compile(r"\s*[\[{]")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
 _NUMBER = re.compile(r"(\d+)")
-# First bytes of what is often sent and holds no text that can be read, and what to do instead.
+# First bytes of common files without readable text, and what to do instead.
 _OTHERS = {
     b"%PDF": "a PDF holds pages, not text; export the manuscript as .docx, .odt, .epub or .txt",
     b"{\\rtf": "save it as .docx or .odt",
@@ -40,7 +40,7 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read: its ``address`` (local or ``gs://``) and the ``name`` that errors and reports call it by."""
+    """A file to read: its ``address`` (local or ``gs://``) and its ``name`` in errors and reports."""
 
     address: str
     name: str
@@ -50,13 +50,13 @@ def find_files(places: list[str], field: str = "--data") -> tuple[list[Source], 
     """The files of paths and folders, in natural order (``chapter 2`` before ``chapter 10``).
 
     Args:
-      field: what named the places, for errors.
+      field: the option that named the places, for errors.
 
     Returns:
-      the files, and the names of those in folders that are of no format by their ending.
+      the files, and the names of files in folders whose ending belongs to no format.
 
     Raises:
-      InputError: nothing is there, or a folder has no file of any format.
+      InputError: no such file or folder, or a folder without a file of any format.
     """
     found: list[Source] = []
     left: list[str] = []
@@ -80,12 +80,12 @@ def find_files(places: list[str], field: str = "--data") -> tuple[list[Source], 
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
-    """Sorts numbers in names by their size."""
+    """Sort key that orders the numbers in names by value."""
     return [(0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in _NUMBER.split(name)]
 
 
 def read_file(source: Source) -> Iterator[Row | InputError]:
-    """The rows of a file, and in the place of each broken one what is wrong with it.
+    """Yields the rows of a file; in the place of a broken row, the error that says what is wrong with it.
 
     Raises:
       InputError: the file as a whole cannot be read.
@@ -116,7 +116,7 @@ def read_file(source: Source) -> Iterator[Row | InputError]:
 
 
 def _read(values: Iterator[tuple[str, Any]]) -> Iterator[Row | InputError]:
-    """Rows of a file's values; all are of the format of the first whole one."""
+    """The rows of a file's values. All must have the format of the first readable row."""
     expected = None
     for where, value in values:
         if isinstance(value, InputError):
@@ -135,7 +135,7 @@ def _read(values: Iterator[tuple[str, Any]]) -> Iterator[Row | InputError]:
 
 
 def _exact(data: bytes) -> str | None:
-    """A file of UTF-8 to the letter; None for another encoding."""
+    """The exact text of a UTF-8 file; None for another encoding."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -151,7 +151,7 @@ def _decoded(data: bytes, name: str) -> str:
 
 
 def _is_json(text: str) -> bool:
-    """Whether the first line of a text is a JSON object, or the text an array of them."""
+    """Whether the first line of a text is a JSON object, or the text is an array of objects."""
     if not _JSON_START.match(text):
         return False
     start = text.lstrip()
@@ -183,7 +183,7 @@ def _archive(data: bytes, source: Source) -> Row:
         word = read_word(data, source.name)
         return Row(source.name, form, PlainDocument(word.text, word.title or Path(source.name).stem, word.dropped))
     try:
-        with tempfile.NamedTemporaryFile(suffix=".epub") as file:  # it may lie in a bucket
+        with tempfile.NamedTemporaryFile(suffix=".epub") as file:  # the source may lie in a bucket
             file.write(data)
             file.flush()
             book = read_epub(file.name)
@@ -195,7 +195,7 @@ def _archive(data: bytes, source: Source) -> Row:
 
 
 def _lines(data: bytes, name: str) -> Iterator[tuple[str, Any]]:
-    """``(file:line, value)`` of JSON lines, with an ``InputError`` for what is no JSON."""
+    """``(file:line, value)`` of JSON lines; the value is an ``InputError`` where a line is not JSON."""
     raw = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     for number, value in json_lines.parse_bytes(data):
         if isinstance(value, json_lines.InvalidLine):
@@ -205,7 +205,7 @@ def _lines(data: bytes, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _json(text: str, name: str) -> Iterator[tuple[str, Any]]:
-    """The same of an array of objects, of one object over several lines, or of JSON lines under another ending."""
+    """The same for an array of objects, one object over several lines, or JSON lines with another file ending."""
     array = text.lstrip().startswith("[")
     decoder, at, line, seen = json.JSONDecoder(), 0, 1, 0
     between = re.compile(r"[\s,]*")

@@ -7,8 +7,8 @@ from polaris_jax.data.prompt_story import STORY_NAMES
 
 PROMPTS = ("prompt", "question", "query", "input")
 COMPLETIONS = ("completion", "response", "output", *STORY_NAMES)
-# What the models of Stanford Alpaca were asked with (its repository's README, "Data Release"), for a model without a
-# chat template: the programs that people run such models in use these very words.
+# The prompt of the Stanford Alpaca models (its repository's README, "Data Release"), for a model without a chat
+# template. Programs that run such models use exactly these words.
 _ALPACA = (
     "Below is an instruction that describes a task{with_input}. "
     "Write a response that appropriately completes the request."
@@ -17,7 +17,7 @@ _WITH_INPUT = ", paired with an input that provides further context"
 
 
 def read_alpaca(fields: Fields) -> Chat | PromptCompletion:
-    """One row of Alpaca's form; with ``history`` (pairs of texts) it is a conversation.
+    """One Alpaca row; with ``history`` (pairs of texts) it is a conversation.
 
     Raises:
       InputError: names the field and what is wrong with it.
@@ -71,10 +71,10 @@ def read_completion(fields: Fields) -> Chat | PromptCompletion:
 
 
 def read_text(fields: Fields) -> PlainDocument:
-    """A text to continue training on: ``text``, perhaps with a ``title``.
+    """A text for continued pretraining: ``text``, perhaps with a ``title``.
 
     Raises:
-      InputError: there is none.
+      InputError: the row has no text.
     """
     return PlainDocument(fields.text("text"), fields.text("title", empty=True))
 

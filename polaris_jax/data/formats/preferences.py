@@ -1,8 +1,8 @@
 """Preference pairs: ``prompt``, ``chosen`` and ``rejected`` as texts or lists of messages.
 
-Also without ``prompt``, where both answers are whole conversations that begin alike or where ``conversations`` has what
-precedes them, and with ``system`` and ``question``, as the published pair files have it. Files of the Gutenberg kind
-(``prompt``, ``chosen``, ``rejected``, ``rejected_model``, ...) are of the first form.
+``prompt`` may be missing when both answers are whole conversations that begin alike, or when ``conversations`` holds
+the messages before them. ``system`` and ``question`` are read too, as in published pair files. Files of the Gutenberg
+kind (``prompt``, ``chosen``, ``rejected``, ``rejected_model``, ...) have the first form.
 """
 
 from polaris_jax.data.formats.chats import LISTS, read_messages
@@ -13,10 +13,10 @@ PROMPTS = ("prompt", "question", "instruction")
 
 
 def read_pair(fields: Fields) -> Pair:
-    """One pair.
+    """Reads one pair.
 
     Raises:
-      InputError: names the field and what is wrong with it; two equal answers too.
+      InputError: names the field and what is wrong with it; also for two equal answers.
     """
     system = fields.text("system", "system_prompt", empty=True)
     name = fields.name(*PROMPTS)

@@ -1,9 +1,9 @@
-"""What a row of any format becomes: a chat, a completion, a pair, a document or a trajectory."""
+"""The records that rows of any format become: chats, completions, pairs, documents and trajectories."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-Message: TypeAlias = dict[str, str]  # {"role", "content"}, and what else the chat template is given
+Message: TypeAlias = dict[str, str]  # {"role", "content"}, and other keys for the chat template
 
 
 @dataclass(frozen=True)
@@ -11,8 +11,8 @@ class Chat:
     """A conversation.
 
     Attributes:
-      messages: at least one of them is the assistant's.
-      learn: per message, whether it may be learned: an assistant's turn that the row does not exempt.
+      messages: at least one is from the assistant.
+      learn: per message, whether it may be learned: true for the assistant's turns, unless the row exempts one.
     """
 
     messages: tuple[Message, ...]
@@ -21,12 +21,12 @@ class Chat:
 
 @dataclass(frozen=True)
 class PromptCompletion:
-    """A prompt in words, and the text that answers it.
+    """A prompt as plain text, and the text that answers it.
 
     Attributes:
       prompt: not learned. completion: learned, with the end of text after it.
       system: a system message ahead of the prompt; '' without one.
-      plain_prompt: what precedes the completion where no chat template is used; '' is ``prompt`` itself.
+      plain_prompt: the text before the completion when no chat template is used; '' means ``prompt`` itself.
     """
 
     prompt: str
@@ -37,7 +37,7 @@ class PromptCompletion:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt, of which the first is preferred; both have the messages of ``prompt`` before them.
+    """Two answers to one prompt, the first one preferred. The messages of ``prompt`` precede both.
 
     Attributes:
       plain: prompt and answers were given as texts, not as messages.
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PlainDocument:
-    """A text that is learned whole. ``dropped`` says in words what of the file is not in it."""
+    """A text that is learned whole. ``dropped`` describes the parts of the file that are not in it."""
 
     text: str
     title: str = ""
@@ -74,7 +74,7 @@ class Row:
 
     Attributes:
       where: ``file:line``, ``file row N`` of Parquet, or the file of a document.
-      unused: the row's fields that nothing is made of, with their values.
+      unused: the row's fields that are not used, with their values.
     """
 
     where: str

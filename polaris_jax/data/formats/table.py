@@ -1,4 +1,4 @@
-"""The formats of a JSON object: by which fields each is known, and who reads it."""
+"""The formats of a JSON object: the fields that identify each, and its reader."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 def format_of(row: Mapping[str, Any]) -> str | None:
-    """The name of the format that a row's fields are of, or None; a pair may hold the fields of others beside it."""
+    """The name of the format that a row's fields fit, or None. A pair may also hold fields of other formats."""
     names = {name for name, value in row.items() if value is not None}
     if names & {"chosen", "rejected"}:
         return "pairs"
@@ -46,13 +46,13 @@ def format_of(row: Mapping[str, Any]) -> str | None:
 
 
 def read_row(row: Mapping[str, Any], where: str, expected: str | None = None) -> Row:
-    """A row of any format.
+    """Reads a row of any format.
 
     Args:
       where: ``file:line``. expected: the format of the rows before it; another one is refused.
 
     Raises:
-      InputError: fields of no format or of another than expected, or a field that its reader refuses.
+      InputError: fields of no format, a format other than expected, or a field that its reader refuses.
     """
     found = format_of(row)
     if found is None:

@@ -1,6 +1,6 @@
-"""The benchmarks: the judge's prompts about a story, how an answer is read, and the score of a story.
+"""The benchmarks: prompts for the judge, the reading of its answers, and the score of a story.
 
-``open_bench`` finds one by its name on the command line. Criteria, scales and formulas are the published ones; the
+``open_bench`` opens a benchmark by its command-line name. Criteria, scales and formulas are the published ones; the
 rubrics are in our own words. ``pairwise`` compares two stories and is a separate module.
 """
 
@@ -14,7 +14,7 @@ from polaris_jax.evals.benches.longbench_write import LongBenchWrite
 from polaris_jax.evals.benches.story_quality import StoryQuality
 from polaris_jax.evals.benches.writingbench import WritingBench
 
-# Every benchmark over single stories: ``polaris evaluate`` and ``validation.benches`` know those that stand here.
+# Every benchmark over single stories; ``polaris evaluate`` and ``validation.benches`` offer exactly these.
 _CLASSES: tuple[type[Bench], ...] = (
     StoryQuality,
     EqBenchLongform,
@@ -28,14 +28,14 @@ __all__ = ["BENCHES", "Bench", "JudgePrompt", "Unusable", "open_bench"]
 
 
 def open_bench(name: str, rubric: str = "full") -> Bench:
-    """The benchmark of that name.
+    """Opens the benchmark with this name.
 
     Args:
-      rubric: ``full``: the judge's prompt is our own. ``brief`` asks Story Quality in few words, for judges with a
-        small context window. Anything else is the address of the published prompt (``judge_template``).
+      rubric: ``full`` uses our own prompt. ``brief`` is a short prompt for Story Quality, for judges with a small
+        context window. Any other value is the address of the published prompt (``judge_template``).
 
     Raises:
-      InputError: there is none, or the rubric cannot be used.
+      InputError: no such benchmark, or an unusable rubric.
     """
     if name not in BENCHES:
         raise InputError("bench", name, f"one of {', '.join(BENCHES)}")

@@ -14,7 +14,7 @@ class Unusable(ValueError):
     """A judge's answer without a readable score, or a story that cannot be judged; one line.
 
     Attributes:
-      kind: of the failure, as ``rubric_answer`` and ``judging.ask`` count them.
+      kind: the kind of failure, as counted by ``rubric_answer`` and ``judging.ask``.
     """
 
     def __init__(self, detail: str, kind: str = "unusable"):
@@ -41,14 +41,14 @@ class Bench(Protocol):
     """A benchmark over single stories.
 
     Attributes:
-      name: on the command line.
-      title: in reports.
+      name: its name on the command line.
+      title: its name in reports.
       summary: one line of help: criteria and scale.
-      prompt_set: the packaged prompts (``prompt_sets/NAME.jsonl``) that a checkpoint writes about by default.
-      answer_tokens: of a judge's usual answer, with its reasons; for forecasts.
+      prompt_set: the packaged prompts (``prompt_sets/NAME.jsonl``) for which a checkpoint writes stories by default.
+      answer_tokens: tokens of a usual answer of a judge, with its reasons; for forecasts.
       headline: name of the measure that is the score of the story.
-      scale: least and greatest headline value.
-      version: of the instructions; part of the cache key.
+      scale: smallest and largest headline value.
+      version: version of the instructions; part of the cache key.
       rubric_source: where the judge's prompt comes from, for reports.
     """
 
@@ -63,31 +63,31 @@ class Bench(Protocol):
     rubric_source: str
 
     def judge_prompts(self, generation: Generation) -> list[JudgePrompt]:
-        """The prompts to a judge about a story.
+        """The prompts for a judge about a story.
 
         Raises:
-          Unusable: the story cannot be judged (no checklist, no text); its record says so.
+          Unusable: the story cannot be judged (no checklist, no text); its record states this.
         """
 
     def read_answer(self, text: str, generation: Generation, unit: str) -> dict[str, float]:
-        """Measures in one answer.
+        """The measures in one answer.
 
         Raises:
-          Unusable: there are none.
+          Unusable: the answer has none.
         """
 
     def count_words(self, story: str) -> int:
         """Words of a story as the benchmark's published code counts them."""
 
     def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """The story's measures from those of its answers (at least one)."""
+        """The story's measures, computed from those of its answers (at least one)."""
 
 
 def json_object(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON object of an answer, in a code fence or bare; text around it makes it unusable.
+    """The JSON object of an answer, in a code fence or bare; other text around it makes it unusable.
 
     Raises:
-      Unusable: the answer is no JSON object.
+      Unusable: the answer is not a JSON object.
     """
     if isinstance(answer, Mapping):
         return answer
@@ -112,12 +112,12 @@ def whole_number(value: object, low: int, high: int) -> int | None:
 
 
 def key_of(name: str) -> str:
-    """A criterion's name as a field: ``Tell-Don't-Show`` → ``tell_dont_show``."""
+    """A criterion's name as a field name: ``Tell-Don't-Show`` → ``tell_dont_show``."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "").replace("’", "")).strip("_")
 
 
 def mean_readings(readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each measure's mean over the answers that have it."""
+    """The mean of each measure over the answers that have it."""
     names = dict.fromkeys(name for reading in readings for name in reading)
     return {
         name: sum(values) / len(values)
@@ -127,7 +127,7 @@ def mean_readings(readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def object_schema(properties: Mapping[str, Mapping[str, Any]]) -> str:
-    """A closed JSON object with these properties, all required, in this order."""
+    """JSON schema of a closed object with these properties, all required, in this order."""
     return json.dumps(
         {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     )

@@ -1,4 +1,4 @@
-"""EQ-Bench Creative Writing: twenty-two criteria of 0-20 in one answer, faults inverted, all equal."""
+"""EQ-Bench Creative Writing: 22 criteria from 0 to 20 in one answer; faults are inverted, and all weigh the same."""
 
 from collections.abc import Mapping
 
@@ -77,7 +77,7 @@ class EqBenchCreative(OneAnswerBench):
 
 
 def adjusted(text: str) -> dict[str, float]:
-    """``adjust`` of what the published parser finds in an answer, be it all criteria or one."""
+    """``adjust`` of the scores that the published parser finds in an answer, for all criteria or for some."""
     return adjust(read_score_lines(text, list(CRITERIA), prefix=_PREFIX))
 
 

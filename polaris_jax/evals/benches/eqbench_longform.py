@@ -1,4 +1,4 @@
-"""EQ-Bench LongForm: twelve criteria of 0-20 in one answer; faults are inverted, forced poetry weighs five times."""
+"""EQ-Bench LongForm: 12 criteria from 0 to 20 in one answer; faults are inverted, and forced poetry weighs fivefold."""
 
 from collections.abc import Mapping
 
@@ -69,7 +69,7 @@ class EqBenchLongform(OneAnswerBench):
 
 
 def adjusted(text: str) -> dict[str, float]:
-    """``adjust`` of what the published parser finds in an answer, be it all criteria or one."""
+    """``adjust`` of the scores that the published parser finds in an answer, for all criteria or for some."""
     return adjust(read_score_lines(text, list(CRITERIA), prefix=_PREFIX))
 
 

@@ -1,8 +1,8 @@
-"""A judge's prompt from a file: the published prompt of a benchmark, where a person has it.
+"""Reads a judge's prompt from a file: the published prompt of a benchmark, if the user has it.
 
-Published prompts have places for the task and the text: ``{writing_prompt}`` and ``{test_model_response}``
+Published prompts have placeholders for the task and the text: ``{writing_prompt}`` and ``{test_model_response}``
 (EQ-Bench), ``$INST$`` and ``$RESPONSE$`` (LongWriter's ``judge.txt``), ``{query}``, ``{response}`` and ``{criteria}``
-(WritingBench's ``prompt.py``). All places are filled at once, so that braces in a story stay as they are.
+(WritingBench's ``prompt.py``). All placeholders are filled at once, so that braces in a story stay unchanged.
 """
 
 import ast
@@ -24,12 +24,12 @@ _SYSTEM, _USER = "evaluate_system", "evaluate_prompt"  # names in WritingBench's
 
 @dataclass(frozen=True)
 class JudgeTemplate:
-    """A prompt with places.
+    """A prompt with placeholders.
 
     Attributes:
-      name: of the file; digest: SHA-256 of its bytes, hex.
-      text: of the user message; system: of the system message, or None.
-      escaped: braces that belong to the text are doubled, as ``str.format`` wants them.
+      name: name of the file; digest: SHA-256 of its bytes, hex.
+      text: the user message; system: the system message, or None.
+      escaped: whether braces that belong to the text are doubled, as ``str.format`` needs.
     """
 
     name: str
@@ -45,11 +45,11 @@ class JudgeTemplate:
 
     @property
     def source(self) -> str:
-        """For a report."""
+        """The source of the prompt, for a report."""
         return f"official prompt, from {self.name} (SHA-256 {self.digest[:16]})"
 
     def messages(self, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """The messages with every place filled."""
+        """The messages with every placeholder filled."""
         user = _PLACE.sub(lambda place: values[place[0]], _unescaped(self.text) if self.escaped else self.text)
         return (*(() if self.system is None else (("system", self.system),)), ("user", user))
 
@@ -60,11 +60,11 @@ def read_template(
     """A prompt from a text file, or from the two strings of WritingBench's ``prompt.py``.
 
     Args:
-      needed: groups of places; of each group the file must have one.
-      more: places that it may have.
+      needed: groups of placeholders; the file must have one of each group.
+      more: placeholders that it may have.
 
     Raises:
-      InputError: no such file, a place that nothing can fill, or a needed one is missing.
+      InputError: no such file, an unknown placeholder, or a missing one.
     """
     content = jsonl.read_text(address, FIELD)
     name, digest = storage.name_of(os.fspath(address)), hashlib.sha256(content.encode()).hexdigest()
@@ -88,7 +88,7 @@ def _unescaped(text: str) -> str:
 
 
 def _strings(source: str, address: str) -> dict[str, str]:
-    """The strings that a Python file assigns, ``"...".strip()`` among them; nothing of the file is run."""
+    """The strings that a Python file assigns, also as ``"...".strip()``. The file is not executed."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -38,7 +38,7 @@ Criteria, each from 1 (poor) to 5 (excellent):
 
 First write an analysis of the text, then the scores. Answer with a JSON object with the keys "analysis", {keys}."""
 _SCALE = NumberScale(1, 5, whole=True)
-_INSTRUCTION, _RESPONSE = "$INST$", "$RESPONSE$"  # places of LongWriter's judge.txt
+_INSTRUCTION, _RESPONSE = "$INST$", "$RESPONSE$"  # placeholders of LongWriter's judge.txt
 _SCHEMA = object_schema(
     {"analysis": {"type": "string"}} | {key: {"type": "integer", "minimum": 1, "maximum": 5} for key in KEYS.values()}
 )
@@ -48,7 +48,7 @@ class LongBenchWrite:
     """See the module.
 
     Args:
-      rubric: address of a prompt in the form of LongWriter's ``judge.txt``; default our own.
+      rubric: address of a prompt in the form of LongWriter's ``judge.txt``; default: our own.
     """
 
     name, title, version = "longbench-write", "LongBench-Write", "1"
@@ -97,7 +97,7 @@ class LongBenchWrite:
 
 
 def length_score(target_words: int | None, words: int | None) -> float | None:
-    """S_l: 100 at the requested length, 0 from four times as much or a third of it; None without either number."""
+    """S_l: 100 at the requested length, 0 from four times or a third of it; None if a number is missing."""
     if not target_words or not words:
         return None
     if words > target_words:

@@ -10,19 +10,19 @@ from polaris_jax.evals.benches.score_lines import answer_form, describe
 from polaris_jax.evals.generations import Generation
 
 _SCALE = NumberScale(0, 20)
-# Places of EQ-Bench's published prompts; the text is a piece (Creative Writing) or a whole story (LongForm).
+# Placeholders of EQ-Bench's published prompts. The text is a piece (Creative Writing) or a whole story (LongForm).
 _PROMPT, _CRITERIA, _FAULTS = "{writing_prompt}", "{creative_writing_criteria}", "{lower_is_better_criteria}"
 _STORIES = ("{test_model_response}", "{full_story}", "{story}")
 
 
 class OneAnswerBench(ABC):
-    """What these benchmarks share of a ``Bench``.
+    """The parts of a ``Bench`` that these benchmarks share.
 
     Args:
-      rubric: address of a prompt in the published form; default our own.
+      rubric: address of a prompt in the published form; default: our own.
 
     Attributes:
-      task: the prompt, with places for ``prompt``, ``story``, ``virtues``, ``faults`` and ``form``.
+      task: the prompt, with placeholders for ``prompt``, ``story``, ``virtues``, ``faults`` and ``form``.
       virtues, faults: criteria with their meaning; a high score is good for a virtue and bad for a fault.
     """
 
@@ -69,7 +69,7 @@ class OneAnswerBench(ABC):
         return {**totals, "rated": len(scores), **{key_of(name): score for name, score in scores.items()}}
 
     def count_words(self, story: str) -> int:
-        """See ``Bench.count_words``; EQ-Bench counts what white space separates."""
+        """See ``Bench.count_words``; EQ-Bench splits at white space."""
         return len(story.split())
 
     def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:

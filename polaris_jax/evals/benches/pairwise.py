@@ -29,12 +29,12 @@ CRITERIA = {
     "avoids_verbosity": "the fewer wasted words, the better",
     "avoids_poetic_overload": "the fewer strained or piled-up figures, the better",
 }
-CLEAR = 10  # least difference of plus signs for a clear win
+CLEAR = 10  # smallest difference of plus signs for a clear win
 MOST_SIGNS = 5  # for one criterion
 MAX_SIGNS = MOST_SIGNS * len(CRITERIA)
 POINTS = {"A>>B": 1.0, "A>B": 0.75, "tie": 0.5, "B>A": 0.25, "B>>A": 0.0}
 VERSION = "1"
-ANSWER_TOKENS = 600  # of a judge's usual answer, with its reasons; for forecasts
+ANSWER_TOKENS = 600  # tokens of a usual answer of a judge, with its reasons; for forecasts
 _PROMPT, _FIRST, _SECOND = "{writing_prompt}", "{model_a_analysis}", "{model_b_analysis}"  # of EQ-Bench's prompt
 _GRADES = [f"{who}{'+' * count}" for who in "AB" for count in range(1, MOST_SIGNS + 1)]
 _TASK = """Two writers answered the same prompt. Decide criterion by criterion who did it better. The order in which you
@@ -66,10 +66,10 @@ _SCHEMA = object_schema(
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """The verdict of one judgement, as seen from the story in place A.
+    """The verdict of one judgement, from the side of the story in place A.
 
     Attributes:
-      plus_a, plus_b: plus signs for either story.
+      plus_a, plus_b: plus signs for each story.
       winners: criterion key → ``A`` or ``B``.
     """
 
@@ -99,10 +99,10 @@ class PairVerdict:
 
 @dataclass(frozen=True)
 class GradeScale:
-    """Grades such as ``A+++``: who is better, and one to five signs for how much.
+    """Grades such as ``A+++``: the better piece, and one to five signs for the margin.
 
     Attributes:
-      labels: what the judge calls the two pieces → ``A`` or ``B``.
+      labels: the judge's names of the two pieces → ``A`` or ``B``.
     """
 
     labels: Mapping[str, str] = field(default_factory=lambda: {"a": "A", "b": "B"})
@@ -121,7 +121,7 @@ class GradeScale:
 
 
 def read_verdict(answer: str | Mapping[str, Any], *, scale: GradeScale = GradeScale()) -> PairVerdict:
-    """The verdict in a judge's answer; every criterion must have its grade.
+    """Reads the verdict in a judge's answer; every criterion must have a grade.
 
     Raises:
       Unusable: see ``rubric_answer``.
@@ -150,15 +150,15 @@ class PairRubric:
 
     @property
     def source(self) -> str:
-        """For a report."""
+        """The source of the prompt, for a report."""
         return OURS if self.template is None else self.template.source
 
 
 def read_pair_rubric(address: str) -> PairRubric:
-    """EQ-Bench's published comparison prompt; its two writers' codes (``[WRITER A0493]``) are the names in grades.
+    """Reads EQ-Bench's published comparison prompt. Its codes of writers (``[WRITER A0493]``) are the names in grades.
 
     Raises:
-      InputError: it is no such prompt.
+      InputError: the file is not such a prompt.
     """
     template = read_template(address, [(_PROMPT,), (_FIRST,), (_SECOND,)])
     codes = [
@@ -195,8 +195,8 @@ def games(judgements: Sequence[Mapping[str, Any]], orders: str = "both") -> list
     """One game per pair and prompt from its judgements in both orders; their points are averaged.
 
     Args:
-      judgements: with ``id``, ``a``, ``b`` (models in their places), ``score`` (points of ``a``); several judges' and
-        samples' judgements of a pair are averaged per order first.
+      judgements: with ``id``, ``a``, ``b`` (the models in places A and B), ``score`` (points of ``a``). Several judges'
+        and samples' judgements of a pair are averaged per order first.
       orders: ``both`` drops a pair that was judged in one order only, since it would carry the judge's position bias;
         ``any`` keeps it.
     """

@@ -1,14 +1,14 @@
-"""A judge's answer to a rubric: one value per criterion, whatever form the judge has written it in.
+"""Reads a judge's answer to a rubric, in any form: one value per criterion.
 
 JSON of several layouts, lines (``**Name**: 7``, ``- Name: 7/10``, ``1. Name – 7``), tables, headings with a score
-below, and lists within one line are the same answer. Names match in any letter case and with any hyphens, apostrophes
-and marks; full-width characters count as their plain ones. Nothing is guessed: an answer counts only if every
-criterion has exactly one value within the scale, else it is ``Unusable`` with one of these kinds:
+below, and lists within one line are all read. Names match in any letter case and with any hyphens, apostrophes and
+marks; full-width characters count as plain ones. Nothing is guessed: an answer counts only if every criterion has
+exactly one value within the scale. Otherwise it is ``Unusable``, with one of these kinds:
 
 | kind | what is wrong |
 |---|---|
 | ``unusable`` | no criterion has a value |
-| ``incomplete`` | a criterion has none |
+| ``incomplete`` | a criterion has no value |
 | ``ambiguous`` | a criterion has two values, or one of another scale (``7/10`` where 20 is the best, a percentage) |
 | ``out_of_range`` | a value is not on the scale |
 | ``truncated`` | JSON without its end |
@@ -28,13 +28,13 @@ from polaris_jax.llm.replies import UnreadableReply, read_values, without_thinki
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹣"), "-")
 _QUOTES = dict.fromkeys(map(ord, "’‘ʼ´`′"), "'") | dict.fromkeys(map(ord, "“”„«»"), '"')
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\ufe0f"))
-# What may stand before a name: bullets, numbers, check boxes, emphasis, quotation marks.
+# Marks before a name: bullets, numbers, check boxes, emphasis, quotation marks.
 _MARKS = r"(?:[ \t#>*_~+•·▪◦‣●○■-]|\(?\d{1,2}[.):]|\(?[a-z][.)](?=\s)|\[[ x]?\]){0,16}+[\"'*_]*[ \t]*"
 _BEFORE = rf"(?:^|(?<=[\n,;|{{(<])|(?<=[.:] )){_MARKS}"
-# A note in brackets after a name, such as (0-20) or (lower is better), has a colon after it; a score has not.
+# A colon follows a note in brackets after a name, such as (0-20) or (lower is better), but not a score.
 _NOTE = r"(?:[ \t]*\((?![ \t]*[\d.,]+[ \t]*(?:/[ \t]*\d+[ \t]*)?\))[^()\n]{0,80}\)(?=[ \t\"'*_~]*[:=|→-]))?"
 _AFTER = rf"[ \t]*[\"'*_~\])]*{_NOTE}[\"'*_~]*"
-# Between a name and its score: after a colon a number may have a minus, after a dash it has none.
+# Marks between a name and its score. After a colon a number may have a minus sign; after a dash it cannot.
 _SIGN = r"(?:>|[ \t]*(?:[:=|→⇒\t]|->|(?<!\.)\.{2,}(?!\.)|…)+)[ \t\"'*_~\[(]*"
 _DASH = r"[ \t]*-+[ \t\"'*_~\[(]*|[ \t]*[(\[](?=[^()\[\]\n-]{1,24}[)\]])[ \t*_]*|[ \t]+[*_]*"
 _LABEL = r"(?:(?:score|rating|points|grade|得分|评分|分数)[ \t]*[:=]?[ \t*_]*)?"
@@ -50,7 +50,7 @@ _SCORE_KEYS = ("score", "rating", "value", "points", "grade", "evaluation_score"
 
 
 class ValueScale(Protocol):
-    """What a criterion's value may be. ``pattern`` finds one; ``read`` gives the value of a match.
+    """The values that a criterion may have. ``pattern`` finds one; ``read`` gives the value of a match.
 
     ``read`` raises ``Unusable`` (``ambiguous``, ``out_of_range``).
     """
@@ -67,7 +67,7 @@ class ValueScale(Protocol):
 class NumberScale:
     """Numbers from ``low`` to ``high``; ``whole`` drops fractions, as the published code of integer scales does.
 
-    Of a range (``12-15``) the first number counts, as in the published code.
+    In a range (``12-15``), the first number counts, as in the published code.
     """
 
     low: float
@@ -93,7 +93,7 @@ class NumberScale:
         return self.check(_number(found["number"]))
 
     def check(self, value: float) -> float:
-        """``value``, if it is on the scale."""
+        """Returns ``value`` if it is on the scale, else raises ``Unusable``."""
         value = math.trunc(value) if self.whole else value
         if not self.low <= value <= self.high:
             raise Unusable(f"{value:g} is not from {self.low:g} to {self.high:g}", "out_of_range")
@@ -111,7 +111,7 @@ def read_rubric(
     Args:
       text: the judge's output; its reasoning is skipped.
       criteria: their names.
-      scale: of all, or of each (then with one ``pattern``).
+      scale: one for all criteria, or one for each (all with the same ``pattern``).
       aliases: other name → criterion.
 
     Raises:
@@ -138,7 +138,7 @@ def read_rubric(
 
 
 class _Rubric:
-    """The criteria's names as patterns, and their scales.
+    """The criteria with their name patterns and scales.
 
     Attributes:
       name: pattern of any name; value: pattern of a value.
@@ -155,7 +155,7 @@ class _Rubric:
         self.value = next(iter(scales.values())).pattern
 
     def of(self, text: str) -> str | None:
-        """The criterion whose name ``text`` is."""
+        """The criterion named ``text``, or None."""
         return self._by_key.get(_key(text))
 
     def read(self, name: str, found: re.Match[str]) -> Any:
@@ -177,10 +177,10 @@ def _collect(pairs: Iterator[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _values(text: str) -> list[Any]:
-    """The JSON in an answer; [] in one without.
+    """The JSON values in an answer; [] if there are none.
 
     Raises:
-      Unusable: it is cut, or holds one name with two values.
+      Unusable: the JSON is cut off, or one name has two values.
     """
     try:
         return read_values(text)
@@ -219,7 +219,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _scalar(name: str, value: Any, rubric: _Rubric) -> Iterator[tuple[str, Any]]:
-    """The one value in a JSON number or text; none in other text."""
+    """The value in a JSON number or text, if it holds exactly one."""
     text = _plain(value) if isinstance(value, str) else repr(value)
     if (found := re.fullmatch(rf"[ \t\"'*_\[(]*{rubric.value}[ \t\"'*_\])]*", text)) is not None:
         yield name, rubric.read(name, found)
@@ -263,7 +263,7 @@ def _in_text(text: str, rubric: _Rubric, remarks: bool) -> Iterator[tuple[str, A
 
 
 def _in_tables(rows: Sequence[str], rubric: _Rubric) -> Iterator[tuple[str, Any]]:
-    """Scores in rows of cells: a criterion a row, or a criterion a column."""
+    """Scores in rows of cells, with one criterion per row or per column."""
     column: int | None = None
     across: list[str | None] = []
     for row in rows:
@@ -291,7 +291,7 @@ def _in_tables(rows: Sequence[str], rubric: _Rubric) -> Iterator[tuple[str, Any]
 def _plain(text: str) -> str:
     """Lower case, with plain quotation marks, dashes and digits, and without invisible characters.
 
-    A run of one mark or blank is cut to eight, so that the patterns here take linear time on any text.
+    A run of one mark or space is cut to eight, so that the patterns here take linear time on any text.
     """
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold().translate(_DASHES | _QUOTES | _INVISIBLE)
     return _RUN.sub(lambda run: run[1] * _LONGEST_RUN, text)

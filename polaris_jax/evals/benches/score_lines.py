@@ -1,6 +1,6 @@
-"""EQ-Bench's answer form: an analysis, then ``[Scores]`` and a line ``criterion: number`` each; its published parser.
+"""EQ-Bench's answer form (an analysis, then ``[Scores]`` and lines ``criterion: number``) and its published parser.
 
-Benchmarks here read answers with ``rubric_answer``; the published parser is kept to compare numbers with it.
+Benchmarks here read answers with ``rubric_answer``. The published parser is kept to compare results with it.
 """
 
 import re
@@ -13,13 +13,13 @@ _LINE = re.compile(r"^\s*([^:\n]+?)\s*:\s*\[?\s*(-?\d+(?:\.\d+)?)\s*\]?", re.MUL
 def read_score_lines(text: str, criteria: Sequence[str], *, top: float = 20.0, prefix: int) -> dict[str, float]:
     """The scores that the published parser finds, clipped to ``[0, top]``; criteria without a score are absent.
 
-    A line counts for the criterion of the same name, else of the same name in any case, else for the criteria that
-    begin with the same ``prefix`` letters and have no own line. (By the last rule "Emotionally rich" fills
+    A line counts for the criterion with the same name, else with the same name in any case, else for all criteria that
+    begin with the same ``prefix`` letters and have no line of their own. (By the last rule "Emotionally rich" fills
     both criteria that begin with "Emotionally", as in the published parser.)
 
     Args:
-      text: read from ``[Scores]`` to ``---``, or as a whole where there is no such mark.
-      prefix: letters by which a line of another name may match a criterion.
+      text: read from ``[Scores]`` to ``---``; read whole if it has no such marks.
+      prefix: number of first letters by which a line with another name may match a criterion.
     """
     section = _SCORES.search(text)
     found_lines = _LINE.findall(section[1] if section else text)

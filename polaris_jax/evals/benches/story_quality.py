@@ -1,8 +1,8 @@
-"""Story Quality: the rubric of the reward, one judge call per story; the evaluation formula differs from the reward's.
+"""Story Quality: the reward's rubric with one judge call per story; the formula differs from the reward's.
 
-The published evaluation takes the judge's own totals, ``positive - negative + bonus``, clipped above at 100: no
-penalty, no floor on the bonus. Our headline measure is that formula over totals that we add up from range-checked
-scores; the reward's formula is the measure ``training``. The judge never sees the requested length.
+The published evaluation uses the judge's own totals, ``positive - negative + bonus``, clipped above at 100, without a
+penalty and without a floor on the bonus. Our headline measure is that formula over totals computed from range-checked
+scores. The reward's formula is the measure ``training``. The judge never sees the requested length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class StoryQuality:
 
     Args:
       kind: ``full``, ``brief`` for judges with a small context window, or the address of a rubric: a text that becomes
-        the system message, or a prompt with the places ``{prompt}`` and ``{story}``.
+        the system message, or a prompt with the placeholders ``{prompt}`` and ``{story}``.
     """
 
     name, title = "story-quality", "Story Quality"
@@ -59,7 +59,7 @@ class StoryQuality:
         question = rubric.question(prompt, generation.story)
         if self.template is not None:
             [*_, (_, text)] = filled = self.template.messages({_PROMPT: prompt, _STORY: generation.story})
-            whole = text != self.template.text  # its places hold the story
+            whole = text != self.template.text  # it has placeholders, so it holds the story
             return [JudgePrompt("story", filled if whole else (("system", text), ("user", question)))]
         messages = (("system", rubric.instructions(self.kind)), ("user", question))
         return [JudgePrompt("story", messages, rubric.schema(self.kind))]
@@ -89,7 +89,7 @@ class StoryQuality:
 
 
 def _read_scores(text: str) -> RubricScores:
-    """The scores in an answer: JSON under the rubric's keys, else in any form under ids or titles.
+    """The scores in an answer: JSON with the rubric's keys, else any form with ids or titles.
 
     Raises:
       Unusable: see ``rubric_answer``.

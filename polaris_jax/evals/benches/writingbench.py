@@ -12,7 +12,7 @@ from polaris_jax.rewards import count_words
 
 ANCHORS = ("1-2", "3-4", "5-6", "7-8", "9-10")
 LOW, HIGH = 1, 10
-_QUERY, _RESPONSE, _CRITERION = "{query}", "{response}", "{criteria}"  # places of WritingBench's prompt.py
+_QUERY, _RESPONSE, _CRITERION = "{query}", "{response}", "{criteria}"  # placeholders of WritingBench's prompt.py
 _SCALE = NumberScale(LOW, HIGH, whole=True)
 _SYSTEM = (
     "You are a strict examiner of writing. You judge one criterion at a time and nothing else, by the anchor texts you "
@@ -40,7 +40,7 @@ class WritingBench:
     """See the module.
 
     Args:
-      rubric: address of WritingBench's ``prompt.py``, or of a text with its places; default our own.
+      rubric: address of WritingBench's ``prompt.py``, or of a text with its placeholders; default: our own.
     """
 
     name, title, version = "writingbench", "WritingBench D4", "1"
@@ -86,11 +86,11 @@ class WritingBench:
         return {"score": score, f"criterion/{key_of(unit)}": score}
 
     def count_words(self, story: str) -> int:
-        """See ``Bench.count_words``; WritingBench's code counts none: a judge sees to lengths."""
+        """See ``Bench.count_words``. WritingBench's code counts no words: its judge assesses length."""
         return count_words(story)
 
     def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """The mean over the criteria that were judged. (Criteria differ from prompt to prompt and are not averaged.)"""
+        """The mean over the judged criteria. (Criteria differ between prompts, so single ones are not averaged.)"""
         return {"score": mean(reading["score"] for reading in readings), "criteria": len(readings)}
 
 

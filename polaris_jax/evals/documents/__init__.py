@@ -1,7 +1,7 @@
 """Results as documents: tables and charts as data, from which Markdown, LaTeX, JSON and the HTML page are made.
 
-``document`` holds the parts of a ``Document``, ``formats`` writes it; the ``*_report`` modules make the documents of a
-benchmark, a tournament and the length study; ``published`` adds published results for orientation.
+``document`` holds the parts of a ``Document``, and ``formats`` writes it. The ``*_report`` modules make the documents
+of a benchmark, a tournament and the length study. ``published`` adds published results for orientation.
 """
 
 from polaris_jax.evals.documents.bench_report import evaluation_document

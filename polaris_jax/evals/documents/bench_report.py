@@ -22,7 +22,7 @@ from polaris_jax.evals.judging.evaluation import BenchResult, StoryScore
 from polaris_jax.evals.length import BUCKET, length_groups, length_score, slope_per_bucket
 
 CONSENSUS = "all judges"
-_POINTS = 12  # of a curve, at most
+_POINTS = 12  # most points of a curve
 
 
 def evaluation_document(
@@ -31,8 +31,8 @@ def evaluation_document(
     """Tables and charts of a benchmark's result.
 
     Args:
-      facts: about the run: judges, costs, warnings.
-      trained: range of requested lengths in training, shaded in the charts; None where it is not known.
+      facts: facts about the run: judges, costs, warnings.
+      trained: range of requested lengths in training, shaded in the charts; None if unknown.
     """
     bench, scores = result.bench, consensus(result.scores, result.bench.headline)
     judges = list(dict.fromkeys(one.judge for one in result.scores))
@@ -65,7 +65,7 @@ def evaluation_document(
 
 
 def consensus(scores: Sequence[StoryScore], headline: str) -> list[StoryScore]:
-    """One score per story: the mean of the judges that have one, or none."""
+    """One score per story: the mean over the judges that scored it, if any."""
     grouped: dict[tuple[str, str], list[StoryScore]] = {}
     for one in scores:
         grouped.setdefault((one.model, one.id), []).append(one)
@@ -97,7 +97,7 @@ def length_section(
 
     Args:
       headline: a measure to draw, or None without a judge.
-      trained: range of requested lengths in training, shaded; None where it is not known.
+      trained: range of requested lengths in training, shaded; None if unknown.
     """
     requested = [one for one in scores if one.target_words]
     note = f"shaded: {trained[0]:g} to {trained[1]:g} words, the lengths of training" if trained else ""
@@ -143,7 +143,7 @@ def length_section(
 
 
 def curve(points: Sequence[tuple[float, float]], seed: int = 0) -> list[tuple[float, float, float, float]]:
-    """``(requested words, mean, low, high)`` per requested length, or per twelfth of many lengths' range."""
+    """``(requested words, mean, low, high)`` per requested length; many lengths are grouped into ``_POINTS`` ranges."""
     lengths = {x for x, _ in points}
     few, low, high = len(lengths) <= _POINTS, min(lengths, default=0), max(lengths, default=0)
     grouped: dict[float, list[tuple[float, float]]] = {}
@@ -158,7 +158,7 @@ def curve(points: Sequence[tuple[float, float]], seed: int = 0) -> list[tuple[fl
 
 
 def failures_by_kind(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Judge → kind of failure → number of its answers; stories without text are not counted."""
+    """Judge → kind of failure → number of answers. Stories without text are not counted."""
     counts: dict[str, dict[str, int]] = {}
     for record in records:
         kind = record["error"]["kind"] if "error" in record else None
@@ -221,7 +221,7 @@ def _measures(scores: Sequence[StoryScore], seed: int) -> Table:
         cells = []
         for model in models:
             given = [one for one in scores if one.model == model and name in one.measures]
-            # The scores of several judges of one story are resampled together: they are not independent.
+            # Several judges' scores of one story are not independent, so they are resampled together.
             cells.append(
                 bootstrap(
                     [one.measures[name] for one in given], clusters=[one.id for one in given], samples=500, seed=seed

@@ -13,7 +13,7 @@ Cell = str | int | float | Interval | None
 class Table:
     """Rows under column names; cells are text, numbers (three significant decimals), intervals, or None (a dash)."""
 
-    kind: ClassVar[str] = "table"  # of a part, in the JSON
+    kind: ClassVar[str] = "table"  # names the type of the part in the JSON
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -30,7 +30,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Curves over a common axis; ``shade`` is a highlighted range of it, labelled ``shade_label``."""
+    """Curves over a common x-axis; ``shade`` is a highlighted range of it, labelled ``shade_label``."""
 
     kind: ClassVar[str] = "lines"
     title: str
@@ -67,7 +67,7 @@ class DocumentSection:
 
 @dataclass(frozen=True)
 class Document:
-    """The results of a study. ``facts`` are name and value pairs: judges, costs, versions, warnings."""
+    """The results of a study. ``facts`` are pairs of name and value: judges, costs, versions, warnings."""
 
     title: str
     lead: str

@@ -1,4 +1,4 @@
-"""Writes a ``Document`` as JSON, Markdown and LaTeX; the page is made of the JSON by ``polaris_jax.report``."""
+"""Writes a ``Document`` as JSON, Markdown and LaTeX. ``polaris_jax.report`` makes the page from the JSON."""
 
 import json
 import math
@@ -30,7 +30,7 @@ _LATEX = {
 def write_document(document: Document, out: str | os.PathLike) -> str:
     """Writes ``evaluation.json``, ``tables.md`` and ``tables.tex`` into a folder, local or gs://; returns the first.
 
-    ``polaris_jax.report.write_evaluation(out)`` makes the page of them.
+    ``polaris_jax.report.write_evaluation(out)`` makes the page from them.
     """
     folder = os.fspath(out)
     tables = [part for section in document.sections for part in section.parts if isinstance(part, Table)]
@@ -45,9 +45,9 @@ def write_document(document: Document, out: str | os.PathLike) -> str:
 
 
 def to_json(document: Document) -> dict:
-    """As JSON values: every part has its ``kind``; a table has ``rows`` (the printed text) and ``values``.
+    """The document as JSON values. Every part has a ``kind``; a table has ``rows`` (printed text) and ``values``.
 
-    A number that is not finite is null.
+    Non-finite numbers are null.
     """
     return storage.finite(
         {

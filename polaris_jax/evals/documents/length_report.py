@@ -1,4 +1,4 @@
-"""Length generalisation without a judge: adherence to the requested length, and self-repetition as sign of collapse."""
+"""Length generalisation without a judge: adherence to the requested length; self-repetition as a sign of collapse."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""Asking judges: many questions at once, benchmarks over stories, tournaments over pairs, agreement between judges.
+"""Asks judges: many questions at once, benchmarks over stories, tournaments over pairs, agreement between judges.
 
-``ask_judge`` asks one judge a list of ``JudgeQuestion``s; ``evaluate`` runs a benchmark, ``run_tournament`` the
-pairwise comparison; ``agreement`` measures whether judges agree.
+``ask_judge`` asks one judge a list of ``JudgeQuestion``s. ``evaluate`` runs a benchmark, and ``run_tournament`` the
+pairwise comparison. ``agreement`` measures whether judges agree.
 """
 
 from polaris_jax.evals.judging.ask import (

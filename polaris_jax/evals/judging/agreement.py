@@ -10,7 +10,7 @@ from polaris_jax.evals.intervals import Interval, bootstrap
 
 
 class PairAgreement(NamedTuple):
-    """Two judges over the stories that both scored; correlations are None where one judge gave equal scores."""
+    """Two judges over the stories that both scored; correlations are None when a judge gave only equal scores."""
 
     a: str
     b: str
@@ -21,13 +21,13 @@ class PairAgreement(NamedTuple):
 
 
 def krippendorff_alpha(scores: Sequence[Sequence[float]]) -> float | None:
-    """Krippendorff's alpha for interval data (Krippendorff 2004, ch. 11): 1 agreement, 0 chance.
+    """Krippendorff's alpha for interval data (Krippendorff 2004, ch. 11): 1 is agreement, 0 is chance.
 
     Args:
       scores: ``[judges, stories]``; NaN where a judge has no score. Stories with fewer than two scores do not count.
 
     Returns:
-      None without two scores of one story, or without any variation.
+      alpha, or None if no story has two scores or all scores are equal.
     """
     table = np.asarray(scores, float)
     if table.size == 0:
@@ -48,8 +48,8 @@ def krippendorff_alpha(scores: Sequence[Sequence[float]]) -> float | None:
 
 
 def pair_agreements(names: Sequence[str], scores: Sequence[Sequence[float]], seed: int = 0) -> list[PairAgreement]:
-    """Every two judges with three stories in common; ``scores`` as for ``krippendorff_alpha``."""
-    from scipy import stats  # seconds to import, and an extra: the names of the benchmarks must not wait for it
+    """Every pair of judges with at least three stories in common; ``scores`` as for ``krippendorff_alpha``."""
+    from scipy import stats  # takes seconds to import, and is an extra: ``BENCHES`` must not need it
 
     table = np.asarray(scores, float)
     rows = []

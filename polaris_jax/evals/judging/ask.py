@@ -1,10 +1,10 @@
 """Asks a judge many questions concurrently; every answer is cached, every failure is a record.
 
-The cache of the judge's client is the memory of a run: an answered question is never asked again, so a killed run
-continues when it is started again, and its records are the same bytes. Failed questions are asked again. An answer
-that was cut at ``max_tokens`` or cannot be read is no answer; the question is asked once more, with another seed, and
-after a cut with twice the limit. A spent budget, or a judge that does not answer, stops the asking; the report is still
-made.
+The client's cache keeps every answer, so an answered question is never asked again. A killed run continues when it is
+started again, and its records are the same bytes. Failed questions are asked again. An answer that was cut at
+``max_tokens`` or cannot be read does not count: the question is asked once more with another seed, and after a cut with
+twice the limit. When the budget is spent or the judge does not answer, no more questions are asked, but the report is
+still made.
 """
 
 import re
@@ -20,20 +20,20 @@ from polaris_jax.llm.failures import OUTAGE
 
 # The sampling of the published judges.
 TEMPERATURE, SEED = 0.2, 42
-REDRAWS = 1  # of an answer without readable scores
-_MAX_IN_A_ROW = 3  # after so many failures of the judge, and not of a question, the judge is given up
+REDRAWS = 1  # how often an answer without readable scores is sampled again
+_MAX_IN_A_ROW = 3  # after this many failures in a row that are not a question's fault, the judge is given up
 
 
 @dataclass(frozen=True)
 class BenchJudge:
-    """A judge and how it is asked.
+    """A judge and how to ask it.
 
     Attributes:
-      name: in tables; unique in a run.
+      name: its name in tables; unique in a run.
       client: its ``llm`` client.
       concurrency: questions in flight.
-      max_tokens: of an answer, reasoning included.
-      temperature, seed: of the answers.
+      max_tokens: limit of an answer, including reasoning.
+      temperature, seed: sampling of the answers.
       redraws: how often an answer without readable scores is sampled again, with another seed.
     """
 
@@ -53,9 +53,9 @@ class JudgeQuestion:
     Attributes:
       about: fields of its record: benchmark, model, story.
       prompt: the messages and the schema of the answer.
-      read: measures in an answer; raises ``Unusable``.
+      read: reads the measures in an answer; raises ``Unusable``.
       purpose: category in the client's ``UsageTracker``, and part of the cache key.
-      version: of the instructions; part of the cache key.
+      version: version of the instructions; part of the cache key.
       sample: number of the repetition, from 0.
     """
 
@@ -74,7 +74,7 @@ class JudgeRecords:
     Attributes:
       records: one per question, in their order: its ``about``, ``judge``, ``sample``, and ``scores`` with ``reply``, or
         ``error`` (kind and detail).
-      stopped: why not every question was asked, and how many were answered; None when all were asked.
+      stopped: why questions were left out, and how many were answered; None when all were asked.
       failed: number of records without scores, by kind of failure.
     """
 
@@ -84,14 +84,14 @@ class JudgeRecords:
 
 
 def request_of(question: JudgeQuestion, judge: BenchJudge) -> Request:
-    """The request that asks a question; its key names the answer in the cache."""
+    """The request for a question; its key names the answer in the cache."""
     return question_request(question, judge.temperature, judge.max_tokens, judge.seed, judge.redraws)
 
 
 def question_request(
     question: JudgeQuestion, temperature: float, max_tokens: int, seed: int | None, redraws: int = REDRAWS
 ) -> Request:
-    """``request_of`` a judge with these settings."""
+    """``request_of`` for a judge with these settings."""
     return Request(
         question.prompt.messages,
         schema=question.prompt.schema,
@@ -101,7 +101,7 @@ def question_request(
         sample=question.sample * (redraws + 1),
         purpose=question.purpose,
         version=f"{question.purpose}/{question.version}",
-        enforce_schema=False,  # the benchmark reads answers, in whatever form
+        enforce_schema=False,  # the benchmark reads answers in any form
     )
 
 
@@ -113,7 +113,7 @@ def ask_judge(
     """Asks one judge every question, concurrently.
 
     Args:
-      progress: called after every question with the numbers of answered and of all questions.
+      progress: called after every question with the number of answered questions and of all questions.
 
     Raises:
       InputError: the environment lacks the judge's key, a schema is invalid, or the cache cannot be used.
@@ -152,7 +152,7 @@ def judge_name(identity: str) -> str:
 
 
 class _StopReason:
-    """Why to stop asking; set once, by the first thread that meets a reason."""
+    """Why to stop asking; the first thread with a reason sets it, once."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -164,7 +164,7 @@ class _StopReason:
             self.reason = self.reason or reason
 
     def count(self, failure: CallFailed | None) -> None:
-        """Counts failures of the judge in a row; None is an answered question."""
+        """Counts failures in a row; None stands for an answered question."""
         with self._lock:
             of_the_judge = failure is not None and (failure.hopeless or failure.kind in OUTAGE)
             self._in_a_row = self._in_a_row + 1 if of_the_judge else 0
@@ -184,7 +184,7 @@ def _answer(question: JudgeQuestion, judge: BenchJudge, stop: _StopReason) -> di
             reply = judge.client.ask(replace(request, sample=request.sample + redraw, max_tokens=limit))
         except CallFailed as failure:
             stop.count(failure)
-            if limit > request.max_tokens and failure.kind == "bad_request":  # the server takes no greater limit
+            if limit > request.max_tokens and failure.kind == "bad_request":  # the server refuses a larger limit
                 return unusable
             return _error(failure.kind, failure.detail, failure.reply)
         except BudgetSpent as spent:

@@ -18,10 +18,10 @@ class StoryScore:
 
     Attributes:
       words: as the benchmark counts them.
-      measures: by name, the benchmark's headline measure among them; empty without a usable answer.
+      measures: measures by name, including the benchmark's headline measure; empty without a usable answer.
       spread: standard deviation of the headline measure over repeated samples of the judge; None with one sample.
-      failed: answers that failed or are unusable.
-      empty: the model wrote nothing; the headline measure is the minimum of the scale and no judge was asked.
+      failed: number of answers that failed or are unusable.
+      empty: whether the model wrote nothing. Then the headline measure is the minimum of the scale, without a call.
     """
 
     model: str
@@ -36,11 +36,11 @@ class StoryScore:
 
     @property
     def length_ratio(self) -> float | None:
-        """Words written over words requested."""
+        """Words written divided by words requested."""
         return self.words / self.target_words if self.target_words else None
 
     def to_json(self) -> dict:
-        """As JSON values, with the published length score."""
+        """The score as JSON values, with the published length score."""
         requested = self.target_words
         return {
             "model": self.model,
@@ -62,8 +62,8 @@ class BenchResult:
     """The result of a benchmark.
 
     Attributes:
-      records: of every question, story by story, judge by judge.
-      scores: of every story under every judge.
+      records: one per question, story by story, judge by judge.
+      scores: one per story and judge.
       stopped: judge → why it was not asked every question.
     """
 
@@ -84,7 +84,7 @@ def evaluate(
     """Asks every judge about every story.
 
     Args:
-      samples: answers per question, each with a seed of its own, to measure a judge's variance.
+      samples: answers per question, each with its own seed, to measure a judge's variance.
 
     Raises:
       InputError: a judge cannot be asked at all (no key, no cache).
@@ -171,7 +171,7 @@ def _reader(bench: Bench, generation: Generation, prompt: JudgePrompt) -> Callab
 def _in_order(
     generations: Sequence[Generation], answered: JudgeRecords, left_out: Sequence[dict], judge: BenchJudge
 ) -> list[dict]:
-    """Records story by story, those without a question among them."""
+    """The records story by story, including those without a question."""
     place = {(one.model, one.id): n for n, one in enumerate(generations)}
     rows = [*answered.records, *({**row, "judge": judge.name, "sample": 0} for row in left_out)]
     return sorted(rows, key=lambda row: place[row["model"], row["id"]])

@@ -1,4 +1,4 @@
-"""Models against each other: a judge compares every pair on every prompt, in both orders."""
+"""Compares models in pairs: a judge compares every pair on every prompt, in both orders."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NAME = "pairwise"
 
 @dataclass(frozen=True)
 class Tournament:
-    """Records of every judgement, and the games made of them: one per pair and prompt, averaged over the judges."""
+    """The records of all judgements, and the games from them: one per pair and prompt, averaged over the judges."""
 
     records: list[dict]
     games: list[Game]
@@ -25,7 +25,7 @@ class Tournament:
 
     @property
     def judgements(self) -> list[dict]:
-        """Records with a usable answer, their scores flat beside the other fields."""
+        """Records with a usable answer, made ``flat``."""
         return [flat(record) for record in self.records if "scores" in record]
 
 
@@ -37,7 +37,7 @@ def run_tournament(
     rubric: PairRubric = PairRubric(),
     progress: Progress = lambda judge, done, total: None,
 ) -> Tournament:
-    """Asks every judge about every pair in both orders. An empty story loses to a written one without a question.
+    """Asks every judge about every pair in both orders. An empty story loses to a written one without a call.
 
     Raises:
       InputError: no prompt was answered by two models, or a judge cannot be asked at all.
@@ -56,7 +56,7 @@ def run_tournament(
 def questions(
     generations: Sequence[Generation], samples: int = 1, rubric: PairRubric = PairRubric()
 ) -> tuple[list[JudgeQuestion], list[dict]]:
-    """The questions about every pair, and records of the pairs that an empty story decides.
+    """The questions about every pair, and records of the pairs that are decided by an empty story.
 
     Raises:
       InputError: no prompt was answered by two models.
@@ -78,7 +78,7 @@ def questions(
 
 
 def flat(record: Mapping[str, Any]) -> dict:
-    """A record with its scores beside its other fields."""
+    """A record with its scores at the level of its other fields."""
     return {**record, **record["scores"]}
 
 

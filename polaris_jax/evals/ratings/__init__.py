@@ -1,7 +1,7 @@
 """Ratings from pairwise comparisons: Bradley-Terry on the Elo scale, and Glicko-2. Numpy only.
 
-``Game`` is one comparison with a score in [0, 1]; ``bradley_terry`` is the maximum-likelihood fit, ``elo_table`` puts
-it on the Elo scale with stated anchors and bootstrap intervals, ``glicko2`` plays the same games in rating periods.
+``Game`` is one comparison with a score in [0, 1]. ``bradley_terry`` is the maximum-likelihood fit. ``elo_table`` puts
+it on the Elo scale with given anchors and bootstrap intervals. ``glicko2`` rates the same games in rating periods.
 """
 
 from polaris_jax.evals.ratings.bradley_terry import bradley_terry

@@ -1,8 +1,8 @@
 """Bradley-Terry strengths by Newton's method, many resamples at once.
 
 Player i beats player j with probability 1 / (1 + exp(s_j - s_i)) (Bradley & Terry 1952). The log-likelihood of the
-points is concave; a small ridge keeps the fit finite when a player won or lost every game. Draws and narrow wins enter
-as fractional points, which makes the fit a quasi-likelihood: intervals come from the bootstrap, not from its curvature.
+points is concave; a small ridge keeps the fit finite when a player won or lost every game. Draws and narrow wins are
+fractional points, so the fit is a quasi-likelihood: intervals come from the bootstrap, not from its curvature.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ def bradley_terry(points: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
 
     Args:
       points: ``[..., n, n] >= 0``; entry ``[i, j]`` is what i scored against j. Leading axes are separate problems.
-      ridge: with 0 the fit is pure maximum likelihood, which exists only where every player both won and lost
-        against the rest, directly or through others (Ford 1957).
+      ridge: 0 gives pure maximum likelihood. It exists only if every player both won and lost against the rest,
+        directly or through others (Ford 1957).
 
     Returns:
       ``[..., n]``.
@@ -37,7 +37,7 @@ def bradley_terry(points: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
         curvature = -weight
         diagonal = np.arange(n)
         curvature[..., diagonal, diagonal] = weight.sum(-1) - weight[..., diagonal, diagonal] + 2 * ridge
-        # Only differences matter: ones/n pins the mean and leaves the rest of the step unchanged.
+        # Only differences matter: ones/n fixes the mean and does not change the rest of the step.
         step = np.linalg.solve(curvature + 1.0 / n, gradient[..., None])[..., 0]
         # A full Newton step can overshoot where the curvature is flat.
         strengths = strengths + step / np.maximum(1.0, np.abs(step).max(-1, keepdims=True) / 2.0)

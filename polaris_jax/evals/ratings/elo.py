@@ -39,15 +39,15 @@ def elo_table(
     """Ratings, best first.
 
     Args:
-      games: a prompt's games are resampled together: two orders of one comparison are not independent.
-      anchors: known ratings of players. The scale is shifted so that their mean is met; without anchors the mean of
-        all players is 1500.
-      stretch: with two or more anchors, also scale by least squares to meet them, as leaderboards with normalised
+      games: a prompt's games are resampled together, because two orders of one comparison are not independent.
+      anchors: known ratings of players. The scale is shifted to match their mean; without anchors the mean of all
+        players is 1500.
+      stretch: with two or more anchors, also scale by least squares to match them, as leaderboards with normalised
         scores do. 400 points are then no longer odds of ten to one.
       samples: bootstrap resamples of the prompts.
 
     Raises:
-      InputError: no games, an anchor who did not play, or a stretch that the anchors do not determine.
+      InputError: no games, an anchor that did not play, or a stretch that the anchors do not determine.
     """
     players = players_of(games)
     anchors = dict(anchors or {})

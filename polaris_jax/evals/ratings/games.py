@@ -14,8 +14,8 @@ class Game:
 
     Attributes:
       a, b: the players compared.
-      score: points of ``a`` in [0, 1]; ``b`` has the rest. 0.5 is a draw, 0.75 a narrow win.
-      prompt: of both stories; games on one prompt are resampled together.
+      score: points of ``a`` in [0, 1]; ``b`` gets the rest. 0.5 is a draw, 0.75 a narrow win.
+      prompt: the prompt of both stories; games on one prompt are resampled together.
     """
 
     a: str

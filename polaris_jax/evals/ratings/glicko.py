@@ -1,8 +1,8 @@
 """Glicko-2 (M. Glickman, "Example of the Glicko-2 system", 2022 revision): ratings with a deviation.
 
-A prompt is one rating period: all its games are rated against the ratings before it. Glicko-2 is made for players
-whose strength changes; models do not change, so the result is averaged over random orders of the prompts. Unlike
-Bradley-Terry it gives a deviation without resampling, but it discounts early games.
+A prompt is one rating period: all its games use the ratings before it. Glicko-2 is made for players whose strength
+changes. Models do not change, so the result is averaged over random orders of the prompts. Unlike Bradley-Terry it
+gives a deviation without resampling, but early games count less.
 """
 
 import math

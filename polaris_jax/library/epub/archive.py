@@ -1,4 +1,4 @@
-"""The members of an EPUB archive and their XML: read when asked for, missing or damaged ones told from the others."""
+"""The members of an EPUB archive and their XML, read on request; a missing or damaged member is a ``Missing`` error."""
 
 import posixpath
 import re
@@ -20,11 +20,11 @@ _DECLARED = re.compile(rb"""(?:<\?xml[^>]*?encoding|<meta[^>]*?charset)\s*=\s*["
 
 
 class BrokenEpub(ValueError):
-    """The archive is no EPUB that can be read."""
+    """The archive is not a readable EPUB."""
 
 
 class Missing(ValueError):
-    """One member is not there or cannot be read; the message says which and why."""
+    """A member does not exist or cannot be read; the message says which and why."""
 
 
 class Archive:
@@ -43,10 +43,10 @@ class Archive:
         return [name for name in self._file.namelist() if name.casefold().endswith(suffix)]
 
     def read(self, name: str) -> bytes:
-        """One member; upper and lower case of its name do not matter.
+        """Reads one member; the case of its name does not matter.
 
         Raises:
-          Missing: not there, damaged, encrypted, or larger than 64 MiB.
+          Missing: the member does not exist, or is damaged, encrypted, or larger than 64 MiB.
         """
         found = self._names.get(name.casefold())
         if found is None:
@@ -55,24 +55,24 @@ class Archive:
             raise Missing(f"{name} is larger than {_MAX_MEMBER >> 20} MiB")
         try:
             return self._file.read(found)
-        except RuntimeError as error:  # zipfile's word for a password
+        except RuntimeError as error:  # zipfile raises this for a password
             raise Missing(f"{name} is encrypted") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise Missing(f"{name} is damaged ({error})") from error
 
 
 def resolve(base: str, href: str) -> tuple[str, str]:
-    """(member, fragment) that a reference in the member ``base`` points to."""
+    """The (member, fragment) that a reference in the member ``base`` points to."""
     path, _, fragment = href.partition("#")
     name = posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(path))) if path else base
     return name.lstrip("/"), unquote(fragment)
 
 
 def page_text(data: bytes) -> str:
-    """The characters of one page: what the bytes say counts; a declared encoding only where they are no UTF-8.
+    """The text of one page. A declared encoding is used only if the bytes are not UTF-8.
 
     Raises:
-      Missing: no text in any encoding.
+      Missing: the bytes are not text in any encoding.
     """
     declared = _DECLARED.search(data[:2_000])
     try:
@@ -90,10 +90,10 @@ def page_text(data: bytes) -> str:
 
 
 def parse(data: bytes) -> etree._Element | None:
-    """The root element of a page or document: as XML where it is well-formed, else as a browser would; None if empty.
+    """The root element of a page or document, parsed as XML if well-formed, else as HTML; None if empty.
 
     Raises:
-      Missing: no text in any encoding.
+      Missing: the bytes are not text in any encoding.
     """
     text = _DOCTYPE.sub("", _DECLARATION.sub("", page_text(data)), count=1).strip()
     if not text:
@@ -112,7 +112,7 @@ def parse(data: bytes) -> etree._Element | None:
 
 
 def _character(match: re.Match) -> str:
-    """A named character of HTML, which XML does not know, as itself."""
+    """The character of an HTML entity, which XML does not know."""
     name = match[1]
     return match[0] if name in _XML_ENTITIES else html5.get(f"{name};", match[0])
 
@@ -124,10 +124,10 @@ def tag_of(node: etree._Element) -> str:
 
 
 def plain(node: etree._Element) -> str:
-    """All text below an element, single spaces."""
+    """All text below an element, with single spaces."""
     return " ".join("".join(map(str, node.itertext())).split())
 
 
 def count_words(node: etree._Element) -> int:
-    """Words below an element; text of different elements is never one word here."""
+    """Number of words below an element; a word never spans two elements."""
     return sum(len(str(text).split()) for text in node.itertext())

@@ -1,4 +1,4 @@
-"""``read_epub``: the whole EPUB as one text with the evidence its makers left: headings, contents, who wrote it."""
+"""``read_epub``: the whole EPUB as one text, with the evidence in its markup: headings, contents, credits."""
 
 import zipfile
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from polaris_jax.library.epub.package import Package, read_package
 from polaris_jax.library.epub.page import PageText, is_contents, note_targets, read_page
 
 _MAX_PAGES_BYTES = 256 << 20
-_MAX_GUIDE_WORDS = 400  # a page that the guide calls a cover or a contents page holds no chapter if it is this short
+_MAX_GUIDE_WORDS = 400  # a page this short that the guide calls a cover or a contents page holds no chapter
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class EpubText:
 
     Attributes:
       text: Markdown-like; paragraphs separated by a blank line, pages by two more.
-      title, author, translator, edition, language: of the package document, '' where it declares none.
+      title, author, translator, edition, language: from the package document, '' where it declares none.
       navigation: the table of contents.
-      dropped: apparatus that never reached the text, at the line before which it stood.
-      warnings: pages that are missing or damaged, first letters that only a picture shows.
+      dropped: apparatus that was left out of the text, at the line before which it stood.
+      warnings: missing or damaged pages, and first letters that are only a picture.
     """
 
     text: str
@@ -48,10 +48,10 @@ class EpubText:
 
 
 def read_epub(path: str) -> EpubText:
-    """Read an EPUB file; of its members only the package document, the contents and the pages of text.
+    """Reads an EPUB file; only the package document, the contents and the pages of text are loaded.
 
     Raises:
-      BrokenEpub: not a zip archive, without a package document or spine, or none of its pages can be read.
+      BrokenEpub: not a zip archive, no package document or spine, or no readable page.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -66,7 +66,7 @@ def read_epub(path: str) -> EpubText:
 
 
 def _pages(archive: Archive, package: Package) -> list[tuple[str, PageText]]:
-    """The pages read; what is missing goes to the package's warnings."""
+    """The pages that can be read; missing ones are added to the package's warnings."""
     roots: list[tuple[str, etree._Element]] = []
     size = 0
     for member in dict.fromkeys(package.pages):
@@ -104,7 +104,7 @@ def _text(
     passages: list[MarkedPassage],
     entries: list[tuple[str, int, int]],
 ) -> EpubText:
-    """Lines of the text, and where in them the entries and the apparatus stand."""
+    """The lines of the text, and the places of entries and apparatus in them."""
     lines: list[str] = []
     starts: list[int] = []  # 1-based line of each passage
     gaps: list[tuple[int, int, str]] = []

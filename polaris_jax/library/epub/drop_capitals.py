@@ -1,4 +1,4 @@
-"""Drop capitals: the first letter of a chapter set apart as a picture or a span, put back on its word."""
+"""Drop capitals: puts the first letter of a chapter, set as a picture or a span, back on its word."""
 
 import re
 
@@ -10,7 +10,7 @@ _CLASS = re.compile(r"drop|initial|first-?letter|lettrine|versal|big-?(?:letter|
 _LETTER = re.compile(r"[“\"‘'«(]{0,2}[^\W\d_]")
 _NAMED = re.compile(r"(?:drop|initial|capital|letter|decorat|illuminat)\w*\W+(?:\w+\W+)*?([A-Z])\W*$", re.I)
 _FILE = re.compile(r"(?:^|[/_-])(?:drop|initial|cap|letter)?[_-]?([a-z])\.\w+$", re.I)
-_WORDS = "AIO"  # capitals that are words by themselves: "A lamp", "I was", "O friend"
+_WORDS = "AIO"  # capitals that can be words: "A lamp", "I was", "O friend"
 
 
 def is_drop_capital(node: etree._Element) -> bool:
@@ -22,12 +22,12 @@ def is_drop_capital(node: etree._Element) -> bool:
 
 
 def image_letter(alt: str, source: str, following: str) -> str:
-    """The letter a picture at the start of a paragraph stands for, '' if it stands for none.
+    """The letter shown by a picture at the start of a paragraph, or ''.
 
     Args:
       alt: its alternative text, which is the letter, or names it ("Drop cap T").
-      source: its file, asked only where the alternative text is empty ("initial-t.png").
-      following: the text behind the picture.
+      source: its file name, used only if the alternative text is empty ("initial-t.png").
+      following: the text after the picture.
     """
     if _LETTER.fullmatch(alt):
         return alt
@@ -40,7 +40,7 @@ def image_letter(alt: str, source: str, following: str) -> str:
 
 
 def joins_capital(capital: str, text: str) -> str:
-    """Capital and text as one word, or as two where the capital is a word: "T" + "he lamp", "A" + " lamp"."""
+    """Joins capital and text: one word, or two if the capital is a word: "T" + "he lamp", "A" + " lamp"."""
     if text[:1].isspace() and capital[-1] in _WORDS and not text.lstrip()[:2].isupper():
         return capital + text
     return capital + text.lstrip()

@@ -1,4 +1,4 @@
-"""Headings that only the table of contents knows: the paragraphs it points to are marked as headings."""
+"""Marks the paragraphs that the table of contents points to as headings, if the pages do not."""
 
 import re
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from polaris_jax.library.epub.package import Target
 from polaris_jax.library.epub.page import PageParagraph
 
 _WORDS = re.compile(r"[^\W_]+")
-_WINDOW = 6  # paragraphs behind the place an entry points to in which its heading may stand
-_LONGEST = 160  # characters of a heading
-_LEAST_UNPRINTED = 3  # chapters without a printed heading that are a book's way of beginning them
+_WINDOW = 6  # a heading may stand up to this many paragraphs after the place its entry points to
+_LONGEST = 160  # most characters of a heading
+_LEAST_UNPRINTED = 3  # from this many chapters without a printed heading on, their absence is the book's style
 _NO_CHAPTER = re.compile(
     r"\W*(?:cover|(?:half )?title(?: ?page)?|copyright.*|imprint|colophon|(?:table of )?contents|start|begin reading|"
     r"uncopyright|dedication|epigraph|landmarks|list of .*|about the .*|also by .*|notes|endnotes|footnotes|index|"
@@ -19,11 +19,11 @@ _NO_CHAPTER = re.compile(
 
 
 class MarkedPassage:
-    """A paragraph of the book in the member it stands in.
+    """A paragraph of the book, with its member.
 
     Attributes:
       level: 1-6 for a heading, 0 for text.
-      above: heading of the contents that is printed nowhere on the page and belongs above this paragraph, or ''.
+      above: a heading from the contents that belongs above this paragraph but is not printed on the page, or ''.
     """
 
     __slots__ = ("above", "ids", "level", "member", "text")
@@ -34,7 +34,7 @@ class MarkedPassage:
 
 
 def mark_headings(passages: Sequence[MarkedPassage], contents: Sequence[Target]) -> list[tuple[str, int, int]]:
-    """Marks the headings that entries of the contents name, in place.
+    """Marks, in place, the headings that entries of the contents name.
 
     Returns:
       (title, index of the passage, depth) of the entries that point into the text.
@@ -64,7 +64,7 @@ def mark_headings(passages: Sequence[MarkedPassage], contents: Sequence[Target])
 
 
 def _heading_run(passages: Sequence[MarkedPassage], index: int, title: str) -> range:
-    """The paragraphs near a place that together read like an entry's title; empty when none do."""
+    """The paragraphs near a place that together read like an entry's title; empty if there are none."""
     stop = min(len(passages), index + _WINDOW)
     for start in range(max(0, index - 1), stop):
         said = ""
@@ -79,7 +79,7 @@ def _heading_run(passages: Sequence[MarkedPassage], index: int, title: str) -> r
 
 
 def _part_of(said: str, title: str) -> bool:
-    """Whether a line is the entry without its number, or with one that the entry leaves out."""
+    """Whether a line is the entry without its number, or with a number that the entry lacks."""
     return len(min(said, title, key=len)) >= 3 and (title.endswith(f" {said}") or said.endswith(f" {title}"))
 
 

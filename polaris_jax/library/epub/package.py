@@ -1,4 +1,4 @@
-"""The package document of an EPUB: which pages in which order, what the book is called, and its table of contents."""
+"""The package document of an EPUB: its pages in order, its metadata, and its table of contents."""
 
 import re
 from dataclasses import dataclass, field
@@ -42,15 +42,15 @@ class Target:
 
 @dataclass
 class Package:
-    """What a package document says.
+    """The contents of a package document.
 
     Attributes:
       pages: members of the spine in reading order, without pages outside the linear order.
-      aside: members of the spine that are marked as outside it.
-      guide: reason to leave a page out, by member, as the EPUB 2 guide declares it.
+      aside: members of the spine that are marked as outside that order.
+      guide: member → reason to leave the page out, from the EPUB 2 guide.
       contents: the table of contents, from the navigation document or else the NCX.
       metadata: title, author, translator, edition, language; '' where nothing is declared.
-      warnings: what is declared and not there.
+      warnings: things that are declared but missing.
     """
 
     pages: list[str] = field(default_factory=list)
@@ -111,7 +111,7 @@ def read_package(archive: Archive) -> Package:
 
 
 def _package_name(archive: Archive) -> str:
-    """The package document that the container names, or the only one there is."""
+    """The package document that the container names, or the only one in the archive."""
     try:
         container = parse(archive.read(_CONTAINER))
         names = [node.get("full-path", "") for node in _all(container, "rootfile")] if container is not None else []
@@ -128,7 +128,7 @@ def _all(root: etree._Element, tag: str) -> list[etree._Element]:
 
 
 def _metadata(root: etree._Element) -> dict[str, str]:
-    """Title, people by role, edition and language; roles stand in attributes (OPF 2) or refining ``meta`` (EPUB 3)."""
+    """Title, people by role, edition and language. Roles are attributes (OPF 2) or refining ``meta`` (EPUB 3)."""
     nodes = [node for block in _all(root, "metadata") for node in block.iter(etree.Element)]
     refined: dict[tuple[str, str], list[str]] = {}  # a person may have several roles
     for node in nodes:
@@ -165,7 +165,7 @@ def _metadata(root: etree._Element) -> dict[str, str]:
 
 
 def _nav_entries(document: etree._Element, member: str) -> list[Target]:
-    """The list of the navigation element of type ``toc`` (EPUB 3.3, section 7)."""
+    """The list in the navigation element of type ``toc`` (EPUB 3.3, section 7)."""
     navs = _all(document, "nav")
     toc = next((nav for nav in navs if "toc" in [str(value) for value in nav.attrib.values()]), None)
     toc = toc if toc is not None else next(iter(navs), None)

@@ -1,4 +1,4 @@
-"""One page of an EPUB as paragraphs: what stands on it, what heads what, and which apparatus was left out."""
+"""One page of an EPUB as paragraphs, with heading levels and the apparatus that was left out."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ _BREAK = "* * *"
 
 @dataclass
 class PageParagraph:
-    """A paragraph; ``level`` 1-6 for headings, else 0; ``ids``: of the elements that begin with it."""
+    """A paragraph. ``level`` is 1-6 for headings, else 0; ``ids`` are those of elements that begin with it."""
 
     text: str
     level: int = 0
@@ -50,12 +50,12 @@ class PageParagraph:
 
 @dataclass
 class PageText:
-    """A page read.
+    """The text of a page.
 
     Attributes:
       paragraphs: in order.
-      left_out: (number of the paragraph before which it stood, words, reason).
-      lost_capitals: openings of paragraphs that follow a picture and lack their first letter.
+      left_out: (number of the next paragraph, words, reason) per part that was left out.
+      lost_capitals: first words of paragraphs that follow a picture and lack their first letter.
     """
 
     paragraphs: list[PageParagraph] = field(default_factory=list)
@@ -64,7 +64,7 @@ class PageText:
 
 
 def note_targets(root: etree._Element, member: str) -> set[tuple[str, str]]:
-    """(member, id) of the notes that a page's reference marks point to."""
+    """The (member, id) of the notes that a page's reference marks point to."""
     links = (node for node in root.iter(etree.Element) if tag_of(node) == "a" and _is_reference(node))
     return {resolve(member, node.get("href", "")) for node in links}
 
@@ -81,7 +81,7 @@ def read_page(root: etree._Element, notes: set[str]) -> PageText:
     """Reads a page.
 
     Args:
-      notes: ids on this page that reference marks anywhere in the book point to.
+      notes: ids on this page that are targets of reference marks anywhere in the book.
     """
     reader = _Reader(_note_blocks(root, notes))
     body = next((node for node in root.iter(etree.Element) if tag_of(node) == "body"), root)
@@ -100,7 +100,7 @@ class _Reader:
         self._ids: list[str] = []
         self._level = 0
         self._capital = ""  # a drop capital that waits for the rest of its word
-        self._picture = False  # the paragraph opens with a picture that has no letter
+        self._picture = False  # whether the paragraph opens with a picture without a letter
 
     def read(self, node: etree._Element) -> None:
         tag = tag_of(node)
@@ -139,7 +139,7 @@ class _Reader:
             self.flush()
 
     def flush(self) -> None:
-        """Close the paragraph being collected."""
+        """Closes the current paragraph."""
         text = "".join(self._parts)
         self._parts.clear()
         level, self._level = self._level, 0
@@ -170,7 +170,7 @@ class _Reader:
         self._parts.append(text if keep else re.sub(r"\s+", " ", text))
 
     def _image(self, node: etree._Element) -> None:
-        """A picture is a drop capital at the start of a paragraph, or the words of a heading; else it says nothing."""
+        """Reads a picture: a drop capital at the start of a paragraph, or a heading's words; others are skipped."""
         alt = " ".join(str(node.get("alt") or "").split())
         if self._level and alt and not self._pending():
             self._parts.append(f" {alt} ")
@@ -190,7 +190,7 @@ class _Reader:
             self._parts.append(" ".join(cell for cell in cells if cell) + "\n")
 
     def _reason(self, node: etree._Element, tag: str) -> str:
-        """Why an element is left out, '' if it is part of the text; ``head`` for what holds no words of the book."""
+        """Why an element is left out; '' if it is part of the text, ``head`` if it holds no words of the book."""
         if node in self._notes:
             return "footnotes"
         kind = " ".join(str(v) for k, v in node.attrib.items() if str(k).endswith("type") or str(k) == "role")
@@ -215,7 +215,7 @@ class _Reader:
 
 
 def _holds_story(node: etree._Element) -> bool:
-    """Whether an element marked as apparatus is far too long for it: a whole book inside a wrong mark."""
+    """Whether an element marked as apparatus is far too long for it, such as a whole book in a wrong element."""
     return count_words(node) > 20_000
 
 
@@ -228,7 +228,7 @@ def _is_headline(node: etree._Element) -> bool:
 
 
 def _is_reference(node: etree._Element) -> bool:
-    """Whether a link is the mark of a note: a number or sign, raised or behind a word."""
+    """Whether a link is a note mark: a number or sign, raised or after a word."""
     href = str(node.get("href") or "")
     if "#" not in href or not _NOTE_REF.fullmatch(plain(node)):
         return False
@@ -257,7 +257,7 @@ def _note_blocks(root: etree._Element, notes: set[str]) -> list[etree._Element]:
         while tag_of(block) not in _BLOCKS and block.getparent() is not None:
             block = block.getparent()
         if node is not block and (block.text or "").strip():
-            continue  # the id is inside a paragraph: that is where the reference stands, not the note
+            continue  # an id inside a paragraph marks the reference, not the note
         while (above := block.getparent()) is not None and _NOTE_CLASS.search(str(above.get("class") or "")):
             block = above
         headed = any(re.fullmatch("h[1-6]", tag_of(n)) for n in block.iter(etree.Element))

@@ -1,9 +1,9 @@
 """The reward as the released trainer computes it, defects included, for comparison with the intended one.
 
-``reward`` is the arithmetic, ``texts`` how the trainer reads a response, a prompt and a judge's reply. Everything that
-differs from the intended reward stands here; ``rl.released`` is the same for its update. Known defects that are kept:
-the judge's totals are trusted and never range-checked, an unclosed thinking block is the story, a failed judgement
-takes the mean of unrelated rows or 0, and of a tensor of token rewards only the value at the last token survives
+``reward`` is the arithmetic. ``texts`` reads a response, a prompt and a judge's reply as the trainer does. Every
+difference from the intended reward is here; ``rl.released`` does the same for the update. Known defects that are kept:
+the judge's totals are trusted and never range-checked; an unclosed thinking block counts as the story; a failed
+judgement takes the mean of unrelated rows, or 0; only the value at the last token of a tensor of token rewards is used
 (POLARIS §0 and §3).
 """
 

@@ -24,10 +24,10 @@ _N2, _N10 = NEGATIVE[1].score_key, NEGATIVE[9].score_key
 
 @dataclass(frozen=True)
 class ReleasedSpec:
-    """``RewardSpec`` and the switches that only the released trainer has.
+    """``RewardSpec``, and switches that only the released trainer has.
 
     Attributes:
-      override: the overall score is derived from the judge's totals; otherwise the judge's overall score is used.
+      override: derive the overall score from the judge's totals instead of using the judge's overall score.
       think_reward_mode, think_reward_scale: rewards of thought tokens; they do not reach the trainer.
     """
 
@@ -42,8 +42,8 @@ class ReleasedQuality:
     """Story Quality as released.
 
     Attributes:
-      value: the score, 0 without a usable number. valid: whether there was one.
-      error: of the call or of the parser. timed_out: the call did.
+      value: the score, 0 without a usable number. valid: whether there was a usable number.
+      error: the error of the call or the parser. timed_out: whether the call timed out.
       judge_overall: as the judge wrote it. overall: from the totals, when both were numbers.
       numbers: scores and totals of the reply that are numbers, by key.
     """
@@ -58,7 +58,7 @@ class ReleasedQuality:
 
     @property
     def failed(self) -> bool:
-        """Whether the row takes the mean of the others."""
+        """Whether the row takes the mean of the other rows."""
         return bool(self.error or self.timed_out)
 
 
@@ -66,7 +66,7 @@ class ReleasedQuality:
 class ReleasedRow:
     """One response of a batch, with its judge's reply, timeout or error.
 
-    ``tokens`` of None: long enough for a story, short enough for no penalty.
+    ``tokens`` is None for a response long enough for a story and short enough to get no penalty.
     """
 
     text: str
@@ -82,7 +82,7 @@ class ReleasedRow:
 
 @dataclass(frozen=True)
 class ReleasedReward:
-    """Components, the logged composite, the rewards of the tokens [width] and the scalar that the trainer gets."""
+    """Components, the logged composite, the token rewards [width], and the scalar that the trainer gets."""
 
     components: dict[str, float]
     quality: ReleasedQuality
@@ -101,7 +101,7 @@ def released_quality(
     error: str | None = None,
     is_human_reference: bool = False,
 ) -> ReleasedQuality:
-    """Story Quality of one reply, totals trusted (POLARIS §3.3.3 - §3.3.5)."""
+    """Story Quality of one reply, whose totals are trusted (POLARIS §3.3.3 - §3.3.5)."""
     if not reply:
         return ReleasedQuality(0.0, False, error, timed_out)
     try:
@@ -192,7 +192,7 @@ def released_batch(
 
 
 def hand_off(token_rewards: np.ndarray, attended: int) -> float:
-    """The scalar that the trainer keeps of a row of token rewards: the last attended one, else the row's sum."""
+    """The scalar that the trainer keeps from a row of token rewards: the last attended one, else the row's sum."""
     return float(token_rewards[attended - 1]) if attended > 0 else float(np.sum(token_rewards, dtype=np.float32))
 
 
@@ -228,7 +228,7 @@ def released_score(
 
 
 def _stored(judgement: Any) -> tuple[str | None, bool, str | None]:
-    """(reply, timed out, error) of whatever ``read_stored`` reads; of several samples the first."""
+    """``(reply, timed out, error)`` of any form that ``read_stored`` reads; the first of several samples."""
     if judgement is None:
         return None, False, None
     if isinstance(judgement, str):
@@ -237,7 +237,7 @@ def _stored(judgement: Any) -> tuple[str | None, bool, str | None]:
         reply, timed_out, error = judgement
         if isinstance(reply, Mapping):
             reply = json.dumps(reply, ensure_ascii=False)
-        read_stored(judgement)  # refuses what is no reply
+        read_stored(judgement)  # refuses anything that is not a reply
         return reply, timed_out, str(error)[:300] if error else None
     judged: Judgement = read_stored(judgement)
     replies = judged.raw + judged.unusable

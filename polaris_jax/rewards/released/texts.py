@@ -15,12 +15,12 @@ _REQUEST = re.compile(r"(\d+)\s+words\s+long", re.IGNORECASE)
 
 
 def split_thinking(text: str) -> Response:
-    """A response in its two parts; a thinking block that is never closed is the story."""
+    """Splits a response in thinking and story. A thinking block that is never closed counts as the story."""
     return _split_thinking(text) if CLOSE in text else Response(None, text)
 
 
 def human_response(story: str, reasoning: str) -> str:
-    """A human reference: the opening tag always, and one newline after the closing one (models write two)."""
+    """A human reference, always with the opening tag, and with one newline after the closing tag (models write two)."""
     return f"{OPEN}\n{reasoning}\n{CLOSE}\n{story}"
 
 
@@ -30,13 +30,13 @@ def count_words(text: str) -> int:
 
 
 def requested_words(prompt: str) -> int | None:
-    """The number in the first ``N words long``; of ``2,500 words long`` the 500."""
+    """The number in the first ``N words long``; for ``2,500 words long`` it is 500."""
     found = _REQUEST.search(prompt)
     return int(found[1]) if found and len(found[1]) <= 9 else None
 
 
 def length_target(prompt: str, spec: LengthSpec, given: int | None = None, human_reference_words: int = 0) -> int:
-    """The prompt goes before the row, the row before ``spec.target``; else the fewest words that are not blank."""
+    """The target: from the prompt, else the row, else ``spec.target``, else the fewest words that are not blank."""
     requested = requested_words(prompt)
     requested = max(spec.min_words, requested) if requested else None
     fewest = max(spec.min_words, human_reference_words)
@@ -44,16 +44,16 @@ def length_target(prompt: str, spec: LengthSpec, given: int | None = None, human
 
 
 def first_object(text: str) -> str | None:
-    """From the first ``{`` to the last ``}``; None if there is no such stretch."""
+    """The text from the first ``{`` to the last ``}``; None if there is none."""
     start, end = text.find("{"), text.rfind("}")
     return text[start : end + 1] if 0 <= start < end else None
 
 
 def read_object(text: str) -> dict:
-    """The JSON object that a reply holds; of a reply that nests it, what stands under ``global_evaluation``.
+    """The JSON object in a reply; if the reply nests it, the value of ``global_evaluation``.
 
     Raises:
-      ValueError: there is none; one line.
+      ValueError: there is none; the message is one line.
     """
     stripped = strip_fence(text)
     try:
