@@ -88,7 +88,10 @@ def judge_llama(made: dict, transcript: str, chat: list) -> dict:
         best = ask("/completion", **plain | {"prompt": made["prompt"] + greedy}, n_predict=1)
         if best["stop_type"] == "eos":  # an end token, which is not told: the expected one if that is an end token
             expected = made["greedy"][len(greedy)]
-            greedy.append(expected if expected in made["ends"] else -1)
+            if expected not in made["ends"]:
+                greedy.append(-1)
+                break
+            greedy.append(expected)
         else:
             greedy.append(best["tokens"][0])
     own = ask("/completion", **plain, n_predict=len(made["greedy"]))

@@ -1,11 +1,12 @@
 """Exports judged elsewhere: family × (transformers, with mistral-common, llama.cpp, vLLM), and the GGUF types.
 
-    python benchmarks/export_table.py [--engines PYTHON] [--families llama qwen3 ...] [--types]
+    python benchmarks/export_table.py [--engines PYTHON] [--families llama qwen3 ...] [--types [Q4_1 ...]]
 
 ``--engines`` is the Python of an environment with vLLM and mistral-common (``launch/engines_venv.sh`` builds one);
 without it only transformers and llama.cpp are asked. Each cell says whether token ids of a transcript, token ids of a
 chat, greedy text beyond the original length, and the place where it stops are equal to ours.
-``--types`` converts SmolLM2 to every GGUF type and compares llama.cpp with our forward pass over the same file.
+``--types`` converts SmolLM2 to these GGUF types, by default all, and compares llama.cpp with our forward pass over the
+same file.
 """
 
 import argparse
@@ -87,9 +88,12 @@ def smollm2(root: Path, kind: str) -> tuple[dict, int]:
         "<|start_header_id|>prompt<|stop_header_id|>\n\nWrite a story about a lighthouse keeper.<|eot_id|>Once upon a"
     )
     prompt = tokenizer.encode(text).tolist()
-    greedy, logits = greedy_text(from_pretrained(root / f"{kind}-hf"), prompt, 16)
+    model = from_pretrained(root / f"{kind}-hf")
+    greedy, logits = greedy_text(model, prompt, 16)
+    ends = list(model.config.eos_token_ids)
+    stop = next((i for i, token in enumerate(greedy) if token in ends), len(greedy))
     ids = tokenizer.encode(TRANSCRIPT).tolist()
-    made = Made("smollm2", str(file), str(file), ids, [], prompt, greedy, [], len(greedy), logits.tolist())
+    made = Made("smollm2", str(file), str(file), ids, [], prompt, greedy, ends, stop, logits.tolist())
     return asdict(made) | {"gguf": str(file)}, file.stat().st_size
 
 
@@ -97,16 +101,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", metavar="PYTHON", help="of an environment with vLLM and mistral-common")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
-    parser.add_argument("--types", action="store_true", help="SmolLM2 in every GGUF type beside llama.cpp")
+    parser.add_argument("--types", nargs="*", metavar="TYPE", help="SmolLM2 in GGUF types, beside llama.cpp")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        if arguments.types:
+        if arguments.types is not None:
             from polaris_jax.models.gguf_writing import TYPES
 
             print("| type | MB | ids | 16 greedy tokens | largest difference of log-probabilities, nats |")
             print("|---|---|---|---|---|")
-            for kind in TYPES:
+            for kind in arguments.types or TYPES:
                 made, size = smollm2(root, kind)
                 (found,) = judge("llama", sys.executable, [made])
                 same = [found["ids"] == made["ids"], found["greedy"] == made["greedy"]]
