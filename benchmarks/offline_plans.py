@@ -1,6 +1,6 @@
 """How much of an offline plan is form: template phrases, bullets said twice, wrong articles.
 
-    python benchmarks/offline_plans.py [FILES ...] [--results=FILE] [--twice=N]
+    python benchmarks/offline_plans.py [FILES ...] [--results=FILE] [--twice=N] [--transcripts=FOLDER]
 
 Plans whole novels with the offline annotator and prints per book: bullets, the share that opens with one of the
 fixed phrases of the annotator, the share that repeats another bullet of the book, the most common opening of four words
@@ -10,7 +10,7 @@ least, the median and the greatest of its books.
 
 With ``--results``, every book's numbers are kept as a line of JSON: the same command goes on where it was stopped, and
 measures a book again when its file or the annotator's version changed. ``--twice`` makes only N books twice, evenly
-spaced.
+spaced. ``--transcripts`` keeps the transcripts of the books that are measured, to be read.
 """
 
 import argparse
@@ -22,9 +22,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from polaris_jax.json_lines import read_objects, written
 from polaris_jax.library import read_novel
 from polaris_jax.scaffold import FULL, OfflineAnnotator, build_books
+from polaris_jax.storage import JsonLinesFile, read_lines
 from polaris_jax.trajectory import Book, check, render
 
 BOOKS = (
@@ -63,13 +63,21 @@ def bullets(book: Book) -> list[str]:
     return lines
 
 
-def measured(path: str, twice: bool) -> dict:
-    """The numbers of one novel, as JSON values; ``twice`` says that its transcript was made twice."""
+def measured(path: str, twice: bool, keep: Path | None) -> dict:
+    """The numbers of one novel, as JSON values.
+
+    Args:
+      twice: make the transcript twice and compare.
+      keep: folder for the transcript.
+    """
     novel = read_novel(path)
     started = time.process_time()
     (book,) = build_books(novel, OfflineAnnotator(), FULL)
     seconds = time.process_time() - started
     transcript = render(book)
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / f"{Path(path).stem}.txt").write_text(transcript, encoding="utf-8")
     if twice:
         assert transcript == render(build_books(novel, OfflineAnnotator(), FULL)[0]), path
     lines = bullets(book)
@@ -135,11 +143,10 @@ def main() -> None:
     parser.add_argument("books", nargs="*", default=[str(shared / "corpus" / name) for name in BOOKS])
     parser.add_argument("--results", type=Path, metavar="FILE", help="keep every book's numbers here, and go on")
     parser.add_argument("--twice", type=int, metavar="N", help="books to make twice (default: all)")
+    parser.add_argument("--transcripts", type=Path, metavar="FOLDER", help="keep the transcripts here")
     a = parser.parse_args()
-    kept = {}
-    if a.results and a.results.exists():
-        for _, one in read_objects(a.results.read_bytes(), str(a.results)):
-            kept[one["folder"], one["novel"]] = one
+    results = JsonLinesFile(str(a.results)) if a.results else None
+    kept = {(one["folder"], one["novel"]): one for one in read_lines(str(a.results))} if a.results else {}
     count = len(a.books) if a.twice is None else min(a.twice, len(a.books))
     again = {i * len(a.books) // count for i in range(count)}
     found = []
@@ -147,10 +154,9 @@ def main() -> None:
     for number, path in enumerate(a.books):
         one = kept.get((Path(path).resolve().parent.name, Path(path).stem))
         if one is None or one["key"] != _key(path) or one["made_twice"] < (number in again):
-            one = measured(path, number in again)
-            if a.results:
-                with a.results.open("a", encoding="utf-8") as file:
-                    file.write(written(one) + "\n")
+            one = measured(path, number in again, a.transcripts)
+            if results:
+                results.append(one)
         print(f"{row(one['novel'], one)}  {one['opens_with_it'] / one['bullets']:5.1%} {one['opening']}", flush=True)
         found.append(one)
     sums = {

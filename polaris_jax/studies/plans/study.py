@@ -48,7 +48,7 @@ class PlanStudySpec:
       temperature, seed: of these passages.
     """
 
-    steps: int = 12
+    steps: int = 8
     batch: int = 2
     learning_rate: float = 1e-4
     generated: int = 80
