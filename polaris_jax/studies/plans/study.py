@@ -1,8 +1,8 @@
 """``run_plan_study``: does a plan help? One fine-tune per kind of plan, all of them measured on held-out books.
 
 OUT/plans/KIND/BOOK.json     the cards of a book's openings
-OUT/arms/NAME/store, run/    what an arm is trained on, and its training (which resumes by itself)
-OUT/arms/NAME/result.json    losses per word and generated passages; written last
+OUT/arms/NAME/KEY/           store and run: what an arm is trained on, and its training (which resumes by itself)
+OUT/arms/NAME/losses.json    losses per word; result.json, written last, has the generated passages too
 
 Every arm sees the same passages in the same order; only what stands before them differs, and only the passages are
 learnt. What is finished is kept: the same call goes on where a killed one stopped.
@@ -21,7 +21,6 @@ import numpy as np
 from polaris_jax import storage
 from polaris_jax.data import Tokenizer, TokenStore, Trajectory, load_tokenizer
 from polaris_jax.errors import InputError
-from polaris_jax.models import unstack
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.sampling import Engine, GenerationRequest, Sampler, SamplingOptions
 from polaris_jax.studies.plans.cards import OpeningPlan, heading
@@ -31,7 +30,7 @@ from polaris_jax.training import default_config, load_weights, train
 from polaris_jax.training.config import ConfigDict
 from polaris_jax.trajectory import KINDS, ROLES
 
-RESULT = "result.json"
+SCORED, RESULT = "losses.json", "result.json"
 BASE, NO_PLAN = "base", "no plan"  # the model before training; the arm that is trained on prose alone
 NONE, RIGHT = "none", "right"  # what may stand before a passage, besides SHUFFLES
 _BLOCK = 128  # tokens of an attention tile; rows are a multiple
@@ -64,6 +63,7 @@ def run_plan_study(
     out: str | os.PathLike[str],
     spec: PlanStudySpec = PlanStudySpec(),
     say: Callable[[str], None] = lambda line: None,
+    arms: Sequence[str] | None = None,
 ) -> list[dict]:
     """Trains and measures every arm: the base model, one without plans, one per kind of plan.
 
@@ -72,14 +72,18 @@ def run_plan_study(
       plans: kind -> cards of all openings.
       out: local folder.
       say: takes lines of progress.
+      arms: only these; the others can follow in a later call.
 
     Returns:
       One JSON-ready result per arm: ``losses[kind][condition][id]`` are nats per word of the passage, conditions are
       ``none`` (under kind ``""``), ``right`` and ``SHUFFLES``; ``texts[kind][id]`` are generated passages.
 
     Raises:
-      InputError: an opening without a plan, or an author on both sides.
+      InputError: an opening without a plan, an author on both sides, or an unknown arm.
     """
+    every = (BASE, NO_PLAN, *plans)
+    if unknown := [name for name in arms or () if name not in every]:
+        raise InputError("arms", unknown[0], f"use some of {', '.join(every)}")
     shared = {one.author for one in train_on} & {one.author for one in held_out}
     if shared:
         raise InputError("books", ", ".join(sorted(shared)), "is trained on and held out; move one of the books")
@@ -88,7 +92,7 @@ def run_plan_study(
             raise InputError("plans", missing[0], f"has no plan of kind {kind!r}; make one for every opening")
     tokenizer = load_tokenizer(model)
     results = []
-    for name in (BASE, NO_PLAN, *plans):
+    for name in every if arms is None else arms:
         place = os.path.join(os.fspath(out), "arms", name.replace(" ", "_"))
         shown = {kind: plans[kind] for kind in plans if name in (BASE, kind)}
         taught = None if name == BASE else plans.get(name, {})
@@ -101,12 +105,11 @@ def run_plan_study(
                     checkpoint, tokenizer, train_on, taught, f"{place}/{identity[:12]}", spec, name, say
                 )
             arm = _Arm(name, *load_weights(checkpoint, dtype="float32")[:2], tokenizer, spec, say)
-            result = {
-                "identity": identity,
-                "arm": name,
-                "losses": arm.losses(held_out, shown),
-                "texts": arm.texts(held_out, shown),
-            }
+            scored = storage.read_json(os.path.join(place, SCORED))
+            if scored is None or scored["identity"] != identity:
+                scored = {"identity": identity, "arm": name, "losses": arm.losses(held_out, shown)}
+                storage.write_json(os.path.join(place, SCORED), scored)
+            result = {**scored, "texts": arm.texts(held_out, shown)}
             storage.write_json(os.path.join(place, RESULT), result)
         say(f"{name}: done")
         results.append(result)
@@ -222,7 +225,8 @@ class _Arm:
         heads = [(kind, one, heading(kinds[kind].get(one.id))) for kind in kinds for one in openings]
         prompts = [self.tokenizer.encode(head).tolist() for _, _, head in heads]
         longest = max(map(len, prompts)) + self.spec.generated
-        params = unstack(jax.device_put(self.params, jax.devices()[0]))
+        # Stacked layers: of so few tokens most of the time would go into compiling every layer by itself.
+        params = jax.device_put(self.params, jax.devices()[0])
         sampler = Sampler(params, self.config, self.tokenizer, max_length=longest, prefill_chunk=64)
         requests = [
             GenerationRequest(
