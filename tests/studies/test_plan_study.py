@@ -28,7 +28,7 @@ from polaris_jax.studies.plans.study import padded, trajectory_of
 from polaris_jax.training import load_weights
 from polaris_jax.trajectory import Scene, Vector
 
-SPEC = PlanStudySpec(steps=2, batch=1, learning_rate=1e-2, generated=4)
+SPEC = PlanStudySpec(steps=2, batch=1, learning_rate=1e-2, generated=0)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_a_plan_changes_what_stands_before_the_passage_and_not_its_tokens(books,
 def test_passages_in_padded_batches_score_as_one_by_one_from_all_logits(material, books, tokenizer):
     config, params, _ = load_weights(material / "model", dtype="float32")
     heads = [heading(None), "A heading that is a good deal longer than the other one.\n\n"]
-    texts = [ConditionedText.of(head, one.text, tokenizer) for head in heads for one in books["Bo"][1]]
-    found = passage_nats(params, config, texts, batch=3)  # the last batch is not full
+    texts = [ConditionedText.of(head, books["Bo"][1][0].text, tokenizer) for head in heads]
+    found = passage_nats(params, config, texts, batch=3)  # one row is padding
     for text, nats in zip(texts, found, strict=True):
         np.testing.assert_allclose(nats, plain_passage_nats(params, config, text), rtol=1e-4, atol=1e-4)
 
@@ -152,8 +152,6 @@ def test_a_study_goes_on_where_it_was(material, books, plans, tmp_path):
     results = run(SPEC)
     assert [one["arm"] for one in results] == ["base", "no plan", "offline"]
     assert sum("step" in line for line in said) == 2 * SPEC.steps
-    written = {one["arm"]: set(one["texts"]) for one in results}
-    assert written == {"base": {"offline"}, "no plan": {""}, "offline": {"offline"}}
     base, prose, offline = results
     for one in held_out:
         assert len(base["losses"][""]["none"][one.id]) == len(one.words)
@@ -168,7 +166,7 @@ def test_a_study_goes_on_where_it_was(material, books, plans, tmp_path):
     assert not any("step" in line for line in said)
     document = plan_study_document(results, held_out, plans, {})
     tables = {part.title: part for section in document.sections for part in section.parts}
-    assert len(tables) == 3
+    assert len(tables) == 2
     assert all(markdown(table) for table in tables.values())
     first = next(iter(tables.values()))
     assert [row[:2] for row in first.rows] == [
@@ -178,6 +176,17 @@ def test_a_study_goes_on_where_it_was(material, books, plans, tmp_path):
         ("offline", "none"),
         ("offline", "offline"),
     ]
+
+
+@pytest.mark.slow
+def test_passages_are_written_from_the_right_plans(material, books, plans, tmp_path):
+    train_on, held_out = books["Ann"][1], [*books["Bo"][1], *books["Cy"][1]]
+    spec = PlanStudySpec(generated=4)
+    results = run_plan_study(material / "model", train_on, held_out, plans, tmp_path, spec, arms=["base"])
+    assert {name: set(texts) for name, texts in results[0]["texts"].items()} == {"offline": {o.id for o in held_out}}
+    document = plan_study_document(results, held_out, plans, {})
+    rows = document.sections[1].parts[0].rows
+    assert [row[:2] for row in rows] == [("the author", "offline"), ("base", "offline")]
 
 
 def test_every_passage_is_a_row_of_its_own(books, plans, tokenizer):

@@ -1,6 +1,5 @@
 """What the study reads: the openings of chapters, and which other plan each of them is given for comparison."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ class ChapterOpening:
         return _WORD.findall(self.text)
 
 
-def read_openings(path: str | os.PathLike, count: int, words: int) -> tuple[Novel, list[ChapterOpening]]:
+def read_openings(path: str | Path, count: int, words: int) -> tuple[Novel, list[ChapterOpening]]:
     """A novel, and the openings of up to ``count`` of its chapters, evenly spaced.
 
     Args:
