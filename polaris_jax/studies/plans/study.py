@@ -131,9 +131,10 @@ def padded(one: Trajectory, window: int) -> Trajectory:
     Short ones would else share a row, and a step of one arm would learn more passages than a step of another.
     """
     more = window - len(one)
-    last = (np.repeat(array[-1:], more) for array in (one.tokens, one.roles, one.kinds))
-    arrays = (np.concatenate(pair) for pair in zip((one.tokens, one.roles, one.kinds), last, strict=True))
-    return Trajectory(*arrays, np.concatenate([one.weights, np.zeros(more, np.float32)]))
+    tokens, roles, kinds = (
+        np.concatenate([array, np.repeat(array[-1:], more)]) for array in (one.tokens, one.roles, one.kinds)
+    )
+    return Trajectory(tokens, roles, kinds, np.concatenate([one.weights, np.zeros(more, np.float32)]))
 
 
 def _trained(
