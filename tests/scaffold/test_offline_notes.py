@@ -79,6 +79,16 @@ def test_a_sentence_fragment_is_no_note():
     assert note("The man who had the lamp under the stairs.", stats) is None
 
 
+def test_an_essay_inside_a_novel_of_the_past_tense_makes_notes_where_it_is_asked_for():
+    stats = analyse("The ship sailed at noon. Ahab walked the deck and looked out. He stood there and waited. " * 20)
+    sentence = "This whale is often seen on the northern American coast."
+    assert note(sentence, stats) is None
+    assert note(sentence, stats, essay=True) == "This whale is often seen on the northern American coast."
+    assert note("The great whales of the northern coast.", stats, essay=True) is None
+    told = "Ahab walked the deck and looked out."
+    assert note(told, stats, essay=True) == note(told, stats)
+
+
 def test_scores_follow_the_words_of_a_scene():
     fight = score(
         "He struck the guard and ran. The pistol fired; he leapt the wall and fought his way out.",

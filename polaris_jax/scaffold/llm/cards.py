@@ -61,7 +61,7 @@ def _scenes(
     session: AnnotationSession, places: Sequence[ScenePlace], written: Sequence[Sequence[Scene]]
 ) -> list[Scene]:
     """One wave of scenes, none of which is in the same chapter as another."""
-    plans = [_scene_questions(session, place, written[place.chapter]) for place in places]
+    plans = [scene_questions(session, place, written[place.chapter]) for place in places]
     answers = iter(session.ask([question for plan in plans for question in plan]))
     result = []
     for place, plan in zip(places, plans, strict=True):
@@ -69,9 +69,7 @@ def _scenes(
     return result
 
 
-def _scene_questions(
-    session: AnnotationSession, place: ScenePlace, before: Sequence[Scene]
-) -> list[AnnotationQuestion]:
+def scene_questions(session: AnnotationSession, place: ScenePlace, before: Sequence[Scene]) -> list[AnnotationQuestion]:
     """The question for a scene's card; several, about its pieces, when it does not fit the window."""
     detail = session.task.detail
     words = count_words(place.text)

@@ -51,7 +51,7 @@ class OfflineAnnotator:
     """
 
     name = "deterministic"  # as manifests record it: equal books keep equal bytes
-    version = "2"
+    version = "3"
 
     def annotate(self, task: AnnotationTask, progress: Progress | None = None) -> Annotation:
         context, detail, parts = task.context, task.detail, task.parts
@@ -90,11 +90,12 @@ class OfflineAnnotator:
         summary = limits.bullets(self.summary(draft.text, context, bound, used), min(bound.count, 80), NO_SUMMARY)
         texts = fit_scenes(draft.scenes, min(detail.scenes, 12))
         used.update(summary)
-        scenes = tuple(self._scene(text, context, detail, taken, used) for text in texts)
+        scenes = tuple(self.scene(text, context, detail, taken, used) for text in texts)
         focuses = limits.focuses(self.focuses(draft.text, context, detail.focuses + 1), detail.focuses + 1)
         return chapter_card(Chapter(draft.name, 0, scenes[0].vector, focuses, summary, scenes, draft.text))
 
-    def _scene(self, text: str, context: Context, detail: Detail, taken: set[str], used: set[str]) -> Scene:
+    def scene(self, text: str, context: Context, detail: Detail, taken: set[str], used: set[str]) -> Scene:
+        """A scene's card; ``taken`` (names) and ``used`` (bullets) are not said again, and grow by what it says."""
         bound = share(len(text.split()), detail.scene_words, detail.scene)
         scene = scene_card(
             Scene(
@@ -214,6 +215,9 @@ class OfflineAnnotator:
             if spoken and rarely_alike(spoken, lines):
                 lines.append(spoken)
         lines = [line for line in lines if stats.copies(line) is None]
+        if not lines and stats.past:  # an essay inside the novel, of whose sentences none tells a deed
+            lines = notes_from(text, context.novel, bound.count, bound.words, skip, essay=True)
+            lines = [line for line in lines if stats.copies(line) is None]
         return tuple(lines) or (self._counted(text, context, skip),)
 
     def _counted(self, text: str, context: Context, skip: Collection[str]) -> str:

@@ -47,6 +47,7 @@ _SAYS_NOW = word_set(
     "remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go "
     "own confess"
 )
+_STATES = word_set("is are has does")  # verbs of a sentence about how things are
 _PRESENT = word_set("is are has have does do can will must may")
 _PRESENT_IRREGULAR = frozenset(third_person(base) for base in IRREGULAR.values())
 
@@ -156,13 +157,20 @@ def _named(tokens: list[str], referents: dict[str, str], stats: NovelStats) -> l
     return result
 
 
-def note(sentence: str, stats: NovelStats, budget: int = 24, referents: dict[str, str] | None = None) -> str | None:
+def note(
+    sentence: str,
+    stats: NovelStats,
+    budget: int = 24,
+    referents: dict[str, str] | None = None,
+    essay: bool = False,
+) -> str | None:
     """One bullet (without ``- ``) about ``sentence``, or None when nothing readable is left.
 
     Args:
       budget: most words to keep, 5-45.
       referents: the last named man (``m``) and woman (``f``) before the sentence; the first pronoun for each is
         replaced unless the sentence names somebody before it.
+      essay: in a novel of the past tense also take a sentence in the present, about how things are.
     """
     tokens = _TOKEN.findall(clauses(sentence, stats, budget))
     if len(tokens) < 4:
@@ -173,6 +181,8 @@ def note(sentence: str, stats: NovelStats, budget: int = 24, referents: dict[str
         tokens = _third_person(tokens)
     if stats.past:
         tokens, finite = to_present(tokens, stats.vocabulary)
+        if essay:
+            finite = [*finite, *(index for index, token in enumerate(tokens) if token.lower() in _STATES)]
         if not _has_main_clause(tokens, finite):
             return None
         verbs = {tokens[index] for index in finite}

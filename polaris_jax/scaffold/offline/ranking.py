@@ -95,11 +95,13 @@ def rarely_alike(line: str, kept: list[str]) -> bool:
     return all(len(mine & content(other)) <= _ALIKE * max(1, min(len(mine), len(content(other)))) for other in kept)
 
 
-def notes_from(text: str, novel: str, count: int, budget: int, skip: Collection[str] = ()) -> list[str]:
+def notes_from(
+    text: str, novel: str, count: int, budget: int, skip: Collection[str] = (), essay: bool = False
+) -> list[str]:
     """At most ``count`` notes of at most ``budget`` words on ``text``, in order.
 
     The passage is cut into ``count`` stretches and each gives its best sentence, so that the notes follow the whole of
-    it; ``skip`` holds notes already used elsewhere.
+    it; ``skip`` holds notes already used elsewhere, ``essay`` is ``note``'s.
     """
     stats = analyse(novel)
     pool = candidates(text, novel)
@@ -110,7 +112,7 @@ def notes_from(text: str, novel: str, count: int, budget: int, skip: Collection[
         here = sorted((c for c in pool if low <= c.place < high), key=lambda c: (-c.score, c.place))
         made = 0
         for candidate in here[:12]:
-            line = note(candidate.text, stats, budget, dict(candidate.referents))
+            line = note(candidate.text, stats, budget, dict(candidate.referents), essay)
             if (
                 line
                 and line not in skip
