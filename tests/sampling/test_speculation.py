@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from sampling_models import PROMPT, TINY
 
+from polaris_jax.checkpoint_sampler import open_sampler
+from polaris_jax.cli import main
 from polaris_jax.errors import InputError
+from polaris_jax.models import Decoder, save_pretrained
 from polaris_jax.sampling import (
     Constraint,
     DecodeCache,
@@ -236,6 +239,25 @@ def test_what_cannot_be_speculated_is_refused(model, hybrid, tokenizer):
     for number in (-1, 16):
         with pytest.raises(InputError, match="speculate"):
             sampler_of(model, tokenizer, speculate=number)
+
+
+def test_the_flag_reaches_the_sampler_or_is_refused_in_one_line(checkpoint, hybrid, tokenizer, tmp_path, capsys):
+    assert open_sampler(checkpoint, 64, speculate=5).speculate == 5
+    params, config = hybrid
+    save_pretrained(Decoder(config, params), str(tmp_path / "hybrid"))
+    tokenizer.save(str(tmp_path / "hybrid"))
+    ask = ["write", "--prompt=A book.", f"--out={tmp_path / 'book'}", "--speculate=3"]
+    for more, says in (
+        ([f"--checkpoint={tmp_path / 'hybrid'}"], "recurrent layers"),
+        ([f"--checkpoint={checkpoint}", "--speculate=99"], "use 0 (off) to 15"),
+        (["--server=http://127.0.0.1:9"], "is for a checkpoint"),
+    ):
+        assert main([*ask, *more]) == 2
+        told = capsys.readouterr().err.strip()
+        assert "--speculate" in told
+        assert says in told
+        assert "\n" not in told
+        assert not (tmp_path / "book").exists()
 
 
 def plain_following(text, most):
