@@ -1,18 +1,20 @@
 """How fast a checkpoint reads and writes on this machine, beside ``transformers`` and llama.cpp.
 
-    python benchmarks/decode.py FOLDER [--tokens 32] [--contexts 1024,8192] [--rounds 5] [--gguf FILE]
+    python benchmarks/decode.py FOLDER [--tokens 32] [--contexts 1024,8192] [--rounds 5] [--chunks 64,256] [--gguf FILE]
 
 Ours and ``transformers`` do equal work: one text, float32, greedy, the same weights, all cores; their turns alternate,
-so that whatever else the machine does falls on both, and each number is the best round. llama.cpp does *not* do equal
-work: it computes from the quantised GGUF. ``flat`` is what a token costs beside attention at the longest context over
-the same at the shortest; attention over the cache is timed by itself, all layers in one program. Compilation is not
-counted.
+so that whatever else the machine does falls on both. Speeds are of the best round; a ratio is the median over the
+rounds of their time over ours, with the least and the greatest. Prompts of the shortest context are read in each of
+``--chunks`` tokens at a time. llama.cpp does *not* do equal work: it computes from the quantised GGUF. ``flat`` is what
+a token costs beside attention at the longest context over the same at the shortest; attention over the cache is timed
+by itself, all layers in one program. Compilation is not counted.
 Prints one JSON object.
 """
 
 import argparse
 import json
 import os
+import statistics
 import time
 from functools import partial
 
@@ -29,15 +31,11 @@ GREEDY = SamplingOptions(temperature=0.0)
 
 
 class Ours:
-    """One text of this project's sampler."""
+    """One text of this project's sampler, read ``chunk`` tokens at a time."""
 
-    def __init__(self, folder: str, length: int, chunk: int):
-        model = from_pretrained(folder, dtype="float32")
-        self.config = model.config
-        params = unstack(model.params) if jax.default_backend() == "cpu" else model.params
-        self.sampler = Sampler(
-            params, model.config, load_tokenizer(folder), max_length=length, prefill_chunk=chunk, first_capacity=length
-        )
+    def __init__(self, params, config, tokenizer, length: int, chunk: int):
+        self.config = config
+        self.sampler = Sampler(params, config, tokenizer, max_length=length, prefill_chunk=chunk, first_capacity=length)
         self.decode_cache = DecodeCache(self.sampler)
 
     def read(self, tokens: list[int]) -> None:
@@ -134,6 +132,27 @@ def best(run, rounds: int) -> float:
     return min(timed(run) for _ in range(rounds))
 
 
+def alternating(sides: dict, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every side in every round, after one that compiles."""
+    turns: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, run in sides.items():
+            seconds = timed(run)
+            if number:
+                turns[name].append(seconds)
+    return turns
+
+
+def compared(turns: dict[str, list[float]], count: int, what: str, unit: str) -> dict:
+    """``count`` things per second of each side, and how many times as fast as ``transformers`` each is."""
+    row: dict = {f"{what}_{name}_{unit}": count / min(seconds) for name, seconds in turns.items()}
+    for name, seconds in turns.items():
+        if name != "transformers" and "transformers" in turns:
+            ratios = sorted(other / own for own, other in zip(seconds, turns["transformers"], strict=True))
+            row[f"{what}_{name}_times_as_fast"] = [ratios[0], statistics.median(ratios), ratios[-1]]
+    return row
+
+
 def timed(run) -> float:
     start = time.perf_counter()
     run()
@@ -146,39 +165,39 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32, help="tokens written per round")
     parser.add_argument("--contexts", default="1024,8192", help="tokens read before writing, shortest first")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--chunk", type=int, default=256, help="tokens our prefill reads at once")
+    parser.add_argument(
+        "--chunks", default="64,256,512", help="tokens our prefill reads at once; decoding uses the first"
+    )
     parser.add_argument("--gguf", help="the same model for llama.cpp (quantised: not equal work)")
     parser.add_argument("--alone", action="store_true", help="without transformers")
     args = parser.parse_args()
 
     contexts = [int(n) for n in args.contexts.split(",")]
-    ours = Ours(args.folder, max(contexts) + args.tokens + 8, args.chunk)
+    model, tokenizer = from_pretrained(args.folder, dtype="float32"), load_tokenizer(args.folder)
+    params = unstack(model.params) if jax.default_backend() == "cpu" else model.params
+    ours, *more = (
+        Ours(params, model.config, tokenizer, max(contexts) + args.tokens + 8, int(chunk))
+        for chunk in args.chunks.split(",")
+    )
     theirs = None if args.alone else Theirs(args.folder)
     results: dict = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "dtype": "float32"}
     tokens = np.random.default_rng(0).integers(100, 10_000, max(contexts)).tolist()
     beside = {}
     for n in contexts:
-        row: dict[str, float] = {}
         sides = {"ours": ours} | ({"transformers": theirs} if theirs else {})
         if n == contexts[0]:
-            ours.read(tokens[:n])  # compiles
-            rates = {
-                name: n / min(timed(partial(side.read, tokens[:n])) for _ in range(2)) for name, side in sides.items()
-            }
-            row |= {f"prefill_{name}_tokens_per_s": rate for name, rate in rates.items()}
+            readers = {f"ours_{side.sampler.chunk_sizes[-1]}": side for side in (ours, *more)}
+            readers |= {"transformers": theirs} if theirs else {}
+            reads = {name: partial(side.read, tokens[:n]) for name, side in readers.items()}
+            row = compared(alternating(reads, args.rounds), n, "prefill", "tokens_per_s")
         else:
+            row = {}
             for side in sides.values():
                 side.read(tokens[:n])
-        fastest = dict.fromkeys(sides, float("inf"))
-        ours.write(2)
-        for _ in range(args.rounds):
-            for name, side in sides.items():
-                fastest[name] = min(fastest[name], timed(partial(side.write, args.tokens)) / args.tokens)
-        row |= {f"decode_{name}_ms": 1e3 * seconds for name, seconds in fastest.items()}
-        if theirs:
-            row["decode_speed_ratio"] = fastest["transformers"] / fastest["ours"]
+        turns = alternating({name: partial(side.write, args.tokens) for name, side in sides.items()}, args.rounds)
+        row |= compared(turns, args.tokens, "decode", "tokens_per_s")
         attention = ours.attention_seconds(n, args.rounds)
-        beside[n] = fastest["ours"] - attention
+        beside[n] = min(turns["ours"]) / args.tokens - attention
         row["attention_ms"] = 1e3 * attention
         if n == contexts[0]:
             creative = SamplingOptions(temperature=0.8, top_k=20)

@@ -1,6 +1,6 @@
 """Thousands of bad requests against ``polaris serve``: it must answer each, go on working, and not grow.
 
-    python benchmarks/serve_fuzz.py [CHECKPOINT] [--requests=10000] [--seed=0] [--parallel=16] [--url=http://...]
+    python benchmarks/serve_fuzz.py [CHECKPOINT] [--requests=10000] [--seed=0] [--parallel=16] [--speculate=N] [--url=http://...]
 
 Starts a server of CHECKPOINT (default: a random model that it makes) unless ``--url`` names one that runs, and sends
 raw bytes: fields of every wrong type and size, broken JSON, half UTF-8, nesting, hostile schemas and regular
@@ -424,6 +424,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--parallel", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speculate", type=int, default=0, help="the server's flag of that name")
     parser.add_argument("--growth", type=float, default=128.0, metavar="MIB")
     arguments = parser.parse_args()
     from serving_process import running, small_checkpoint
@@ -433,7 +434,8 @@ def main() -> int:
     else:
         with tempfile.TemporaryDirectory() as scratch:
             checkpoint = arguments.checkpoint or small_checkpoint(Path(scratch) / "model")
-            with running(checkpoint, "--window", "1024", "--max-tokens", "64") as server:
+            flags = ("--window=1024", "--max-tokens=64", f"--speculate={arguments.speculate}")
+            with running(checkpoint, *flags) as server:
                 result = asyncio.run(run(arguments, server.url, server.process.pid))
                 alive = server.process.poll() is None
                 server.process.terminate()

@@ -17,6 +17,7 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.export_files import GENERATION, end_tokens
 from polaris_jax.models.model_folder import ModelFolder, find_model_folder
 from polaris_jax.sampling import Sampler
+from polaris_jax.sampling.sampler import check_speculation
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training import load_weights
 
@@ -35,6 +36,7 @@ def open_sampler(
     axes: Mapping[str, int] | None = None,
     dtype: Any = None,
     cache_dtype: Any = None,
+    speculate: int = 0,
     within_positions: bool = False,
     stages: bool = True,
 ) -> Sampler:
@@ -47,18 +49,19 @@ def open_sampler(
         ``sampling_mesh``.
       dtype: of weights and arithmetic; default as stored.
       cache_dtype: of cached keys and values; default that of the weights.
+      speculate: most tokens that are guessed with each one generated (``Sampler``); 0: none.
       within_positions: refuse a ``max_length`` beyond the model's positions, before its weights are read.
-
       stages: False takes a model whose vocabulary lacks the stage tokens: it chats, and writes no books.
 
     Raises:
-      InputError: neither a run nor a model, a mesh that does not fit the devices, or a ``max_length`` beyond the
-        model's positions.
+      InputError: neither a run nor a model, a mesh that does not fit the devices, a ``max_length`` beyond the model's
+        positions, or ``speculate`` with a model that cannot.
     """
     model = checkpoint if isinstance(checkpoint, ModelFolder) else find_model_folder(checkpoint)
     config = model.config
     if within_positions and max_length > config.max_positions:
         raise InputError("--window", max_length, f"the model has {config.max_positions} positions")
+    check_speculation("--speculate", speculate, config)
     mesh = sampling_mesh(axes, config)
     config, params, folder = load_weights(model, dtype=dtype, mesh=mesh)
     on_cpu = jax.default_backend() == "cpu"
@@ -73,6 +76,7 @@ def open_sampler(
         cache_dtype=cache_dtype,
         prefill_chunk=CPU_CHUNK if on_cpu else ACCELERATOR_CHUNK,
         first_capacity=min(max_length, 2048),
+        speculate=speculate,
     )
 
 

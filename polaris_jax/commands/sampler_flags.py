@@ -1,4 +1,4 @@
-"""Flags of all verbs that sample from a checkpoint: mesh and dtypes."""
+"""Flags of every verb that samples from a checkpoint: mesh, dtypes and speculation."""
 
 import argparse
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import Any
 from polaris_jax.commands.devices import host_devices
 from polaris_jax.commands.flag_types import whole
 from polaris_jax.errors import InputError
-from polaris_jax.options import AT_LEAST_1
+from polaris_jax.options import AT_LEAST_1, NOT_NEGATIVE
 
 DTYPES = ("float32", "bfloat16")
 
 
 def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
-    """``--mesh``, ``--dtype`` and ``--cache-dtype``, with vLLM's names as aliases."""
+    """``--mesh``, ``--dtype``, ``--cache-dtype`` and ``--speculate``, the first three with vLLM's names as aliases."""
     flags = parser.add_argument_group("devices and dtypes")
     flags.add_argument(
         "--mesh",
@@ -34,6 +34,13 @@ def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
         choices=(*DTYPES, "int8"),
         help="dtype of cached keys and values (default: that of the weights)",
     )
+    flags.add_argument(
+        "--speculate",
+        type=whole(NOT_NEGATIVE),
+        metavar="N",
+        help="guess up to N tokens from the text itself and read them in one pass: the same text, sooner where it "
+        "repeats itself (default 0: off; not for models with recurrent layers)",
+    )
 
 
 def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -48,12 +55,17 @@ def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
         if axes is not None:
             raise InputError("--tensor-parallel-size", arguments.tensor_parallel_size, "give it or --mesh, not both")
         axes = _axes(f"tensor={arguments.tensor_parallel_size}")
-    return {"axes": axes, "dtype": arguments.dtype, "cache_dtype": arguments.cache_dtype}
+    return {
+        "axes": axes,
+        "dtype": arguments.dtype,
+        "cache_dtype": arguments.cache_dtype,
+        "speculate": arguments.speculate or 0,
+    }
 
 
 def dtypes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The part of ``sampler_options`` that changes texts (the mesh does not), as words for a run's identity."""
-    return tuple(f"{name}={options[name]}" for name in ("dtype", "cache_dtype") if options.get(name))
+    """The part of ``sampler_options`` that may change a text (the mesh does not), as words for a run's identity."""
+    return tuple(f"{name}={options[name]}" for name in ("dtype", "cache_dtype", "speculate") if options.get(name))
 
 
 def _axes(text: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ from polaris_jax.models.cache import grow, init_cache
 from polaris_jax.sampling import programs
 from polaris_jax.sampling.options import LogitShifts, SampledTokens, SamplingOptions, option_arrays, sample_tokens
 from polaris_jax.sampling.programs import DecodeState, PromptScores, RestorePlan, Snapshot
+from polaris_jax.sampling.read_ahead import ReadAhead
 from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.sharding import fetch
 
@@ -56,6 +57,7 @@ class DecodeCache:
       capacity: tokens that a row has room for.
       tokens_read: tokens read so far, all rows together; passes: over the weights, to read them.
       groups: shards of the mesh that rows are spread over; each reads a chunk of one of its rows at a time.
+      ahead: what was read of guesses; None where ``sampler.speculate`` is 0.
     """
 
     def __init__(self, sampler: Sampler, batch: int = 1, *, together: bool = False):
@@ -69,6 +71,7 @@ class DecodeCache:
         self._seen = np.zeros((batch, self._words), np.uint32)
         self.groups = sampler.row_groups(batch)
         self._saved_lengths = [0] * batch
+        self.ahead = ReadAhead(batch, sampler.speculate + 1) if sampler.speculate else None
         self._unstacked = isinstance(sampler.params["blocks"], tuple)
         self._state, self._snapshot = self._empty()
 
@@ -92,6 +95,8 @@ class DecodeCache:
         self.tokens = [[] for _ in self.tokens]
         self._seen[:] = 0
         self._saved_lengths = [0] * len(self.tokens)
+        if self.ahead is not None:
+            self.ahead = ReadAhead(len(self.tokens), self.ahead.width)
         jax.tree.map(lambda x: x.delete(), (self._state, self._snapshot))
 
     def renew(self) -> None:
@@ -139,10 +144,72 @@ class DecodeCache:
         if last.any():
             self._read(single, last, None)
         for b, new in enumerate(rows):
-            if len(new):
-                ids = np.asarray(new, np.int64)
-                self._mark_seen(b, ids)
-                self.tokens[b].extend(ids.tolist())
+            self._extend(b, new)
+
+    def append_generated(self, rows: Sequence[Sequence[int]]) -> None:
+        """``append`` for what was generated since the last call: with ``sampler.speculate``, guesses are read along.
+
+        What was guessed and read already needs no pass. No bit depends on the guesses: the new tokens of a row are
+        always read in a pass of ``speculate + 1`` tokens, or in ``append``'s chunks when there are more of them.
+
+        Raises:
+          InputError: a row would exceed ``max_length``.
+        """
+        if self.ahead is None:
+            self.append(rows)
+            return
+        width = self.ahead.width
+        right = [list(new) if self.ahead.holds(b, new) else [] for b, new in enumerate(rows)]
+        if any(right):
+            self._advance(self.ahead, right)
+        rest = [[] if found else list(new) for found, new in zip(right, rows, strict=True)]
+        if any(many := [new if len(new) > width else [] for new in rest]):
+            self.append(many)
+        if any(few := [new if len(new) <= width else [] for new in rest]):
+            self._append_ahead(self.ahead, few)
+
+    def _advance(self, ahead: ReadAhead, rows: Sequence[Sequence[int]]) -> None:
+        """The tokens of ``rows`` were guessed and read: only their logits are wanted."""
+        assert ahead.logits is not None  # of the pass that read them
+        self._state = programs.advance(self._state, ahead.logits, *ahead.take(rows), mesh=self.sampler.mesh)
+        for b, new in enumerate(rows):
+            self._extend(b, new)
+            self.tokens_read += len(new)
+
+    def _append_ahead(self, ahead: ReadAhead, rows: Sequence[Sequence[int]]) -> None:
+        """Reads at most ``ahead.width`` tokens per row, and guesses after them as far as there is room."""
+        self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
+        most = min(self.capacity, self.sampler.max_length)
+        guesses = ahead.guess(rows, [most - len(row) for row in self.tokens])
+        tokens = np.zeros((len(rows), ahead.width), np.int32)
+        valid, guessed = np.zeros((2, len(rows)), np.int32)
+        for b, (new, after) in enumerate(zip(rows, guesses, strict=True)):
+            valid[b], guessed[b] = len(new) + len(after), len(after)
+            tokens[b, : valid[b]] = [*new, *after]
+        self._state, ahead.logits = programs.append_ahead(
+            self.sampler.params,
+            self._state,
+            tokens,
+            valid,
+            guessed,
+            config=self.sampler.config,
+            compute_dtype=self.sampler.compute_dtype,
+            mesh=self.sampler.mesh,
+        )
+        self.passes += 1
+        for b, new in enumerate(rows):
+            self._extend(b, new)
+            self.tokens_read += len(new)
+
+    def _extend(self, row: int, new: Sequence[int]) -> None:
+        """Notes on the host that a row has read further tokens."""
+        if not len(new):
+            return
+        ids = np.asarray(new, np.int64)
+        self._mark_seen(row, ids)
+        self.tokens[row].extend(ids.tolist())
+        if self.ahead is not None:
+            self.ahead.lookup.extend(row, ids)
 
     def _read_chunk(self, waiting: list[list[Chunk]]) -> None:
         """Reads the next chunk of every group whose next one has the size of the largest."""
@@ -179,6 +246,8 @@ class DecodeCache:
 
     def _read(self, tokens: np.ndarray, valid: np.ndarray, rows: np.ndarray | None) -> None:
         sampler = self.sampler
+        if self.ahead is not None:
+            self.ahead.forget()
         self._state = programs.append(
             sampler.params,
             self._state,
@@ -230,8 +299,9 @@ class DecodeCache:
             at += count
             self.passes += 1
         self.tokens_read += len(tokens)
-        self._mark_seen(row, np.asarray(tokens, np.int64))
-        self.tokens[row].extend(int(token) for token in tokens)
+        self._extend(row, tokens)
+        if self.ahead is not None:
+            self.ahead.forget()
         return scores
 
     def _mark_seen(self, row: int, ids: np.ndarray) -> None:
@@ -328,6 +398,9 @@ class DecodeCache:
         if not self.same_shard(source, target):
             raise ValueError(f"rows {source} and {target} live on different shards")
         per_group = len(self.tokens) // self.groups
+        if self.ahead is not None:
+            self.ahead.forget()
+            self.ahead.lookup.copy(source, target, length)
         if source == target and length == len(self.tokens[source]):
             return
         groups = np.arange(self.groups)

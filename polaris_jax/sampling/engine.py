@@ -205,22 +205,27 @@ class Engine:
         self._read_prompts()
         self._read_generated()
         masks = self._masks()  # while the device reads
-        ready = self._ready()
-        if ready:
-            options: list[SamplingOptions | None] = [None] * self.slots
-            seeds, top = [0] * self.slots, 0
-            for slot in ready:
-                request = self._active[slot].request
-                options[slot], seeds[slot], top = request.options, request.seed, max(top, request.top_logprobs)
-            sampled = self.cache.sample(
-                options, seeds, masks, shifts=self._shifts(ready), top=MAX_TOP_LOGPROBS if top else 0
-            )
-            self.counts.sampled += len(ready)
-            for slot in ready:
-                self._take(slot, sampled)
-            self._read_generated()  # the device is busy while the caller looks at the events
+        while ready := self._ready():
+            self._sample(ready, masks)
+            # Where the token was guessed, and read with the one before, the next can be drawn at once.
+            self._read_generated(only_guessed=True)
+            masks = self._masks()
+        self._read_generated()  # the device is busy while the caller looks at the events
         events, self._events = self._events, []
         return events
+
+    def _sample(self, ready: Sequence[int], masks: np.ndarray) -> None:
+        """Samples a token for every slot in ``ready``, and processes it."""
+        options: list[SamplingOptions | None] = [None] * self.slots
+        seeds, top = [0] * self.slots, 0
+        for slot in ready:
+            request = self._active[slot].request
+            options[slot], seeds[slot], top = request.options, request.seed, max(top, request.top_logprobs)
+        top = MAX_TOP_LOGPROBS if top else 0
+        sampled = self.cache.sample(options, seeds, masks, shifts=self._shifts(ready), top=top)
+        self.counts.sampled += len(ready)
+        for slot in ready:
+            self._take(slot, sampled)
 
     def _ready(self) -> list[int]:
         """Slots whose text has been read to its end."""
@@ -321,14 +326,15 @@ class Engine:
         if not active.request.max_tokens:
             self._end(slot, "length")
 
-    def _read_generated(self) -> None:
-        """Everything that was generated and not yet read."""
+    def _read_generated(self, *, only_guessed: bool = False) -> None:
+        """Everything that was generated and not yet read; or of it what a pass has read already as a guess."""
         rows: list[list[int]] = [[] for _ in range(self.slots)]
+        ahead = self.cache.ahead
         for slot, active in self._active.items():
-            if not active.prompt:
+            if not active.prompt and (not only_guessed or (ahead is not None and ahead.holds(slot, active.unread))):
                 rows[slot], active.unread = active.unread, []
         if any(rows):
-            self.cache.append(rows)
+            self.cache.append_generated(rows)
 
     # Generating.
 

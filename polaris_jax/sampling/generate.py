@@ -81,7 +81,7 @@ def generate(
         unread += forced
         if unread:
             on_tokens(unread)
-        cache.append([unread])  # asynchronous: the mask below is computed while the device reads
+        cache.append_generated([unread])  # asynchronous: the mask below is computed while the device reads
         unread = []
         if constraint.finished:
             reason: Reason = "complete"

@@ -43,13 +43,14 @@ class LocalModel:
         self._sampler = sampler
 
     def identity(self) -> dict[str, Any]:
-        """Tokenizer, shape and dtypes, and weights, each as a hash."""
+        """Tokenizer, shape and dtypes, and weights, each as a hash; and how far is guessed: it may round otherwise."""
         sampler = self._sampler
         model = hashlib.sha256(repr((sampler.config, sampler.compute_dtype, sampler.cache_dtype)).encode()).hexdigest()
         return {
             "tokenizer": sampler.tokenizer.fingerprint,
             "model": model,
             "weights": weights_fingerprint(sampler.params),
+            "speculate": sampler.speculate or None,
         }
 
     def begin(self) -> LocalSession:

@@ -1,4 +1,4 @@
-"""The compiled programs of a decode cache: append tokens (and score them), save rows, restore rows.
+"""The compiled programs of a decode cache: append tokens (score them, guess ahead), save rows, restore rows.
 
 ``append`` reads a chunk of tokens and leaves the logits after it: one token of every row, or up to a whole prefill
 chunk of one row (one per shard, on a mesh). ``options.sample_tokens`` turns logits into tokens; it is a program of its
@@ -90,6 +90,47 @@ def append(
     return _read(params, state, tokens, valid, rows, config, compute_dtype, mesh)[0]
 
 
+@partial(jax.jit, static_argnames=("config", "compute_dtype", "mesh"), donate_argnames="state")
+def append_ahead(
+    params: Any,
+    state: DecodeState,
+    tokens: jax.Array,
+    valid: jax.Array,
+    guessed: jax.Array,
+    *,
+    config: ModelConfig,
+    compute_dtype: Any,
+    mesh: Mesh | None,
+) -> tuple[DecodeState, jax.Array]:
+    """``append`` to all rows where the last ``guessed [B]`` of the ``valid [B]`` tokens are not certain.
+
+    Returns:
+      The state after the certain tokens, and the logits after every token, ``[B, T, V] float32`` (``advance``).
+    """
+    cache, logits = state
+    hidden, cache = _cached_hidden(params, cache, tokens, valid, None, len(logits), config, compute_dtype, mesh)
+    ahead = unembed(params, config, hidden).astype(jnp.float32)
+    certain = valid - guessed
+    cache |= {"length": cache["length"] - guessed}
+    return _keep_sharding(DecodeState(cache, _logits_at(ahead, certain, logits)), mesh), ahead
+
+
+@partial(jax.jit, static_argnames="mesh", donate_argnames="state")
+def advance(
+    state: DecodeState, ahead: jax.Array, more: jax.Array, read: jax.Array, *, mesh: Mesh | None
+) -> DecodeState:
+    """``more [B]`` guesses of a row turned out right: the state after ``read [B]`` of the tokens of ``ahead``."""
+    cache, logits = state
+    cache = cache | {"length": cache["length"] + more}
+    return _keep_sharding(DecodeState(cache, _logits_at(ahead, jnp.where(more > 0, read, 0), logits)), mesh)
+
+
+def _logits_at(ahead: jax.Array, count: jax.Array, others: jax.Array) -> jax.Array:
+    """The logits after ``count [B]`` tokens of ``ahead [B, T, V]``; those of ``others [B, V]`` where there are none."""
+    chosen = jnp.take_along_axis(ahead, jnp.maximum(count - 1, 0)[:, None, None], axis=1)[:, 0]
+    return jnp.where((count > 0)[:, None], chosen, others)
+
+
 @partial(jax.jit, static_argnames=("config", "compute_dtype", "mesh", "top"), donate_argnames="state")
 def append_scored(
     params: Any,
@@ -131,13 +172,26 @@ def _read(
 ) -> tuple[DecodeState, jax.Array]:
     """The state after ``tokens``, and the last hidden states ``[n, T, D]``."""
     cache, logits = state
-    attend = cached_attention if mesh is None else sharded_cached_attention(mesh, len(logits), config.num_kv_heads)
-    hidden, cache = cached_forward(
-        params, config, tokens, cache, valid, rows=rows, attend=attend, compute_dtype=compute_dtype
-    )
+    hidden, cache = _cached_hidden(params, cache, tokens, valid, rows, len(logits), config, compute_dtype, mesh)
     last = jnp.take_along_axis(hidden, jnp.maximum(valid - 1, 0)[:, None, None], axis=1)[:, 0]
     new = jnp.where((valid > 0)[:, None], unembed(params, config, last), take_rows(logits, rows))
     return _keep_sharding(DecodeState(cache, put_rows(logits, new, rows)), mesh), hidden
+
+
+def _cached_hidden(
+    params: Any,
+    cache: Any,
+    tokens: jax.Array,
+    valid: jax.Array,
+    rows: jax.Array | None,
+    batch: int,
+    config: ModelConfig,
+    compute_dtype: Any,
+    mesh: Mesh | None,
+) -> tuple[jax.Array, Any]:
+    """``cached_forward`` over a cache of ``batch`` rows, on one device or over the mesh."""
+    attend = cached_attention if mesh is None else sharded_cached_attention(mesh, batch, config.num_kv_heads)
+    return cached_forward(params, config, tokens, cache, valid, rows=rows, attend=attend, compute_dtype=compute_dtype)
 
 
 @partial(jax.jit, donate_argnames="snapshot")

@@ -16,6 +16,7 @@ from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, row_axes
 SMALL_CHUNKS = (1, 8, 64)
 # Tokens whose products take as long as reading the weights once: peak over bandwidth, and on a CPU as measured.
 TOKENS_PER_PASS, TOKENS_PER_PASS_ON_CPU = 256, 64
+MOST_GUESSES = 15
 
 
 class Sampler:
@@ -31,11 +32,15 @@ class Sampler:
       prefill_chunk: most tokens of a prompt read at once; on a CPU 64 is as fast as more.
       first_capacity: tokens a cache has room for at first. It doubles when needed, and compiles again. Unused capacity
         costs memory, not time.
+      speculate: most tokens that are guessed and read in one pass with each one generated (``PromptLookup``); 0: none.
+        The guesses change no text: a token is still drawn from its own logits with its own random number. But every
+        pass then reads ``speculate + 1`` tokens, which may round otherwise than a pass that reads one.
       mesh: spreads weights and caches (rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over ``context``)
         where sizes divide.
 
     Raises:
-      InputError: the vocabulary does not fit the model, or a length is not positive.
+      InputError: the vocabulary does not fit the model, a length is not positive, or ``speculate`` is out of bounds or
+        asked of a model with recurrent layers, which cannot take a wrong guess back.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Sampler:
         compute_dtype: Any = None,
         prefill_chunk: int = 256,
         first_capacity: int = 1024,
+        speculate: int = 0,
         mesh: Mesh | None = None,
     ):
         if tokenizer.vocab_size > config.vocab_size:
@@ -57,7 +63,9 @@ class Sampler:
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(name, value, "must be at least 1")
+        check_speculation("speculate", speculate, config)
         self.config, self.tokenizer, self.mesh = config, tokenizer, mesh
+        self.speculate = speculate
         self.max_length, self.first_capacity = max_length, min(first_capacity, max_length)
         dtype = params["embed"]["embedding"].dtype
         self.cache_dtype = jnp.dtype(cache_dtype or dtype)
@@ -102,6 +110,14 @@ class Sampler:
         if self.mesh is None or row_axes(self.mesh, batch) is None:
             return 1
         return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+
+
+def check_speculation(name: str, speculate: int, config: ModelConfig) -> None:
+    """Raises an ``InputError`` about ``name`` when a model cannot be read with so many guesses."""
+    if not 0 <= speculate <= MOST_GUESSES:
+        raise InputError(name, speculate, f"use 0 (off) to {MOST_GUESSES}")
+    if speculate and config.recurrent:
+        raise InputError(name, speculate, "this model's recurrent layers cannot take a wrong guess back; leave it out")
 
 
 def _shapes(params: Any) -> Any:

@@ -69,6 +69,15 @@ class _EngineCollector(Collector):
         for origin, count in asdict(engine.counts).items():
             tokens.add_metric((origin,), count)
         yield tokens
+        if ahead := engine.cache.ahead:
+            guesses = CounterMetricFamily(
+                "polaris_guesses",
+                "Tokens guessed and read ahead (--speculate), and those of them that turned out right",
+                labels=("kind",),
+            )
+            guesses.add_metric(("read",), ahead.guessed)
+            guesses.add_metric(("right",), ahead.right)
+            yield guesses
 
 
 class MetricsMiddleware:

@@ -95,6 +95,22 @@ def test_prometheus_reads_what_was_done(small):
     assert (after["polaris_texts",], after["polaris_texts_active",], after["polaris_slots",]) == (0, 0, 2)
 
 
+def test_a_server_that_guesses_says_the_same_and_counts_its_guesses(small, checkpoint):
+    ask = ASK | {"prompt": "The keeper. The keeper. The", "max_tokens": 40, "temperature": 0.9, "seed": 3}
+    del ask["ignore_eos"]
+
+    def texts(server):
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+        ways = {"ignore_eos": True}, {"regex": "( keeper| slept){6}"}
+        return [client.completions.create(**ask, extra_body=way).choices[0].text for way in ways]
+
+    with running(checkpoint, "--window=1024", "--slots=2", "--speculate=5") as guessing:
+        assert texts(guessing) == texts(small)
+        counted = metrics(guessing)
+    assert 0 < counted["polaris_guesses_total", "right"] <= counted["polaris_guesses_total", "read"]
+    assert ("polaris_guesses_total", "right") not in metrics(small)
+
+
 def test_what_outlives_the_drain_is_told_and_nothing_else_delays_the_end(small):
     client = openai.OpenAI(base_url=f"{small.url}/v1", api_key="none", max_retries=0)
     how = {"model": "tide", "prompt": "The", "max_tokens": 900, "stream": True, "n": 8}
