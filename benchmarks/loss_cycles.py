@@ -4,6 +4,7 @@
     python benchmarks/loss_cycles.py --chips v5p v6e                                      # ours, chunk 512
     python benchmarks/loss_cycles.py --chips v6e --chunks 512 2048                        # by tokens per logits buffer
     python benchmarks/loss_cycles.py --who tokamax --python OTHER/bin/python              # its kernels
+    python benchmarks/loss_cycles.py --who tokamax --bound --python OTHER/bin/python      # units and bytes, at once
     python benchmarks/loss_cycles.py --who tokamax-xla --python OTHER/bin/python          # its chunked XLA path
 
 The loss of ``--tokens`` tokens with a weight for each, and the gradients of hidden states and head, bfloat16, compiled
@@ -58,6 +59,10 @@ def compile_loss(asked: dict) -> None:
             backward = kernel.get_heuristic_bwd_config(T, D, V, dtype=jnp.bfloat16)
         sizes = lambda c: dict(zip(BLOCKS, (c.b_block_size, c.h_block_size, c.v_block_size), strict=True))  # noqa: E731
         facts = {"forward": list(sizes(forward).values()), "backward": list(sizes(backward).values())}
+
+        if asked["bound"]:
+            Path(asked["folder"], "facts.json").write_text(json.dumps(facts))
+            return
 
         def step(x, w, targets, weights):
             # As its own vjp calls them, which would refuse a chip that is not attached.
@@ -150,8 +155,11 @@ def measure(asked: dict, python: str) -> dict:
         if process.returncode:
             return asked | {"error": process.stderr.strip()[-600:]}
         facts = json.loads(Path(name, "facts.json").read_text())
-        cycles = all_estimated_cycles(read_program(Path(name, "program.txt").read_text()))
+        text = Path(name, "program.txt")
+        cycles = all_estimated_cycles(read_program(text.read_text())) if text.exists() else 0
         found = kernels(Path(name)) if asked["who"] == "tokamax" else {}
+        if asked["bound"]:
+            found = {which: {"cores": MATRIX_UNITS[asked["chip"]].cores} for which in ("forward", "backward")}
     chip, unit = CHIPS[asked["chip"]], MATRIX_UNITS[asked["chip"]]
     clock, shape = unit.clock, (asked["tokens"], asked["width"], asked["vocabulary"])
     products = 2 * math.prod(shape)
@@ -160,11 +168,12 @@ def measure(asked: dict, python: str) -> dict:
         steps, size = moved(which, facts[which], *shape)
         kernel |= {
             "steps": steps // kernel["cores"],
-            "ms_bundles_always": 1e3 * steps / kernel["cores"] * kernel["always"] / clock,
-            "ms_bundles_all": 1e3 * steps / kernel["cores"] * kernel["all"] / clock,
             "ms_bytes": 1e3 * size / chip.hbm,
             "ms_units": 1e3 * products * (1 if which == "forward" else 3) / chip.flops,
         }
+        for part in ("always", "all"):
+            if part in kernel:
+                kernel[f"ms_{part}"] = 1e3 * kernel["steps"] * kernel[part] / clock
         row["kernels"][which] = kernel
     return row
 
@@ -175,17 +184,22 @@ def line(row: dict) -> str:
     who = row["who"] + (f", chunk {row['chunk']:,}" if row["who"] == "ours" else "")
     if "error" in row:
         return f"| {row['chip']} | {shape} | {who} | {' '.join(row['error'].split())[-300:]} |"
-    cells = [row["chip"], shape, who, f"{row['xla_cycles']:,}", f"{row['xla_ms']:.1f}"]
-    for which in ("forward", "backward"):
-        kernel = row["kernels"].get(which)
-        cells.append(
-            "–"
-            if kernel is None
-            else f"{'×'.join(map(str, row[which]))}, {kernel['cores']} core(s): {kernel['steps']:,} steps of "
-            f"{kernel['always']:,}-{kernel['all']:,} bundles, {kernel['ms_bundles_always']:.1f}-"
-            f"{kernel['ms_bundles_all']:.1f}; units {kernel['ms_units']:.1f}; bytes {kernel['ms_bytes']:.1f}"
-        )
-    return "| " + " | ".join([*cells, f"{row['temporaries'] / 1e9:.2f}"]) + " |"
+    bound = not row["xla_cycles"]
+    cells = [row["chip"], shape, who, *(("–", "–") if bound else (f"{row['xla_cycles']:,}", f"{row['xla_ms']:.1f}"))]
+    cells += [kernel_cell(row, which) for which in ("forward", "backward")]
+    return "| " + " | ".join([*cells, "–" if bound else f"{row['temporaries'] / 1e9:.2f}"]) + " |"
+
+
+def kernel_cell(row: dict, which: str) -> str:
+    """One kernel in words: blocks of tokens, width and vocabulary, steps and bundles, units and bytes in ms."""
+    kernel = row["kernels"].get(which)
+    if kernel is None:
+        return "–"
+    said = f"{'×'.join(map(str, row[which]))}, {kernel['cores']} core(s), {kernel['steps']:,} steps"
+    if "all" in kernel:
+        said += f" of {kernel['always']:,} to {kernel['all']:,} bundles"
+        said += f", {kernel['ms_always']:.1f} to {kernel['ms_all']:.1f}"
+    return f"{said}; units {kernel['ms_units']:.1f}, bytes {kernel['ms_bytes']:.1f}"
 
 
 def main() -> None:
@@ -197,6 +211,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=["5120x131072", "4096x248320"], help="WIDTHxVOCABULARY")
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--chunks", nargs="+", type=int, default=[512], help="ours: tokens per logits buffer")
+    parser.add_argument("--bound", action="store_true", help="tokamax: what its blocks need at least; no compiler")
     parser.add_argument("--json", action="store_true", help="one JSON line per program instead of a table")
     parser.add_argument("--compile", help=argparse.SUPPRESS)
     a = parser.parse_args()
@@ -211,7 +226,7 @@ def main() -> None:
             width, vocabulary = map(int, shape.split("x"))
             for chunk in a.chunks if a.who == "ours" else a.chunks[:1]:
                 asked = {"chip": chip, "who": a.who, "width": width, "vocabulary": vocabulary, "chunk": chunk}
-                row = measure(asked | {"tokens": a.tokens}, a.python)
+                row = measure(asked | {"tokens": a.tokens, "bound": a.bound}, a.python)
                 print(json.dumps(row) if a.json else line(row), flush=True)
 
 

@@ -42,7 +42,8 @@ class StateBytes:
     Attributes:
       parameters: those that learn and those that are frozen. gathered: shards of the layers' weights that are gathered.
       layers, largest, stack: gradients of all blocks, of the largest group of equal matrices, which Newton-Schulz joins
-        to one batch over several devices, and of the largest array of them. exchanged: those of ``layers`` that go to their matrices' owners and back.
+        to one batch over several devices, and of the largest array of them. exchanged: those of ``layers`` that go to
+        their matrices' owners and back.
     """
 
     parameters: int
