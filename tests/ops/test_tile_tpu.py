@@ -21,6 +21,7 @@ from polaris_jax.ops import (
 )
 from polaris_jax.ops.attention import SoftmaxState
 from polaris_jax.ops.tile_tpu_parts import units_of
+from polaris_jax.ops.tile_tpu_table import kernels_of
 from polaris_jax.ops.tiles import (
     CAUSAL,
     EDGE,
@@ -136,6 +137,21 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     jax.clear_caches()
     for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(have), strict=True):
         np.testing.assert_allclose(b, a, atol=3e-5, rtol=3e-5)
+
+
+@pytest.mark.parametrize(
+    ("chip", "which", "width", "window", "found"),
+    [
+        ("TPU v6 lite", "forward", 256, 1024, (1024, 1024)),  # swept: benchmarks/window_blocks.py
+        ("TPU v6 lite", "forward", 256, 1023, (512, 512)),
+        ("TPU v6 lite", "forward", 256, 4096, (2048, 1024)),
+        ("TPU v6 lite", "forward", 128, 1024, (512, 512)),
+        ("TPU v6 lite", "backward", 256, 1024, (512, 512)),
+        ("TPU v5p", "forward", 256, 1024, (512, 512)),
+    ],
+)
+def test_blocks_under_a_window(chip, which, width, window, found):
+    assert kernels_of(chip).blocks(which, width, window) == found
 
 
 @pytest.mark.parametrize(
