@@ -284,7 +284,7 @@ def muon(
     def update(gradients, state, params=None, *, finite=True, **_):
         del params
         leaves, structure = jax.tree.flatten(gradients)
-        pairs: list = []
+        pairs = []
         for gradient, old in zip(leaves, jax.tree.leaves(state.momentum), strict=True):
             if pairs and not where:
                 # One after the other: left to itself the compiler writes momenta last, and keeps gradients until then.
