@@ -4,12 +4,14 @@
     python benchmarks/block_cycles.py --chips v5p v6e                       # 14B, 32,768 tokens
     python benchmarks/block_cycles.py --chips v6e --plain                   # without the options of training
     python benchmarks/block_cycles.py --chips v6e --products                # the block's products alone, one by one
+    python benchmarks/block_cycles.py --model qwen3_5_9b --layers 0 3       # a hybrid: recurrent, attention
 
 One block, forward and backward with nothing recomputed, compiled to the end for one device of a chip that is not
 attached; bfloat16, weights whole. Attention itself is left out (its kernels have no estimate; ``kernel_schedule.py``
-reads their schedules): queries stand for its output, keys and values leave the block. Nothing is run. A share of the
-peak is the operations of the products over what the units of ``planner.kernel_schedule.MATRIX_UNITS`` could do in the
-cycles of everything.
+reads their schedules): queries stand for its output, keys and values leave the block. A recurrent block has its
+kernels, which count nothing here (``delta_rule_schedule.py`` has their time). Nothing is run. A share of the peak is
+the operations of the products over what the units of ``planner.kernel_schedule.MATRIX_UNITS`` could do in the cycles
+of everything.
 """
 
 import argparse
@@ -29,13 +31,18 @@ TOPOLOGIES = {"v5e": "v5e:2x2", "v5p": "v5:2x2x1", "v6e": "v6e:2x2", "tpu7x": "t
 MODELS = Path(__file__).resolve().parents[1] / "polaris_jax" / "configs" / "models"
 
 
-def block_program(model, tokens: int, chip):
-    """``(function, arguments)`` of a block with its backward pass on one device."""
+def block_program(model, tokens: int, chip, layer: int = 0):
+    """``(function, arguments)`` of block ``layer`` of the model's group with its backward pass on one device."""
     import jax
     import jax.numpy as jnp
 
     from polaris_jax.models import abstract_params
     from polaris_jax.models.decoder import block, token_mixers
+    from polaris_jax.ops.recurrence import whole_rows
+    from polaris_jax.ops.recurrent_backend import recurrent_backend
+    from polaris_jax.sharding import make_mesh
+
+    kind, by = model.group[layer], recurrent_backend(make_mesh({"fsdp": 1}, devices=list(chip.device_set)))
 
     def here(shape, dtype=jnp.bfloat16):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=chip)
@@ -43,7 +50,7 @@ def block_program(model, tokens: int, chip):
     weights = {
         place: jax.tree.map(lambda leaf: here(leaf.shape[1:]), stacked)
         for place, stacked in abstract_params(model, jnp.bfloat16)["blocks"].items()
-    }["0"]
+    }[str(layer)]
 
     def forward(weights, x, positions):
         left = []
@@ -52,7 +59,8 @@ def block_program(model, tokens: int, chip):
             left.extend((k, v))
             return q
 
-        mixer = token_mixers(model, positions, jnp.ones_like(positions), attend)[model.group[0]]
+        ids = jnp.ones_like(positions)
+        mixer = token_mixers(model, positions, ids, attend, whole_rows(ids, by))[kind]
         return block(model, weights, x, mixer)[0], *left
 
     def step(weights, x, gradients, positions):
@@ -60,7 +68,8 @@ def block_program(model, tokens: int, chip):
         return out[1:], back(gradients)
 
     x, kv = here((1, tokens, model.hidden_size)), here((1, tokens, model.num_kv_heads, model.head_dim))
-    return step, (weights, x, (x, kv, kv), here((1, tokens), jnp.int32))
+    left = () if kind == "linear_attention" else (kv, kv)
+    return step, (weights, x, (x, *left), here((1, tokens), jnp.int32))
 
 
 def product_programs(model, tokens: int, chip) -> dict:
@@ -113,7 +122,7 @@ def measure(asked: dict) -> list[dict]:
     from jax.experimental import topologies
     from jax.sharding import Mesh, SingleDeviceSharding
 
-    from polaris_jax.models import ModelConfig
+    from polaris_jax.models.model_folder import read_config
     from polaris_jax.training.compiler_options import compiler_options
 
     name = asked["chip"]
@@ -121,11 +130,14 @@ def measure(asked: dict) -> list[dict]:
     chip = SingleDeviceSharding(device)
     trained = {} if asked["plain"] else compiler_options(Mesh(np.array([device]), ("device",)), "all")
     options = {**(trained or {}), **asked["options"]}
-    model = ModelConfig.from_hf(json.loads((MODELS / asked["model"] / "config.json").read_text()))
+    model = read_config(str(MODELS / asked["model"]), shape_only=True)
     if asked["products"]:
         programs = product_programs(model, asked["tokens"], chip)
     else:
-        programs = {"block": block_program(model, asked["tokens"], chip)}
+        programs = {
+            f"block {layer}, {model.group[layer]}": block_program(model, asked["tokens"], chip, layer)
+            for layer in asked["layers"]
+        }
     unit = MATRIX_UNITS[name]
     peak = unit.cores * unit.count * unit.rows * 2 * unit.width**2  # operations a cycle
     rows = []
@@ -152,6 +164,7 @@ def main() -> None:
     parser.add_argument("--chips", nargs="+", default=["v5p", "v6e"], choices=list(TOPOLOGIES))
     parser.add_argument("--model", default="ministral3_14b", help="a folder of polaris_jax/configs/models")
     parser.add_argument("--tokens", type=int, default=32_768)
+    parser.add_argument("--layers", nargs="+", type=int, default=[0], help="of the model's repeating group of blocks")
     parser.add_argument("--items", type=int, default=10)
     parser.add_argument("--products", action="store_true")
     parser.add_argument("--plain", action="store_true", help="the compiler's own defaults, not the options of training")
@@ -163,7 +176,7 @@ def main() -> None:
         return
     options = dict(text.split("=", 1) for text in a.option)
     for chip in a.chips:
-        asked = {name: getattr(a, name) for name in ("model", "tokens", "items", "products", "plain")}
+        asked = {name: getattr(a, name) for name in ("model", "tokens", "layers", "items", "products", "plain")}
         request = json.dumps(asked | {"chip": chip, "options": options})
         done = subprocess.run(
             [sys.executable, __file__, "--one", request], stdout=subprocess.PIPE, text=True, check=True

@@ -26,6 +26,7 @@ CONFIG = Path(__file__).parents[1] / "polaris_jax" / "configs" / "ministral3_14b
 K, M = 1 << 10, 1 << 20
 SAVE = ("model.remat=attention", "model.context_method=two_level")  # the fastest
 AGAIN = ("model.remat=full", "model.context_method=ring")  # the smallest
+OFFLOAD = ("model.remat=full", "model.context_method=two_level", "model.offload=True", "model.segments=1")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Row:
 
 
 ROWS = (
+    Row("1-262k-offload", "v5p-2", 256 * K, OFFLOAD, hbm=102.8),
+    Row("4-1m-offload", "v5p-8", M, OFFLOAD, hbm=102.8),
+    Row("4-largest", "v5p-8", M, OFFLOAD, largest=True),
+    Row("8-largest", "v5p-16", 2 * M, OFFLOAD, largest=True),
+    Row("64-largest-offload", "v5p-128", 16 * M, OFFLOAD, largest=True),
+    Row("v6e-8-largest", "v6e-8", M, OFFLOAD, largest=True),
+    Row("v6e-256-largest", "v6e-256", 32 * M, OFFLOAD, largest=True),
     Row("4-262k", "v5p-8", 256 * K, AGAIN, "70.3", hbm=52),
     Row("4-262k-saved", "v5p-8", 256 * K, SAVE),
     Row("4-512k", "v5p-8", 512 * K, AGAIN, "does not fit (104.1)", hbm=102.8),

@@ -3,8 +3,8 @@
 The one place that needs both ``planner`` and ``rl``. A step has phases that do not meet in memory: responses are
 written with weights and caches laid out for decoding (``rl.rollout_weights``), then both are let go and the learner
 computes log-probabilities, gradients and the update. Where libtpu is installed each phase's program is compiled for
-the slice, one after the other, and its memory and collectives are read from the compiler's files; without it, or when
-asked, arithmetic answers and says so.
+the slice, one after the other, and its memory and collectives are read from the compiler's files, and kept on disk;
+without it, or when asked, arithmetic answers and says so.
 
 Times are arithmetic: decoding by the bytes that a token reads, the rest by ``planner.roofline``. Every response is
 taken to be as long as it may be.
@@ -13,6 +13,7 @@ taken to be as long as it may be.
 import dataclasses
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from polaris_jax.planner.compile import compile_program, compiler_version
 from polaris_jax.planner.compiler_process import main
 from polaris_jax.planner.topology import Slice, find_slice
 from polaris_jax.planner.traffic import expected_collectives
-from polaris_jax.planner.verdict import GIB
+from polaris_jax.planner.verdict import GIB, cache_key, read_record, write_record
 from polaris_jax.prices import read_prices
 from polaris_jax.rl.config import AnyRlConfig, RlConfig, judge_spec, rl_config
 from polaris_jax.rl.learner import Learner
@@ -59,6 +60,7 @@ PROGRAMS = {
     "gradients": "value_and_grad",
     "update": "apply",
 }
+_MORE_CODE = ("rl", "sampling", "post_training_plan.py")  # what shapes these programs besides a training step's rooms
 # Seconds that a collective takes whatever it carries, and the share of the memory's bandwidth that reading weights and
 # caches reaches: assumed, nobody has measured these programs on a chip.
 COLLECTIVE_LATENCY, BANDWIDTH_SHARE = 5e-6, 0.75
@@ -122,11 +124,14 @@ class PostTrainingVerdict:
         return dataclasses.asdict(self)
 
 
-def plan_post_training(config: AnyRlConfig, topology: str, *, estimate: bool = False) -> PostTrainingVerdict:
+def plan_post_training(
+    config: AnyRlConfig, topology: str, *, estimate: bool = False, cached: bool = True
+) -> PostTrainingVerdict:
     """What ``config`` needs and takes on ``topology``; neither data nor weights are read.
 
     Args:
       estimate: arithmetic only, even where the compiler is installed; seconds instead of minutes.
+      cached: read from disk what this compiler said of a phase before, so that an interrupted plan goes on.
 
     Raises:
       InputError: a config that cannot be laid out over the slice.
@@ -139,7 +144,10 @@ def plan_post_training(config: AnyRlConfig, topology: str, *, estimate: bool = F
     axes = rollout_axes(config, model, slice_.devices)
     version = None if estimate else compiler_version()
     work = _Work(config, model, slice_, sizes, axes)
-    measured = {name: work.arithmetic(name) if version is None else work.compiled(name) for name in PROGRAMS}
+    measured = {
+        name: work.arithmetic(name) if version is None else work.by_compiler(name, version, cached=cached)
+        for name in PROGRAMS
+    }
     return work.verdict(measured, "analytic" if version is None else "compiler")
 
 
@@ -149,6 +157,10 @@ class _Needs:
 
     memory: float
     collectives: Sequence[hlo.Collective]
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "_Needs":
+        return cls(record["memory"], [hlo.Collective(**row) for row in record["collectives"]])
 
 
 class _Work:
@@ -180,11 +192,23 @@ class _Work:
         }
         return build(TrainConfig, shared)
 
-    def compiled(self, phase: str) -> _Needs:
+    def by_compiler(self, phase: str, version: str, *, cached: bool) -> _Needs:
+        """What the compiler of this ``version`` says, or said before: it is kept on disk, and prices are not."""
+        rows = json.loads(json.dumps(flatten(self.config)))
+        programs = {name: row for name, row in rows.items() if name.split(".")[0] not in ("judge", "rewards")}
+        told = {"phase": phase, "LIBTPU_INIT_ARGS": os.environ.get("LIBTPU_INIT_ARGS", "")}
+        key = cache_key(programs, repr(self.model), self.slice.title, "compiler", version, told, _MORE_CODE)
+        if cached and (known := read_record(key, _Needs.from_json)):
+            return known
+        needs = self._compiled(phase, rows)
+        write_record(key, dataclasses.asdict(needs))
+        return needs
+
+    def _compiled(self, phase: str, rows: dict[str, object]) -> _Needs:
         """By the TPU compiler, in a process of its own."""
         folder = Path(tempfile.mkdtemp(prefix="polaris-plan-"))
         asked = {
-            "config": json.loads(json.dumps(flatten(self.config))),
+            "config": rows,
             "topology": self.slice.topology_name,
             "options": {},
             "phase": phase,

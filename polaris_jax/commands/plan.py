@@ -77,7 +77,7 @@ def _post_training(a: argparse.Namespace, config: "ConfigDict") -> int:
     for flag, value in (given | {"--keep": a.keep}).items():
         if value:
             raise InputError(flag, value, "is for configs of polaris train; leave it out for a post-training run")
-    verdict = plan_post_training(config, a.topology, estimate=a.estimate)
+    verdict = plan_post_training(config, a.topology, estimate=a.estimate, cached=not a.fresh)
     if a.json:
         print(json.dumps(verdict.to_json()))
     else:

@@ -276,27 +276,32 @@ def muon(
         else {path_name(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(shardings)}
     )
 
-    def update(gradients, state, params=None):
+    def direction_and_momentum(gradient, old, finite):
+        """``(what to orthogonalise, the momentum to keep)``."""
+        m = momentum * old.astype(jnp.float32) + gradient.astype(jnp.float32)
+        ahead = gradient.astype(jnp.float32) + momentum * m if nesterov else m
+        return ahead.astype(dtype or ahead.dtype), jnp.where(finite, m.astype(old.dtype), old)
+
+    def update(gradients, state, params=None, *, finite=True, **_):
         del params
-        step = lambda g, m: momentum * m.astype(jnp.float32) + g.astype(jnp.float32)  # noqa: E731
-        gathered = jax.tree.map(step, gradients, state.momentum)
-        ahead = (
-            jax.tree.map(lambda g, m: g.astype(jnp.float32) + momentum * m, gradients, gathered)
-            if nesterov
-            else (gathered)
-        )
+        leaves, structure = jax.tree.flatten(gradients)
+        pairs = []
+        for gradient, old in zip(leaves, jax.tree.leaves(state.momentum), strict=True):
+            if pairs and not where:
+                # One after the other: left to itself the compiler writes momenta last, and keeps gradients until then.
+                gradient, pairs[-1] = jax.lax.optimization_barrier((gradient, pairs[-1]))
+            pairs.append(direction_and_momentum(gradient, old, finite))
+        ahead, kept = (jax.tree.unflatten(structure, [pair[n] for pair in pairs]) for n in (0, 1))
         there = jax.tree_util.tree_map_with_path(lambda path, _: where[path_name(path)], ahead) if where else None
-        directions = orthogonalize(ahead, steps=steps, dtype=dtype, shardings=there, splits=splits)
+        directions = orthogonalize(ahead, steps=steps, shardings=there, splits=splits)
 
         def scaled(path, direction):
             return _rms_scale(direction.shape, find_split(path_name(path), splits)) * direction.astype(jnp.float32)
 
-        updates = jax.tree_util.tree_map_with_path(scaled, directions)
-        kept = jax.tree.map(lambda m, old: m.astype(old.dtype), gathered, state.momentum)
-        return updates, MuonState(kept)
+        return jax.tree_util.tree_map_with_path(scaled, directions), MuonState(kept)
 
     return optax.chain(
-        optax.GradientTransformation(init, update),
+        optax.GradientTransformationExtraArgs(init, update),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

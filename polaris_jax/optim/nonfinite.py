@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from polaris_jax.optim.muon import MuonState
+
 
 class SkipState(NamedTuple):
     """``total`` and ``consecutive`` skipped steps, int32 scalars, and the state of the inner transformation."""
@@ -32,20 +34,24 @@ def skip_nonfinite(
       norm: norm of the gradients that count, float32 scalar. If ``inner`` computes it again, that costs nothing.
     """
 
+    inner = optax.with_extra_args_support(inner)
+
     def init(params):
         return SkipState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(gradients, state, params=None):
         fine = jnp.isfinite(norm(gradients))
-        updates, after = inner.update(gradients, state.inner, params)
+        updates, after = inner.update(gradients, state.inner, params, finite=fine)
         updates = jax.tree.map(lambda u: jnp.where(fine, u, jnp.array(-0.0, u.dtype)), updates)
 
+        own = (optax.ScaleByScheduleState, MuonState)  # count on, or have looked at ``finite`` themselves
+
         def keep(new, old):
-            if isinstance(new, optax.ScaleByScheduleState):
+            if isinstance(new, own):
                 return new
             return jnp.where(fine, new, old)
 
-        after = jax.tree.map(keep, after, state.inner, is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState))
+        after = jax.tree.map(keep, after, state.inner, is_leaf=lambda x: isinstance(x, own))
         skipped = 1 - fine.astype(jnp.int32)
         return updates, SkipState(state.total + skipped, skipped * (state.consecutive + 1), after)
 

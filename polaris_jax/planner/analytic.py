@@ -41,8 +41,9 @@ class StateBytes:
 
     Attributes:
       parameters: those that learn and those that are frozen. gathered: shards of the layers' weights that are gathered.
-      layers, largest: gradients of all blocks, and of the largest group of equal matrices, which Newton-Schulz joins to
-        one batch. exchanged: those of ``layers`` that go to their matrices' owners and back.
+      layers, largest, stack: gradients of all blocks, of the largest group of equal matrices, which Newton-Schulz joins
+        to one batch over several devices, and of the largest array of them. exchanged: those of ``layers`` that go to
+        their matrices' owners and back.
     """
 
     parameters: int
@@ -51,6 +52,7 @@ class StateBytes:
     gradients: int
     layers: int
     largest: int
+    stack: int
     gathered: int
     exchanged: int
 
@@ -94,7 +96,7 @@ def state_bytes(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) 
     }
     shapes = local_shapes(weights, sizes)
     groups: dict[tuple[int, ...], int] = {}  # numbers per group of equal matrices
-    parameters = optimizer = count = layers = 0
+    parameters = optimizer = count = layers = stack = 0
     for path, shape in shapes.items():
         numbers = math.prod(shape)
         parameters += numbers * (4 if weights[path].float32 else stored)
@@ -105,6 +107,7 @@ def state_bytes(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) 
             if labels[path] == "muon":
                 group = tuple(sorted(weights[path].shape[1:]))
                 groups[group] = groups.get(group, 0) + numbers
+                stack = max(stack, numbers)
     frozen = frozen_layers = 0
     for path, shape in local_shapes(split.frozen, sizes).items():
         weight = split.frozen[path]
@@ -120,6 +123,7 @@ def state_bytes(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) 
         count * compute,
         layers * compute,
         max(groups.values(), default=0) * travelling,
+        stack * travelling,
         layers * compute + frozen_layers,
         0 if split.frozen else layers * compute,
     )
@@ -156,7 +160,9 @@ def memory(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> Me
         ),
         "backward of the last layers": (state.layers / runs + head.shard, on_device, layer),
         "backward of the first layers": (state.gradients, on_device / runs, layer),
-        "optimizer": (0.75 * state.gradients, 0, 2 * state.largest),
+        "optimizer": (0.75 * state.gradients, 0, 2 * state.largest)
+        if math.prod(sizes.values()) > 1
+        else (state.gradients, 0, state.stack + head.gradient),
     }
     phase, (gradients, saved, workspace) = max(phases.items(), key=lambda item: sum(item[1]))
     temporary = (gradients + saved + workspace + fixed) * _HEAP

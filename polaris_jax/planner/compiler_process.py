@@ -33,7 +33,7 @@ def answer(path: str, lower: Callable[[dict, Sequence[jax.Device]], jax.stages.L
     said: dict[str, object] = {}
     try:
         more: dict = {"num_slices": request["slices"]} if request.get("slices", 1) > 1 else {}
-        if request["topology"].endswith(":1x1"):
+        if request["topology"].endswith((":1x1", ":1x1x1")):
             more["chips_per_host_bounds"] = (1, 1, 1)  # libtpu takes a host for one of four chips otherwise
         topology = topologies.get_topology_desc(platform="tpu", topology_name=request["topology"], **more)
         lowered = lower(request, topology.devices)

@@ -18,7 +18,7 @@ from polaris_jax.training.config import TrainConfig
 from polaris_jax.training.mesh_fit import check_model_fits, check_rows_fit
 
 _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
-_SMALL = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4"}
+_SMALL = {1: "1x1x1", 4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4"}
 _MOST_CUBES = 140  # 16x20x28, the largest slice that is sold
 _LONGEST = 64  # cubes along one edge
 

@@ -4,16 +4,19 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polaris_jax
 from polaris_jax import storage
 from polaris_jax.planner.hlo import Collective
 
 GIB = 1 << 30
+T = TypeVar("T")
+_PLACES = ("model.path", "data.store", "data.train", "data.validation")
 _CODE = ("ops", "sharding", "optim", "models", "training", "planner")  # rooms that decide what is compiled or said
 
 
@@ -94,30 +97,55 @@ def cache_folder() -> Path:
 
 
 @lru_cache
-def code_version() -> str:
-    """A digest of the source of every room that shapes the compiled step."""
+def code_version(rooms: tuple[str, ...] = _CODE) -> str:
+    """A digest of the source of every room (or file) that shapes the compiled program."""
     digest = hashlib.sha256()
     root = Path(polaris_jax.__file__).parent
-    for room in _CODE:
-        for file in sorted([*(root / room).rglob("*.py"), *(root / room).rglob("*.json")]):
+    for room in rooms:
+        sources = [*(root / room).rglob("*.py"), *(root / room).rglob("*.json")]
+        for file in sorted(sources) or [root / room]:
             digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_key(rows: dict[str, Any], model: str, topology: str, source: str, compiler: str | None, options: dict) -> str:
-    """Of everything a verdict depends on; where model and data lie is not part of it."""
-    rows = {name: value for name, value in rows.items() if name not in ("model.path", "data.store")}
-    facts = [rows, model, topology, source, compiler, options, code_version()]
+def cache_key(
+    rows: dict[str, Any],
+    model: str,
+    topology: str,
+    source: str,
+    compiler: str | None,
+    options: dict,
+    more: tuple[str, ...] = (),
+) -> str:
+    """Of everything a verdict depends on; where model and data lie is not part of it.
+
+    Args:
+      more: rooms or files besides those of a training step.
+    """
+    rows = {name: value for name, value in rows.items() if name not in _PLACES}
+    facts = [rows, model, topology, source, compiler, options, code_version((*_CODE, *more))]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def read_cached(key: str) -> PlanVerdict | None:
+    """The verdict that ``write_cached`` kept, None if there is none."""
+    return read_record(key, PlanVerdict.from_json)
+
+
+def write_cached(key: str, verdict: PlanVerdict) -> None:
+    """Keeps a verdict on disk."""
+    write_record(key, verdict.to_json())
+
+
+def read_record(key: str, parse: Callable[[dict[str, Any]], T]) -> T | None:
+    """``parse`` of the JSON object on disk, None if there is none."""
     file = cache_folder() / f"{key}.json"
     try:
-        return PlanVerdict.from_json(json.loads(file.read_text(encoding="utf-8")))
+        return parse(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError):  # absent, or torn by an older version: computed again
         return None
 
 
-def write_cached(key: str, verdict: PlanVerdict) -> None:
-    storage.write_cache(cache_folder() / f"{key}.json", json.dumps(verdict.to_json()).encode())
+def write_record(key: str, record: dict[str, Any]) -> None:
+    """Keeps a JSON object on disk."""
+    storage.write_cache(cache_folder() / f"{key}.json", json.dumps(record).encode())

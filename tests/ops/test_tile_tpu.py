@@ -21,6 +21,7 @@ from polaris_jax.ops import (
 )
 from polaris_jax.ops.attention import SoftmaxState
 from polaris_jax.ops.tile_tpu_parts import units_of
+from polaris_jax.ops.tile_tpu_table import kernels_of
 from polaris_jax.ops.tiles import (
     CAUSAL,
     EDGE,
@@ -135,6 +136,41 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     have = run(tile_tpu.TpuHops(D**-0.5, window, 256, chip, blocks=(256, 256), interpret=True))
     jax.clear_caches()
     for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(have), strict=True):
+        np.testing.assert_allclose(b, a, atol=3e-5, rtol=3e-5)
+
+
+@pytest.mark.parametrize(
+    ("chip", "which", "width", "window", "found"),
+    [
+        ("TPU v6 lite", "forward", 256, 1024, (1024, 1024)),  # swept: benchmarks/window_blocks.py
+        ("TPU v6 lite", "forward", 256, 1023, (512, 512)),
+        ("TPU v6 lite", "forward", 256, 4096, (2048, 1024)),
+        ("TPU v6 lite", "forward", 128, 1024, (512, 512)),
+        ("TPU v6 lite", "backward", 256, 1024, (512, 512)),
+        ("TPU v5p", "forward", 256, 1024, (512, 512)),
+    ],
+)
+def test_blocks_under_a_window(chip, which, width, window, found):
+    assert kernels_of(chip).blocks(which, width, window) == found
+
+
+@pytest.mark.slow
+def test_the_forward_in_blocks_as_long_as_the_window():
+    """In the table's own blocks: two tiles to a query block, an edge and the diagonal, packed documents and padding."""
+    S, D, window = 2048, 256, 1024
+    rows, wide = (1, 1, S), (1, 1, S, D)
+    q, kv = random(wide, (2, 1, 1, S, D))
+    state = SoftmaxState(*random(rows, rows, wide))
+    state = state._replace(denominator=jnp.abs(state.denominator))
+    ids = side(1, S, (1500, 500))
+    by = tile_tpu.TpuHops(D**-0.5, window, 128, "TPU v6 lite", interpret=True)
+    assert (by.plan("forward", D, S, S)["q_block"], by.plan("forward", D, S, S)["kv_block"]) == (1024, 1024)
+    want = tile_xla.XlaHops(D**-0.5, window, 256)
+
+    def run(by):
+        return jax.jit(lambda: by.take(by.forward(by.queries(q), kv, ids, ids, by.take(state))))()
+
+    for a, b in zip(run(want), run(by), strict=True):
         np.testing.assert_allclose(b, a, atol=3e-5, rtol=3e-5)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from polaris_jax import post_training_plan as planning
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError
 from polaris_jax.post_training_plan import PROGRAMS, plan_post_training
@@ -11,9 +12,15 @@ from polaris_jax.rl import default_rl_config
 from polaris_jax.rl.config import rl_config
 from polaris_jax.rl.rollout_weights import rollout_axes
 from polaris_jax.training import apply_overrides, load_config
-from tests.planner.conftest import ROOT
+from tests.planner.conftest import ROOT, needs_libtpu
 
 RECIPE = "qwen3_5_9b_polaris"
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLARIS_PLAN_CACHE", str(tmp_path / "plans"))
+    return tmp_path / "plans"
 
 
 def test_another_verb_names_the_right_one(capsys, tmp_path, monkeypatch):
@@ -59,6 +66,65 @@ def test_a_run_without_a_judge_asks_nobody():
     config = apply_overrides(load_config(RECIPE), ["judge.kind=none"])
     v = plan_post_training(config, "v5p-8", estimate=True)
     assert (v.judge_calls, v.judge_usd, v.judge_wait_s) == (None, None, 0.0)
+
+
+def test_what_the_compiler_said_of_a_phase_is_kept_on_disk(kept, monkeypatch):
+    asked = []
+    monkeypatch.setattr(planning, "compiler_version", lambda: "1")
+
+    def interrupted(work, phase, rows):
+        if phase == "gradients" and not asked.count(phase):
+            asked.append(phase)
+            raise KeyboardInterrupt
+        asked.append(phase)
+        return work.arithmetic(phase)
+
+    monkeypatch.setattr(planning._Work, "_compiled", interrupted)
+    config = load_config(RECIPE)
+    with pytest.raises(KeyboardInterrupt):
+        plan_post_training(config, "v5p-8")
+    assert asked == ["rollout", "log-probabilities", "gradients"]
+    first = plan_post_training(config, "v5p-8")  # goes on where it stood
+    assert asked == ["rollout", "log-probabilities", "gradients", "gradients", "update"]
+    assert first.phases == plan_post_training(config, "v5p-8", estimate=True).phases
+
+    # Neither where things lie nor judge and prices are in these programs.
+    elsewhere = apply_overrides(load_config(RECIPE), ["data.train=elsewhere", "judge.kind=none"])
+    assert plan_post_training(elsewhere, "v5p-8").judge_calls is None
+    assert first == plan_post_training(config, "v5p-8")
+    assert len(asked) == 5
+
+    for change in ("rollout.slots=24", "model.remat=attention", "rl.window=16384"):
+        before = len(asked)
+        plan_post_training(apply_overrides(load_config(RECIPE), [change]), "v5p-8")
+        assert len(asked) == before + 4
+    plan_post_training(config, "v5p-16")
+    plan_post_training(config, "v5p-8", cached=False)
+    monkeypatch.setattr(planning, "compiler_version", lambda: "2")
+    plan_post_training(config, "v5p-8")
+    assert len(asked) == 5 + 3 * 4 + 3 * 4
+    assert len(list(kept.glob("*.json"))) == 6 * 4
+
+
+def test_a_torn_record_of_a_phase_is_made_again(kept, monkeypatch):
+    monkeypatch.setattr(planning, "compiler_version", lambda: "1")
+    monkeypatch.setattr(planning._Work, "_compiled", lambda work, phase, rows: work.arithmetic(phase))
+    first = plan_post_training(load_config(RECIPE), "v5p-8")
+    for file in kept.glob("*.json"):
+        file.write_text("{")
+    assert plan_post_training(load_config(RECIPE), "v5p-8") == first
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_plan_read_from_disk_is_the_one_that_was_compiled(kept):
+    config = load_config("smollm2_polaris_demo", ["model.path=smollm2_135m"])
+    first = plan_post_training(config, "v5p-8")
+    written = {file: file.stat().st_mtime_ns for file in kept.glob("*.json")}
+    assert first.source == "compiler"
+    assert len(written) == len(PROGRAMS)
+    assert plan_post_training(config, "v5p-8") == first
+    assert {file: file.stat().st_mtime_ns for file in kept.glob("*.json")} == written
 
 
 @pytest.mark.parametrize(
