@@ -257,7 +257,8 @@ class Engine:
             self._active[slot] = active
             if not active.prompt:
                 self.cache.save([slot])
-            self._force(slot, [])
+            if not scored:  # else a grammar could end the request before its prompt has been read
+                self._force(slot, [])
         later.extend(self._waiting)
         self._waiting = later
 
@@ -323,7 +324,9 @@ class Engine:
             for ids, values in zip(tokens, best, strict=True)
         )
         self._events.append(TokenEvent(active.number, None, prompt=PromptLogprobs(logprobs, ranks, top)))
-        if not active.request.max_tokens:
+        if active.request.max_tokens:
+            self._force(slot, [])
+        else:
             self._end(slot, "length")
 
     def _read_generated(self, *, only_guessed: bool = False) -> None:

@@ -8,7 +8,7 @@ from sampling_models import small_sampler
 
 from polaris_jax.errors import InputError
 from polaris_jax.models import Decoder
-from polaris_jax.sampling import Engine, GenerationRequest, SamplingOptions
+from polaris_jax.sampling import Constraint, Engine, GenerationRequest, SamplingOptions, grammar_tokenizer
 
 GREEDY = SamplingOptions(0.0)
 
@@ -60,6 +60,19 @@ def test_a_prompt_may_be_scored_without_a_token_being_written(model, tokenizer):
     assert engine.counts.reused >= 39  # but others may begin with what was scored
     fresh = Engine(small_sampler(model, tokenizer), 1)
     assert fresh.generate([request])[0].tokens == longer.tokens
+
+
+@pytest.mark.parametrize("regex", ["", "sea"])
+def test_a_grammar_that_leaves_no_choice_does_not_end_a_request_before_its_prompt_is_scored(model, tokenizer, regex):
+    sampler = small_sampler(model, tokenizer)
+    prompt = prompt_of(150)
+    options = {"ignore_eos": True, "max_tokens": 8, "prompt_logprobs": 0}
+    bound = GenerationRequest(
+        prompt, GREEDY, constraint=Constraint.regex(regex, grammar_tokenizer(tokenizer)), **options
+    )
+    found, free = Engine(sampler, 2).generate([bound, GenerationRequest(prompt, GREEDY, **options)])
+    assert found.text == regex
+    np.testing.assert_array_equal(found.prompt.logprobs, free.prompt.logprobs)
 
 
 def test_no_tokens_at_all_need_prompt_logprobs(model, tokenizer):

@@ -67,6 +67,20 @@ def test_a_first_person_sentence_becomes_a_note_about_the_narrator():
     assert line == "The narrator walks to the shore with their gun."
 
 
+@pytest.mark.parametrize(
+    ("paragraph", "expected"),
+    [
+        ("I had walked to the shore with my gun, and was alone under the trees.", True),
+        ("We had rowed all night, and in the morning the others slept in the boat.", True),
+        ("I am on the shore every morning, and there is a boat that goes to the islands.", True),
+        ("He said, I am tired, and I will not go. She took his hand and led him home again.", False),
+        ("She walked to the shore, I believe, and he hid the boat under the trees for her.", False),
+    ],
+)
+def test_the_narrator_is_an_i_where_an_i_does_something(paragraph, expected):
+    assert analyse("\n\n".join([paragraph * 4] * 6)).first_person == expected
+
+
 def test_a_pronoun_takes_the_name_it_stands_for():
     stats = analyse(
         "Mary Vane sold the house. She kept the key in her glove. Mary laughed. The house was empty, and Mary was glad."

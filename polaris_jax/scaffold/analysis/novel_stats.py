@@ -13,6 +13,15 @@ from polaris_jax.scaffold.analysis.verbs import AUXILIARY_PAST, IRREGULAR, is_pa
 
 NGRAM = 8
 _BLOCK = 400  # words per pseudo-document of the inverse document frequency
+_LONG_PARAGRAPH = 200  # characters
+_PAST_DEED = re.compile(
+    r"\b(I|[Ww]e) (?:\w+ly )?(?:was|were|had|saw|felt|knew|thought|went|came|could|did|began|found|took|heard|looked"
+    r"|said|turned|stood|made|got|sat|ran|gave|asked|told)\b"
+)
+_PRESENT_DEED = re.compile(
+    r"\b(I|[Ww]e) (?:\w+ly )?(?:am|are|have|see|feel|know|think|go|come|can|do|begin|find|take|hear|look|say|turn|stand"
+    r"|make|get|sit|run|give|ask|tell)\b"
+)
 _FINE = re.compile(r"[^\W_]+")
 
 
@@ -105,10 +114,8 @@ def analyse(text: str) -> NovelStats:
     for entity in entities:
         for form in entity.aliases:
             alias.setdefault(form, entity)
-    told = narration(text, style).lower()
-    pronouns = Counter(re.findall(r"\b(?:i|my|me|he|she|his|her|him|they)\b", told))
-    first = pronouns["i"] + pronouns["my"] + pronouns["me"]
-    past, present = _tenses(told)
+    told = narration(text, style)
+    past, present = _tenses(told.lower())
     return NovelStats(
         quotes=style,
         entities=entities,
@@ -120,9 +127,20 @@ def analyse(text: str) -> NovelStats:
         nouns=_nouns(text),
         vocabulary=frozenset(word for word in lowered if word.isalpha()),
         grams=frozenset(hash(tuple(fine[i : i + NGRAM])) for i in range(max(0, len(fine) - NGRAM + 1))),
-        first_person=first > 0.25 * max(1, sum(pronouns.values())),
+        first_person=_told_by_an_i(told, past >= present),
         past=past >= present,
     )
+
+
+def _told_by_an_i(told: str, past: bool) -> bool:
+    """Whether the narrator is one of the people: in every fourth long paragraph or so, "I" or "we" does something.
+
+    Speech without quotation marks, letters and an author's asides say "I" as well, but rarely tell deeds.
+    Over 94 novels, all told by an I but *Moby-Dick* (0.15) have 0.31 or more here, all others 0.22 or less.
+    """
+    paragraphs = [line for line in told.split("\n") if len(line) > _LONG_PARAGRAPH] or [told]
+    deed = _PAST_DEED if past else _PRESENT_DEED
+    return sum(len({found[1].lower() for found in deed.finditer(line)}) for line in paragraphs) > 0.27 * len(paragraphs)
 
 
 def _tenses(told: str) -> tuple[int, int]:
