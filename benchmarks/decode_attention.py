@@ -2,12 +2,13 @@
 
     pip install libtpu
     python benchmarks/decode_attention.py                   # Qwen3.5 9B on v6e: a shard of 48 texts, data 2 x tensor 4
-    python benchmarks/decode_attention.py --chips v5p --dtype int8 --length 262144 --texts 1
+    python benchmarks/decode_attention.py --portable --chips v5p --dtype int8 --length 262144 --texts 1
 
 One shard's ``ops.cached_attention`` of one layer (the token is written, then read back with all others), compiled to
-the end for one device that is not attached; nothing is run. ``cycles`` are the compiler's estimate of its operations,
-memory traffic included, with the loop over blocks as often as a full cache makes it run; ``bytes`` is the layer's
-keys and values once, at the chip's bandwidth. The ratio of the two is what a kernel of its own could win.
+the end for one device that is not attached; nothing is run. ``ms`` are the kernels of ``ops.decode_attention_tpu``, a
+grid step as long as its schedule (every branch taken) or as its bytes at the chip's bandwidth, whichever is longer, and
+the compiler's estimated cycles of all else. With ``--portable`` there are no kernels, and the loop over blocks runs as
+often as a full cache makes it. ``read_ms`` is the layer's keys and values once, at the chip's bandwidth.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 TOPOLOGIES = {"v5p": "v5:2x2x1", "v6e": "v6e:2x2"}
@@ -29,9 +31,10 @@ def measure(asked: dict) -> dict:
     from jax.sharding import SingleDeviceSharding
 
     from polaris_jax.models.model_folder import read_config
-    from polaris_jax.ops.cached_attention import BLOCK, WriteIndex, cached_attention
+    from polaris_jax.ops.cached_attention import BLOCK, WriteIndex, cached_attention, write_and_attend
+    from polaris_jax.ops.decode_attention_tpu import SLOTS, decode_attention, read_block
     from polaris_jax.planner.hlo import all_estimated_cycles, estimated_cycles, read_program
-    from polaris_jax.planner.kernel_schedule import MATRIX_UNITS
+    from polaris_jax.planner.kernel_schedule import MATRIX_UNITS, dumped, read_bundles
     from polaris_jax.sharding.chips import CHIPS
 
     model = read_config(str(MODELS / asked["model"]), shape_only=True)
@@ -49,7 +52,8 @@ def measure(asked: dict) -> dict:
     numbers = array(n, dtype=jnp.int32)
 
     def attend(q, k, v, cache, layer, start, valid):
-        return cached_attention(q, k, v, cache, WriteIndex(layer, start, valid))
+        steps = write_and_attend if asked["portable"] else decode_attention
+        return cached_attention(q, k, v, cache, WriteIndex(layer, start, valid), steps=steps)
 
     arguments = array(n, 1, H, d), array(n, 1, G, d), array(n, 1, G, d), kept, array(dtype=jnp.int32), numbers, numbers
     compiled = jax.jit(attend, donate_argnums=3).lower(*arguments).compile()
@@ -60,6 +64,24 @@ def measure(asked: dict) -> dict:
     cycles = all_estimated_cycles(program) + inside * (blocks - 1)
     size = sum(part.size * part.dtype.itemsize for part in kept.values()) / 2
     clock, chip = MATRIX_UNITS[asked["chip"]].clock, CHIPS[asked["chip"]]
+    kernels = {}
+    if not asked["portable"]:
+        moved = 2 * d * kept["k"].dtype.itemsize  # keys and values of a token
+        read = read_block(blocks * BLOCK, moved)
+        work = {
+            "read": (-(-blocks * BLOCK // read), read * moved),
+            "write": (1, 2 * SLOTS * moved),
+        }
+        for name, (steps, size_of_step) in work.items():
+            depth = read_bundles(dumped(Path(asked["folder"]), f"decode_{name}", "-final_bundles.txt")).depth
+            bundles = sum(map(bool, depth))
+            seconds = n * G * steps * max(bundles / clock, size_of_step / chip.hbm)
+            kernels[name] = {
+                "bundles": bundles,
+                "step_ns_by_bandwidth": 1e9 * size_of_step / chip.hbm,
+                "ms": 1e3 * seconds,
+            }
+    in_kernels = sum(kernel["ms"] for kernel in kernels.values()) / 1e3
     runs = {name: times * (blocks if name in bodies else 1) for name, times in program.runs.items()}
     every = (
         (times * estimated_cycles(i), times, i) for name, times in runs.items() for i in program.computations[name]
@@ -71,10 +93,11 @@ def measure(asked: dict) -> dict:
         "cycles": cycles,
         "a_block": inside,
         "outside": cycles - inside * blocks,
-        "ms": 1e3 * cycles / clock,
+        "kernels": kernels,
+        "ms": 1e3 * (cycles / clock + in_kernels),
         "bytes": int(size),
         "read_ms": 1e3 * size / chip.hbm,
-        "ratio": cycles / clock / (size / chip.hbm),
+        "ratio": (cycles / clock + in_kernels) / (size / chip.hbm),
         "items": items[:8],
     }
 
@@ -95,6 +118,7 @@ def main() -> None:
     parser.add_argument("--data", type=int, default=2)
     parser.add_argument("--tensor", type=int, default=4)
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "int8"], help="of the cache")
+    parser.add_argument("--portable", action="store_true", help="without the kernels")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.one:
@@ -103,11 +127,13 @@ def main() -> None:
     from polaris_jax.planner.compile import ENVIRONMENT
 
     for chip in a.chips:
-        asked = {name: getattr(a, name) for name in ("model", "texts", "length", "data", "tensor", "dtype")}
-        request = json.dumps(asked | {"chip": chip})
-        environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu"}
-        command = [sys.executable, __file__, "--one", request]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+        asked = {name: getattr(a, name) for name in ("model", "texts", "length", "data", "tensor", "dtype", "portable")}
+        with tempfile.TemporaryDirectory() as folder:
+            request = json.dumps(asked | {"chip": chip, "folder": folder})
+            dump = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
+            environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": dump}
+            command = [sys.executable, __file__, "--one", request]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         print(done.stdout.strip().splitlines()[-1], flush=True)
 
 

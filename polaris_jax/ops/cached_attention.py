@@ -12,9 +12,12 @@ the compiler adds in another order for it.
 Over the mesh, rows are spread over ``data`` and ``fsdp``, heads over ``tensor``, and blocks over ``context`` round
 robin, so that every shard has its part of any length. Each shard attends to its own blocks; their unfinished softmax
 states are merged by one maximum and two sums (FlashAttention-2, arXiv 2307.08691; as in ``attention.SoftmaxState``).
+
+On TPU a single new token per row is read by kernels of its own (``decode_attention_tpu``).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +25,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from polaris_jax.errors import InputError
 from polaris_jax.ops.attention import MASKED, NOTHING, SoftmaxState, attention
 
 BLOCK = 512
@@ -98,6 +102,13 @@ def _as_stored(cache: KVCache, k: jax.Array, v: jax.Array) -> KVCache:
     return {name: part.astype(cache[name].dtype) for name, part in new.items()}
 
 
+def slots_before(position: jax.Array, shard: BlockShard) -> jax.Array:
+    """How many of a shard's slots belong to positions before ``position``; they are its first ones."""
+    block, inside = position // BLOCK, position % BLOCK
+    blocks = jnp.maximum(block - shard.offset + shard.stride - 1, 0) // shard.stride
+    return blocks * BLOCK + jnp.where(block % shard.stride == shard.offset, inside, 0)
+
+
 def _target_slots(start: jax.Array, tokens: int, capacity: int, shard: BlockShard) -> tuple[jax.Array, jax.Array]:
     """The slots, of ``capacity`` on a shard, that ``tokens`` new ones from position ``start`` on may fill.
 
@@ -105,9 +116,7 @@ def _target_slots(start: jax.Array, tokens: int, capacity: int, shard: BlockShar
       ``(first slot, token [slots])``: which of the new tokens each slot would hold; none where that is negative or not
       below ``tokens``. There are as many slots as tokens, or ``MINIMUM_SLOTS`` if that is more.
     """
-    block, inside = start // BLOCK, start % BLOCK
-    before = jnp.maximum(block - shard.offset + shard.stride - 1, 0) // shard.stride  # this shard's blocks before
-    first = before * BLOCK + jnp.where(block % shard.stride == shard.offset, inside, 0)
+    first = slots_before(start, shard)
     length = min(max(tokens, MINIMUM_SLOTS), capacity)
     first = jnp.minimum(first, capacity - length)
     slots = first + jnp.arange(length, dtype=jnp.int32)
@@ -162,6 +171,37 @@ def partial_attention(
     return jax.lax.fori_loop(mine[0], jnp.minimum(mine[1], L // block), step, empty)
 
 
+def write_and_attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    cache: KVCache,
+    index: WriteIndex,
+    window: int | None = None,
+    shard: BlockShard = BlockShard(),
+) -> tuple[SoftmaxState, KVCache]:
+    """``store``, then ``partial_attention``: what a shard does, by XLA."""
+    cache = store(cache, index, k, v, shard)
+    return partial_attention(q, cache, index, window, shard), cache
+
+
+def _steps(platform: str, implementation: str) -> Callable[..., tuple[SoftmaxState, KVCache]]:
+    """``write_and_attend``, or in its place the kernels where a call fits them."""
+    if implementation == "xla" or (implementation == "auto" and platform != "tpu"):
+        return write_and_attend
+    if implementation not in ("auto", "pallas_interpret"):
+        raise InputError("implementation", implementation, "choose auto, xla or pallas_interpret")
+    from polaris_jax.ops.decode_attention_tpu import decode_attention, fits  # not importable on every host
+
+    kernels = partial(decode_attention, interpret=implementation == "pallas_interpret")
+
+    def either(q, k, v, cache, index, window=None, shard=BlockShard()):
+        steps = kernels if fits(q, cache, index) else write_and_attend
+        return steps(q, k, v, cache, index, window, shard)
+
+    return either
+
+
 def _finish(state: SoftmaxState, q: jax.Array) -> jax.Array:
     n, T, H, d = q.shape
     G = state.out.shape[1]
@@ -169,8 +209,32 @@ def _finish(state: SoftmaxState, q: jax.Array) -> jax.Array:
     return out.reshape(n, G, H // G, T, d).transpose(0, 3, 1, 2, 4).reshape(q.shape).astype(q.dtype)
 
 
+def attention_over(
+    mesh: Mesh | None, rows: int, heads: int, implementation: str = "auto"
+) -> Callable[..., tuple[jax.Array, KVCache]]:
+    """``cached_attention`` for a cache of ``rows`` rows and ``heads`` kv heads, on one device or spread over ``mesh``.
+
+    Args:
+      implementation: ``xla``; ``auto``: on TPU ``decode_attention_tpu`` for calls that fit it; ``pallas_interpret``:
+        the same on any host.
+
+    Raises:
+      InputError: an unknown implementation.
+    """
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    steps = _steps(platform, implementation)
+    return partial(cached_attention, steps=steps) if mesh is None else _sharded(mesh, rows, heads, steps)
+
+
 def cached_attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, cache: KVCache, index: WriteIndex, *, window: int | None = None
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    cache: KVCache,
+    index: WriteIndex,
+    *,
+    window: int | None = None,
+    steps: Callable[..., tuple[SoftmaxState, KVCache]] = write_and_attend,
 ) -> tuple[jax.Array, KVCache]:
     """Stores the new keys and values, then attends to all there are.
 
@@ -179,16 +243,18 @@ def cached_attention(
       cache: its ``L`` is at most ``BLOCK`` or a multiple of it.
       index: where the new tokens go.
       window: sliding window in tokens, or None.
+      steps: in the place of ``write_and_attend``.
 
     Returns:
       ``(out [n, T, H, d] in q's dtype, cache)``; ``out`` is meaningless for padding.
     """
-    cache = store(cache, index, k, v)
-    return _finish(partial_attention(q, cache, index, window), q), cache
+    state, cache = steps(q, k, v, cache, index, window)
+    return _finish(state, q), cache
 
 
-def sharded_cached_attention(mesh: Mesh, rows: int, heads: int) -> Callable[..., tuple[jax.Array, KVCache]]:
-    """``cached_attention`` for a cache of ``rows`` rows and ``heads`` kv heads spread over ``mesh``."""
+def _sharded(
+    mesh: Mesh, rows: int, heads: int, steps: Callable[..., tuple[SoftmaxState, KVCache]]
+) -> Callable[..., tuple[jax.Array, KVCache]]:
     by_row, by_head = row_axes(mesh, rows), head_axis(mesh, heads)
     token, single = P(by_row, None, by_head), P(by_row)
 
@@ -200,8 +266,7 @@ def sharded_cached_attention(mesh: Mesh, rows: int, heads: int) -> Callable[...,
         ) -> tuple[jax.Array, KVCache]:
             shard = BlockShard(jax.lax.axis_index(CONTEXT), mesh.shape[CONTEXT])
             local = WriteIndex(*at)
-            cache = store(cache, local, k, v, shard)
-            state = partial_attention(q, cache, local, window, shard)
+            state, cache = steps(q, k, v, cache, local, window, shard)
             top = jax.lax.pmax(state.running_max, CONTEXT)
             shrink = jnp.exp(state.running_max - top)
             total, out = jax.lax.psum((state.denominator * shrink, state.out * shrink[..., None]), CONTEXT)

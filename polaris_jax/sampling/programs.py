@@ -18,7 +18,7 @@ from polaris_jax.models.cache import RECURRENT, cache_sharding, map_blocks, put_
 from polaris_jax.models.cached_forward import cached_forward
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.decoder import unembed
-from polaris_jax.ops.cached_attention import cached_attention, row_axes, sharded_cached_attention
+from polaris_jax.ops.cached_attention import attention_over, row_axes
 
 # Places whose logits are computed at once when a prompt is scored.
 SCORED_PLACES = 32
@@ -190,7 +190,7 @@ def _cached_hidden(
     mesh: Mesh | None,
 ) -> tuple[jax.Array, Any]:
     """``cached_forward`` over a cache of ``batch`` rows, on one device or over the mesh."""
-    attend = cached_attention if mesh is None else sharded_cached_attention(mesh, batch, config.num_kv_heads)
+    attend = attention_over(mesh, batch, config.num_kv_heads)
     return cached_forward(params, config, tokens, cache, valid, rows=rows, attend=attend, compute_dtype=compute_dtype)
 
 

@@ -10,10 +10,10 @@ from polaris_jax.ops.cached_attention import (
     BLOCK,
     BlockShard,
     WriteIndex,
+    attention_over,
     cached_attention,
     cached_attention_reference,
     quantise,
-    sharded_cached_attention,
     store,
     store_reference,
 )
@@ -117,7 +117,7 @@ def test_neighbours_do_not_change_a_bit_and_room_nothing_but_rounding():
 )
 def test_shards_merge_to_the_whole(shape, dtype, by_row):
     mesh = make_mesh(shape)
-    attend = sharded_cached_attention(mesh, B, G)
+    attend = attention_over(mesh, B, G)
     shards, groups = mesh.shape["context"], mesh.shape["data"]
     length = 8 * BLOCK
     cache = cache_of(length, dtype)
