@@ -110,7 +110,8 @@ def _read(
     n, _, H, d = q.shape
     G, capacity = cache["k"].shape[2:4]
     R, block = H // G, read_block(capacity, 2 * d * cache["k"].dtype.itemsize)
-    blocks = first // block, jnp.maximum(-(-stop // block) - 1, first // block)  # that a row has something in
+    begin = jnp.minimum(first, capacity - 1) // block
+    blocks = begin, jnp.maximum(-(-stop // block) - 1, begin)  # that a row has something in
     queries = pl.BlockSpec((1, 1, R, d), lambda b, g, i, *_: (b, g, 0, 0))
     number = pl.BlockSpec((1, 1, R, 1), lambda b, g, i, *_: (b, g, 0, 0))
     tokens = pl.BlockSpec(

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
+from jax._src.pallas.mosaic.interpret import interpret_pallas_call
+from jax.experimental.pallas import tpu as pltpu
 
 from polaris_jax.errors import InputError
 from polaris_jax.ops.cached_attention import (
@@ -106,3 +108,18 @@ def test_other_calls_are_left_to_xla():
     assert not fits(q[..., :64], {name: x[..., :64] for name, x in cache.items()}, WriteIndex(0, every, every))
     with pytest.raises(InputError, match="implementation"):
         attention_over(None, ROWS, G, "cuda")
+
+
+@pytest.mark.slow  # every access of a buffer is compared with those before it
+def test_no_race_on_two_cores():
+    q, k, v, cache = case(9 * BLOCK)
+    index = WriteIndex(1, jnp.asarray([0, 15, BLOCK, 9 * BLOCK - 1, 2000]), jnp.ones(ROWS, jnp.int32))
+    checked = pltpu.InterpretParams(detect_races=True, num_cores_or_threads=2, uninitialized_memory="nan")
+    state, kept = jax.jit(lambda *given: decode_attention(*given, interpret=checked))(q, k, v, cache, index)
+    jax.block_until_ready((state, kept))
+    assert not interpret_pallas_call.races.races_found
+    want, wanted = write_and_attend(q, k, v, cache, index)
+    for name in cache:
+        np.testing.assert_array_equal(kept[name], wanted[name])
+    for mine, theirs in zip(state, want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=within(jnp.float32), atol=within(jnp.float32) * BLOCK)
