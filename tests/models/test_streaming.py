@@ -118,14 +118,14 @@ print(json.dumps({"beyond": peak[0] - before - held, "held": held}))
 
 
 def test_memory_is_bounded_by_the_piece_not_the_model(tmp_path):
-    """A 330 MB model in 4 MiB pieces: a second copy of its largest tensor (134 MB) would show."""
+    """A 600 MB model in 4 MiB pieces: a second copy of its largest tensor (268 MB) would show beside all buffers."""
     model = made(
         "llama",
         jnp.bfloat16,
         vocab_size=131072,
-        hidden_size=512,
+        hidden_size=1024,
         intermediate_size=2048,
-        num_hidden_layers=8,
+        num_hidden_layers=2,
         tie_word_embeddings=False,
     )
     save_pretrained(model, tmp_path / "model")
@@ -136,4 +136,4 @@ def test_memory_is_bounded_by_the_piece_not_the_model(tmp_path):
             text=True,
             check=True,
         )
-        assert json.loads(ran.stdout.splitlines()[-1])["beyond"] < 130e6, (task, source, ran.stdout)
+        assert json.loads(ran.stdout.splitlines()[-1])["beyond"] < 230e6, (task, source, ran.stdout)
