@@ -1,8 +1,8 @@
 """Runs the TPU compiler in its own process (``compiler_process``), which is ended once its verdict is on disk.
 
 libtpu compiles for chips that are not attached. Long before code generation it writes its verdict to a dump folder:
-the scheduled program, the assignment of buffers, and a memory report. ``compile_step`` starts the process. It ends it
-once these files are complete, after a tenth of the time, unless a full compile is asked for. Only a full compile checks
+the scheduled program, the assignment of buffers, and a memory report. Unless a full compile is asked for,
+``compile_step`` ends the process once these files are complete: after a tenth of the time. Only a full compile checks
 the limits of kernels (VMEM, SMEM).
 """
 

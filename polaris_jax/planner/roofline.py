@@ -1,4 +1,4 @@
-"""The time of a step: at least, by the compiler's schedules, and expected, with traffic that nothing hides.
+"""The time of a step: a lower bound by the compiler's schedules, and the expected time, with exposed traffic.
 
 Attention takes the tiles of the step times the cycles per tile in the compiler's schedule of the kernels
 (``attention_time``): a lower bound. The expected time multiplies it by one factor. The factor is fitted on published

@@ -43,7 +43,7 @@ _TELLING = {
     "ar": (("ur", "\u0679\u0688\u0691\u06d2"), ("fa", "\u067e\u0686\u0698\u06af")),
     "ru": (("uk", "\u0456\u0457\u0454\u0491"),),
 }
-_TELLING_SHARE = 0.005  # least share of the letters; names from a neighbour's language give fewer
+_TELLING_SHARE = 0.005  # least share of the letters; a few foreign names have less
 _KANA_SHARE = 0.1  # least share in Japanese, whose prose has half; a Chinese book may quote a word
 
 

@@ -1,7 +1,7 @@
 """Limits for connections without a request: a time limit, and closing them before the server is full.
 
 Every open connection takes a file descriptor. Without limits, a client that opens many and never finishes a request
-would lock out everybody else.
+could lock out everybody else.
 """
 
 import asyncio
