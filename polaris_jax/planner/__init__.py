@@ -2,7 +2,8 @@
 
 ``plan(config, topology)`` compiles the *real* train step for a TPU slice (no TPU needed) and reads the compiler's own
 files: memory by part, every collective and what hides it. ``roofline`` turns these into seconds and dollars. Without
-libtpu, ``analytic`` answers instead, and says so. ``with_suggestion`` and ``largest_context`` search.
+libtpu, ``analytic`` answers instead, and says so. ``with_suggestion`` searches for a config that fits, and
+``largest_context`` for the longest window.
 """
 
 from polaris_jax.planner.choose import choose_context_method

@@ -40,9 +40,9 @@ def to_rows(config: TrainConfig) -> dict[str, object]:
 
 
 def from_rows(rows: dict[str, object]) -> TrainConfig:
-    """What ``to_rows`` gave, as a config again.
+    """The config that ``to_rows`` has turned into values.
 
     Raises:
-      InputError: a row that is no field, or an impossible value.
+      InputError: a row is not a field, or a value is impossible.
     """
     return build(TrainConfig, rows)

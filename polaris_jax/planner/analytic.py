@@ -1,8 +1,8 @@
-"""Memory of a step from arithmetic alone: what every device holds, phase by phase, and the largest phase.
+"""Estimates the memory of a step by arithmetic: what every device holds in each phase, and the largest phase.
 
-It follows the schedule that ``training`` writes down, so it is about that step and no other. State, saved activations
-and gradients are exact sums over shards; the workspaces list the buffers that are alive together in the compiler's own
-assignment (v5p, libtpu 0.0.42). Held against the compiler in ``tests/planner/test_analytic.py``.
+It follows the schedule of ``training``, so it is valid only for that step. State, saved activations and gradients are
+exact sums over shards; the workspaces list the buffers that are alive together in the compiler's own assignment (v5p,
+libtpu 0.0.42). ``tests/planner/test_plan.py`` compares it with the compiler.
 """
 
 import math
@@ -24,7 +24,7 @@ from polaris_jax.training.layer_scan import run_count
 from polaris_jax.training.sharded_loss import layer_schedule
 from polaris_jax.training.tensor_axis import model_shard
 
-_HEAP = 1.02  # the compiler's heap over the sum of what is alive: holes between buffers
+_HEAP = 1.02  # size of the compiler's heap over the sum of its live buffers: there are holes between them
 PARTS = ("parameters", "optimizer", "gradients", "saved_activations", "workspace")
 
 
@@ -37,13 +37,13 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class StateBytes:
-    """Bytes per device of what the optimizer keeps or hands on.
+    """Bytes per device of weights, optimizer state and gradients.
 
     Attributes:
-      parameters: those that learn and those that are frozen. gathered: shards of the layers' weights that are gathered.
-      layers, largest, stack: gradients of all blocks, of the largest group of equal matrices, which Newton-Schulz joins
-        to one batch over several devices, and of the largest array of them. exchanged: those of ``layers`` that go to
-        their matrices' owners and back.
+      parameters: trained and frozen weights. gathered: shards of the layers' weights that are gathered.
+      layers: gradients of all blocks. largest: those of the largest group of equal matrices, which Newton-Schulz joins
+        to one batch over several devices. stack: those of the largest array. exchanged: the part of ``layers`` that
+        goes to the matrices' owners and back.
     """
 
     parameters: int
@@ -83,7 +83,7 @@ def local_shapes(table: Table, sizes: dict[str, int]) -> dict[tuple[str, ...], t
 
 
 def state_bytes(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> StateBytes:
-    """What parameters, momenta and gradients take on one device."""
+    """Bytes of parameters, momenta and gradients on one device."""
     recipe = config.optim.precision
     stored, momentum = jnp.dtype(stored_dtype(recipe)).itemsize, jnp.dtype(config.optim.state_dtype).itemsize
     compute = jnp.dtype(config.model.compute_dtype).itemsize if recipe == "fp32_master" else 2
@@ -137,7 +137,7 @@ def memory(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> Me
     tokens = microrows * (config.data.window // sizes["context"])
     batch = 7 * 4 * rows * (config.data.window // sizes["context"])
     save = _saved(config, model, sizes, tokens, microrows)
-    by_device = config.model.remat in ("full", "attention")  # the others save the activations of all layers as one
+    by_device = config.model.remat in ("full", "attention")  # others save the activations of all layers together
     repeats = model.num_layers // len(model.group)
     runs = run_count(repeats, layer_schedule(config).segments) if by_device else 1
     on_device = save.device + save.inputs * (not config.model.offload)
@@ -208,7 +208,7 @@ def _saved(config: TrainConfig, model: ModelConfig, sizes: dict[str, int], token
 
 
 def map_bytes(model: ModelConfig, sizes: dict[str, int]) -> tuple[int, int]:
-    """``(map, memory)`` of half a row in one recurrent layer on one device: float32 bytes, whatever its length."""
+    """``(map, memory)`` of half a row in one recurrent layer on one device: float32 bytes, the same for any length."""
     rule = model_shard(model, sizes["tensor"]).delta_rule
     memory = 4 * rule.value_heads * rule.key_dim * rule.value_dim
     return memory + 4 * rule.value_heads * rule.key_dim**2, memory
@@ -221,7 +221,7 @@ def chunk_memories(model: ModelConfig, sizes: dict[str, int], tokens: int) -> in
 
 @dataclass(frozen=True)
 class _Head:
-    """The gathered output matrix in bfloat16, the float32 sum of its gradient, and what one device keeps of that."""
+    """The gathered output matrix in bfloat16, the float32 sum of its gradient, and one device's shard of that."""
 
     columns: int
     kernel: int
@@ -238,7 +238,7 @@ def _head(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> _He
 
 
 def context_group(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> int:
-    """Neighbouring shards that exchange heads: 1 but for ``two_level``."""
+    """Neighbouring shards that exchange heads: 1 except for ``two_level``."""
     return head_group(
         context_method(config),
         config.model.context_group or None,
@@ -253,24 +253,24 @@ def _layer_backward(config: TrainConfig, model: ModelConfig, sizes: dict[str, in
     width, heads = model.hidden_size, own.num_heads * model.head_dim
     keys, inner = own.num_kv_heads * model.head_dim, own.intermediate_size
     chunk = min(tokens, config.model.mlp_chunk or tokens)
-    projected = 3 if model.family.output_gate else 2  # of the width of the queries: these, a gate, the output
+    projected = 3 if model.family.output_gate else 2  # projections as wide as the queries: queries, a gate, the output
     weights = 2 * (projected * width * heads + 2 * width * keys)  # gathered projections, bfloat16
     feed = 3 * width * inner
-    residual = tokens * width * 2  # the gradient that travels down
+    residual = tokens * width * 2  # the gradient of the residual stream
     held = tokens * (2 * heads + 2 * keys) * 2  # queries, the attention output's gradient, keys and values
     pairs = 2 * tokens * keys  # keys and values of one shard
     if context_method(config) == "all_gather":
         travelling = sizes["context"] * pairs * (2 + 4)
     elif sizes["context"] == context_group(config, model, sizes):  # exchanged once, and no ring
         travelling = pairs * (2 + 4)
-    else:  # keys here and coming; their float32 gradients added up, made now, and on their way
+    else:  # keys present and arriving; their float32 gradients: the sum, the new ones, and those in transit
         travelling = pairs * (2 * 2 + 3 * 4)
     mixing = tokens * heads * 4 + travelling
     if sizes["tensor"] > 1:
-        residual *= 2  # a sum over devices is not written over the part that goes into it
+        residual *= 2  # a sum over devices does not overwrite its input
     attention = residual + held + mixing + feed * 2 + weights
-    # While pieces of the row are added up their sum is float32, beside the gathered weights. Of a frozen one there is
-    # none.
+    # While pieces of the row are added up, the sum of their gradients is float32, beside the gathered weights. Frozen
+    # weights have none.
     sums = 0 if lora(config) else feed * (4 if chunk < tokens else 2)
     pieces = residual + tokens * width * 2 + held + feed * 2 + sums + weights + chunk * inner * 2 * 6
     return max(attention, pieces)
@@ -282,7 +282,7 @@ def _recurrent_backward(config: TrainConfig, model: ModelConfig, sizes: dict[str
     rule, width = own.delta_rule, model.hidden_size
     values = rule.value_heads * rule.value_dim
     weights = 2 * width * (rule.channels + 2 * values) + 2 * 3 * width * own.intermediate_size
-    residual = 2 * tokens * width * 2  # the gradient that travels down, and the normed input
+    residual = 2 * tokens * width * 2  # the gradient of the residual stream, and the normed input
     rows = tokens * 2 * (4 * rule.channels + values)  # projected, convolved, cut into chunks; gradients; the gate
     out = tokens * 4 * 2 * values  # the rule's output and its gradient, float32
     return weights + residual + rows + out + chunk_memories(model, sizes, tokens)

@@ -1,7 +1,7 @@
-"""How long attention takes at least, from the kernels' schedules: tiles of each kind times what the compiler says.
+"""A lower bound of attention's time from the kernels' schedules: tiles of each kind times the compiler's cycles.
 
-The schedules are a table, ``kernels.json``, made by ``benchmarks/kernel_schedule.py`` with the libtpu that each row
-names: a plan needs no compiler for them, and a training run on a slice none beside its own.
+The schedules are in the table ``kernels.json``, which ``benchmarks/kernel_schedule.py`` makes with the libtpu that each
+row names. So a plan needs no compiler for them, and a training run on a slice needs no second one.
 """
 
 import dataclasses
@@ -42,10 +42,10 @@ def table() -> tuple[Known, ...]:
 
 
 def known_schedule(which: str, chip: str, width: int, window: int | None) -> tuple[KernelSchedule, float]:
-    """The nearest row of the table, and what its cycles are to be multiplied by for heads of another width.
+    """The nearest row of the table, and the factor of its cycles for heads of another width.
 
-    A head between two widths of the table costs what the wider costs, since lanes and matrix units come whole. A chip
-    that the table leaves out has the schedules of its relative, on its own cores.
+    A head between two widths of the table costs as much as the wider one, because lanes and matrix units are used
+    whole. A chip that is not in the table has the schedules of its relative (``RELATIVES``), on its own cores.
     """
     source = chip if chip in measured_chips() else RELATIVES[chip]
     rows = [row for row in table() if row.which == which and row.chip == source]
@@ -63,12 +63,12 @@ def known_schedule(which: str, chip: str, width: int, window: int | None) -> tup
 
 
 def measured_chips() -> set[str]:
-    """The chips that the table has."""
+    """The chips in the table."""
     return {row.chip for row in table()}
 
 
 def tile_counts(length: int, window: int | None, q_block: int, kv_block: int) -> dict[str, int]:
-    """How many tiles of each kind one head of one row of ``length`` tokens has, the row being one document."""
+    """The number of tiles of each kind, for one head and one row of ``length`` tokens that is one document."""
     counts = {"full": 0, "causal": 0, "edge": 0, "masked": 0}
     for first in range(0, length, q_block):
         last = min(first + q_block, length) - 1
@@ -88,7 +88,7 @@ def tile_counts(length: int, window: int | None, q_block: int, kv_block: int) ->
 
 @dataclass(frozen=True)
 class AttentionTime:
-    """Seconds per device of one forward and one backward pass of all attention layers of a step, at least."""
+    """Least seconds per device for one forward and one backward pass of all attention layers of a step."""
 
     forward: float
     backward: float
@@ -126,12 +126,12 @@ def attention_time(config: TrainConfig, model: ModelConfig, chip: str, sizes: di
 
 
 def _fitting(wanted: int, tile: int, length: int) -> int:
-    """The block a kernel takes where it wants ``wanted`` tokens: no longer than the row it is cut from."""
+    """The block that a kernel takes if it wants ``wanted`` tokens: no longer than the row that it is cut from."""
     return wanted if wanted <= length and (wanted % tile == 0 or tile % wanted == 0) else min(tile, wanted)
 
 
 def _cycles(schedule: KernelSchedule, kind: str, q_block: int, kv_block: int) -> float:
-    """Of a tile of other blocks than the schedule's: the loop by area, what stands outside as it is."""
+    """Cycles of a tile of other blocks than the schedule's: the loop is scaled by area, the rest is the same."""
     loop = next((loop for loop in schedule.loops if loop.kind == kind), schedule.loops[-1])
     area = q_block / UNIT_QUERIES * kv_block / UNIT_KEYS
     return max(loop.bundles, schedule.minimum) * area + schedule.outside_least

@@ -1,7 +1,7 @@
-"""Which way keys reach queries: what ``config.model.context_method = "auto"`` stands for on a TPU slice.
+"""Chooses how keys reach queries: the method for ``config.model.context_method = "auto"`` on a TPU slice.
 
-Every method is estimated by arithmetic. Of those that fit and take about as little time as the fastest, the one with
-the least memory is taken, and between equals the one that sends the fewest bytes.
+Every method is estimated by arithmetic. Of those that fit and are about as fast as the fastest, the one with the least
+memory is taken, and between equals the one that sends the fewest bytes.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def context_options(config: TrainConfig, model: ModelConfig, slice_: Slice) -> t
 
 
 def best(options: tuple[Option, ...]) -> Option:
-    """The option to take; where nothing fits, the one that needs the least memory."""
+    """The option to take; if nothing fits, the one that needs the least memory."""
     left = [one for one in options if one.fits]
     if left:
         left = _about_least(left, lambda one: one.seconds)
@@ -70,7 +70,7 @@ def choose_context_method(
     """Chooses ``config.model.context_method`` if it is ``auto`` and the attached devices are a TPU slice.
 
     Args:
-      device_kind: as JAX names it. devices: how many there are, over all processes. slices: they belong to.
+      device_kind: JAX's name of it. devices: their number over all processes. slices: the number of their slices.
 
     Returns:
       As ``resolve_context_method``.
@@ -90,8 +90,8 @@ def resolve_context_method(config: TrainConfig, model: ModelConfig, slice_: Slic
     """Chooses ``config.model.context_method`` if it is ``auto``.
 
     Returns:
-      ``(config, choice)``: the config with the method that was chosen; in words what was chosen and what every method
-      would take by estimate, memory and traffic of one device, None if nothing was chosen.
+      ``(config, choice)``: the config with the chosen method; in words, the choice and every method's estimated time,
+      memory and traffic per device, None if nothing was chosen.
 
     Raises:
       InputError: a config that cannot be laid out over the slice.

@@ -1,9 +1,9 @@
-"""The TPU compiler in a process of its own (``compiler_process``), ended as soon as its verdict is on disk.
+"""Runs the TPU compiler in its own process (``compiler_process``), which is ended once its verdict is on disk.
 
 libtpu compiles for chips that are not attached. Long before code generation it writes its verdict to a dump folder:
-the scheduled program, the assignment of buffers, and a memory report. ``compile_step`` starts the process, and unless a
-full compile is asked for ends it once these files are complete: a tenth of the time. Only a full compile checks the
-limits of kernels (VMEM, SMEM).
+the scheduled program, the assignment of buffers, and a memory report. Unless a full compile is asked for,
+``compile_step`` ends the process once these files are complete: after a tenth of the time. Only a full compile checks
+the limits of kernels (VMEM, SMEM).
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from pathlib import Path
 from polaris_jax.errors import InputError, RunError
 from polaris_jax.planner.topology import Slice
 
-# What libtpu wants to know where there is no TPU.
+# Settings that libtpu needs where there is no TPU.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5p-16",
@@ -49,13 +49,13 @@ class Compiled:
     error: str | None = None
 
     def text(self, ending: str) -> str | None:
-        """The dump file of the program with this ending, None where the compiler did not get that far."""
+        """The dump file of the program with this ending, None if the compiler did not get that far."""
         files = list(self.folder.glob(f"*jit_{self.program}*{ending}"))
         return files[0].read_text(encoding="utf-8", errors="replace") if files else None
 
 
 def compiler_version() -> str | None:
-    """The version of libtpu, None where it is not installed."""
+    """The version of libtpu, None if it is not installed."""
     if importlib.util.find_spec("libtpu") is None:
         return None
     from importlib.metadata import version
@@ -80,7 +80,7 @@ def compile_step(
       limit: seconds after which the compiler is ended; default: an hour, and none if ``full``.
 
     Raises:
-      InputError: the step refused the config, or ``folder`` holds files already, which could pass for the verdict.
+      InputError: the step refused the config, or ``folder`` has files already, which could be taken for the verdict.
       RunError: the compiler came to no verdict in time, or its process was killed or failed; carries its last words.
     """
     asked = {"config": rows, "topology": slice_.topology_name, "slices": slice_.count, "options": options or {}}
@@ -95,7 +95,7 @@ def compile_program(
     """Runs ``python -m module`` on a request (see ``compiler_process.answer``); its files go to ``folder``.
 
     Args:
-      asked: the request: ``topology``, ``slices``, ``options``, and what the module wants to know.
+      asked: the request: ``topology``, ``slices``, ``options``, and the module's own fields.
       program: name of the function that it compiles.
       full, limit: as for ``compile_step``.
 
@@ -150,13 +150,13 @@ def compile_program(
 
 
 def _last_words(log: Path) -> str:
-    """The last line that a failed process wrote, which of a traceback is the exception."""
+    """The last line that a failed process wrote; in a traceback this is the exception."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1][:400] if lines else "it said nothing"
 
 
 def _wait(process: subprocess.Popen, folder: Path, program: str, full: bool, deadline: float) -> None:
-    """Until the process ends, or (not ``full``) the files of the verdict have stopped growing."""
+    """Waits until the process ends or (if not ``full``) the files of the verdict have stopped growing."""
     sizes, quiet = None, 0.0
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(_POLL)

@@ -1,8 +1,8 @@
-"""What ``compile_step`` runs: ``python -m polaris_jax.planner.compiler_process REQUEST.json``.
+"""The process that ``compile_step`` starts: ``python -m polaris_jax.planner.compiler_process REQUEST.json``.
 
-Lowers the step for the asked topology, compiles it with a dump folder beside the request, and writes ``result.json``
-there if it lives that long. It ends with whoever started it: its standard input is a pipe that nobody writes to, and
-that closes when the other end is gone, even killed.
+It lowers the step for the requested topology, compiles it with the request's folder as dump folder, and writes
+``result.json`` there unless it is ended before. It ends with the process that started it: its standard input is a pipe
+without data, which closes when that process ends, even if killed.
 """
 
 import json
@@ -22,7 +22,7 @@ from polaris_jax.planner.abstract import from_rows, lower_step
 
 
 def main(lower: Callable[[dict, Sequence[jax.Device]], jax.stages.Lowered]) -> None:
-    """What a module that compiles runs: answers the request named on the command line."""
+    """The main function of a module that compiles: answers the request named on the command line."""
     threading.Thread(target=_end_with_the_pipe, daemon=True).start()
     answer(sys.argv[1], lower)
 
@@ -34,7 +34,7 @@ def answer(path: str, lower: Callable[[dict, Sequence[jax.Device]], jax.stages.L
     try:
         more: dict = {"num_slices": request["slices"]} if request.get("slices", 1) > 1 else {}
         if request["topology"].endswith((":1x1", ":1x1x1")):
-            more["chips_per_host_bounds"] = (1, 1, 1)  # libtpu takes a host for one of four chips otherwise
+            more["chips_per_host_bounds"] = (1, 1, 1)  # otherwise libtpu assumes hosts with four chips
         topology = topologies.get_topology_desc(platform="tpu", topology_name=request["topology"], **more)
         lowered = lower(request, topology.devices)
         options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True, **request["options"]}
@@ -48,7 +48,7 @@ def answer(path: str, lower: Callable[[dict, Sequence[jax.Device]], jax.stages.L
 
 
 def _end_with_the_pipe() -> None:
-    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter wants at its end
+    while os.read(0, 1):  # not sys.stdin, whose lock the interpreter needs at exit
         pass
     os._exit(1)
 

@@ -1,7 +1,7 @@
 """How long a kernel of the gated delta rule takes by the compiler's own schedule, as ``kernel_schedule`` for attention.
 
-A grid step is one straight program for a chunk of some heads, so its bundles times the steps are the cycles, shared by
-the TensorCores that the grid is spread over.
+A grid step is a program without loops for a chunk of some heads. So the cycles are its bundles times the steps, divided
+by the TensorCores that the grid is spread over.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class DeltaRuleSchedule:
     libtpu: str
 
     def seconds(self, chip: str) -> float:
-        """Of the whole call, at least."""
+        """Least seconds of the whole call."""
         return max(self.bundles, self.minimum) * self.steps / self.cores / MATRIX_UNITS[chip].clock
 
 

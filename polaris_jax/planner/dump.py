@@ -1,4 +1,4 @@
-"""Reading the compiler's memory files: how much, in which memory, and what is alive when.
+"""Reads the compiler's memory files: how much, in which memory, and what is alive when.
 
 Formats as libtpu 0.0.42 writes them: ``memory-usage-report`` (totals per memory space), ``buffer-assignment`` (every
 value, with size and offset in the one big temporary allocation) and ``live-range`` (first and last instruction of each

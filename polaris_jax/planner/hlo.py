@@ -1,12 +1,12 @@
-"""What the compiled program says about communication: each collective, how often it runs, and what runs meanwhile.
+"""Reads the communication of a compiled program: each collective, how often it runs, and what runs meanwhile.
 
 The compiler's own cost analysis counts the body of a loop once. Here the scheduled program is walked from its entry,
 multiplying by the trip counts of loops. On TPU a collective hides behind computation in one of two ways: as a start and
-a done with work scheduled between, or cut into steps that ride inside fusions (``chain_id``). Anything else stops the
-device until it is over.
+a done with work scheduled between them, or cut into steps inside fusions (``chain_id``). Any other collective stops the
+device until it is done.
 
-What crosses slices leaves the device as a ``send`` to the Megascale runtime on the host, which does the collective over
-the data-centre network; the result comes back by the ``recv`` of the same rendezvous.
+Data for other slices leaves the device in a ``send`` to the Megascale runtime on the host, which does the collective
+over the data-centre network. The result comes back in the ``recv`` of the same rendezvous.
 """
 
 import math
@@ -100,13 +100,13 @@ class Program:
 
 
 def estimated_cycles(instruction: Instruction) -> int:
-    """The TPU compiler's estimate for one run of an operation of its own; 0 where it gives none."""
+    """The TPU compiler's estimate for one run of one of its operations; 0 if it gives none."""
     found = _CYCLES.search(instruction.rest)
     return int(found[1]) if found else 0
 
 
 def all_estimated_cycles(program: Program) -> int:
-    """``estimated_cycles`` of all operations, every one as often as it runs."""
+    """The sum of ``estimated_cycles`` over all runs of all operations."""
     return sum(times * sum(map(estimated_cycles, program.computations[name])) for name, times in program.runs.items())
 
 
@@ -155,7 +155,7 @@ def _trips(program: Program, loop: Instruction) -> int:
 
 
 def collectives(program: Program) -> list[Collective]:
-    """All collectives of a step, those alike added up, most bytes first."""
+    """All collectives of a step, equal ones added up, most bytes first."""
     rows: dict[tuple[str, str, bool, str, str], list[int]] = defaultdict(lambda: [0, 0])
     events = [(*event, ICI) for event in _events(program)] + [(*event, DCN) for event in _between_slices(program)]
     for times, kind, size, asynchronous, meanwhile, where, network in events:
@@ -201,7 +201,7 @@ def matmul_flops(program: Program) -> int:
 
 
 def _product_flops(computation: list[Instruction], product: Instruction) -> int:
-    """Two for every term of every sum; TPU writes products as convolutions, batches of them with a dilated window."""
+    """Two per term of every sum. TPU writes products as convolutions, and batched products with a dilated window."""
     left = _found(r"%([\w.-]+)", product.rest)[1]
     shape = next(_dims(i.result) for i in computation if i.name == left)
     if product.opcode == "dot":
@@ -218,10 +218,10 @@ def _dims(text: str) -> list[int]:
 
 
 def _found(pattern: str | re.Pattern[str], text: str) -> re.Match[str]:
-    """The first match of what every program of XLA's has.
+    """The first match of a pattern that every program of XLA has.
 
     Raises:
-      ValueError: there is none: the text is another compiler's.
+      ValueError: there is no match; the text is from another compiler.
     """
     match = re.search(pattern, text)
     if match is None:
@@ -231,7 +231,7 @@ def _found(pattern: str | re.Pattern[str], text: str) -> re.Match[str]:
 
 def _events(program: Program) -> Iterator[tuple[int, str, int, bool, str, str]]:
     """(runs per step, kind, bytes, asynchronous, meanwhile, where) of every collective."""
-    steps: dict[str, list[tuple[str, int, Instruction]]] = defaultdict(list)  # of collectives that ride in fusions
+    steps: dict[str, list[tuple[str, int, Instruction]]] = defaultdict(list)  # of collectives inside fusions
     for name, times in program.runs.items():
         schedule = program.computations[name]
         phase = _phase(schedule)
@@ -250,7 +250,7 @@ def _events(program: Program) -> Iterator[tuple[int, str, int, bool, str, str]]:
                 where = _where(held.op_name or instruction.op_name) or phase
                 yield times, kind, _size(kind, held), started, meanwhile, where
     for parts in steps.values():
-        # The steps of one collective may reach into a loop that runs meanwhile: it still happens once.
+        # The steps of one collective may reach into a loop that runs meanwhile; the collective still runs once.
         outer = min((name for name, _, _ in parts), key=lambda name: program.runs[name])
         places = [place for name, place, _ in parts if name == outer]
         meanwhile = _work(program, program.computations[outer][min(places) : max(places) + 1])
@@ -286,7 +286,7 @@ def _first_array(instruction: Instruction) -> int:
 
 
 def _origin(schedule: list[Instruction], instruction: Instruction) -> str:
-    """The name of the operation that made an operand, past what only moves it and carries no name."""
+    """The name of the operation that made an operand; operations that only move it have no name and are skipped."""
     by_name = {each.name: each for each in schedule}
     for _ in range(8):
         if instruction.op_name:
@@ -350,7 +350,7 @@ def _size(kind: str, instruction: Instruction) -> int:
 
 
 def _group(instruction: Instruction) -> int:
-    """Devices that take part together."""
+    """The number of devices that take part together."""
     match = re.search(r"replica_groups=\{\{([\d,]+)\}", instruction.rest)
     if match:
         return match[1].count(",") + 1
@@ -377,7 +377,7 @@ def _where(op_name: str) -> str:
 
 
 def _phase(schedule: list[Instruction]) -> str:
-    """Where most of a computation's instructions come from, for collectives that lost their own name."""
+    """The phase of most of a computation's instructions, for collectives that have lost their own name."""
     votes: dict[str, int] = defaultdict(int)
     for instruction in schedule:
         votes[_where(instruction.op_name)] += 1

@@ -1,8 +1,8 @@
-"""What ``kernel_schedule`` runs: ``python -m polaris_jax.planner.kernel_process REQUEST.json`` compiles one kernel.
+"""Compiles one kernel for ``kernel_schedule``: ``python -m polaris_jax.planner.kernel_process REQUEST.json``.
 
-The folder that libtpu writes its files to is an argument of the process (``LIBTPU_INIT_ARGS``), read once. Beside the
-request ``plan.json`` tells how the kernel is cut: of attention the tile's blocks, the kinds of its loops in their
-order, and how often each runs; of the delta rule the sizes of a grid step.
+libtpu writes its files to a folder that is an argument of the process (``LIBTPU_INIT_ARGS``), read once. ``plan.json``
+beside the request says how the kernel is cut: for attention the tile's blocks, the kinds of its loops in order, and how
+often each runs; for the delta rule the sizes of a grid step.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
 """How long an attention kernel takes by the compiler's own schedule: VLIW bundles per tile, without a chip.
 
 libtpu writes the program of a kernel bundle by bundle, one bundle an issue cycle, and how many slots of each unit every
-bundle uses (``--xla_jf_dump_to``; formats of libtpu 0.0.42). From them: the bundles of each loop over a tile, the slots
-taken and their capacities, spills, what stands outside the loops, and whether both TensorCores of a chip work. The
-schedule leaves out what only hardware does (waits for transfers, bank conflicts), so a time read from it is a lower
-bound; and where it feeds the matrix units faster than they go, their own minimum is the bound.
+bundle uses (``--xla_jf_dump_to``; formats of libtpu 0.0.42). These files give the bundles of each loop over a tile, the
+slots used and their capacities, spills, the bundles outside the loops, and whether both TensorCores of a chip work. The
+schedule leaves out effects of the hardware (waits for transfers, bank conflicts), so its time is a lower bound. If it
+feeds the matrix units faster than they run, their own minimum is the bound.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ from polaris_jax.planner.compile import ENVIRONMENT, compiler_version
 from polaris_jax.planner.verdict import cache_folder
 from polaris_jax.sharding.chips import CHIPS
 
-UNIT_QUERIES, UNIT_KEYS = 1024, 512  # what bundles are counted for
-_LIMIT = 3600.0  # seconds for one kernel, on a machine with much else to do
+UNIT_QUERIES, UNIT_KEYS = 1024, 512  # bundles are counted per so many queries × keys
+_LIMIT = 3600.0  # seconds for one kernel, on a busy machine
 _ADDRESS = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(\S*)\s*: ?(>*)")
 _DELAY = 5  # bundles from a branch to where it takes effect
 
@@ -95,7 +95,7 @@ class KernelSchedule:
     libtpu: str
 
     def cycles(self, kind: str) -> float:
-        """Of one core for a tile of this kind, everything included that every tile takes."""
+        """Cycles of one core for a tile of this kind, including the bundles that every tile takes."""
         loop = next((loop for loop in self.loops if loop.kind == kind), self.loops[-1])
         units = self.q_block / UNIT_QUERIES * self.kv_block / UNIT_KEYS
         return max(loop.tile, self.minimum * units) + self.outside_least
@@ -110,7 +110,7 @@ class KernelSchedule:
 
 @dataclass(frozen=True)
 class MatrixUnits:
-    """Of one TensorCore: ``count`` arrays of ``width`` × ``width``, each taking ``rows`` rows a cycle; ``clock`` in Hz.
+    """Units of one TensorCore: ``count`` arrays of ``width`` × ``width``, each ``rows`` rows a cycle; ``clock`` in Hz.
 
     Width, count and peak are published; the clock, and rows a cycle where they are not one, follow from the peak.
     """
@@ -122,12 +122,12 @@ class MatrixUnits:
     cores: int
 
     def cycles(self, rows: int, contracted: int, columns: int) -> float:
-        """Of a product ``[rows, contracted] · [contracted, columns]`` whose second factor the units hold."""
+        """Cycles of a product ``[rows, contracted] · [contracted, columns]``; the units hold its second factor."""
         held = math.ceil(contracted / self.width) * math.ceil(columns / self.width)
         return rows * held / (self.count * self.rows)
 
 
-# Chips with the same kernels, for those that the table of schedules leaves out.
+# For chips that are not in the table of schedules: a chip with the same kernels.
 RELATIVES = {"v5e": "v5p", "tpu7x": "v6e"}
 MATRIX_UNITS = {
     "v5e": MatrixUnits(128, 4, 1, 1.5e9, 1),
@@ -156,7 +156,7 @@ def kernel_schedule(case: KernelCase, *, cached: bool = True) -> KernelSchedule:
 
 
 def check(case: Any) -> str:
-    """The version of the compiler, for a case that it can be asked for.
+    """The version of the compiler, after a check that it can compile the case.
 
     Raises:
       InputError: libtpu is not installed, or an unknown chip or kernel.
@@ -172,7 +172,7 @@ def check(case: Any) -> str:
 
 
 def source_key(case: Any, version: str, kernels: str = "*tile*.py", readers: str = "kernel*") -> str:
-    """Changes with the case (a dataclass), the compiler, and the files of the kernels and of what reads them."""
+    """A key that changes with the case (a dataclass), the compiler, and the files of the kernels and their readers."""
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(case), version]).encode())
     for room, files in (("ops", kernels), ("planner", readers)):
         for source in sorted((Path(polaris_jax.__file__).parent / room).glob(files)):
@@ -181,7 +181,7 @@ def source_key(case: Any, version: str, kernels: str = "*tile*.py", readers: str
 
 
 def compile_kernel(kernel: str, case: Any, folder: Path) -> dict:
-    """Leaves the compiler's files in ``folder``; returns what ``kernel_process`` says of the kernel's loops.
+    """Writes the compiler's files to ``folder``; returns the plan of the kernel from ``kernel_process``.
 
     Args:
       kernel: "attention" or "delta_rule". case: a dataclass with a ``chip``.
@@ -212,7 +212,7 @@ def _topology(chip: str) -> str:
 
 
 def read_schedule(case: KernelCase, folder: Path, plan: dict, version: str) -> KernelSchedule:
-    """From the compiler's files; ``plan`` as ``kernel_process`` writes it."""
+    """Reads the schedule from the compiler's files; ``plan`` as ``kernel_process`` writes it."""
     text = functools.partial(dumped, folder, f"attention_{case.which}")
     capacities, use = read_utilization(text("final_hlo-static-per-bundle-utilization.txt"))
     program = read_bundles(text("-final_bundles.txt"))
@@ -248,7 +248,7 @@ def read_schedule(case: KernelCase, folder: Path, plan: dict, version: str) -> K
 
 
 def dumped(folder: Path, kernel: str, ending: str) -> str:
-    """The compiler's file on a kernel that ends so."""
+    """The text of the compiler's file on a kernel with this ending."""
     files = (f for f in folder.glob(f"*{kernel}*{ending}") if "schedule-analysis" not in f.name)
     [file] = (f for f in files if "pre-delay" not in f.name)
     return file.read_text(errors="replace")
@@ -297,12 +297,12 @@ class Bundles:
         return sorted(set(inner), key=lambda one: one.start)
 
     def loop_within(self, region: range) -> range | None:
-        """The bundles of the region's inner loop; None where its only trip was written out."""
+        """The bundles of the region's inner loop; None if its only trip was unrolled."""
         deeper = [at for at in region if self.depth[at] > 1]
         return range(deeper[0], deeper[-1] + 1) if deeper else None
 
     def outside(self, regions: list[range]) -> tuple[int, int]:
-        """Bundles of the grid's loop outside the regions: those nothing jumps over, and all."""
+        """Bundles of the grid's loop outside the regions: those that no branch skips, and all."""
         inside = _addresses(regions)
         grid = [at for at, depth in enumerate(self.depth) if depth and at not in inside]
         skipped = _addresses(self.skips)
@@ -318,9 +318,9 @@ def read_bundles(text: str) -> Bundles:
         if not (match := _ADDRESS.match(line)):
             continue
         at = int(match[1], 16)
-        while len(depth) <= at:  # addresses left out repeat the depth of the last
+        while len(depth) <= at:  # addresses left out get the depth of the line after them
             depth.append(len(match[3]))
-        if match[2] == "PF":  # where forward branches land; of nested ones the outer are taken to land there too
+        if match[2] == "PF":  # forward branches land here; of nested ones, the outer are assumed to land here too
             skips += [range(branch + _DELAY, at) for branch in branches]
             branches = []
         if "sbr.rel (" in line and match[3] == ">":  # deeper ones go back to the head of their loop

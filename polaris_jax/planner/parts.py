@@ -17,7 +17,7 @@ class Shapes:
     """How a buffer is recognised.
 
     A saved activation is a stack over layers of a layer's input, or of attention's output or log-sum-exp. A gradient is
-    a stack of one device's shards of a weight, or its shard of a weight elsewhere.
+    a stack of one device's shards of a weight, or its shard of a weight outside the layers.
     """
 
     layers: int

@@ -65,7 +65,7 @@ def _bar(v: PlanVerdict) -> str:
 
 
 def _curve(v: PlanVerdict) -> str:
-    """Stacked areas: what stays (state), then what comes and goes."""
+    """Stacked areas: the state, which stays, then the temporaries."""
     state = {name: v.parts[name] for name in ("parameters", "optimizer")}
     last = v.timeline[-1][0] or 1
     top = max(v.hbm_limit_gib, v.hbm_gib_per_chip)

@@ -42,7 +42,7 @@ def plan(
       slices: how many of them, joined by the data-centre network; default ``mesh.slices``, or one.
       full: compile to machine code, which also checks the limits of kernels; minutes to hours.
       estimate: arithmetic only, even where the compiler is installed.
-      cached: read the verdict from disk when this very step was judged before by this compiler.
+      cached: read the verdict from disk if the same step was planned before with the same compiler.
       options: compiler options. keep: a folder for the compiler's files.
 
     Raises:
@@ -79,7 +79,7 @@ def plan(
 
 
 def _cost(config: TrainConfig, slice_: Slice, verdict: PlanVerdict) -> dict[str, float] | None:
-    """Dollars at list price, by expectation; not part of what is kept on disk, because prices change."""
+    """Expected dollars at list price. They are not kept on disk, because prices change."""
     per_hour = read_prices().chip_hours(slice_.chip.name, slice_.all_chips)
     if per_hour is None:
         return None
@@ -122,7 +122,7 @@ def _by_compiler(
         compiled.text("after_optimizations-buffer-assignment.txt") or "", compiled.text("live-range.txt") or ""
     )
     sizes, total = config.mesh.sizes(), spaces["default"]
-    if compiled.peak:  # counts what lies on the host too; what it does not count are the holes of a heap
+    if compiled.peak:  # includes host memory, but not the holes of a heap
         total = min(total, compiled.peak)
     shapes, state = Shapes.of(config, model, sizes), analytic.state_bytes(config, model, sizes)
     parts = {"parameters": state.parameters, "optimizer": state.optimizer, **peak_parts(buffers, shapes)}
@@ -144,7 +144,7 @@ def _by_compiler(
 
 
 def _forward_runs(kernels: dict[str, int]) -> float | None:
-    """Forward kernels per backward kernel: 1 when the backward pass finds attention saved, 2 when it runs it again."""
+    """Forward kernels per backward kernel: 1 if attention was saved for the backward pass, 2 if it runs again."""
     forward = sum(runs for name, runs in kernels.items() if "attention_forward" in name)
     backward = sum(runs for name, runs in kernels.items() if "attention_backward" in name)
     return forward / backward if backward else None

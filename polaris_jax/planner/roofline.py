@@ -1,13 +1,12 @@
-"""How long a step takes: at least, by the compiler's schedules, and by expectation, with traffic that nothing hides.
+"""The time of a step: a lower bound by the compiler's schedules, and the expected time, with exposed traffic.
 
-Attention is the tiles of the step times the cycles that the compiler's schedule of our kernels gives a tile
-(``attention_time``): a lower bound. The expectation multiplies it by one factor, fitted on published v5p runs with the
-schedule of the kernel that those ran (``benchmarks/time_model.py``, judged leave-one-out); for other chips no run is
-published and the same factor is taken. The gated delta rule takes the cycles of its compiled program
-(``recurrence_time``); other products run at the share of the peak that the compiler's cycle estimate of one block
-gives. Causal attention counts half the square, in the work and in MFU. What a collective hides behind is
-taken from the compiled program where there is one; without it, rings overlap with attention and everything else is
-exposed.
+Attention takes the tiles of the step times the cycles per tile in the compiler's schedule of the kernels
+(``attention_time``): a lower bound. The expected time multiplies it by one factor. The factor is fitted on published
+v5p runs with the schedule of the kernel that they used (``benchmarks/time_model.py``, leave-one-out); other chips have
+no published runs and use the same factor. The gated delta rule takes the cycles of its compiled program
+(``recurrence_time``). Other products run at the share of the peak that the compiler's cycle estimate of one block
+gives. Causal attention counts half the square, in the work and in MFU. What hides a collective is read from the
+compiled program if there is one; without it, rings overlap with attention and everything else is exposed.
 """
 
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ from polaris_jax.planner.topology import Slice
 from polaris_jax.sharding.chips import Chip
 from polaris_jax.training.config import TrainConfig
 
-# What a run takes over the schedule of its attention kernels. The fit of benchmarks/time_model.py; runs on v5p alone.
+# Expected time of attention over its kernels' schedule: the fit of benchmarks/time_model.py, on v5p runs only.
 OVER_SCHEDULE = 1.84
 # Share of the peak of a block's products by the compiler's estimated cycles, one 14B block of 32,768 tokens, with the
-# options of training (benchmarks/block_cycles.py). The runs of the fit are taken to have had them too: with the 0.73 of
-# the compiler's defaults the factor is 1.70, and the runs are predicted less well (9 % at worst, not 6).
+# options of training (benchmarks/block_cycles.py). The fit assumes that its runs had these options too: with the 0.73
+# of the compiler's defaults the factor is 1.70, and the runs are predicted less well (9 % at worst, not 6).
 PRODUCTS = {"v5e": 0.88, "v5p": 0.88, "v6e": 0.62, "tpu7x": 0.62}
-# Chips whose numbers above are not their own: v5e's are v5p's, which has the same matrix units, tpu7x's those of v6e.
+# Chips with another chip's numbers above: v5e has those of v5p (the same matrix units), tpu7x those of v6e.
 BORROWED = ("v5e", "tpu7x")
 PUBLISHED = ("v5p",)  # chips with published runs to hold the expectation to
 BACKWARD_ATTENTION = 2.5  # five products where the forward pass has two
@@ -49,12 +48,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """``seconds`` per step by expectation, its ``terms`` (seconds each, in sum the step), and what follows from them.
+    """Expected ``seconds`` per step, its ``terms`` (seconds each, in sum the step), and what follows from them.
 
     Attributes:
       least: seconds if attention ran as its kernels are scheduled, with products at ``PRODUCTS``.
       dcn_bytes, dcn_seconds: what a device sends over the data-centre network per step, and the time of that alone;
-        what nothing hides of it is ``terms["dcn"]``.
+        ``terms["dcn"]`` is the exposed part of it.
     """
 
     seconds: float
@@ -82,13 +81,13 @@ def source(chip: str) -> str:
 
 
 def work(config: TrainConfig, model: ModelConfig, devices: int) -> Work:
-    """What a step computes, every row one document of the whole window."""
+    """The work of a step in which every row is one document of the whole window."""
     costs, window, remat = describe(model), config.data.window, config.model.remat
     adapter = bool(config.adapter.rank)
     per_token, tokens = costs.flops_per_token(window), config.data.batch_size * window
     head = 2.0 * model.vocab_size * model.hidden_size
     down = 2.0 * model.num_layers * model.intermediate_size * model.hidden_size
-    # Recomputing a layer stops short of the product nobody reads; the loss applies the head again in its backward.
+    # Recomputing a layer leaves out its last product, which nothing reads; the loss's backward applies the head again.
     again = {"none": 0.0, "dots": 0.0}.get(remat, per_token.dense - head - down)
     attention = {"full": 2 + BACKWARD_ATTENTION}.get(remat, 1 + BACKWARD_ATTENTION)
     share = tokens / devices
@@ -101,7 +100,7 @@ def work(config: TrainConfig, model: ModelConfig, devices: int) -> Work:
 
 
 def newton_schulz_flops(model: ModelConfig, steps: int) -> float:
-    """Of one optimizer step over all block matrices: per iteration a Gram matrix, its square, and a product."""
+    """Operations of one optimizer step on all block matrices: per iteration a Gram matrix, its square, a product."""
     total = 0.0
     for path, weight in weight_table(model).items():
         if path[0] == "blocks" and len(weight.shape) == 3:
@@ -114,8 +113,8 @@ def seconds_for(kind: str, size: float, group: int, slice_: Slice) -> float:
     """One collective alone, by bandwidth: ``size`` bytes per device as ``hlo.Collective`` counts them.
 
     A permute uses one link. Gathers and reductions run rings in both directions along every torus axis they span; an
-    axis shorter than 4 has no way around, which halves it. In an all-to-all each byte crosses a quarter of the longest
-    edge.
+    axis shorter than 4 has no wrap-around link, which halves its speed. In an all-to-all each byte crosses a quarter of
+    the longest edge.
     """
     chip = slice_.chip
     if kind == "collective-permute" or group < 2:
@@ -133,7 +132,7 @@ def seconds_for(kind: str, size: float, group: int, slice_: Slice) -> float:
 def sent_over_dcn(collective: Collective, slices: int) -> float:
     """Bytes that a device sends to other slices for a collective over the data-centre network.
 
-    Rings of ``slices`` members: an all-reduce passes everything on twice, the others once, but for the own part.
+    In a ring of ``slices`` members an all-reduce sends everything twice, the others once, except the member's own part.
     """
     share = (slices - 1) / slices
     return collective.bytes * {"all-reduce": 2 * share, "collective-permute": 1.0}.get(collective.kind, share)
@@ -188,7 +187,7 @@ def estimate(
     hiding = compute["attention"] + compute["matmul"] + compute["recurrence"]
     terms["host_link"] = max(0.0, 2 * offloaded / chip.host_link - hiding)
     seconds = sum(terms.values())
-    behind = covered.get("attention", 0.0)  # what hides behind attention may stand out where that is faster
+    behind = covered.get("attention", 0.0)  # traffic hidden behind attention may be exposed if attention is faster
     uncovered = max(0.0, behind - bound) - max(0.0, behind - compute["attention"])
     least = seconds - compute["attention"] + bound + uncovered
     tokens = config.data.batch_size * config.data.window
@@ -204,7 +203,7 @@ def estimate(
 
 
 def _memory_seconds(config: TrainConfig, model: ModelConfig, sizes: dict[str, int], chip: Chip) -> float:
-    """What moves through HBM outside matrix products: the residual stream, and the optimizer's read and write."""
+    """Seconds of HBM traffic outside matrix products: the residual stream, and the optimizer's reads and writes."""
     state = state_bytes(config, model, sizes)
     tokens = config.data.batch_size // (sizes["data"] * sizes["fsdp"]) * (config.data.window // sizes["context"])
     stream = _ELEMENTWISE * model.num_layers * tokens * model.hidden_size * 2

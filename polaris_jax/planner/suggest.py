@@ -1,7 +1,7 @@
-"""Advice for a config that does not fit: the smallest change that makes it fit, and the longest context that does.
+"""Advice for a config that does not fit: the smallest change that makes it fit, and the longest context that fits.
 
-Candidates are judged by arithmetic, scaled so that it agrees with the verdict at hand; the one that is told has been
-planned again, by the compiler where there is one.
+Candidates are judged by arithmetic, scaled so that it agrees with the verdict so far. The reported one has been planned
+again, by the compiler if there is one.
 """
 
 import math
@@ -18,13 +18,13 @@ from polaris_jax.planner.topology import Slice, axis_sizes, find_slice, larger_s
 from polaris_jax.planner.verdict import GIB, PlanVerdict
 from polaris_jax.training.config import AnyTrainConfig, TrainConfig, override, train_config
 
-_TRIES = 3  # candidates planned for certain before giving up
+_TRIES = 3  # candidates that are planned before giving up
 _STEP = 16384  # tokens: contexts are searched in multiples of it,
 _FINE = 64  # and to this part of their length
 
 
 def with_suggestion(config: AnyTrainConfig, verdict: PlanVerdict, **how: Any) -> PlanVerdict:
-    """The verdict, and where it does not fit the overrides that would make it; ``how`` these are planned."""
+    """The verdict; if it does not fit, with overrides that do. ``how``: arguments of ``plan`` for these."""
     if verdict.fits:
         return verdict
     config, tried = train_config(config, data=False), 0
@@ -59,8 +59,8 @@ def largest_context(
 
     Args:
       slices: as for ``plan``.
-      say: is told of every try.
-      full: make machine code of the one that is found.
+      say: called with a line for every try.
+      full: compile the one that is found to machine code.
 
     Raises:
       InputError: not even the shortest fits.
@@ -87,7 +87,7 @@ def largest_context(
 
 
 def _longest_predicted(config: TrainConfig, slice_: Slice, scale: float, step: int, good: int, bad: int | None) -> int:
-    """The longest window that arithmetic lets fit, strictly between what is known to fit and what is known not to."""
+    """The longest window that fits by arithmetic, strictly between one known to fit and one known not to fit."""
     low, high = good // step, (bad or 1 << 28) // step
     first = low
     while high - low > 1:
@@ -162,7 +162,7 @@ def _candidates(config: TrainConfig, here: Slice) -> Iterator[tuple[list[str], S
 
 
 def _widened(config: TrainConfig, devices: int) -> list[str]:
-    """The mesh for a larger slice: the context axis takes what is more, unless it does so by itself."""
+    """The mesh for a larger slice: the context axis grows, unless an axis of the mesh does so by itself (-1)."""
     if -1 in config.mesh.sizes().values():
         return []
     others = config.mesh.data * config.mesh.fsdp * config.mesh.tensor

@@ -1,4 +1,4 @@
-"""A verdict for people, in the terminal."""
+"""Shows a verdict in the terminal."""
 
 from rich.console import Console, Group
 from rich.table import Table

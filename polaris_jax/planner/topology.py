@@ -1,8 +1,8 @@
-"""From the name of a slice (``v5p-16``) to its chips, and from a config to a mesh that stands on them.
+"""Finds the chips of a slice by its name (``v5p-16``), and the mesh of a config on them.
 
-Names count as the cloud counts them: ``v5e-N`` and ``v6e-N`` chips, ``v5p-N`` and ``tpu7x-N`` TensorCores, two to a
-chip. Three-dimensional slices beyond 32 chips are built of cubes of 4x4x4, arranged as nearly cubic as their number
-allows; two-dimensional ones end at 16x16.
+Names count as in the cloud: chips in ``v5e-N`` and ``v6e-N``, TensorCores (two per chip) in ``v5p-N`` and ``tpu7x-N``.
+Three-dimensional slices beyond 32 chips are built of cubes of 4x4x4, arranged as nearly cubic as their number allows;
+two-dimensional ones end at 16x16.
 """
 
 import itertools
@@ -84,9 +84,9 @@ def find_slice(name: str, count: int = 1) -> Slice:
 
 
 def slice_of(device_kind: str, devices: int, count: int = 1) -> Slice | None:
-    """The slice that is there ``count`` times with so many JAX devices of this kind in all.
+    """The slice of which ``count`` have so many JAX devices of this kind in all.
 
-    None for what is no TPU of the table or is not sold.
+    None if the kind is no TPU of the table, or no such slice is sold.
     """
     chip = chip_of(device_kind)
     known = (replace(slice_, count=count) for slice_ in _slices(chip)) if chip else ()
@@ -94,7 +94,7 @@ def slice_of(device_kind: str, devices: int, count: int = 1) -> Slice | None:
 
 
 def larger_slices(slice_: Slice) -> list[Slice]:
-    """Slices of the same version with more chips, doubling; as many of them."""
+    """Slices of the same version with more chips, each twice the one before; their ``count`` is the same."""
     return [
         replace(s, count=slice_.count)
         for s in _slices(slice_.chip)
@@ -141,7 +141,7 @@ def axis_sizes(config: TrainConfig, slice_: Slice) -> dict[str, int]:
     """Devices per mesh axis, with -1 resolved.
 
     Raises:
-      InputError: sizes that do not make up the slices, or that would have to cut one.
+      InputError: the sizes do not match the slices, or would cut one.
     """
     asked = config.mesh.sizes()
     sizes = dict(asked)
@@ -167,14 +167,14 @@ def axis_sizes(config: TrainConfig, slice_: Slice) -> dict[str, int]:
 
 
 def _nearest_axis(sizes: dict[str, int], slice_: Slice) -> tuple[str, int]:
-    """The one axis, and its size, whose change makes the product right with the least change; over several slices that
-    of an axis which may reach over them."""
+    """The axis, and its new size, that makes the product right with the least change. With several slices, only axes
+    that may reach over them are changed."""
     changes, devices = [], slice_.devices
     for axis in MESH_AXES if slice_.count == 1 else OVER_SLICES:
         others = _product(size for name, size in sizes.items() if name != axis and size != -1)
         if devices % others == 0:
             changes.append((abs(devices // others - max(1, sizes[axis])), axis, devices // others))
-    if not changes:  # no single axis mends it: context alone takes the whole slice
+    if not changes:  # no single axis corrects it: context alone takes the whole slice
         return "context", devices
     _, axis, size = min(changes)
     return axis, size

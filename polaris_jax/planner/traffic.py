@@ -1,7 +1,7 @@
-"""The traffic that the schedule of ``training`` writes down: what to expect where there is no compiled program to read.
+"""The expected traffic of the schedule in ``training``, for use without a compiled program.
 
-Bytes are counted as ``hlo.Collective`` counts them. Without the compiler's word, keys that travel are taken to hide
-behind attention, what ``config.model.overlap`` names behind matrix products, and the rest to make the device wait.
+Bytes are counted as in ``hlo.Collective``. It is assumed that keys hide behind attention while they travel, that the
+collectives which ``config.model.overlap`` names hide behind matrix products, and that the device waits for the rest.
 """
 
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from polaris_jax.training.tensor_axis import model_shard
 def expected_collectives(
     config: TrainConfig, model: ModelConfig, sizes: dict[str, int], slices: int = 1
 ) -> list[Collective]:
-    """Per device and step over so many slices, most bytes first."""
+    """The collectives per device and step over so many slices, most bytes first."""
     rows = [
         *_context(config, model, sizes),
         *_recurrent(config, model, sizes),
@@ -40,7 +40,7 @@ def _context(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> 
     heads = tokens * own.num_heads * model.head_dim * 2  # bytes of queries, bfloat16
     keys = 2 * tokens * own.num_kv_heads * model.head_dim * 2  # keys and values
     layers = sum(kind != "linear_attention" for kind in model.layer_types)
-    again = 1 if config.model.remat == "full" else 0  # the ring runs once more in the backward pass
+    again = 1 if config.model.remat == "full" else 0  # the ring runs again in the backward pass
 
     def row(kind: str, where: str, times: int, size: int, cover: str) -> Collective:
         return Collective(kind, f"{where}, in a loop", layers * times, layers * size, cover != "nothing", cover)
@@ -52,7 +52,7 @@ def _context(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> 
             row("reduce-scatter", "backward", 1, 2 * context * keys, "matmul"),
         ]
     hops = context // group - 1
-    # Gradients of keys are float32 and go one hop more than keys, the last of which nothing covers.
+    # Gradients of keys are float32 and take one hop more than keys; nothing hides this last hop.
     rows = [
         row("collective-permute", "forward", hops, hops * keys, "attention"),
         row("collective-permute", "backward", (2 + again) * hops, (3 + again) * hops * keys, "attention"),
@@ -68,7 +68,7 @@ def _context(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> 
 
 
 def _recurrent(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> list[Collective]:
-    """The maps of recurrent layers' halves, float32 and whatever the length of the row, and the convolution's tails."""
+    """The maps of recurrent layers' halves (float32, the same for any row length), and the convolution's tails."""
     context = sizes["context"]
     layers = model.layer_types.count("linear_attention")
     if context == 1 or not layers:
@@ -76,11 +76,11 @@ def _recurrent(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -
     own = model_shard(model, sizes["tensor"]).delta_rule
     rows = config.data.batch_size // (sizes["data"] * sizes["fsdp"])
     pair, memory = map_bytes(model, sizes)
-    # Two scans, of the early halves and of the late ones; the last hop of each brings no map, only what it leaves.
+    # Two scans, of the early halves and of the late ones; the last hop of each sends no map, only the memory.
     hops = scan_hops(context)
     sent, arrays = rows * 2 * (hops * pair - (pair - memory)), 2 * (2 * hops - 1)
     tail = rows * (own.conv_kernel - 1) * own.channels * jnp.dtype(config.model.compute_dtype).itemsize
-    # What the backward pass makes once more: the forward scan, and with it or without the tails.
+    # In the backward pass: how often the forward scan runs again, and how often tails are sent.
     again, tails = {"none": (0, 1), "attention": (0, 2)}.get(config.model.remat, (1, 2))
 
     def row(where: str, times: int, size: int) -> Collective:
@@ -93,12 +93,12 @@ def _recurrent(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -
 
 
 def _tensor(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> list[Collective]:
-    """Sums of activations over the devices that share a layer: behind each half and, of gradients, before each half."""
+    """Sums over the devices that share a layer: of activations after each half, of gradients before each half."""
     if sizes["tensor"] == 1:
         return []
     size = config.data.batch_size // (sizes["data"] * sizes["fsdp"]) * (config.data.window // sizes["context"])
     size *= model.hidden_size * 2
-    again = 0 if config.model.remat in ("none", "dots") else 1  # the first half's sum is made once more
+    again = 0 if config.model.remat in ("none", "dots") else 1  # the first half's sum is computed again
 
     def row(where: str, times: int) -> Collective:
         return Collective("all-reduce", where, times, times * size, False, "nothing")
@@ -133,15 +133,15 @@ def _weights(config: TrainConfig, model: ModelConfig, sizes: dict[str, int]) -> 
 
 
 def _wider(config: TrainConfig, sizes: dict[str, int]) -> float:
-    """Bytes in which gradients cross devices, over those in which they are kept."""
+    """Bytes of a gradient's number between devices, over those in memory."""
     return jnp.dtype(reduce_dtype(config, sizes)).itemsize / jnp.dtype(config.model.compute_dtype).itemsize
 
 
 def _replicas(config: TrainConfig, model: ModelConfig, sizes: dict[str, int], slices: int) -> list[Collective]:
     """Gradients summed over ``data``, every replica's share of Muon's updates gathered along it.
 
-    Both travel as shards: what a device sends to other slices is its part of what its own slice has summed or made.
-    Slots of Muon's batches that stay empty, because matrices do not divide by devices, are not counted.
+    Both are sent as shards: a device sends to other slices only its part of its own slice's sums or updates. Empty
+    slots of Muon's batches, where matrices do not divide by devices, are not counted.
     """
     state, data = state_bytes(config, model, sizes), sizes["data"]
     over = shares_over_slices(sizes, slices)["data"]
@@ -158,7 +158,7 @@ def _replicas(config: TrainConfig, model: ModelConfig, sizes: dict[str, int], sl
 
 
 def _fsdp_over_slices(config: TrainConfig, model: ModelConfig, sizes: dict[str, int], slices: int) -> list[Collective]:
-    """What ``fsdp`` adds where it reaches over slices: shards of weights, gradients and matrices to their namesakes."""
+    """The traffic that ``fsdp`` adds if it reaches over slices: shards of weights, gradients and Muon's matrices."""
     over = shares_over_slices(sizes, slices)["fsdp"]
     if over == 1:
         return []

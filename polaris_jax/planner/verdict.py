@@ -1,4 +1,4 @@
-"""What the planner says about one config on one slice: a frozen record, its JSON, and its place on disk."""
+"""The planner's result for one config on one slice: a frozen record, its JSON, and its place on disk."""
 
 import dataclasses
 import hashlib
@@ -26,17 +26,17 @@ class PlanVerdict:
 
     Attributes:
       context_method: how keys reach queries over the context axis.
-      fits: into the HBM of every chip (and, where layers are offloaded, into host memory).
+      fits: whether it fits the HBM of every chip (and host memory, if layers are offloaded).
       source: "compiler" (to buffer assignment), "compiler-full" (to machine code: kernels' own limits hold too), or
         "analytic" (arithmetic; libtpu is not installed).
       hbm_gib_per_chip, hbm_limit_gib, host_gib_per_chip, parts: GiB per chip; ``parts`` sum to the HBM, except
         ``offloaded``, which lies on the host.
       collectives: per device and step.
-      step_time_s: by expectation; step_time_least_s: at least, by the compiler's schedule of the attention kernels.
+      step_time_s: expected; step_time_least_s: lower bound, by the compiler's schedule of the attention kernels.
       time_source: where the two come from, in words.
-      slices: slices of this topology, joined by the data-centre network (DCN). dcn: over several slices what each chip
-        sends over it per step (``gb_per_chip``), and the ``seconds`` of that alone; ``terms["dcn"]`` is what nothing
-        hides of them.
+      slices: slices of this topology, joined by the data-centre network (DCN). dcn: with several slices, what each chip
+        sends over it per step (``gb_per_chip``), and the ``seconds`` of that alone; ``terms["dcn"]`` is the exposed
+        part of them.
       attention_forward_runs: how often attention's forward kernel runs for each time it must; None if not compiled.
       cost: dollars at list price (``prices.toml``) per hour, step, million tokens and run, hours and steps of the run;
         None for a chip without a price.
@@ -117,7 +117,7 @@ def cache_key(
     options: dict,
     more: tuple[str, ...] = (),
 ) -> str:
-    """Of everything a verdict depends on; where model and data lie is not part of it.
+    """A key of everything that a verdict depends on; the paths of model and data are not part of it.
 
     Args:
       more: rooms or files besides those of a training step.
@@ -128,7 +128,7 @@ def cache_key(
 
 
 def read_cached(key: str) -> PlanVerdict | None:
-    """The verdict that ``write_cached`` kept, None if there is none."""
+    """The verdict that ``write_cached`` stored, None if there is none."""
     return read_record(key, PlanVerdict.from_json)
 
 
@@ -142,7 +142,7 @@ def read_record(key: str, parse: Callable[[dict[str, Any]], T]) -> T | None:
     file = cache_folder() / f"{key}.json"
     try:
         return parse(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):  # absent, or torn by an older version: computed again
+    except (OSError, ValueError, TypeError, KeyError):  # missing, damaged, or of an older version: computed again
         return None
 
 

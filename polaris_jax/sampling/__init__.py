@@ -1,8 +1,8 @@
-"""Writing books: prefill and decode over a key-value cache, grammar-constrained, staged and resumable.
+"""Writes books: prefill and decode with a key-value cache, constrained by grammars, step by step and resumable.
 
-``Sampler`` is a model ready to generate; ``Engine`` serves many requests with it, ``DecodeCache`` is the cache of both;
-``write_book`` drives ``trajectory.next_step`` until a book is complete and leaves transcript, run record, plain text
-and EPUB in a folder that can be killed and continued at any point.
+``Sampler`` is a model ready to generate. ``DecodeCache`` holds texts and their key-value cache. ``Engine`` serves many
+requests at once. ``write_book`` writes step after step until a book is complete. It puts transcript, run record, plain
+text and EPUB into a folder, and can be killed and continued at any point.
 """
 
 from polaris_jax.sampling.constraint import Constraint, grammar_tokenizer

@@ -1,8 +1,8 @@
-"""One attempt at a step: it always ends, and always leaves a text of the step's grammar.
+"""One attempt at a step. It always ends, and its text always matches the step's grammar.
 
-Three things can go wrong. The token budget runs out: prose is closed at its last sentence, lists are finished by
-their shortest completion. Prose loops: it is cut back to the last clean paragraph and goes on at a higher temperature,
-and is closed there when that does not help. Prose ends far too soon: it may be made to go on with another paragraph.
+Three things can go wrong. The token budget runs out: prose is closed at its last sentence, and a list is finished by
+its shortest completion. Prose loops: it is cut back to the last clean paragraph and continued at a higher temperature;
+if that does not help, it is closed there. Prose ends far too soon: it may be continued with another paragraph.
 """
 
 import math
@@ -30,11 +30,11 @@ BYTES_PER_CHARACTER = 4
 
 
 class Attempt:
-    """One attempt at one step after what ``cached`` holds.
+    """One attempt at one step, which continues the transcript in ``cached``.
 
     Attributes:
       reason: why the sampling stopped (``generate.Continuation``).
-      logprob: sum over the sampled tokens under the model itself, nats; sampled: how many there were.
+      logprob: sum of the sampled tokens' log-probabilities under the model itself, nats; sampled: their number.
 
     Raises:
       WindowFull: there is no room for the step.
@@ -64,7 +64,7 @@ class Attempt:
         self.base = self.cache.lengths[0]
         given = len(self._tokenizer.encode(self.literal))
         room = self.cache.sampler.max_length - self.base - RESERVE - given
-        # A chapter needs room for a token per word at the very least.
+        # A chapter needs room for at least one token per word.
         if room < max(1, min(budget, step.target_words)):
             raise self._window_full()
         self.budget = given + min(budget, room)
@@ -148,7 +148,7 @@ class Attempt:
         return text
 
     def _without_loops(self, text: str) -> str:
-        """Prose without the loops that only show in its canonical tokens."""
+        """Cuts loops that are visible only in the canonical tokens of the prose."""
         while True:
             tokens = self._tokenizer.encode(text).tolist()
             start = self.settings.guard.first_loop(tokens)
@@ -159,7 +159,7 @@ class Attempt:
             text = close_prose(before[: last_clean_end(before)] or before)
 
     def _cut_back(self, loop_start: int, last: int | None, constraint: Constraint) -> int:
-        """Goes back to the last clean place before the loop, or before ``last``, which has led into a loop already."""
+        """Cuts back to the last clean end before the loop, or before ``last``, the previous cut, which looped again."""
         clean = self._tokenizer.decode(self.tokens[:loop_start])[len(self.literal) :]
         length = last_clean_end(clean)
         if last is not None and length >= last:
@@ -179,7 +179,7 @@ class Attempt:
         return self.reason in ("complete", "end") and words < self.settings.short_share * self.step.target_words
 
     def _extend(self, constraint: Constraint) -> None:
-        """Takes the closing fence back and begins another paragraph."""
+        """Removes the closing fence and begins another paragraph."""
         text = self._text().removesuffix(f"\n{FENCE}")
         self._keep(tokens_within([self._pieces[token] for token in self.tokens], len(text)))
         constraint.rewind(len(self.tokens))
@@ -222,7 +222,7 @@ class Attempt:
         self._text_diff.push(b"".join(self._pieces[token] for token in tokens), self.number)
 
     def _text(self) -> str:
-        """What is written, given text included; half a character at the end is left out."""
+        """The text so far, given text included; an incomplete character at the end is left out."""
         return b"".join(self._pieces[token] for token in self.tokens).decode("utf-8", errors="ignore")
 
     def _keep(self, count: int) -> None:

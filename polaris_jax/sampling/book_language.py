@@ -43,12 +43,12 @@ _TELLING = {
     "ar": (("ur", "\u0679\u0688\u0691\u06d2"), ("fa", "\u067e\u0686\u0698\u06af")),
     "ru": (("uk", "\u0456\u0457\u0454\u0491"),),
 }
-_TELLING_SHARE = 0.005  # of the letters: names from a neighbour's language are rarer
-_KANA_SHARE = 0.1  # of Japanese prose half; a Chinese book may quote a word
+_TELLING_SHARE = 0.005  # least share of the letters; a few foreign names have less
+_KANA_SHARE = 0.1  # least share in Japanese, whose prose has half; a Chinese book may quote a word
 
 
 def book_language(text: str) -> str:
-    """BCP 47 tag of the language that most of ``text`` is in; ``UNKNOWN`` when it cannot be told."""
+    """BCP 47 tag of the language of most of ``text``; ``UNKNOWN`` if it cannot be determined."""
     letters = len(_LETTER.findall(text))
     counts = {language: len(script.findall(text)) for language, script in _SCRIPTS}
     if counts["ja"] > _KANA_SHARE * (counts["ja"] + counts["zh"]):

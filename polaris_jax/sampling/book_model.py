@@ -1,6 +1,6 @@
-"""What ``write_book`` asks of a model, wherever the model runs.
+"""The interface between ``write_book`` and a model, wherever the model runs.
 
-``local_model`` samples with a checkpoint in this process, ``server`` through somebody else's engine.
+``local_model`` samples with a checkpoint in this process, ``server`` through an engine elsewhere.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ class WindowFull(InputError):
 
 @dataclass(frozen=True)
 class StepSample:
-    """What one attempt at a step gave.
+    """The result of one attempt at a step.
 
     Attributes:
-      text: of the step, after its prefill.
+      text: the step's text after its prefill.
       reason: why the sampling stopped (``generate.Continuation``).
       model_logprob: mean log-probability of the sampled tokens under the model itself, nats; None where the engine
         was not asked for it.
@@ -36,14 +36,14 @@ class StepSample:
 
 @dataclass(frozen=True)
 class AttemptContext:
-    """What an attempt is told, and where it reports to.
+    """The inputs of an attempt, and where it reports.
 
     Attributes:
-      seed: of the run; number: of the attempt, from 0.
+      seed: the run's seed; number: the attempt, counted from 0.
       budget: most tokens to sample.
-      counts: gets the tokens added.
-      text_diff: gets the text; note: gets a line for everything out of the ordinary.
-      complaint: why the attempt before was refused; empty at the first.
+      counts: the attempt's tokens are added to it.
+      text_diff: receives the text; note: receives one line for each unusual event.
+      complaint: why the previous attempt was refused; empty for the first.
     """
 
     seed: int
@@ -62,23 +62,23 @@ class BookSession(Protocol):
 
     @property
     def length(self) -> int:
-        """Tokens read, those of a step that is being tried among them."""
+        """Tokens read, including those of a step in progress."""
 
     def count(self, text: str) -> int:
-        """Tokens of a text by itself; the same number at any time."""
+        """The number of tokens of a text by itself; it does not depend on the transcript."""
 
     def commit(self, text: str) -> int:
-        """Makes ``text``, which begins with all that is committed already, the transcript.
+        """Extends the transcript to ``text``, which begins with the committed text.
 
         Returns:
           The number of tokens read for it.
 
         Raises:
-          ValueError: ``text`` does not begin with what is committed.
+          ValueError: ``text`` does not begin with the committed text.
         """
 
     def attempt(self, step: Step, settings: WriterSettings, context: AttemptContext) -> StepSample:
-        """Tries the step once, after what is committed.
+        """Tries the step once, after the committed text.
 
         Raises:
           WindowFull: there is no room for it.
@@ -89,7 +89,7 @@ class BookModel(Protocol):
     """A model that can write books."""
 
     def identity(self) -> dict[str, Any]:
-        """What makes two models the same for a resumed run, as JSON values."""
+        """The properties that must stay the same in a resumed run, as JSON values."""
 
     def begin(self) -> BookSession:
         """A session with an empty transcript."""

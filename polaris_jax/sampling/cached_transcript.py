@@ -1,12 +1,12 @@
 """The transcript in three forms at once: text, canonical tokens, and a cache that has read them.
 
-What a model sampled may be cut into tokens as no tokenizer would cut it. ``commit`` therefore goes back to where the
-step began and reads the accepted text in canonical form, in chunks: a fraction of the cost of having sampled it. In
-return the model always continues from tokens as they were in training, and the cache is a function of the committed
-texts alone: a resumed run that commits the same texts in the same order holds the same bits.
+Sampled tokens may differ from the tokens that the tokenizer gives for the same text. ``commit`` therefore goes back to
+the start of the step and reads the accepted text in canonical tokens, in chunks. This costs a fraction of the sampling.
+The model then always continues from tokens as in training, and the cache depends only on the committed texts: a resumed
+run that commits the same texts in the same order has the same bits.
 
-The last tokens of an unfinished stage are not settled: a full stop and two newlines may become one token, or three,
-depending on what comes next. They are left unread and put, with the next step's prefill, in front of its grammar.
+The last tokens of an unfinished stage are not settled: a full stop and two newlines may become one token or three,
+depending on what follows. They stay unread; their text and the next step's prefill are put in front of its grammar.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from polaris_jax.trajectory import STOP
 
 
 def settled(tokenizer: Tokenizer, tokens: list[int], pieces: list[bytes]) -> int:
-    """How many leading ``tokens`` stay as they are whatever text follows (see ``Tokenizer.append``)."""
+    """The number of leading ``tokens`` that stay the same whatever text follows (see ``Tokenizer.append``)."""
     special = set(tokenizer.special_ids)
     count = len(tokens)
     while count and not (pieces[tokens[count - 1]].endswith(b"\n") or tokens[count - 1] in special):
@@ -30,13 +30,13 @@ def settled(tokenizer: Tokenizer, tokens: list[int], pieces: list[bytes]) -> int
 
 @dataclass(frozen=True)
 class StepPrefix:
-    """What comes before a step's sample.
+    """The text before a step's sample.
 
     Attributes:
-      literal: text to put in front of the step's grammar: the unsettled end of what is committed, then the prefill
+      literal: text to put in front of the step's grammar: the unsettled end of the committed text, then the prefill
         after its stage header.
       committed: how many characters of ``literal`` are committed already.
-      tokens_read: tokens read to get here.
+      tokens_read: tokens read for it.
     """
 
     literal: str
@@ -49,7 +49,7 @@ class CachedTranscript:
 
     Attributes:
       text: everything committed.
-      cache: has read the settled tokens of ``text``, plus whatever was tried since the last commit.
+      cache: has read the settled tokens of ``text``, and the tokens of attempts since the last commit.
     """
 
     def __init__(self, sampler: Sampler):
@@ -61,13 +61,13 @@ class CachedTranscript:
         self._settled = 0
 
     def commit(self, text: str) -> int:
-        """Makes ``text``, which begins with all that is committed already, the transcript.
+        """Extends the transcript to ``text``, which begins with the committed text.
 
         Returns:
           The number of tokens read.
 
         Raises:
-          ValueError: ``text`` does not begin with what is committed.
+          ValueError: ``text`` does not begin with the committed text.
         """
         if not text.startswith(self.text):
             raise ValueError("a commit continues the text that is already there")
@@ -81,7 +81,7 @@ class CachedTranscript:
         return self._settled - before
 
     def begin_step(self, prefill: str) -> StepPrefix:
-        """Goes back to the last commit and reads the stage header of ``prefill``, if it has one: that is settled."""
+        """Goes back to the last commit, and reads the stage header of ``prefill``, if any: its tokens are settled."""
         self.cache.rewind([self._settled])
         unsettled = self._tokenizer.decode(self._tokens[self._settled :])
         whole = unsettled + prefill

@@ -9,8 +9,8 @@ the model still sees text cut into tokens as in training:
 * **Prefilled text** stands in front of the stage's grammar as a literal, so the seam between what is given and what is
   sampled is such forced text too.
 
-What the model then sampled may still be an unusual tokenisation ("th" + "e"); the writer re-encodes a step's text
-with ``Tokenizer.append`` when it accepts the step, so that the past a model conditions on is always canonical.
+The sampled tokens may still be an unusual tokenisation ("th" + "e"). The writer re-encodes a step's text with
+``Tokenizer.append`` when it accepts the step, so that the model always continues canonical tokens.
 """
 
 import copy
@@ -68,14 +68,14 @@ def _brief(error: str, most: int = 400) -> str:
 class Constraint:
     """The state of one grammar after one text.
 
-    Made from one of the project's own grammars, or with ``json_schema``, ``regex`` and ``lark`` from a caller's.
+    The grammar is one of the project's own, or a caller's (``json_schema``, ``regex`` and ``lark``).
 
     Args:
       grammar: of the whole text, given text included.
       vocabulary: ``grammar_tokenizer`` of the tokenizer.
 
     Raises:
-      ValueError: llguidance does not take the grammar (a defect of ours, not of the caller), or gives up later.
+      ValueError: llguidance refuses the grammar (a defect of this package, not of the caller), or stops later.
     """
 
     def __init__(self, grammar: Grammar, vocabulary: LLTokenizer):
@@ -156,7 +156,7 @@ class Constraint:
         self.length += len(tokens)
 
     def rewind(self, length: int) -> None:
-        """Goes back to where only the first ``length`` tokens had been consumed."""
+        """Returns to the state after the first ``length`` tokens."""
         if length < self.length:
             self._matcher.rollback(self.length - length)
             self.length = length

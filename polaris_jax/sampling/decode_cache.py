@@ -1,4 +1,4 @@
-"""A batch of growing texts: their tokens on the host, and on the device the one cache that has read them."""
+"""A batch of growing texts: their tokens on the host, and one cache that has read them on the device."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,23 +41,23 @@ class Chunk(NamedTuple):
 class DecodeCache:
     """``B`` texts (rows) and their key-value cache.
 
-    ``append`` reads tokens, ``sample`` proposes the next ones (the caller appends what it takes), ``rewind`` shortens
-    rows, ``fork`` lets a row begin as another one did. No token is read twice. Keys and values are shortened by their
-    length alone; recurrent layers return only to where ``save`` was called last, and read on from there. How a row is
-    cut into chunks depends on that row alone.
+    ``append`` reads tokens, ``sample`` proposes the next ones (the caller appends those it accepts), ``rewind`` makes
+    rows shorter, ``fork`` copies the beginning of another row. No token is read twice. To shorten keys and values only
+    their length is changed; recurrent layers return to the last ``save`` and read on from there. How a row is cut into
+    chunks depends on that row alone.
 
     Args:
       sampler: the model.
       batch: ``B``.
-      together: chunks of several rows are read in one pass over the weights where that costs less. Products of another
-        shape may add in another order: without it, not even the last bit of a row depends on the others.
+      together: read chunks of several rows in one pass over the weights where that costs less. Matrix products of
+        another shape may sum in another order; without ``together``, no bit of a row depends on the other rows.
 
     Attributes:
       tokens: the token ids of each row.
       capacity: tokens that a row has room for.
-      tokens_read: tokens read so far, all rows together; passes: over the weights, to read them.
+      tokens_read: tokens read so far in all rows; passes: passes over the weights that read them.
       groups: shards of the mesh that rows are spread over; each reads a chunk of one of its rows at a time.
-      ahead: what was read of guesses; None where ``sampler.speculate`` is 0.
+      ahead: the guesses that were read; None if ``sampler.speculate`` is 0.
     """
 
     def __init__(self, sampler: Sampler, batch: int = 1, *, together: bool = False):
@@ -91,7 +91,7 @@ class DecodeCache:
         return state, jax.tree.map(jnp.copy, Snapshot(programs.recurrent_part(state.cache), state.logits))
 
     def release(self) -> None:
-        """Empties all rows and gives their memory back; ``renew`` takes it again."""
+        """Empties all rows and frees their memory; ``renew`` allocates it again."""
         self.tokens = [[] for _ in self.tokens]
         self._seen[:] = 0
         self._saved_lengths = [0] * len(self.tokens)
@@ -100,7 +100,7 @@ class DecodeCache:
         jax.tree.map(lambda x: x.delete(), (self._state, self._snapshot))
 
     def renew(self) -> None:
-        """Makes the arrays again that ``release`` gave back."""
+        """Allocates the arrays that ``release`` freed."""
         self._state, self._snapshot = self._empty()
 
     @property
@@ -125,7 +125,7 @@ class DecodeCache:
           InputError: a row would exceed ``max_length``.
         """
         self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
-        # Chunks wait in line per group of rows; the last single token of every row is read with all others'.
+        # Each group of rows has a queue of chunks; single last tokens of all rows are read together in one pass.
         waiting: list[list[Chunk]] = [[] for _ in range(self.groups)]
         single = np.zeros((len(rows), 1), np.int32)
         last = np.zeros(len(rows), np.int32)
@@ -147,10 +147,10 @@ class DecodeCache:
             self._extend(b, new)
 
     def append_generated(self, rows: Sequence[Sequence[int]]) -> None:
-        """``append`` for what was generated since the last call: with ``sampler.speculate``, guesses are read along.
+        """``append`` for the tokens generated since the last call; with ``sampler.speculate`` it also reads guesses.
 
-        What was guessed and read already needs no pass. No bit depends on the guesses: the new tokens of a row are
-        always read in a pass of ``speculate + 1`` tokens, or in ``append``'s chunks when there are more of them.
+        Tokens that were guessed and read already need no pass. No bit depends on the guesses: the new tokens of a row
+        are always read in a pass of ``speculate + 1`` tokens, or in ``append``'s chunks if there are more of them.
 
         Raises:
           InputError: a row would exceed ``max_length``.
@@ -169,7 +169,7 @@ class DecodeCache:
             self._append_ahead(self.ahead, few)
 
     def _advance(self, ahead: ReadAhead, rows: Sequence[Sequence[int]]) -> None:
-        """The tokens of ``rows`` were guessed and read: only their logits are wanted."""
+        """Accepts the tokens of ``rows``, which were guessed and read already; takes their logits from that pass."""
         assert ahead.logits is not None  # of the pass that read them
         self._state = programs.advance(self._state, ahead.logits, *ahead.take(rows), mesh=self.sampler.mesh)
         for b, new in enumerate(rows):
@@ -202,7 +202,7 @@ class DecodeCache:
             self.tokens_read += len(new)
 
     def _extend(self, row: int, new: Sequence[int]) -> None:
-        """Notes on the host that a row has read further tokens."""
+        """Records on the host that a row has read further tokens."""
         if not len(new):
             return
         ids = np.asarray(new, np.int64)
@@ -212,7 +212,7 @@ class DecodeCache:
             self.ahead.lookup.extend(row, ids)
 
     def _read_chunk(self, waiting: list[list[Chunk]]) -> None:
-        """Reads the next chunk of every group whose next one has the size of the largest."""
+        """Reads the next chunk of every group, if it has the largest size among all next chunks."""
         size = max(line[0].size for line in waiting if line)
         tokens = np.zeros((self.groups, size), np.int32)
         valid, rows = np.zeros((2, self.groups), np.int32)
@@ -223,9 +223,9 @@ class DecodeCache:
         self._read(tokens, valid, rows)
 
     def _read_chunks_of_all(self, waiting: list[list[Chunk]]) -> bool:
-        """Reads the next chunk of every row in one pass, when that costs less than one pass a chunk.
+        """Reads the next chunk of every row in one pass, if that costs less than one pass per chunk.
 
-        A pass takes as long as the products of its tokens, padding and idle rows included, or as reading the weights.
+        A pass takes the time of its products (padding and idle rows included) or of reading the weights, if longer.
         """
         first = [{chunk.row: chunk for chunk in reversed(line)} for line in waiting]  # of every row
         size = max(chunk.size for line in first for chunk in line.values())
@@ -264,15 +264,15 @@ class DecodeCache:
     def append_scored(
         self, row: int, tokens: Sequence[int], following: int, top: int
     ) -> list[tuple[PromptScores, int, int]]:
-        """Reads further tokens of one row, and says how probable the model finds each next one.
+        """Reads further tokens of one row, and scores each next token under the model.
 
         Args:
           following: the token that will follow ``tokens``.
-          top: most probable tokens to name per place, at least 1.
+          top: number of most probable tokens to return per position, at least 1.
 
         Returns:
-          Scores of ``tokens[1:]`` and ``following``, chunk by chunk: ``(scores, row, count)``, of which
-          ``scores[row, :count]`` are those of the text; still on the device.
+          Scores of ``tokens[1:]`` and ``following``, chunk by chunk: ``(scores, row, count)``. Those of the text are
+          ``scores[row, :count]``; they are still on the device.
         """
         self.reserve(len(self.tokens[row]) + len(tokens))
         group, inside = divmod(row, len(self.tokens) // self.groups)
@@ -388,9 +388,9 @@ class DecodeCache:
         return self._saved_lengths[source] if self._saved_lengths[source] <= length else 0
 
     def fork(self, source: int, target: int, length: int) -> None:
-        """Makes row ``target`` the first ``length`` tokens of row ``source``; ``length`` is a ``reusable_length``.
+        """Replaces row ``target`` by the first ``length`` tokens of row ``source``; ``length``: a ``reusable_length``.
 
-        Logits are there when the state was saved or is present; else they come with the next token read.
+        Logits are available at once if the state is present or saved, otherwise after the next token is read.
 
         Raises:
           ValueError: on a mesh, the rows live on different shards.

@@ -1,4 +1,4 @@
-"""Bytes of tokens to text that is final: whole characters only, and nothing that may still become a stop string."""
+"""Turns the bytes of tokens into final text: whole characters, and nothing that may still become a stop string."""
 
 import codecs
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class IncrementalDetokenizer:
         self.stopped = False
 
     def push(self, piece: bytes) -> str:
-        """The text that is final now; once ``stopped``, all of it has been given and the stop string never is."""
+        """The text that becomes final with ``piece``. It never contains a stop string, and is empty after one."""
         self._held += self._decoder.decode(piece)
         ends = [at for string in self._stop if (at := self._held.find(string)) >= 0]
         if ends:
@@ -30,7 +30,7 @@ class IncrementalDetokenizer:
         return self._release(len(self._held) - self._partial_stop())
 
     def flush(self) -> str:
-        """What was held back, when the text ends otherwise."""
+        """The text that was held back; for a text that ends without a stop string."""
         if self.stopped:
             return ""
         self._held += self._decoder.decode(b"", final=True)

@@ -2,7 +2,7 @@
 
 If the end of the text has occurred before, ``n`` tokens long, the token that followed then gets ``multiplier *
 base ** (n - allowed_length)`` taken from its logit. Sequence breakers (line ends, quotation marks) end every match, so
-that the fixed forms of a text may come again.
+that the fixed forms of a text may repeat.
 
 Source: P. E. Weidmann, "DRY: a modern repetition penalty that reliably prevents looping",
 text-generation-webui pull request 5677 (2024).
@@ -23,7 +23,7 @@ class DryOptions:
     """How repetitions are penalised.
 
     Attributes:
-      multiplier: of the penalty; above 0.
+      multiplier: factor of the penalty; above 0.
       base: growth of the penalty per further token of the match; at least 1.
       allowed_length: matches shorter than this cost nothing; at least 1.
       last_tokens: how far back to look; 0: the whole text.

@@ -39,7 +39,7 @@ def replace_stage(transcript: str, stage: Stage, text: str) -> str:
 def edit_stage(folder: str | os.PathLike, which: str, text: str) -> bool:
     """Replaces a finished stage of the book in ``folder`` by ``text`` and drops what came after it.
 
-    ``write_book`` then goes on from there. The same text again changes nothing.
+    ``write_book`` then continues from there. A text equal to the old one changes nothing.
 
     Returns:
       Whether anything changed.

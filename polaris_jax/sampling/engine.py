@@ -1,9 +1,8 @@
 """Continuous batching: many requests in the slots of one cache, refilled as they become free, with prefix sharing.
 
-One round (``step``): while the device reads the tokens of the round before, the host computes the grammar masks of the
-next ones; then a token is sampled for every slot that has been read to its end; then each token is processed (end of
-text? what does the grammar force now?) and reading it is dispatched before the caller gets the events. Prompts are read
-a few chunks per round, so that a long one does not stop the others.
+One round (``step``): while the device reads the last tokens, the host computes the next grammar masks. Then every slot
+whose text is fully read gets a sampled token. The tokens are processed (end of text? what does the grammar force?), and
+dispatched for reading before the caller gets the events. A long prompt takes several rounds, so that others go on.
 
 The text of a request does not depend on the others: its samples are keyed by its seed and the place in its own text,
 and its tokens are read in chunks that depend on its own text alone (``DecodeCache``).
@@ -42,7 +41,7 @@ from polaris_jax.trajectory import EOT
 
 # Chunks of prompts read between two sampled tokens, or as many tokens of shorter prompts.
 PROMPT_CHUNKS = 2
-# Sets of DRY's sequence breakers that are kept, each a byte per token of the vocabulary.
+# Cached sets of DRY's sequence breakers; each takes one byte per token of the vocabulary.
 KEPT_BREAKERS = 8
 
 
@@ -67,9 +66,9 @@ class Engine:
     Args:
       sampler: the model.
       slots: requests generated at the same time.
-      exact: a text has the bits that it would have alone. Arithmetic rounds by how a text is cut into chunks and by
-        how many are read at once, so a prefix is then shared only where the rest is cut as without sharing (whole
-        prompts, and whole chunks of them), and prompts are read one by one.
+      exact: a text has the same bits as it would have alone. Rounding depends on how a text is cut into chunks and on
+        how many are read at once. So a prefix is shared only if the rest is cut as without sharing (whole prompts, and
+        whole chunks of them), and prompts are read one by one.
 
     Attributes:
       counts: tokens sampled, forced, prefilled (prompt tokens read) and reused (prompt tokens found in a cache).
@@ -90,7 +89,7 @@ class Engine:
         self._events: list[TokenEvent] = []
         self._pieces = sampler.tokenizer.token_bytes()
         self._breaker_tokens: dict[tuple[str, ...], np.ndarray] = {}
-        # Without a constraint every token of the vocabulary; further rows of the embedding are padding.
+        # Without a constraint every token of the vocabulary is allowed; further rows of the embedding are padding.
         known = np.zeros(-(-len(self._pieces) // 32) * 32, bool)
         known[: len(self._pieces)] = True
         self._all = np.tile(np.packbits(known, bitorder="little").view(np.int32), (slots, 1))
@@ -102,7 +101,7 @@ class Engine:
 
     @property
     def _turn_end(self) -> int:
-        """The token that ends a grammar: ``<|eot_id|>``, or the model's first own where its vocabulary lacks that."""
+        """The token that ends a grammar: ``<|eot_id|>``, or the model's first end token if its vocabulary lacks it."""
         tokenizer, own = self.sampler.tokenizer, self.sampler.config.eos_token_ids
         return own[0] if EOT not in tokenizer.control_tokens and own else tokenizer.eot_id
 
@@ -141,7 +140,7 @@ class Engine:
         return False
 
     def generate(self, requests: Iterable[GenerationRequest]) -> list[Completion]:
-        """Serves ``requests``, in their order, whatever else is active.
+        """Serves ``requests``, whatever else is active; the result has their order.
 
         Raises:
           InputError: one of them can never be served; then none is.
@@ -176,7 +175,7 @@ class Engine:
             self.cache.rewind([0] * self.slots)
 
     def release(self) -> None:
-        """Gives the memory of weights and cache back, until ``set_params``; nothing can be served meanwhile.
+        """Frees the memory of weights and cache until ``set_params``; nothing can be served meanwhile.
 
         Raises:
           InputError: a request is waiting or active.
@@ -200,14 +199,14 @@ class Engine:
         return frozenset(ends)
 
     def step(self) -> list[TokenEvent]:
-        """One round; returns its events in order, none when there is nothing to do."""
+        """Runs one round; returns its events in order, or none if there is nothing to do."""
         self._admit()
         self._read_prompts()
         self._read_generated()
         masks = self._masks()  # while the device reads
         while ready := self._ready():
             self._sample(ready, masks)
-            # Where the token was guessed, and read with the one before, the next can be drawn at once.
+            # A token that was guessed has been read with the one before it, so the next can be sampled at once.
             self._read_generated(only_guessed=True)
             masks = self._masks()
         self._read_generated()  # the device is busy while the caller looks at the events
@@ -284,7 +283,7 @@ class Engine:
     # Reading.
 
     def _read_prompts(self) -> None:
-        """The next chunks of the prompts, oldest request first."""
+        """Reads the next chunks of the prompts, oldest request first."""
         chunk = self.sampler.chunk_sizes[-1]
         reading = sorted((active.number, slot) for slot, active in self._active.items() if active.prompt)
         if not reading:
@@ -313,7 +312,7 @@ class Engine:
             self._report_prompt(slot)
 
     def _report_prompt(self, slot: int) -> None:
-        """The event with the log-probabilities of a prompt; the last one too when nothing is to be generated."""
+        """Emits the event with a prompt's log-probabilities; it is the last one if nothing is to be generated."""
         active = self._active[slot]
         read, active.scores = jax.device_get(active.scores), []
         parts = zip(*([array[row, :count] for array in scores] for scores, row, count in read), strict=True)
@@ -330,7 +329,7 @@ class Engine:
             self._end(slot, "length")
 
     def _read_generated(self, *, only_guessed: bool = False) -> None:
-        """Everything that was generated and not yet read; or of it what a pass has read already as a guess."""
+        """Reads all generated tokens; with ``only_guessed``, only those that a pass has read already as guesses."""
         rows: list[list[int]] = [[] for _ in range(self.slots)]
         ahead = self.cache.ahead
         for slot, active in self._active.items():
@@ -342,10 +341,7 @@ class Engine:
     # Generating.
 
     def _masks(self) -> np.ndarray:
-        """Allowed tokens of every slot, ``[slots, words] int32``.
-
-        A constraint knows one end token, and a request may have several: each may end a text that is complete.
-        """
+        """Allowed tokens of every slot, ``[slots, words] int32``; each of a request's end tokens may end its text."""
         masks = self._all
         for slot in self._ready():
             active = self._active[slot]
@@ -397,7 +393,7 @@ class Engine:
         return shifts
 
     def _breakers(self, strings: tuple[str, ...]) -> np.ndarray:
-        """Tokens that end a match of DRY; those of the last few requests are kept."""
+        """Tokens that end a match of DRY; the last few sets are cached."""
         if strings not in self._breaker_tokens:
             self._breaker_tokens[strings] = breaker_tokens(self._pieces, strings)
             while len(self._breaker_tokens) > KEPT_BREAKERS:

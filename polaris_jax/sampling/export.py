@@ -21,7 +21,7 @@ TRANSCRIPT, RUN = "artifact.txt", "run.json"  # names in a book's folder that no
 _FENCE = "\n```\n"
 _TITLE = "## Book Title\n"
 _TEXT_ROLES = ("first_chapter_text", "chapter_text")
-_LONGEST_NAME = 200  # bytes; file systems stop at 255, and a temporary name adds its own
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and a temporary name is longer
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # a hand edit may hold what XML 1.0 forbids
 # Archive members and the package need a date; a constant keeps the bytes a function of the text.
 _DATE, _DATE_ISO = (2000, 1, 1, 0, 0, 0), "2000-01-01T00:00:00Z"
@@ -42,7 +42,7 @@ class ReadableBook:
 
 
 def readable(transcript: str) -> ReadableBook:
-    """Reads title and prose out of a transcript; a last stage without its end is left out.
+    """Extracts title and prose from a transcript; an unfinished last stage is left out.
 
     Raises:
       InputError: not a transcript.

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from polaris_jax.trajectory import stages
 
-# The fixed words of a stage: a phrase that stands in one of them is not the model's.
+# The fixed words of a stage: a phrase inside them was not written by the model.
 _MARKUP = re.compile(
     r"^(?:" + "|".join(re.escape(header) for header in stages.HEADERS) + r")$|\*\*[A-Z][A-Za-z ]+:\*\*"
     r"|^action: \d+, dialog: .*$",
@@ -16,9 +16,9 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 class ForbiddenPhrases:
-    """A list of phrases, found whatever their case and white space, as whole words.
+    """A list of phrases, matched as whole words, in any case and with any white space.
 
-    In scripts without blanks there are no whole words; a phrase is found anywhere.
+    In scripts without spaces a phrase is matched anywhere.
     """
 
     def __init__(self, phrases: Sequence[str]):
@@ -36,7 +36,7 @@ class ForbiddenPhrases:
         return (found.start(), found[0]) if found else None
 
     def first_in_stage(self, text: str) -> str | None:
-        """The first phrase in the text of a step, its fixed words left out."""
+        """The first phrase in the text of a step, outside its fixed words."""
         found = self.first(_MARKUP.sub(" ", text))
         return found[1] if found else None
 

@@ -59,13 +59,13 @@ def generate(
 
     Args:
       cache: a batch of one; afterwards it has read everything that was generated.
-      constraint: the state of the grammar; it is moved along.
-      seed: of every sample, together with the place in the text.
-      budget: tokens, forced ones included, after which to stop wherever that is.
-      counts: gets the new tokens added.
+      constraint: the state of the grammar; it is advanced.
+      seed: seed of every sample, together with its position in the text.
+      budget: generation stops after so many tokens, forced ones included, wherever that is.
+      counts: the new tokens are added to it.
       guard: watches for repetition and phrases, or None.
       history: earlier tokens of the same text, which the guard also looks at.
-      on_tokens: gets the tokens as they are settled.
+      on_tokens: called with the new tokens of each round.
     """
     eot = cache.sampler.tokenizer.eot_id
     ends_match = breaker_tokens(cache.sampler.tokenizer.token_bytes(), options.dry.breakers) if options.dry else None
@@ -107,7 +107,7 @@ def generate(
 
 
 def _dry_shifts(cache: DecodeCache, options: SamplingOptions, ends_match: np.ndarray | None) -> LogitShifts | None:
-    """DRY's part of the logits of row 0; None when it is off."""
+    """DRY's penalties for row 0; None if DRY is off."""
     if options.dry is None or ends_match is None:
         return None
     shape = 1, cache.sampler.config.vocab_size

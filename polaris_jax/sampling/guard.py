@@ -14,7 +14,7 @@ import numpy as np
 from polaris_jax.sampling.forbidden import ForbiddenPhrases
 from polaris_jax.trajectory.sentences import last_sentence_end
 
-PHRASE_TOKENS = 96  # how far back a forbidden phrase is looked for
+PHRASE_TOKENS = 96  # last tokens that are searched for a forbidden phrase
 _PARAGRAPH_END = re.compile(r"\n\n+")
 
 
@@ -42,7 +42,7 @@ class LoopGuard:
     def first_loop(self, tokens: Sequence[int]) -> int | None:
         """``repeats_from`` of the shortest prefix of ``tokens`` that has a loop; None when there is none.
 
-        A dictionary of the spans in the window takes the place of a search per token.
+        A dictionary of the spans in the window replaces a search per token.
         """
         places: dict[tuple[int, ...], list[int]] = {}
         for end in range(self.span, len(tokens) + 1):
@@ -67,7 +67,7 @@ class ProseGuard:
     pieces: Sequence[bytes]
 
     def repeats_from(self, tokens: Sequence[int]) -> int | None:
-        """The index from which the newest tokens must go: a repetition, or a phrase that has just been completed."""
+        """Index of the first token to remove: the start of a repetition or of a complete phrase; None if neither."""
         start = max(0, len(tokens) - PHRASE_TOKENS)
         recent = [self.pieces[token] for token in tokens[start:]]
         found = self.phrases.first(b"".join(recent).decode("utf-8", errors="ignore"))
@@ -83,7 +83,7 @@ def last_clean_end(text: str) -> int:
 
 
 def tokens_within(pieces: Sequence[bytes], text_length: int) -> int:
-    """How many leading tokens, with bytes ``pieces``, fit in the first ``text_length`` characters they spell."""
+    """How many leading tokens, with bytes ``pieces``, lie within the first ``text_length`` characters of their text."""
     limit = len(b"".join(pieces).decode("utf-8", errors="ignore")[:text_length].encode("utf-8"))
     used = 0
     for count, piece in enumerate(pieces):

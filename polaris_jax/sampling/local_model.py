@@ -1,4 +1,4 @@
-"""A checkpoint in this process as a writer of books."""
+"""Writes books with a checkpoint in this process."""
 
 import hashlib
 from typing import Any
@@ -43,7 +43,7 @@ class LocalModel:
         self._sampler = sampler
 
     def identity(self) -> dict[str, Any]:
-        """Tokenizer, shape and dtypes, and weights, each as a hash; and how far is guessed: it may round otherwise."""
+        """Hashes of tokenizer, of shape and dtypes, and of weights; and ``speculate``, which can change rounding."""
         sampler = self._sampler
         model = hashlib.sha256(repr((sampler.config, sampler.compute_dtype, sampler.cache_dtype)).encode()).hexdigest()
         return {

@@ -1,9 +1,8 @@
 """Sampling from logits: the usual options, and one pure function that applies them.
 
 The order and meaning are those of vLLM: logit bias, repetition penalty, frequency and presence penalty, grammar mask,
-temperature, min-p, top-k, top-p; then typical sampling and XTC, which vLLM lacks, where text-generation-webui has them.
-Every option is an array ``[B]``, so requests with different options share a batch and no option change
-recompiles.
+temperature, min-p, top-k, top-p. Typical sampling and XTC, which vLLM lacks, come last, as in text-generation-webui.
+Every option is an array ``[B]``, so requests with different options share a batch, and other values compile nothing.
 """
 
 from collections.abc import Sequence
@@ -33,13 +32,13 @@ class SamplingOptions:
       min_p: drop tokens less probable than ``min_p`` times the most probable one; 0 keeps all.
       repetition_penalty: for every token already in the text, positive logits are divided and negative ones
         multiplied by it (Keskar et al. 2019, eq. in section 4.1); 1 changes nothing.
-      presence_penalty: taken from the logit of every token that was generated before, prompt left out; 0 is off.
-      frequency_penalty: taken from a token's logit once per time it was generated before; 0 is off.
+      presence_penalty: subtracted from the logit of every token that was generated before, prompt left out; 0 is off.
+      frequency_penalty: subtracted from a token's logit once for each time it was generated before; 0 is off.
       typical_p: keep the tokens whose information is nearest to the entropy of the distribution, up to this total
         probability (Meister et al. 2022, "Locally typical sampling", eq. 8); 1 keeps all.
       xtc_probability: how often the most probable tokens are left out (XTC, "exclude top choices"; Weidmann,
         text-generation-webui pull request 6335, 2024); 0 is off.
-      xtc_threshold: then of all tokens at least this probable only the least probable stays; above 0.5 it is off.
+      xtc_threshold: then only the least probable of all tokens at least this probable is kept; above 0.5 it is off.
       dry: penalty on prolonged repetitions, or None.
     """
 
@@ -92,12 +91,12 @@ class SamplingOptions:
 
 
 class LogitShifts(NamedTuple):
-    """What is added to and taken from single logits.
+    """Values that are added to or subtracted from single logits.
 
     Attributes:
       bias: ``[B, V] float32``.
       counts: ``[B, V] int32``, how often each token was generated in the text, prompt left out.
-      dry: ``[B, V] float32``, taken from the logits (``dry.dry_penalties``).
+      dry: ``[B, V] float32``, subtracted from the logits (``dry.dry_penalties``).
     """
 
     bias: jax.Array | np.ndarray
@@ -114,7 +113,7 @@ class SampledTokens(NamedTuple):
         filters; at temperature 0 under the penalised and masked distribution at temperature 1.
       model_logprob: ``[B] float32`` (nats) under the model's own softmax, untouched by options and mask.
       top_tokens: ``[B, top] int32``, the model's own most probable tokens, best first.
-      top_logprobs: ``[B, top] float32`` (nats), theirs.
+      top_logprobs: ``[B, top] float32`` (nats), their log-probabilities.
     """
 
     token: jax.Array
@@ -152,8 +151,8 @@ def penalise(logits: jax.Array, seen: jax.Array, penalty: jax.Array) -> jax.Arra
 def lowest_kept(logits: jax.Array, top_k: jax.Array, top_p: jax.Array, min_p: jax.Array) -> jax.Array:
     """The smallest tempered logit that min-p, top-k and top-p keep, ``[B, V] float32 → [B]``.
 
-    Sorting a whole vocabulary takes long, and almost always its ``HEAD`` best tokens decide. Each row takes the answer
-    of the full sort exactly when they do not, so that it does not depend on the other rows.
+    Sorting a whole vocabulary is slow, and its ``HEAD`` best tokens almost always decide. A row takes the answer of the
+    full sort only if they do not decide its own, so that it does not depend on the other rows.
     """
     V = logits.shape[-1]
     best = logits.max(axis=-1, keepdims=True)
@@ -175,8 +174,8 @@ def lowest_kept(logits: jax.Array, top_k: jax.Array, top_p: jax.Array, min_p: ja
         decided = ((k <= K) | (k == V)) & (enough | (ranked[:, -1] < least[:, 0]) | (top_p >= 1.0))
         return jnp.where(top_p < 1.0, lowest, least[:, 0]), decided
 
-    # Without the barrier the compiler merges what follows into the selection, and sorts the vocabulary after all. It
-    # stands behind the values alone: XLA's CPU compiler dies of a whole top_k behind a barrier on several devices.
+    # Without the barrier the compiler fuses the code below into the selection, and sorts the vocabulary after all. The
+    # barrier is around the values only: around a whole top_k, XLA's CPU compiler crashes on several devices.
     head = jax.lax.optimization_barrier(jax.lax.top_k(logits, min(HEAD, V))[0])
     lowest, decided = from_ranked(head)
     if V <= HEAD:
@@ -214,7 +213,7 @@ def exclude_top_choices(logits: jax.Array, probability: jax.Array, threshold: ja
 def pick(weights: jax.Array, u: jax.Array) -> jax.Array:
     """Index ``i`` with probability ``weights[i] / sum``: ``weights [B, V]`` of at least 0, ``u [B]`` in [0, 1).
 
-    The inverse of the cumulative sum, first over blocks, then inside one: a single random number per row. What has
+    Inverts the cumulative sum, first over blocks, then inside one block, with one random number per row. An index with
     weight 0 is never picked, whatever the rounding.
     """
     B, V = weights.shape
@@ -254,9 +253,9 @@ def sample_tokens(
       options: ``option_arrays`` of the batch.
       seeds: ``[B] uint32``; positions: ``[B] int32``, the place in the text that the token will take. The sample is a
         pure function of (logits, options, seed, position), whatever was sampled before.
-      shifts: logit bias, counts and DRY; None promises that there is neither bias nor any penalty but repetition's.
+      shifts: logit bias, counts and DRY; None promises no bias and no penalty except the repetition penalty.
       filtered: static; False promises that top_k, top_p and min_p are off and saves the sort.
-      reshaped: static; False promises that typical sampling and XTC are off and saves theirs.
+      reshaped: static; False promises that typical sampling and XTC are off and saves their work.
       top: static; how many of the model's most probable tokens to name.
     """
     raw = logits.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""What a new prompt need not read: it begins as a text whose state is in the cache."""
+"""Finds the prefix of a new prompt whose state is in the cache already, so that it is not read again."""
 
 from collections.abc import Container, Sequence
 
@@ -9,11 +9,11 @@ MIN_SHARED_TOKENS = 16
 
 
 class PrefixSharing:
-    """Which slot a prompt gets, and how much of it is there already.
+    """Chooses the slot of a prompt, and the prefix that the cache has read already.
 
     Args:
       cache: the rows, one per slot.
-      exact: see ``Engine``. What is shared must then have been read in the chunks in which the prompt would be cut.
+      exact: see ``Engine``. A shared prefix must then have been read in the same chunks as the prompt would be.
     """
 
     def __init__(self, cache: DecodeCache, *, exact: bool):
@@ -21,11 +21,11 @@ class PrefixSharing:
         self._prompts = [0] * len(cache.tokens)  # tokens at the start of each row that were read as one prompt
 
     def note(self, slot: int, tokens: int) -> None:
-        """A slot was given a prompt of so many tokens."""
+        """Records that a slot has got a prompt of so many tokens."""
         self._prompts[slot] = tokens
 
     def best_slot(self, prompt: Sequence[int], active: Container[int]) -> tuple[int, int, int]:
-        """``(free slot, slot to copy the prefix from, tokens of the prefix)``; one slot at least is not ``active``."""
+        """``(free slot, slot to copy the prefix from, tokens of the prefix)``; at least one slot is not ``active``."""
         cache, slots = self._cache, range(len(self._cache.tokens))
         free = [slot for slot in slots if slot not in active]
         shared = [self._shared_prefix(slot, prompt) for slot in slots]
@@ -41,7 +41,7 @@ class PrefixSharing:
         return best
 
     def _shared_prefix(self, slot: int, prompt: Sequence[int]) -> int:
-        """How many tokens of ``prompt`` need not be read when it begins as the text in ``slot``."""
+        """How many first tokens of ``prompt`` need not be read if they are taken from the text in ``slot``."""
         cache = self._cache
         shared = common_prefix(cache.tokens[slot], prompt)
         if self._exact and not shared == len(prompt) == self._prompts[slot]:

@@ -20,12 +20,12 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.decoder import unembed
 from polaris_jax.ops.cached_attention import attention_over, row_axes
 
-# Places whose logits are computed at once when a prompt is scored.
+# Positions whose logits are computed at once when a prompt is scored.
 SCORED_PLACES = 32
 
 
 class DecodeState(NamedTuple):
-    """What the device holds of ``B`` rows.
+    """The state of ``B`` rows on the device.
 
     Attributes:
       cache: ``models.init_cache``.
@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
 
 
 class PromptScores(NamedTuple):
-    """How probable the model finds given tokens, each after those before it.
+    """Scores of given tokens under the model, each after the tokens before it.
 
     Attributes:
       logprob: ``[n, T] float32`` (nats); rank: ``[n, T] int32``, 1 for the most probable.
@@ -119,7 +119,7 @@ def append_ahead(
 def advance(
     state: DecodeState, ahead: jax.Array, more: jax.Array, read: jax.Array, *, mesh: Mesh | None
 ) -> DecodeState:
-    """``more [B]`` guesses of a row turned out right: the state after ``read [B]`` of the tokens of ``ahead``."""
+    """The state after ``more [B]`` right guesses, and after ``read [B]`` of the tokens of ``ahead``."""
     cache, logits = state
     cache = cache | {"length": cache["length"] + more}
     return _keep_sharding(DecodeState(cache, _logits_at(ahead, jnp.where(more > 0, read, 0), logits)), mesh)
@@ -145,7 +145,7 @@ def append_scored(
     mesh: Mesh | None,
     top: int,
 ) -> tuple[DecodeState, PromptScores]:
-    """``append``, and the scores of ``targets [n, T]``: at each place, of the token that comes after it."""
+    """``append``, and the scores of ``targets [n, T]``: at each position, the token that follows it."""
     state, hidden = _read(params, state, tokens, valid, rows, config, compute_dtype, mesh)
 
     def score(part: tuple[jax.Array, jax.Array]) -> PromptScores:
@@ -207,7 +207,7 @@ def save(state: DecodeState, snapshot: Snapshot, chosen: jax.Array) -> Snapshot:
 
 @partial(jax.jit, static_argnames=("copy", "mesh"), donate_argnames="state")
 def restore(state: DecodeState, snapshot: Snapshot, plan: RestorePlan, *, copy: bool, mesh: Mesh | None) -> DecodeState:
-    """Rows return to a state; ``copy`` copies keys and values from source to target, else both are the same row."""
+    """Returns rows to a state; ``copy`` copies keys and values from source to target, else both are the same row."""
     cache, logits = state
     active, source, target, from_snapshot, length = plan
     source = jnp.where(active, source, target)
@@ -229,12 +229,12 @@ def restore(state: DecodeState, snapshot: Snapshot, plan: RestorePlan, *, copy: 
 
 
 def recurrent_part(cache: Any) -> Any:
-    """The states of recurrent layers, which cannot be shortened; arrays of no size stand for keys and values."""
+    """The states of recurrent layers, which cannot be shortened; keys and values are replaced by empty arrays."""
     return map_blocks(lambda name, x: x if name in RECURRENT else x[:, :, :0, :0], cache)["blocks"]
 
 
 def _keep_sharding(state: DecodeState, mesh: Mesh | None) -> DecodeState:
-    """The state where it was before, so that no call compiles for another placement."""
+    """Keeps the state's sharding, so that no call is compiled for another one."""
     return state if mesh is None else jax.lax.with_sharding_constraint(state, state_sharding(mesh, state))
 
 

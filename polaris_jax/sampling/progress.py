@@ -60,7 +60,7 @@ def ignore_progress(event: Progress) -> None:
 class LiveProgress:
     """A live block in the terminal: where the writer is, how fast, and the last lines it wrote.
 
-    Use as a context manager; the instance itself is the callback. Off a terminal it prints one line per step.
+    Use as a context manager; the instance itself is the callback. Without a terminal it prints one line per step.
 
     Args:
       console: where to draw; default standard error, so that standard output stays clean.

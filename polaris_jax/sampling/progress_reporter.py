@@ -1,7 +1,7 @@
 """Turns the steps of the writer into ``Progress`` events, with an estimate of how much is still to be written.
 
-The estimate counts characters, from the plan and what is written. Prose is planned in words, so it is known well;
-chapter cards and scene breakdowns are taken to be as long as those already written. Before the plan is complete the
+The estimate counts characters, from the plan and the text so far. The plan gives the length of the prose in words.
+Chapter cards and scene breakdowns are assumed to be as long as those already written. Before the plan is complete, the
 number of chapters is unknown, and there is no estimate.
 """
 
@@ -75,7 +75,7 @@ def written_words(stages: Sequence[Stage]) -> int:
 class ProgressReporter:
     """Follows one run and calls ``callback`` with its events.
 
-    Rates and the time left count this run alone, not what an earlier run had written.
+    Rates and the time left count only this run, not the text of earlier runs.
     """
 
     def __init__(self, session: BookSession, family: str, callback: ProgressCallback):
@@ -90,34 +90,34 @@ class ProgressReporter:
         self._fresh, self._attempt = "", 0
 
     def begin(self, step: Step, finished: Sequence[Stage], counts: Counts) -> None:
-        """A step begins after the ``finished`` stages; ``counts`` will hold its tokens."""
+        """Reports that a step begins after the ``finished`` stages; ``counts`` will hold its tokens."""
         self._step, self._counts = step, counts
         self._fresh, self._attempt = "", 0
         self._words, self._chapters = written_words(finished), len(planned_words(finished))
         texts = sum(stage.role.endswith("_text") for stage in finished)
         self._chapter = min(texts + 1, self._chapters)
         self._remaining = remaining_characters(finished, self._family)
-        if self._remaining is not None:  # less what its stage has already
+        if self._remaining is not None:  # minus the text that its stage has already
             self._remaining -= step.start - finished[-1].end
         self._emit()
 
     def text(self, fresh: str, taken_back: int, attempt: int) -> None:
-        """Text of the step; a ``text_diff.TextCallback``."""
+        """Reports text of the step; a ``text_diff.TextCallback``."""
         self._attempt = attempt
         self._fresh = self._fresh[: len(self._fresh) - taken_back] + fresh
         self._emit(text=fresh, taken_back=taken_back)
 
     def note(self, line: str) -> None:
-        """Something out of the ordinary."""
+        """Reports something unusual."""
         self._emit(note=line)
 
     def end(self) -> None:
-        """The step is committed."""
+        """Reports that the step is committed."""
         self._made += self._counts.sampled + self._counts.forced
         self._counts = Counts()
 
     def finished(self, transcript: str) -> None:
-        """The run ends with ``transcript``."""
+        """Reports that the run ends with ``transcript``."""
         self._fresh = ""
         stages = [stage for stage in split_stages(transcript, partial=True) if stage.complete]
         self._words, self._chapters = written_words(stages), len(planned_words(stages))

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LONGEST_MATCH = 32  # tokens; of still longer matches the latest is as good as any
+LONGEST_MATCH = 32  # tokens; longer matches are not compared, and the latest one is taken
 FIRST_ROOM = 1024
 
 
 class PromptLookup:
-    """The texts of ``rows`` rows as arrays, and guesses of how each goes on."""
+    """The texts of ``rows`` rows as arrays, and guesses of how each continues."""
 
     def __init__(self, rows: int):
         self._ids = [np.zeros(FIRST_ROOM, np.int32) for _ in range(rows)]
@@ -31,14 +31,14 @@ class PromptLookup:
         self._lengths[row] = length
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Makes row ``target`` the first ``length`` tokens of row ``source``."""
+        """Replaces row ``target`` by the first ``length`` tokens of row ``source``."""
         if source != target:
             self._lengths[target] = 0
             self.extend(target, self._ids[source][:length])
         self._lengths[target] = length
 
     def guess(self, row: int, unread: Sequence[int], most: int) -> list[int]:
-        """What may follow the row and ``unread`` after it: at most ``most`` tokens, none when its end is new."""
+        """Guesses what follows the row and then ``unread``: at most ``most`` tokens, none if their end is new."""
         self.extend(row, unread)
         text = self._ids[row][: self._lengths[row]]
         self._lengths[row] -= len(unread)

@@ -1,4 +1,4 @@
-"""What a decode cache has read of tokens that are only guessed."""
+"""The guessed tokens that a decode cache has read ahead."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from polaris_jax.sampling.prompt_lookup import PromptLookup
 
 
 class ReadAhead:
-    """The guesses behind the rows of a cache, as far as the last pass has read them.
+    """The guesses that the last pass has read after the rows of a cache.
 
     Args:
-      rows: of the cache.
-      width: tokens that a pass reads per row, the certain ones and the guesses after them.
+      rows: number of rows of the cache.
+      width: tokens that a pass reads per row: certain ones, then guesses.
 
     Attributes:
       lookup: makes the guesses; it follows the rows' texts.
@@ -30,11 +30,11 @@ class ReadAhead:
         self._read = [0] * rows  # tokens of the last pass that the row has by now
 
     def forget(self) -> None:
-        """The cache has changed otherwise: no guess counts any more."""
+        """Drops all guesses, because the cache has changed."""
         self._guesses = [[] for _ in self._guesses]
 
     def guess(self, rows: Sequence[Sequence[int]], room: Sequence[int]) -> list[list[int]]:
-        """What follows ``rows``, the new tokens of each row, in the same pass; at most ``room`` tokens of each."""
+        """Guesses what follows ``rows``, the new tokens of each row; both together are at most ``room`` tokens."""
         self.forget()
         for b, new in enumerate(rows):
             if new:
@@ -49,7 +49,7 @@ class ReadAhead:
         return bool(tokens) and self._guesses[row][: len(tokens)] == list(tokens)
 
     def take(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of ``rows``, which are guesses that it ``holds``, come true.
+        """Accepts the tokens of ``rows``, which are guesses that it ``holds``.
 
         Returns:
           ``(how many per row, tokens of the last pass that the row has now)``, ``[B] int32`` each.

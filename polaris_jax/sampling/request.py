@@ -30,7 +30,7 @@ class GenerationRequest:
       logit_bias: id → number added to its logit, before every other option.
       prompt_logprobs: how many of the model's most probable tokens to name beside each token of the prompt; None: the
         prompt's log-probabilities are not wanted. With them ``max_tokens`` may be 0.
-      min_tokens: no end token is sampled before that many; where a constraint leaves nothing else, it may be.
+      min_tokens: no end token is sampled before so many tokens, unless a constraint allows nothing else.
     """
 
     prompt: Sequence[int]
@@ -80,7 +80,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, eq=False)
 class PromptLogprobs:
-    """The model's own log-probabilities of a prompt's tokens, its first one left out.
+    """The model's own log-probabilities of a prompt's tokens, without the first.
 
     Attributes:
       logprobs: ``[P - 1] float32`` (nats); ranks: ``[P - 1] int32``, 1 for the most probable token.
@@ -107,7 +107,7 @@ class TokenEvent:
       finish_reason: None while it goes on; ``stop`` (an end token, which is then ``token``, or a stop string),
         ``complete`` (the constraint lets nothing follow), ``length``, ``cancelled``, or ``failed`` (see ``error``).
       error: why it failed: the constraint gave up.
-      prompt: of the event that comes when the prompt was read, if its log-probabilities were asked for.
+      prompt: log-probabilities of the prompt, if they were asked for, in the event that reports them; else None.
     """
 
     request: int
@@ -127,8 +127,8 @@ class Completion:
     """A finished request.
 
     Attributes:
-      tokens: what was generated, forced tokens included, without the end token. Tokens that spell a stop string are in
-        it; ``text`` ends before them.
+      tokens: the generated tokens, forced ones included, without the end token. They include those of a stop string;
+        ``text`` ends before it.
       logprobs, model_logprobs: ``[T] float32`` (nats), forced: ``[T] bool``; top: per token; as in ``TokenEvent``.
       prompt: log-probabilities of the prompt, if they were asked for.
       stop_token: the end token that was sampled, with its log-probabilities; None and nan without one.

@@ -1,6 +1,6 @@
 """A book's files while it is written: ``artifact.txt`` (the transcript) and ``run.json`` (the record of its steps).
 
-The transcript is the source of truth: a person may edit finished stages in it, and the run goes on from what it says.
+The transcript is the source of truth: a person may edit finished stages in it, and the run continues from it.
 ``run.json`` is written first, so after a crash it may hold one step too many; a step's record counts only if the
 transcript still has its bytes.
 """
@@ -59,14 +59,14 @@ class StepRecord:
 def book_identity(
     model: dict[str, Any], prompt: str, profile: Profile, seed: int, settings: WriterSettings
 ) -> dict[str, Any]:
-    """What makes two runs the same book, as JSON values; ``model`` is ``BookModel.identity``."""
+    """The properties that make two runs the same book, as JSON values; ``model`` is ``BookModel.identity``."""
     identity = {"prompt": prompt, "seed": seed, "profile": asdict(profile), "settings": asdict(settings)}
     return json.loads(json.dumps(identity | model))
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing in ``folder``; the lock of a killed process is gone.
+    """Keeps other processes from writing in ``folder``; a killed process leaves no lock.
 
     Raises:
       InputError: another process has the lock.
@@ -151,10 +151,10 @@ class RunRecord:
         storage.write(self.transcript_path, transcript.encode())
 
     def discard_unstarted(self, made_folder: bool) -> None:
-        """Removes what a refused call has left behind, unless a model wrote some of it.
+        """Removes the files of a refused call, unless a model wrote some of the text.
 
         Args:
-          made_folder: the folder is this call's own; it goes too when nothing else is in it.
+          made_folder: this call made the folder; it is removed too if nothing else is in it.
         """
         if any(step.name not in ("prompt", GIVEN) for step in self.steps):
             return

@@ -32,15 +32,15 @@ class Sampler:
       prefill_chunk: most tokens of a prompt read at once; on a CPU 64 is as fast as more.
       first_capacity: tokens a cache has room for at first. It doubles when needed, and compiles again. Unused capacity
         costs memory, not time.
-      speculate: most tokens that are guessed and read in one pass with each one generated (``PromptLookup``); 0: none.
-        The guesses change no text: a token is still drawn from its own logits with its own random number. But every
-        pass then reads ``speculate + 1`` tokens, which may round otherwise than a pass that reads one.
+      speculate: most guessed tokens that are read in one pass with each generated token (``PromptLookup``); 0: none.
+        Guesses change no text: a token is still sampled from its own logits with its own random number. But every
+        pass then reads ``speculate + 1`` tokens, and may round differently from a pass that reads one.
       mesh: spreads weights and caches (rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over ``context``)
         where sizes divide.
 
     Raises:
       InputError: the vocabulary does not fit the model, a length is not positive, or ``speculate`` is out of bounds or
-        asked of a model with recurrent layers, which cannot take a wrong guess back.
+        set for a model with recurrent layers, which cannot undo a wrong guess.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Sampler:
         """Replaces the weights by others of the same shapes; nothing is compiled again.
 
         Raises:
-          InputError: another tree, shape or dtype.
+          InputError: the tree, a shape or a dtype differs.
         """
         if _shapes(params) != self._shapes:
             raise InputError("params", "another tree", "give the same parameters in the same form")
         self.params = self._on_mesh(params)
 
     def release(self) -> None:
-        """Lets go of the weights; ``set_params`` gives others."""
+        """Drops the weights; ``set_params`` sets others."""
         self.params = None
 
     def _on_mesh(self, params: Any) -> Any:
@@ -106,14 +106,14 @@ class Sampler:
         return -(-length // granule) * granule
 
     def row_groups(self, batch: int) -> int:
-        """Over how many shards of the mesh ``batch`` rows are spread: each reads one of its own at a time."""
+        """The number of mesh shards that ``batch`` rows are spread over; each reads one of its rows at a time."""
         if self.mesh is None or row_axes(self.mesh, batch) is None:
             return 1
         return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
 
 
 def check_speculation(name: str, speculate: int, config: ModelConfig) -> None:
-    """Raises an ``InputError`` about ``name`` when a model cannot be read with so many guesses."""
+    """Raises an ``InputError`` about ``name`` if a model cannot be used with so many guesses."""
     if not 0 <= speculate <= MOST_GUESSES:
         raise InputError(name, speculate, f"use 0 (off) to {MOST_GUESSES}")
     if speculate and config.recurrent:

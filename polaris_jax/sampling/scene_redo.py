@@ -1,7 +1,7 @@
 """Writes one scene of a finished chapter again; everything before and after it stays as it is.
 
-A chapter's prose does not say where its scenes begin. The scene breakdown says how long each was to be, so a scene is
-taken to be the paragraphs that lie in its share of the chapter's words.
+A chapter's prose does not mark where its scenes begin. The scene breakdown gives the planned length of each, so a scene
+is assumed to be the paragraphs that lie in its share of the chapter's words.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from polaris_jax.trajectory.book_transcript import read_stage
 from polaris_jax.trajectory.stages import FENCE
 from polaris_jax.trajectory.transcript import find_stage
 
-TEMPERATURE = 0.6  # prose is written at 0.2, which would bring much the same again
+TEMPERATURE = 0.6  # prose is written at 0.2, which would give nearly the same text again
 _OPEN = f"\n{FENCE}\n"
 
 
@@ -50,9 +50,9 @@ def redo_scene(
     settings: WriterSettings | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> None:
-    """Replaces a scene of the book in ``out_dir``; the arguments are those that it was written with.
+    """Replaces a scene of the book in ``out_dir``; the arguments must be those that the book was written with.
 
-    ``write_book`` then makes text and EPUB anew. Doing the same again brings another scene.
+    ``write_book`` then exports text and EPUB again. A repeated call writes another scene.
 
     Args:
       chapter, scene: from 1.

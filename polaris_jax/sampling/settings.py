@@ -17,15 +17,15 @@ class WriterSettings:
     Attributes:
       temperature, top_k: replace every step's own values when not None.
       top_p, min_p, repetition_penalty: as in ``SamplingOptions``.
-      attempts: at a step with its own settings, each with its own seed.
-      relaxed_attempts: further ones, each at a higher temperature than the one before, without filters or penalty.
+      attempts: attempts with the step's own settings, each with its own seed.
+      relaxed_attempts: further attempts, each at a higher temperature than the one before, without filters or penalty.
       guard: when prose counts as looping.
-      loop_cuts: how often one chapter's prose is cut back before it is closed where it was still clean.
+      loop_cuts: how often one chapter's prose is cut back and continued; after the next loop it is closed.
       loop_temperature: the least temperature after the first cut; 0.2 more after each further one.
       short_share: prose that ends below this share of its target words is reported.
-      typical_p, xtc_probability, xtc_threshold, dry: as in ``SamplingOptions``; a server takes them if its engine does.
-      forbidden: phrases that no stage may contain; prose is cut back before one and goes on otherwise.
-      extend_short: how often prose that the model ends too soon is made to begin another paragraph instead; 0: never.
+      typical_p, xtc_probability, xtc_threshold, dry: as in ``SamplingOptions``; not every server's engine has them.
+      forbidden: phrases that no stage may contain; prose is cut back before one and continued.
+      extend_short: how often prose that ends too soon is continued with another paragraph; 0: never.
     """
 
     temperature: float | None = None

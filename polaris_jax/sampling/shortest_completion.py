@@ -1,8 +1,8 @@
 """The shortest completion of a partial text under a grammar.
 
 When a step has used up its token budget in the middle of a list, the text so far does not match the grammar yet.
-``shortest_completion`` walks the stage's grammar over it and returns the grammar of what must still follow: open
-headings and lines are finished, optional repetition is left out. The model then fills the few free parts.
+``shortest_completion`` follows the stage's grammar over it and returns a grammar of the missing text: open headings and
+lines are finished, optional repetition is left out. The model then fills the few free parts.
 """
 
 from collections.abc import Callable
@@ -141,7 +141,7 @@ class _Walk:
             for at in frontier:
                 parts = (node.separator, node.item) if count else (node.item,)
                 inner, open_rests = self._sequence([partial(self.visit, part) for part in parts], at, parts)
-                after |= inner - {at}  # an item that takes no text cannot be counted for ever
+                after |= inner - {at}  # an item without text would repeat for ever
                 rests += [Seq((rest, *missing)) for rest in open_rests]
             count += 1
             if count >= node.low:

@@ -1,7 +1,7 @@
 """One step of a book: sample under its grammar, check the result, and try again until it is accepted.
 
-A text can break a rule that no grammar can express (two chapters of one name). The step is then tried again with
-another seed, and after a few attempts at a higher temperature. ``attempt`` handles what can go wrong within one.
+A text can break a rule that no grammar can express (two chapters with the same name). The step is then tried again with
+another seed, and after a few attempts at a higher temperature. ``attempt`` handles problems within one attempt.
 """
 
 import unicodedata
@@ -48,12 +48,12 @@ def write_step(
     on_text: TextCallback = lambda text, taken_back, attempt: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> AcceptedStep:
-    """Writes one step after what ``session`` holds; the caller commits the result.
+    """Writes one step after the transcript of ``session``; the caller commits the result.
 
     Args:
       budget: most tokens to sample; default the step's own bound.
-      on_text: gets text deltas and retractions.
-      on_note: gets a line for everything out of the ordinary.
+      on_text: receives text deltas and retractions.
+      on_note: receives one line for each unusual event.
 
     Raises:
       WritingError: every attempt broke a rule of the step.
@@ -66,7 +66,7 @@ def write_step(
         on_note(line)
 
     text_diff = TextStreamDiff(on_text)
-    if (known := fixed_text(step.grammar)) is not None:  # nothing to ask for
+    if (known := fixed_text(step.grammar)) is not None:  # the grammar leaves no choice
         text_diff.begin(step.prefill, 0, 0)
         text_diff.push(step.prefill.encode(), 0)
         text_diff.finish(known, 0)
@@ -78,7 +78,7 @@ def write_step(
         own, options = step_seed(seed, step, number), settings.options(step, number)
         context = AttemptContext(seed, number, budget, counts, text_diff, note, complaint)
         sample = session.attempt(step, settings, context)
-        text = unicodedata.normalize("NFC", sample.text)  # several marks on one letter, in whatever order
+        text = unicodedata.normalize("NFC", sample.text)  # orders several marks on one letter
         violations = _violations(step, text, forbidden)
         if not violations:
             text_diff.finish(text, number)

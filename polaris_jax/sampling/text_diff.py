@@ -41,7 +41,7 @@ class TextStreamDiff:
         self._replace(self._emitted[:length], attempt)
 
     def finish(self, sampled: str, attempt: int) -> None:
-        """Makes the step's final text ``sampled``, after what was given."""
+        """Sets the step's final text: the given text, then ``sampled``."""
         self._replace(self._emitted[: self._given] + sampled, attempt)
 
     def _replace(self, text: str, attempt: int) -> None:

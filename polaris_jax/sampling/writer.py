@@ -1,8 +1,8 @@
 """Writes a whole book, step by step, until ``trajectory.next_step`` says that nothing is missing.
 
 The writer has no state of its own. What to write next is a function of the transcript (``trajectory.next_step``), every
-sample a function of (seed, place in the book, attempt), and both files are rewritten after every step; so a run that is
-killed and started again writes the same bytes as one that is left alone.
+sample a function of (seed, place in the book, attempt), and both files are rewritten after every step. So a run that is
+killed and started again writes the same bytes as an uninterrupted one.
 """
 
 import os
@@ -45,7 +45,7 @@ class WrittenBook:
 
     Attributes:
       transcript: the whole trajectory.
-      verdict: ``trajectory.check`` of it in strict mode. Only hand edits can make it false, and a run that was told to
+      verdict: ``trajectory.check`` of it in strict mode. It is false only after hand edits, or if the run was told to
         stop before there is a book (``until``).
       end: why the run ended. ``complete``: nothing is missing; ``until`` and ``later_chapters``: it was told to stop
         here; ``window``: the window has no room for a further chapter.
@@ -79,7 +79,7 @@ def write_book(
         (``server.ServerModel``).
       prompt: the user's request.
       profile: bounds of the book.
-      seed: of every sample.
+      seed: seed of every sample.
       out_dir: gets ``artifact.txt`` and ``run.json`` after every step, ``<Title>.txt`` and ``<Title>.epub`` at the end.
         Finished stages in ``artifact.txt`` may be edited between runs (see ``editing``); it may also be any beginning
         of a transcript from elsewhere.
@@ -135,7 +135,7 @@ def write_book(
 
 
 def _commit_existing(session: BookSession, transcript: str, profile: Profile, run_record: RunRecord) -> None:
-    """Commits what is written already, step by step as it was written, so that the cache gets the same bits."""
+    """Commits the existing text in the steps in which it was written, so that the cache gets the same bits."""
     step = next_step(transcript, profile)
     kept = transcript if step is None else transcript[: step.start]  # an unfinished step is written again
     run_record.steps = [record for record in run_record.steps if record.end <= len(kept)]

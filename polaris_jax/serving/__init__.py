@@ -1,8 +1,8 @@
-"""Serving a checkpoint over HTTP in the shape of OpenAI's API, with the engine of ``sampling``.
+"""Serves a checkpoint over HTTP with OpenAI's API, by the engine of ``sampling``.
 
 ``make_app`` is an ASGI application (completions, chat completions, models, health, its own OpenAPI document);
-``serve`` runs it. The fields of a request are declared once, in ``schema``, for checking and for the document alike;
-``EngineThread`` owns the engine; limits are in ``Limits``.
+``serve`` runs it. The fields of a request are declared once, in ``schema``, for the checks and for the document.
+``EngineThread`` owns the engine. ``Limits`` has all limits.
 """
 
 from polaris_jax.serving.app import make_app

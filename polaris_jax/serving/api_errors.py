@@ -1,4 +1,4 @@
-"""Errors in the shape of OpenAI's API."""
+"""Errors in the format of OpenAI's API."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class ApiError(Exception):
 
     @classmethod
     def of(cls, error: InputError) -> "ApiError":
-        """A caller's mistake as status 400."""
+        """Status 400 for a caller's mistake."""
         return cls(400, str(error), param=error.field)
 
 

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, streaming, cancelling, and errors in one shape."""
+"""The ASGI application: routes, streaming, cancelling, and errors in one format."""
 
 import asyncio
 import contextlib
@@ -50,9 +50,9 @@ def make_app(
 
     Args:
       served: the model, by name and tokenizer.
-      token: that callers must present, except at ``/health``; None: no authentication.
-      hosts: accepted values of the ``Host`` header; protects a server without a token against pages in a browser that
-        resolve their own name to this machine.
+      token: bearer token that callers must send, except to ``/health``; None: no authentication.
+      hosts: accepted values of the ``Host`` header; protects a server without a token against DNS rebinding: web pages
+        that resolve their own name to this machine.
     """
     endpoints = _Endpoints(engine, served, limits or Limits())
     guards = [
@@ -150,7 +150,7 @@ class _Endpoints:
         body = read_body(kind, await read_limited(request, self._limits))
         if body["model"] != self._served.name:
             raise unknown_model(body["model"], self._served.name)
-        # Long prompts and large schemas take a while: not on the event loop.
+        # Long prompts and large schemas take a while, so they must not block the event loop.
         parsed = await anyio.to_thread.run_sync(parse, body, self._served, self._limits, limiter=self._compilers)
         response = ResponseBuilder(parsed, self._served, chat=kind == "chat")
         choices = [self._choice(index, parsed) for index in range(len(parsed.requests))]
@@ -188,7 +188,7 @@ class _Endpoints:
     async def _chunks(
         self, response: ResponseBuilder, choices: list[Choice], handle: RequestHandle
     ) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of a stream, of all choices as they come."""
+        """The chunks of a stream, in the order in which the choices produce them."""
         for choice in choices:
             first = response.first_chunk(choice)
             if first:

@@ -1,4 +1,4 @@
-"""Encodes prompts: chats by the checkpoint's own template or a plain one, texts as they are."""
+"""Encodes prompts: chats with the checkpoint's own template or a plain one, texts without a template."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from polaris_jax.errors import InputError
 from polaris_jax.serving.reasoning import ReasoningSplitter, find_tags
 from polaris_jax.trajectory import START
 
-# For checkpoints without a template: roles and texts as in a play. A model that goes on as the user is stopped there.
+# For checkpoints without a template: roles and texts as in a play. A model that begins the user's turn is stopped.
 PLAIN = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 PLAIN_STOP = "\n\nuser:"
-PROMPT_TAIL = 16  # tokens in which a template opens the thoughts
+PROMPT_TAIL = 16  # last tokens of a prompt, in which a template may open the thoughts
 _FIELDS = frozenset(("messages", "add_generation_prompt", "continue_final_message", "self"))
 
 
@@ -27,7 +27,7 @@ class PromptEncoder:
     """Turns chats and texts into the tokens that a checkpoint expects.
 
     Attributes:
-      template: of chats; plain: it is the fallback, not the checkpoint's own.
+      template: the chat template; plain: whether it is the fallback instead of the checkpoint's own.
       bos: whether a text gets the beginning-of-text token by default.
       thought_tags: what opens and closes the model's thoughts; None when it has none.
     """
@@ -49,9 +49,9 @@ class PromptEncoder:
         """Tokens of a chat up to the head of the assistant's next message; control strings in messages stay text.
 
         Args:
-          continue_final_message: up to the end of the last message's content instead.
-          add_generation_prompt: whether the head is there; default: unless the last message is continued.
-          variables: further ones of the template.
+          continue_final_message: stop at the end of the last message's content instead.
+          add_generation_prompt: whether to add the head; default: yes, unless the last message is continued.
+          variables: further variables of the template.
 
         Raises:
           InputError: the template refuses the messages or a variable.
@@ -83,7 +83,7 @@ class PromptEncoder:
         return (PLAIN_STOP,) if self.plain else (), () if end is None else (end,)
 
     def text(self, text: str, bos: bool | None = None) -> list[int]:
-        """Tokens of a text, in which control tokens are written by name. A transcript begins with BOS, as in training.
+        """Tokens of a text, which may name control tokens. A transcript begins with BOS, as in training.
 
         Raises:
           InputError: the vocabulary cannot spell the text.

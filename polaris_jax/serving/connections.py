@@ -1,7 +1,7 @@
-"""Connections that hold no request: they get a time limit, and make room for others before the server is full.
+"""Limits for connections without a request: a time limit, and closing them before the server is full.
 
-A client that opens connections and never finishes a request costs nothing but a file descriptor each. Without bounds,
-enough of them keep everybody else out.
+Every open connection takes a file descriptor. Without limits, a client that opens many and never finishes a request
+could lock out everybody else.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from polaris_jax.serving.limits import Limits
 
-# File descriptors for everything but connections: weights, sockets to listen at, the compilation cache.
+# File descriptors for everything except connections: weights, listening sockets, the compilation cache.
 RESERVED_FILES = 128
 
 
@@ -91,6 +91,6 @@ def protocol_with_limits(limits: Limits) -> type[H11Protocol]:
 def protocol_settings(limits: Limits) -> dict[str, Any]:
     """The settings of uvicorn's ``Config`` that this module decides.
 
-    Beyond twice the bound every connection has a request under way, and further requests get status 503.
+    At twice the connection limit, every connection has an active request, and further requests get status 503.
     """
     return {"http": protocol_with_limits(limits), "limit_concurrency": 2 * connection_limit(limits)}

@@ -81,7 +81,7 @@ class EngineThread:
     """Owns an engine; everything but ``_run`` is called from the event loop.
 
     Args:
-      make_engine: makes the engine, and a new one should it ever fail. It is warmed up at once.
+      make_engine: makes the engine, which is warmed up at once; also makes a new one if the engine fails.
       limit: texts that may wait or be active at once.
     """
 
@@ -114,7 +114,7 @@ class EngineThread:
         self._thread.start()
 
     def end_all(self) -> None:
-        """Takes no more requests, and ends all texts; whoever waits for one is told why."""
+        """Accepts no more requests, and ends all texts; callers that wait for one get the reason."""
         self._stopping = True
         for text in list(self._pending):
             self._deliver(text, shutting_down())
@@ -184,7 +184,7 @@ class EngineThread:
                     if event.finish_reason is not None:
                         del texts[event.request], numbers[text]
             except Exception:
-                # A defect, and the engine's state is lost: active texts fail, later ones get a new engine.
+                # This is a defect, and the engine's state is lost: active texts fail, later ones get a new engine.
                 logger.exception("the engine failed; a new one takes its place")
                 failure = ApiError(500, "The engine failed on this request or a neighbour of it.")
                 events += [(text, failure) for text in numbers]
@@ -216,7 +216,7 @@ class EngineThread:
 def warm_up(engine: Engine) -> None:
     """Compiles the engine's programs: a prompt of every chunk size, a sample with every combination of options.
 
-    Otherwise the first requests would wait for the compiler, and all that come meanwhile with them.
+    Otherwise the first requests, and all that arrive meanwhile, would wait for the compiler.
     """
     token = 0
     room = engine.sampler.max_length - 2

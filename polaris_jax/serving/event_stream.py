@@ -19,8 +19,8 @@ class EventStream:
     """An ASGI response of one event per item of ``chunks``, closed by ``[DONE]``.
 
     Args:
-      chunks: JSON values, sent as they come.
-      cancel: called at the end, whatever ended it.
+      chunks: JSON values, each sent when it arrives.
+      cancel: called at the end, whatever the reason.
     """
 
     def __init__(self, chunks: AsyncIterator[dict[str, Any]], cancel: Callable[[], None]):
@@ -46,7 +46,7 @@ async def run_until_disconnect(receive: Receive, work: Coroutine[Any, Any, None]
     """Awaits ``work`` unless the client disconnects first.
 
     Raises:
-      ClientDisconnect: it did; the work is cancelled.
+      ClientDisconnect: the client disconnected; the work is cancelled.
     """
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(receive))
     try:

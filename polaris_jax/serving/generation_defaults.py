@@ -1,4 +1,4 @@
-"""The sampling that a release recommends: the values of ``generation_config.json``, for requests that give none."""
+"""The sampling options that a release recommends in ``generation_config.json``, for requests that leave them out."""
 
 import os
 from typing import Any
@@ -14,12 +14,12 @@ FIELDS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def sampling_defaults(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Fields of a request by name, as the model folder (local or gs://) recommends them.
+    """Fields of a request by name, with the values that the model folder (local or gs://) recommends.
 
     A file that says ``do_sample: false`` recommends greedy decoding, whatever else it says.
 
     Raises:
-      InputError: a value that no request may have.
+      InputError: a value is not allowed in a request.
     """
     settings = storage.read_json(storage.join(os.fspath(folder), FILE)) or {}
     if settings.get("do_sample") is False:

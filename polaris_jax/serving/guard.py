@@ -1,4 +1,4 @@
-"""Checks before a request is parsed: the bearer token, the content type, the size and the time of its body."""
+"""Checks before a request is parsed: its bearer token, its content type, and the size and time of its body."""
 
 import asyncio
 import hmac
@@ -67,7 +67,7 @@ async def read_limited(request: Request, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
                 received += len(piece)
-                # A sender that is cut off never reads why: a body that is a little too large is received and dropped.
+                # A client that is cut off never reads the error, so a slightly too large body is received and dropped.
                 if received > limits.body_bytes + DRAIN_BYTES:
                     break
                 if received <= kept:

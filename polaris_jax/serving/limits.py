@@ -7,19 +7,19 @@ from polaris_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a server; a request beyond them is refused.
+    """Limits of a server; a request beyond them is refused.
 
     Attributes:
-      body_bytes: of a request's body.
-      body_seconds: to receive it.
-      header_seconds: to receive a request's line and headers, from the connection or their first byte on.
+      body_bytes: size of a request's body.
+      body_seconds: time to receive the body.
+      header_seconds: time to receive a request's line and headers, from the connection or their first byte on.
       connections: open at once; beyond that, the one that has waited longest without a request is closed.
-      tokens: most that one text may ask for.
+      tokens: most tokens that a request may ask for per text.
       choices: texts of one request, prompts times ``n``.
       queue: texts waiting or active, over all requests.
-      seconds: of a request in all, waiting included.
-      schema_bytes: of a JSON schema or regular expression.
-      shutdown_seconds: for active requests to finish when the server is told to stop.
+      seconds: total time of a request, waiting included.
+      schema_bytes: size of a JSON schema or regular expression.
+      shutdown_seconds: time for active requests to finish when the server is told to stop.
     """
 
     body_bytes: int = 8 << 20

@@ -1,4 +1,4 @@
-"""What the server counts, as Prometheus reads it (text exposition format)."""
+"""The server's metrics, in Prometheus's text exposition format."""
 
 import time
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polaris_jax.serving.engine_thread import EngineThread
 
-# Upper ends in seconds: from one token of a small model to a long text.
+# Upper bounds of the buckets, in seconds: from one token of a small model to a long text.
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-OTHER = "other"  # label of paths that do not exist: callers must not be able to make labels
+OTHER = "other"  # label of paths that do not exist, so that callers cannot create labels
 
 
 class ServerMetrics:
@@ -50,13 +50,13 @@ class ServerMetrics:
 
 
 class _EngineCollector(Collector):
-    """What the engine knows when it is asked."""
+    """Metrics that are read from the engine on demand."""
 
     def __init__(self, thread: EngineThread):
         self._thread = thread
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics of the moment."""
+        """The current values."""
         engine = self._thread.engine
         yield GaugeMetricFamily("polaris_texts", "Texts waiting or active", self._thread.load)
         yield GaugeMetricFamily("polaris_texts_active", "Texts that are being generated", engine.active)
@@ -81,7 +81,7 @@ class _EngineCollector(Collector):
 
 
 class MetricsMiddleware:
-    """Counts every request, whatever answers it; ``paths`` are those that get a label of their own."""
+    """Counts every request, whatever answers it; ``paths`` are those with their own label."""
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics, paths: frozenset[str]):
         self._app, self._metrics, self._paths = app, metrics, paths

@@ -1,4 +1,4 @@
-"""The server's OpenAPI document, made of the schemas that it checks requests with."""
+"""The server's OpenAPI document, made from the schemas that check its requests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Takes the thoughts of a reasoning model out of its reply while it is written."""
+"""Separates the thoughts of a reasoning model from its reply while the reply is written."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class ReasoningSplitter:
 
     Attributes:
       tags: the model's opening and closing tag.
-      inside: the prompt has opened the thoughts already, as some templates do.
+      inside: whether the prompt has opened the thoughts already, as with some templates.
     """
 
     tags: tuple[str, str]
@@ -24,7 +24,7 @@ class ReasoningSplitter:
 
 
 class ReplySplit:
-    """A reply while it grows. Only thoughts at its very beginning are taken out."""
+    """A reply while it grows. Only thoughts at its very beginning are separated."""
 
     def __init__(self, splitter: ReasoningSplitter):
         self._open, self._close = splitter.tags
@@ -32,7 +32,7 @@ class ReplySplit:
         self._held = ""
 
     def push(self, text: str, last: bool = False) -> tuple[str, str]:
-        """``(thoughts, reply)`` that are settled by further ``text``; ``last`` releases what was held back."""
+        """``(thoughts, reply)`` that become final with ``text``; ``last`` also releases the text held back."""
         self._held += text
         thoughts = reply = ""
         if self._state == "start":
@@ -61,12 +61,12 @@ class ReplySplit:
 
 
 def _tail(text: str, tag: str) -> int:
-    """Length of the longest end of ``text`` that is newlines and the beginning of ``tag``."""
+    """Length of the longest end of ``text`` that consists of newlines and the beginning of ``tag``."""
     begun = next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:size])), 0)
     body = text[: len(text) - begun]
     return len(text) - len(body.rstrip("\n"))
 
 
 def find_tags(template: str) -> tuple[str, str] | None:
-    """The tags that a chat template writes around thoughts, if it knows any."""
+    """The tags that a chat template writes around thoughts, if any."""
     return next((tags for tags in TAGS if tags[1] in template), None)

@@ -23,8 +23,8 @@ class ServedModel:
     """The model that is served.
 
     Attributes:
-      name: in requests and responses.
-      tokenizer, vocabulary: its own, and as constraints need it.
+      name: the model's name in requests and responses.
+      tokenizer: the model's; vocabulary: the same in the form that constraints need.
       max_length: most tokens of a text, prompt included.
       prompts: encodes what callers send.
       defaults: sampling fields of requests that leave them out (``sampling_defaults``).
@@ -44,11 +44,11 @@ class ParsedRequest:
 
     Attributes:
       requests: prompt by prompt, ``n`` of each.
-      echo: text per prompt that the response repeats, or empty.
+      echo: the texts of the prompts, which the response repeats; or empty.
       logprobs: number of alternatives per token, or None for no log-probabilities at all.
-      prompt_logprobs: the response has the field of that name.
-      splitter: takes the thoughts out of a reply; None: they stay in it.
-      stream: send chunks as they come; usage: end the stream with the token counts.
+      prompt_logprobs: whether the response has the field of that name.
+      splitter: separates the thoughts from a reply; None: they stay in it.
+      stream: whether to send chunks at once; usage: whether the stream ends with the token counts.
     """
 
     requests: tuple[GenerationRequest, ...]
@@ -67,7 +67,7 @@ class ParsedRequest:
 
 
 def completion(body: Mapping[str, Any], served: ServedModel, limits: Limits) -> ParsedRequest:
-    """A text completion.
+    """Parses a text completion.
 
     Raises:
       ApiError, InputError: it asks for something impossible.
@@ -85,7 +85,7 @@ def completion(body: Mapping[str, Any], served: ServedModel, limits: Limits) -> 
 
 
 def chat_completion(body: Mapping[str, Any], served: ServedModel, limits: Limits) -> ParsedRequest:
-    """A chat completion.
+    """Parses a chat completion.
 
     Raises:
       ApiError, InputError: it asks for something impossible.
@@ -222,7 +222,7 @@ def _text(prompt: str, body: Mapping[str, Any], served: ServedModel) -> list[int
 
 
 def _in_range(prompts: Sequence[str | Sequence[int]], served: ServedModel) -> Iterator[str | Sequence[int]]:
-    """The prompts; raises ``ApiError`` at a token id that does not exist."""
+    """The prompts; raises an ``ApiError`` if a token id does not exist."""
     for prompt in prompts:
         if not isinstance(prompt, str) and max(prompt) >= served.tokenizer.vocab_size:
             raise invalid_request(

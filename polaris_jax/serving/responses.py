@@ -11,7 +11,7 @@ from polaris_jax.sampling import TokenEvent
 from polaris_jax.sampling.request import PromptLogprobs
 from polaris_jax.serving.requests import ParsedRequest, ServedModel
 
-# Clients see no difference between the end of the grammar and the model's own.
+# Clients see no difference between the end of the grammar and an end token of the model.
 REASONS = {"stop": "stop", "complete": "stop", "length": "length"}
 LEAST_LOGPROB = -9999.0  # what OpenAI's API says for -inf, which is not JSON
 
@@ -30,8 +30,8 @@ class Choice:
     """One text of a response while it grows.
 
     Attributes:
-      text, thoughts: so far; tokens: generated, without end tokens; reason: why it ended, as OpenAI's API names it;
-        begun: whether any event came.
+      text, thoughts: so far; tokens: number generated, without end tokens; reason: why it ended, by OpenAI's names;
+        begun: whether there was any event.
     """
 
     index: int
@@ -84,7 +84,7 @@ class Choice:
         return [first, *(self._entry(token, logprob, top[:count]) for token, logprob, top in scored)]
 
     def prompt_logprobs(self) -> list[dict[str, Any] | None]:
-        """vLLM's field of that name: per token of the prompt, alternatives and the token itself by id."""
+        """vLLM's field of that name: for each token of the prompt, the token itself and alternatives, by id."""
         assert self.prompt is not None
         tokens, scores = self.parsed.requests[self.index].prompt, self.prompt
         found: list[dict[str, Any] | None] = [None]

@@ -1,7 +1,7 @@
 """The fields of a request as JSON schemas, for checking every body and for the published document.
 
 Unknown fields are refused: silently ignoring an option would give a wrong answer. Fields of OpenAI's API that have no
-meaning here are accepted where ignoring them changes nothing, and otherwise only with the value that is off.
+meaning here are accepted if ignoring them changes nothing, and otherwise only with the value that turns them off.
 """
 
 import json
@@ -177,7 +177,7 @@ MESSAGE = {
         "content": {"anyOf": [TEXT, {"type": "array", "items": PART, "minItems": 1}]},
         "name": TEXT,
         "reasoning_content": TEXT | {"description": "the template decides whether it is shown to the model"},
-        # As clients send replies back.
+        # Clients send these when they send a reply back.
         "tool_calls": NONE,
         "annotations": NONE,
     },
@@ -245,10 +245,10 @@ def read_body(kind: str, raw: bytes) -> dict[str, Any]:
 
 
 def without_nulls(body: dict[str, Any]) -> dict[str, Any]:
-    """A body without the fields that are null, also those of messages, their parts and small objects of options.
+    """A body without fields that are null, including those of messages, their parts and objects of options.
 
-    Clients send replies back with every field that they know. In schemas and template variables a null has a meaning.
-    An assistant's message without content is an empty one.
+    Clients send replies back with every field that they know. In schemas and template variables null has a meaning and
+    stays. An assistant's message without content becomes an empty one.
     """
     kept = _not_null(body)
     for name in ("stream_options", "response_format"):
@@ -271,7 +271,7 @@ def _not_null(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_tools(body: dict[str, Any]) -> None:
-    """Raises ``ApiError`` when the model is to call tools, or is told that it did."""
+    """Raises ``ApiError`` if a request asks for tool calls, or has messages about them."""
     choice = body.get("tool_choice", "auto")
     if body.get("tools") and choice != "none":
         raise invalid_request("tools", 'tools: this server calls no tools; leave them out or send tool_choice "none".')

@@ -15,7 +15,7 @@ from polaris_jax.serving.connections import protocol_settings
 from polaris_jax.serving.limits import Limits
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-FAREWELL = 5  # seconds to tell those whose requests did not finish in time
+FAREWELL = 5  # seconds to send errors to clients whose requests did not finish in time
 
 
 def is_loopback(host: str) -> bool:
@@ -90,16 +90,16 @@ def serve(
 ) -> None:
     """Serves ``app`` until SIGTERM or SIGINT.
 
-    Then no connection is accepted any more, active requests may finish within ``limits.shutdown_seconds`` (a second
-    signal cuts that short), and it returns.
+    Then it accepts no more connections, lets active requests finish within ``limits.shutdown_seconds`` (a second signal
+    ends that time), and returns.
 
     Args:
-      port: 0 takes any free one.
+      port: 0 takes any free port.
       on_ready: called with the server's URL once it listens.
       on_timeout: called when that time is up, to end what is still active (``EngineThread.end_all``).
 
     Raises:
-      InputError: it cannot listen there.
+      InputError: the server cannot listen there.
     """
     config = uvicorn.Config(
         app,

@@ -1,7 +1,7 @@
-"""Writing through somebody else's engine: vLLM, llama.cpp, LM Studio, ``polaris serve``, or a hosted model.
+"""Writes books with another engine: vLLM, llama.cpp, LM Studio, ``polaris serve``, or a hosted model.
 
-``ServerModel`` takes the place of a sampler in ``write_book``: the prompts, the grammar, the checks, the loop guard and
-the files are the same; only the tokens are sampled elsewhere.
+``ServerModel`` replaces a sampler in ``write_book``. Prompts, grammars, checks, loop guard and files are the same; only
+the tokens are sampled elsewhere.
 """
 
 from polaris_jax.sampling.server.engines import ENGINES

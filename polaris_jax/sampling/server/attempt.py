@@ -1,8 +1,9 @@
 """One attempt at one step through a server: ask, watch for loops, close what is open.
 
-The same three things can go wrong as with a local model (``sampling.attempt``), and the same is done. A server keeps no
-state between requests, so after a cut it is asked to go on under ``trajectory.continuation`` of what was kept. The line
-in which a request begins is left to the grammar where the engine takes one: its tokens are then as in training.
+The same three things can go wrong as with a local model (``sampling.attempt``), and they are handled in the same way. A
+server keeps no state between requests, so after a cut the next request has the ``trajectory.continuation`` of the kept
+text as its grammar. If the engine takes a grammar, it also covers the line in which the request begins: the tokens of
+that line are then as in training.
 """
 
 import math
@@ -31,8 +32,8 @@ from polaris_jax.trajectory.stages import FENCE
 RESERVE = 256
 BYTES_PER_CHARACTER = 4
 FORM_TOKENS = 2  # JSON of a text takes at most about twice its tokens
-LOOK_EVERY = 64  # characters between two looks for a loop
-# Scripts without blanks between words are cut by character.
+LOOK_EVERY = 64  # characters between two checks for a loop
+# Scripts without spaces between words are cut by character.
 _UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+|[^\w\s]")
 
 
@@ -47,7 +48,7 @@ class _Session(Protocol):
 
 @dataclass(frozen=True)
 class TextUnits:
-    """Words and marks of a text as numbers, equal ones equal: what the loop guard sees where an engine shows no tokens.
+    """Words and marks of a text as numbers, the same for equal ones; the loop guard reads them instead of tokens.
 
     Attributes:
       numbers: one per unit; starts: the character at which each begins.
@@ -65,7 +66,7 @@ class TextUnits:
 
 
 class ServerAttempt:
-    """One attempt at one step after what ``session`` holds.
+    """One attempt at one step, which continues the transcript of ``session``.
 
     Raises:
       WindowFull: there is no room for the step.
@@ -86,9 +87,9 @@ class ServerAttempt:
         self.reason = ""
 
     def run(self) -> StepSample:
-        """The sampled text. An engine that takes no grammar may have left it."""
+        """The sampled text. If the engine takes no grammar, the text may break it."""
         options = self.settings.options(self.step, self.context.number)
-        self._add(fixed_start(self.step.grammar))  # what is known is not asked for
+        self._add(fixed_start(self.step.grammar))  # the server is not asked for text that is known
         text = self._prose(options) if self.step.target_words else self._list(options)
         return StepSample(text, self.reason, None)
 
@@ -180,7 +181,7 @@ class ServerAttempt:
         return self.settings.guard.first_loop(TextUnits.of(recent).numbers) is not None
 
     def _cut_back(self, loop: int, last: int | None) -> int:
-        """Goes back to the last clean place before the loop, or before ``last``, which has led into a loop already."""
+        """Cuts back to the last clean end before the loop, or before ``last``, the previous cut, which looped again."""
         length, before = last_clean_end(self.text[:loop]), len(self.text)
         why = "forbidden phrase" if self.forbidden.first(self.text) else "loop"
         if last is not None and length >= last:
@@ -196,7 +197,7 @@ class ServerAttempt:
     # The server.
 
     def _ask(self, grammar: Grammar, options: SamplingOptions, budget: int, cut: int = 0) -> ServerReply:
-        """Adds the answer to one request; ``grammar`` is of what follows the text so far."""
+        """Adds the answer to one request; ``grammar`` is that of the text after the text so far."""
         context, given = self.context, self.text
         transcript = self.before + given
         counted = 0
@@ -206,7 +207,7 @@ class ServerAttempt:
             literal = ""
             prompt = messages(self.step, transcript, grammar, self.engine.form, context.complaint)
         else:
-            # The last line stays with the grammar, which then decides how it is cut into tokens.
+            # The last line is part of the grammar, which then decides how it is cut into tokens.
             at = transcript.rfind("\n") + 1 if self.engine.bind else len(transcript)
             prompt, literal = transcript[:at], transcript[at:]
         bound = seq(literal, grammar) if literal else grammar
@@ -216,7 +217,7 @@ class ServerAttempt:
             nonlocal held, counted
             if held:
                 skipped = min(len(held), len(new))
-                if new[:skipped] != held[:skipped]:  # an engine that did not keep to the grammar
+                if new[:skipped] != held[:skipped]:  # the engine did not follow the grammar
                     skipped, held = 0, ""
                 new, held = new[skipped:], held[skipped:]
             self._add(new)

@@ -1,4 +1,4 @@
-"""The connection to one server: what it is, what it has, and one request for text."""
+"""The connection to one server: its engine, its model and window, and requests for text."""
 
 import contextlib
 from collections.abc import Callable
@@ -24,12 +24,12 @@ _TOO_LONG = ("context_length_exceeded", "exceed_context_size", "maximum context 
 
 @dataclass(frozen=True)
 class ServerReply:
-    """What one request brought.
+    """The answer to one request.
 
     Attributes:
-      text: of the answer; cut: it ended at the token limit.
-      prompt_tokens, tokens: as the server counts them; where it does not say, 0 and the pieces of its stream.
-      cached: tokens of the prompt that it had read before.
+      text: the answer's text; cut: whether it ended at the token limit.
+      prompt_tokens, tokens: the server's counts; if it gives none, 0 and the number of pieces in its stream.
+      cached: tokens of the prompt that the server had read before.
     """
 
     text: str
@@ -40,15 +40,15 @@ class ServerReply:
 
 
 class Connection:
-    """A server that has been asked what it is.
+    """A server whose engine, model and window are known.
 
     Args:
       spec: address, model, key and patience; the key is read from the environment only.
-      engine: name of ``ENGINES``, or None to find out.
+      engine: a name in ``ENGINES``; None asks the server.
       any_model: take the server's only model, whatever ``spec`` calls it.
 
     Attributes:
-      model: the name to ask for; engine; window: tokens that prompt and answer may have, None where unknown.
+      model: the model's name in requests; engine; window: tokens that prompt and answer may have, None if unknown.
 
     Raises:
       InputError: nobody answers, there is no such model, or the key is missing or refused.
@@ -72,7 +72,7 @@ class Connection:
         self.window = self._window(known.get(self.model, {}))
 
     def count(self, text: str) -> int | None:
-        """Tokens of a text by the server's tokenizer; None when it cannot be asked."""
+        """The number of a text's tokens by the server's tokenizer; None if the server cannot count."""
         if self.engine.tokenize is None:
             return None
         name, how = self.engine.tokenize
@@ -97,9 +97,9 @@ class Connection:
 
         Args:
           prompt: a text to continue, or the messages of a chat.
-          most: tokens of the answer.
-          on_text: gets the text as it comes, and says whether to go on; JSON answers come when they are whole.
-          restart: called when the request is made again, and the text with it.
+          most: most tokens of the answer.
+          on_text: receives the text as it arrives, and returns whether to go on; JSON answers arrive complete.
+          restart: called when the request is repeated, and with it the text.
 
         Raises:
           CallFailed: no answer after all attempts.
@@ -193,7 +193,7 @@ class Connection:
         return "data" in self._get(self._root + "/api/v0/models", None)
 
     def _get(self, path: str, needed: str | None) -> dict[str, Any]:
-        """The JSON object at a path; without ``needed``, the name of the flag to blame, {} when there is none."""
+        """The JSON object at a path. If the call fails: an error about the flag ``needed``, or {} if that is None."""
         failure = None
         try:
             answer = self._call(lambda: self._client.get(path, cast_to=object), self._probe)
@@ -218,7 +218,7 @@ class Connection:
         return attempt(0) if retry is None else retry.call(attempt)
 
     def _failure(self, error: Exception) -> Exception:
-        """What a library's exception means; without the exception itself, which may hold the key."""
+        """Translates an exception of the library, without keeping it: it may contain the key."""
         if isinstance(error, self._transport.errors):
             failure = self._transport.classify(error)
             if failure.kind == "bad_request" and any(words in failure.detail for words in _TOO_LONG):
@@ -228,5 +228,5 @@ class Connection:
 
 
 def server_address(url: str) -> str:
-    """The address of the API: ``/v1`` is added where the URL names a server only."""
+    """The address of the API: ``/v1`` is added if the URL names only a server."""
     return url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")

@@ -22,12 +22,12 @@ class ServerEngine:
     """One kind of server.
 
     Attributes:
-      chat: it is asked by chat completions, else by text completions.
-      bind: the fields that bind a text to a grammar; None: the engine cannot, and texts are only checked.
+      chat: whether it is asked for chat completions instead of text completions.
+      bind: the fields that bind a text to a grammar; None: the engine cannot do it, and texts are only checked.
       form: answers are JSON that ``json_form.fill`` turns into text.
       names: our name of a sampling option → the engine's; an option that is missing here is not sent.
-      fiction: it has typical sampling, XTC and DRY.
-      tokenize: name of the text, and further fields, of a request to its ``/tokenize``; None: it has none.
+      fiction: whether it has typical sampling, XTC and DRY.
+      tokenize: the text's field and the further fields of a request to ``/tokenize``; None: it has no such endpoint.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ServerEngine:
     tokenize: tuple[str, Fields] | None = None
 
     def options(self, options: SamplingOptions) -> Fields:
-        """The options of a request. All are sent: engines have defaults of their own."""
+        """The options of a request. All are sent, because engines have their own defaults."""
         own = {theirs: getattr(options, ours) for ours, theirs in self.names.items()}
         if not self.fiction:
             return own
@@ -104,7 +104,7 @@ def engine_of(models: Mapping[str, Any], lists_native: bool) -> str:
 
 
 def read_form(reply: str) -> Any:
-    """The JSON value of an answer to a form, code fences around it removed; ``ValueError`` when it is none."""
+    """The JSON value of an answer to a form, without code fences around it; ``ValueError`` if it is not JSON."""
     text = reply.strip()
     if text.startswith("```"):
         text = text.partition("\n")[2].rpartition("```")[0]

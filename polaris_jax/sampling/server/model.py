@@ -1,4 +1,4 @@
-"""A model behind a server as a writer of books."""
+"""Writes books with a model behind a server."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from polaris_jax.sampling.server.connection import Connection
 from polaris_jax.sampling.settings import WriterSettings
 from polaris_jax.trajectory import Step
 
-BYTES_PER_TOKEN = 4  # of a server that does not count: English text in the vocabularies of today
+BYTES_PER_TOKEN = 4  # for a server that does not count; English text in current vocabularies
 
 
 def estimate(text: str) -> int:
@@ -19,7 +19,7 @@ def estimate(text: str) -> int:
 
 
 class ServerSession:
-    """A transcript that a server is shown with every request (``book_model.BookSession``)."""
+    """A transcript that is sent to a server with every request (``book_model.BookSession``)."""
 
     def __init__(self, connection: Connection, window: int):
         self.text = ""
@@ -39,7 +39,7 @@ class ServerSession:
         return estimate(text) if counted is None else counted
 
     def commit(self, text: str) -> int:
-        """See ``BookSession.commit``. The server reads with the next request; nothing is read now."""
+        """See ``BookSession.commit``. The server reads the text with the next request; nothing is read now."""
         if not text.startswith(self.text):
             raise ValueError("a commit continues the text that is already there")
         self.text = text
@@ -76,7 +76,7 @@ class ServerModel:
             raise InputError(f"--{name.replace('_', '-')}", "on", f"{engine.name} has no such option; leave it out")
 
     def identity(self) -> dict[str, Any]:
-        """Engine and model by name. The address is no part of it: a server may move."""
+        """Engine and model by name. The address is left out, because a server may move."""
         return {"server": {"engine": self._connection.engine.name, "model": self._connection.model}}
 
     def begin(self) -> ServerSession:

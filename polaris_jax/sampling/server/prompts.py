@@ -1,6 +1,6 @@
-"""What a chat model is told: the transcript so far, and what of it to write next.
+"""The prompt of a chat model: the transcript so far, and which part to write next.
 
-A text completion needs none of this: it goes on with the transcript itself, as in training.
+A text completion needs no such prompt: it continues the transcript itself, as in training.
 """
 
 from polaris_jax.trajectory import Step
@@ -23,7 +23,7 @@ def messages(step: Step, transcript: str, grammar: Grammar, form: bool, complain
 
     Args:
       grammar: of the answer; shown unless the engine enforces it by a ``form``.
-      complaint: why the answer before was refused; empty at the first.
+      complaint: why the previous answer was refused; empty for the first.
     """
     part = step.name.replace("/", ", ").replace("_", " ")
     wanted = _PROSE.format(words=step.target_words) if step.target_words else _PART.format(part=part)

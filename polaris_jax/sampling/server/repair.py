@@ -1,4 +1,4 @@
-"""Brings a reply that no grammar bound into the form of the step, where that can be done without inventing anything."""
+"""Repairs replies that no grammar bound, where they can match the step's grammar without any invented text."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ MOST_LINES_DROPPED = 12
 
 
 def tidy(reply: str, given: str) -> str:
-    """A reply without what it repeats of ``given``, code fences around it, edge spaces and doubled blank lines."""
+    """A reply without its repetition of ``given``, code fences around it, edge spaces and doubled blank lines."""
     text = unicodedata.normalize("NFC", reply.replace("\r\n", "\n").replace("\r", "\n"))
     for special in (EOT, START):
         text = text.partition(special)[0]
@@ -28,9 +28,9 @@ def tidy(reply: str, given: str) -> str:
 
 
 def repaired(grammar: Grammar, text: str) -> str:
-    """The longest part of ``text`` that is a member of ``grammar``, or becomes one by text that the grammar fixes.
+    """The longest part of ``text`` that matches ``grammar``, alone or with text that the grammar fixes.
 
-    The text itself where there is none; the caller's check then refuses it.
+    If there is none, ``text`` itself, which the caller's check then refuses.
     """
     end = grammar.prefix(text)
     if end is not None:
@@ -46,7 +46,7 @@ def repaired(grammar: Grammar, text: str) -> str:
 
 
 def repaired_prose(grammar: Grammar, text: str) -> str:
-    """Prose of which each paragraph is one line, closed by its fence."""
+    """Prose with one line per paragraph, closed by its fence."""
     body = text.partition(f"\n{FENCE}")[0]
     blocks = re.split(r"\n\s*\n", body.strip())
     paragraphs = [" ".join(block.split()).lstrip("#` ") for block in blocks]
