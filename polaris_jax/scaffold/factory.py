@@ -1,4 +1,4 @@
-"""``open_annotator``: the offline annotator or one that asks a model, by its spec."""
+"""``open_annotator``: opens the offline annotator, or one that asks a model."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from polaris_jax.scaffold.annotator import Annotator
 from polaris_jax.scaffold.llm import LLMAnnotator
 from polaris_jax.scaffold.offline import OfflineAnnotator
 
-LEAST_CONTEXT = 3_072  # below, instructions and the longest answers leave no room for the book
+LEAST_CONTEXT = 3_072  # in a smaller window, instructions and the longest answers leave no room for the book
 
 
 @dataclass(frozen=True)
 class AnnotatorSpec(ModelOrOfflineSpec):
-    """Who annotates, by name: can be pickled, logged and put in a config."""
+    """Names an annotator; can be pickled, logged and put in a config."""
 
     samples: int = option(4, bounds=AT_LEAST_1, doc="independent samples per scene vector")
     temperature: float = option(0.7, bounds=NOT_NEGATIVE, doc="of these samples")
