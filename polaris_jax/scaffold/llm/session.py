@@ -108,7 +108,7 @@ class AnnotationSession:
         return FaithfulnessChecker(self.stats, frozenset().union(*map(text_words, texts)))
 
     def room(self, question: AnnotationQuestion) -> int:
-        """Tokens left for material in the context window, always a few."""
+        """Tokens left for material in the context window, at least 64."""
         said = sum(map(tokens, (question.system, question.book, question.instruction, question.schema)))
         return max(64, self.context_tokens - said - question.max_tokens - _MARGIN)
 
@@ -141,7 +141,7 @@ class AnnotationSession:
         return [self._answers(each) for each in asked]
 
     def about_book(self, question: AnnotationQuestion) -> AnnotationQuestion:
-        """The question with the whole book before it, if the window holds both."""
+        """The question with the whole book before it, if the window holds the book."""
         return replace(question, book=self.book)
 
     def ask_about_book(self, questions: Sequence[AnnotationQuestion]) -> list[dict[str, Answer]]:
