@@ -1,9 +1,9 @@
-"""Planning a novel backwards: scene cards, chapter cards, arcs at three resolutions, world, cast, preview, prompt.
+"""Derives the plan of a finished novel: scene cards, chapter cards, arcs at three resolutions, world, cast, prompt.
 
-``build_books(novel, annotator, profile)`` turns what the library read into ``trajectory.Book`` records. ``FULL`` keeps
-a whole novel, ``STORY`` a whole short story, ``mini_profile`` makes small volumes that fit a given window. The plan is
-written by an ``Annotator``: ``offline/`` needs no model, ``llm/`` asks one; ``open_annotator`` picks. ``analysis/``
-measures the prose for both, ``review/`` judges plans.
+``build_books(novel, annotator, profile)`` turns a ``Novel`` of the library into ``trajectory.Book`` records. ``FULL``
+keeps a whole novel, ``STORY`` a whole short story; ``mini_profile`` makes small volumes that fit a given window. An
+``Annotator`` writes the plan: the one in ``offline/`` needs no model, the one in ``llm/`` asks one; ``open_annotator``
+opens either. ``analysis/`` measures the prose for both, ``review/`` judges plans.
 """
 
 from polaris_jax.scaffold.annotator import Annotation, AnnotationTask, Annotator, Context, Faithfulness

@@ -1,9 +1,9 @@
-"""The interface between the scaffold and whoever reads the prose: a language model, or the offline annotator.
+"""The interface of annotators: a language model, or the offline annotator.
 
-An annotator gets one book's prose (``AnnotationTask``) and answers with everything the plan says about it
-(``Annotation``). How it goes about it is its own affair: the offline annotator works top-down, a model works bottom-up
-and asks many questions at once. ``assemble`` enforces the grammar's limits afterwards, so an answer may be too long but
-not missing.
+An annotator gets one book's prose (``AnnotationTask``) and returns everything the plan says about it (``Annotation``).
+The interface does not prescribe how: the offline annotator works top-down; the one that asks a model works bottom-up
+and asks many questions at once. ``assemble`` enforces the grammar's limits afterwards, so an answer may be too long,
+but must not be missing.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,10 +27,10 @@ class Context:
     """What surrounds a passage.
 
     Attributes:
-      title: of the novel.
-      author: of the novel.
-      novel: the whole novel's prose (what names mean is learned here).
-      volume: the prose that goes into this book; cards speak of nothing outside it.
+      title: title of the novel.
+      author: author of the novel.
+      novel: the whole novel's prose, from which names are learned.
+      volume: the prose that goes into this book; cards mention nothing outside it.
       form: what a request asks for: ``novel``, or ``story`` (whoever uses the request adds the length).
     """
 
@@ -49,7 +49,7 @@ class AnnotationTask:
       source: the novel as the library read it.
       parts: the chapters that go into the book.
       detail: how much to write.
-      arcs: into how many runs of chapters the book falls; at most that many where the annotator may judge.
+      arcs: number of arcs; the most, if the annotator decides where arcs begin.
     """
 
     source: Novel
@@ -61,10 +61,10 @@ class AnnotationTask:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What was found to be unfaithful and sent back.
+    """Counts of what was found to be unfaithful and sent back.
 
     Attributes:
-      unknown_names: capitalised names that the prose of the scene and the earlier cards do not have.
+      unknown_names: capitalised names that are neither in the prose of the scene nor in the earlier cards.
       copied_ngrams: lines that shared a run of eight words with the book.
       rewrites: questions asked a second time for either reason.
     """
@@ -79,11 +79,11 @@ class Annotation:
     """Everything a plan says about one book.
 
     Attributes:
-      chapters: cards with their scenes, as many and in the order of the task's parts.
-      arcs: consecutive, together naming every chapter once.
+      chapters: one card with its scenes per part of the task, in the same order.
+      arcs: consecutive arcs, which together name every chapter once.
       prompts: user requests that this book would answer; one is used per epoch.
       fallback: path of every field that a model failed to answer -> the kind of failure; empty for the offline
-        annotator, which has nothing to fall back from.
+        annotator.
     """
 
     chapters: tuple[Chapter, ...]
@@ -100,18 +100,18 @@ class Annotation:
 
 
 class Annotator(Protocol):
-    """Whoever writes the plan of a book.
+    """Writes the plan of a book.
 
     Attributes:
       name: identity for provenance, for example ``openai/some-model``; stored in manifests, so it never changes.
-      version: of the instructions behind the answers.
+      version: version of the instructions.
     """
 
     name: str
     version: str
 
     def annotate(self, task: AnnotationTask, progress: Progress | None = None) -> Annotation:
-        """Annotate one book; the same task always gives the same annotation (for a model: as long as its cache)."""
+        """Annotates one book; the same task always gives the same annotation (with a model: while its cache exists)."""
 
     def close(self) -> None:
-        """Release connections; the annotator is not used afterwards."""
+        """Releases connections; the annotator is not used afterwards."""

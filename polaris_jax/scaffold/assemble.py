@@ -1,4 +1,4 @@
-"""One ``Book`` from what an annotator said, inside the grammar's limits whatever that was."""
+"""Makes a ``Book`` of an annotation; every field is cut or filled to the grammar's limits."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -9,7 +9,7 @@ from polaris_jax.scaffold.field_paths import field_paths
 from polaris_jax.trajectory import DIMENSIONS, Arc, Book, Chapter, Preview, Scene, Vector, bin_word_count, count_words
 
 NO_SUMMARY = "A short passage carries the story onward."
-_LARGEST = 99  # of a vector's dimension
+_LARGEST = 99  # largest value of a vector's dimension
 
 
 def scene_card(scene: Scene) -> Scene:
@@ -58,7 +58,7 @@ def _arc(arc: Arc, number: int) -> Arc:
 
 
 def legal_preview(seen: Preview) -> Preview:
-    """Highlight, title, tags and archetype in the preview's alphabet and lengths."""
+    """The preview in its alphabet, with legal lengths of highlight, title, tags and archetype."""
     return Preview(
         limits.passage(seen.highlight, 55, 140),
         limits.title(seen.title),
@@ -68,12 +68,12 @@ def legal_preview(seen: Preview) -> Preview:
 
 
 def plot_facts(arcs: Sequence[Arc]) -> list[str]:
-    """What the preview and the prompts are told of the plot: the short arcs, or the medium one when it is alone."""
+    """The plot for the preview and the prompts: the short notes of all arcs, or the medium ones of a single arc."""
     return list(dict.fromkeys(line for arc in arcs for line in (arc.short if len(arcs) > 1 else arc.medium)))
 
 
 def assemble(said: Annotation, task: AnnotationTask, prompt_index: int = 0, provenance: dict | None = None) -> Book:
-    """The book that an annotation describes; it satisfies the strict grammar whatever the annotator answered.
+    """The book that an annotation describes; it always satisfies the strict grammar.
 
     Args:
       prompt_index: which of the annotation's prompts to use, modulo their number (one per epoch).

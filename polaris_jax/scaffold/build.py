@@ -1,4 +1,4 @@
-"""From a novel to one full book, or to a row of small volumes that each fit a window."""
+"""Turns a novel into one full book, or into small volumes that each fit a window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from polaris_jax.scaffold.profile import Detail, ScaffoldProfile
 from polaris_jax.scaffold.shrink import shrink
 from polaris_jax.trajectory import Book, count_words, render
 
-_MOST_CHAPTERS = 12 * 99  # of the grammar: arcs times chapters per arc
-_MODEL_ROOM = 0.9  # of the budget: volumes for a model are cut with the offline plan, and a model writes more than that
+_MOST_CHAPTERS = 12 * 99  # the grammar's limit: arcs times chapters per arc
+_MODEL_ROOM = 0.9  # share of the budget: volumes are cut with the offline plan, and a model writes longer plans
 
 
 def build_books(
@@ -24,11 +24,11 @@ def build_books(
     prompt_index: int = 0,
     progress: Progress | None = None,
 ) -> list[Book]:
-    """Plan a novel.
+    """Plans a novel.
 
-    The full profile gives one book with all the prose. The mini profile gives volumes of consecutive chapters, each
-    chapter cut at a sentence end, such that every rendered transcript measures at most ``profile.budget``; no prose
-    occurs twice. The search for volumes asks the offline annotator only: a model annotates each chosen volume once.
+    The full profile gives one book with all the prose. The mini profile gives volumes of consecutive chapters. Each
+    chapter is cut at a sentence end, so that every rendered transcript measures at most ``profile.budget``. No prose
+    occurs twice. The search for volumes uses only the offline annotator; a model annotates each chosen volume once.
 
     Args:
       prompt_index: which of the book's four prompts to use (pick another per epoch).
@@ -37,7 +37,7 @@ def build_books(
     Raises:
       InputError: the novel was rejected, has too little prose for two chapters, or not even the smallest volume fits;
         or a model's server refuses the key or the request.
-      BudgetSpent: the annotator's client may spend no more; what it answered is cached, so a later run goes on there.
+      BudgetSpent: the annotator's client has spent its budget; its answers are cached, so a later run continues.
     """
     parts = drafts(novel, None if profile.cuts else profile.max_chapter_words)
     if profile.cuts:
@@ -54,7 +54,7 @@ def build_books(
 def _whole(
     task: AnnotationTask, annotator: Annotator, profile: ScaffoldProfile, prompt_index: int, progress: Progress | None
 ) -> Book:
-    """The full profile's book; with a budget, a model is asked only when the offline plan fits."""
+    """The full profile's book; if there is a budget, a model is asked only when the offline plan fits it."""
     offline = isinstance(annotator, OfflineAnnotator)
     if offline or profile.budget is None:
         book = _book(task, annotator, profile, 1, prompt_index, progress)
@@ -129,7 +129,7 @@ class _Volumes:
         while len(parts) - start >= self.fewest:
             found = self._volume(parts[start:], min(max(usual, self.fewest), self.most), len(books) + 1)
             if found is None:
-                start += 1  # this chapter cannot be planned in the budget; go on behind it
+                start += 1  # this chapter cannot be planned within the budget; skip it
                 continue
             usual = len(found.task.parts)
             books.append(self._annotated(found, len(books) + 1))
@@ -145,7 +145,7 @@ class _Volumes:
         return books
 
     def _annotated(self, found: _Attempt, volume: int) -> Book:
-        """The chosen volume as the annotator plans it, inside the budget."""
+        """The chosen volume with the annotator's plan, within the budget."""
         if not self.asks_model:
             return found.book
         book = _book(found.task, self.annotator, self.profile, volume, self.prompt_index)
@@ -164,7 +164,7 @@ class _Volumes:
         return _Attempt(task, book, self.profile.count(render(book)) - self.budget if self.budget is not None else 0)
 
     def _volume(self, rest: list[Draft], guess: int, volume: int) -> _Attempt | None:
-        """The next volume: as many chapters as keep decent prose, then the richest plan, then the most words."""
+        """The next volume: most chapters with enough prose each, then the richest plan, then the most words."""
         comfortable = min(self.profile.comfortable_words, self.profile.max_chapter_words)
         size = self._size(rest, min(guess, len(rest)), min(self.most, len(rest)), comfortable * 3 // 4, volume)
         if len(rest) - size == 1 and size > self.fewest:  # leave no chapter alone at the end
@@ -196,7 +196,7 @@ class _Volumes:
         return size
 
     def _longest(self, parts: list[Draft], detail: Detail, least: int, volume: int) -> _Attempt | None:
-        """The volume with the most words per chapter that fits, None when ``least`` do not; a secant search."""
+        """The volume with the most words per chapter that fits, by secant search; None if ``least`` do not fit."""
         most, words = self.profile.max_chapter_words, least
         best = self._attempt(parts, detail, words, volume)
         if best.over > 0:
@@ -218,7 +218,7 @@ class _Volumes:
 
 
 def _halves(draft: Draft, least: int) -> list[Draft]:
-    """The last chapter as two, when it is long enough; else unchanged (and left out)."""
+    """The last chapter cut in two if it is long enough; else unchanged (and left out)."""
     if draft.words < 2 * least:
         return [draft]
     runs = pieces(draft.text, -(-draft.words // 2) + 20)

@@ -1,4 +1,4 @@
-"""Prose made ready for planning: clean chapters of a usable length with at most twelve scenes each."""
+"""Prepares prose for planning: clean chapters of usable length with at most twelve scenes each."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Draft:
-    """A chapter before annotation; the concatenated scenes are its text. ``cut`` says that prose was left out."""
+    """A chapter before annotation; the concatenated scenes are its text. ``cut``: prose was left out."""
 
     name: str
     scenes: tuple[str, ...]
@@ -61,7 +61,7 @@ def drafts(novel: Novel, max_words: int | None) -> list[Draft]:
     """Clean drafts with unique one-line names; chapters over ``max_words`` are split into ``name (i of k)``.
 
     Raises:
-      InputError: when the novel was rejected or has too little prose for two chapters.
+      InputError: the novel was rejected or has too little prose for two chapters.
     """
     if not novel.accepted:
         raise InputError("novel", novel.path, novel.reason or "the library did not accept it as a novel")
@@ -96,7 +96,7 @@ def _merge_short(found: list[Draft]) -> list[Draft]:
 
 
 def pieces(text: str, most: int) -> list[str]:
-    """Cut a text into runs of at most ``most`` words at paragraph ends, else sentence ends, else between words."""
+    """Cuts a text into runs of at most ``most`` words: at paragraph ends, else sentence ends, else between words."""
     runs: list[str] = []
     size = 0
     for unit in _units(text, most):
@@ -160,7 +160,7 @@ def _unique(found: list[Draft]) -> list[Draft]:
 
 
 def cut(draft: Draft, most: int) -> Draft:
-    """The beginning of a chapter, at most ``most`` words, ending with a paragraph or at least a sentence."""
+    """The beginning of a chapter, at most ``most`` words; it ends with a paragraph, or at least with a sentence."""
     if draft.words <= most:
         return draft
     kept, size = "", 0

@@ -1,4 +1,4 @@
-"""``open_annotator``: the offline annotator or one that asks a model, by its spec."""
+"""``open_annotator``: opens the offline annotator, or one that asks a model."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from polaris_jax.scaffold.annotator import Annotator
 from polaris_jax.scaffold.llm import LLMAnnotator
 from polaris_jax.scaffold.offline import OfflineAnnotator
 
-LEAST_CONTEXT = 3_072  # below, instructions and the longest answers leave no room for the book
+LEAST_CONTEXT = 3_072  # in a smaller window, instructions and the longest answers leave no room for the book
 
 
 @dataclass(frozen=True)
 class AnnotatorSpec(ModelOrOfflineSpec):
-    """Who annotates, by name: can be pickled, logged and put in a config."""
+    """Names an annotator; can be pickled, logged and put in a config."""
 
     samples: int = option(4, bounds=AT_LEAST_1, doc="independent samples per scene vector")
-    temperature: float = option(0.7, bounds=NOT_NEGATIVE, doc="of these samples")
+    temperature: float = option(0.7, bounds=NOT_NEGATIVE, doc="temperature of these samples")
     context_tokens: int = option(
         8192,
         bounds=Bounds(f"at least {LEAST_CONTEXT}", least=LEAST_CONTEXT),
@@ -27,13 +27,13 @@ class AnnotatorSpec(ModelOrOfflineSpec):
     thinking_tokens: int = option(
         0,
         bounds=Bounds("0 or more", least=0),
-        doc="room for the model's thinking, beside that for each answer",
+        doc="tokens for the model's thinking, added to those for each answer",
     )
     stop_after: int = option(
         16,
         bounds=AT_LEAST_1,
         execution=True,
-        doc="stop when the model's first calls bring no usable answer, this many",
+        doc="stop if none of the model's first calls, this many, gives a usable answer",
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The fields of a book's plan by path, for provenance: which were annotated, and which fell back (gate V11)."""
+"""Paths of the fields of a book's plan. Provenance records the annotated fields and the fallbacks (gate V11)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,10 +21,11 @@ BOOK_FIELDS = (
 
 
 def field_paths(chapters: Sequence[Chapter], arcs: Sequence[Arc], prompts: int) -> Iterator[str]:
-    """Every field an annotator answers, numbered from 0: ``chapters/3/scenes/1/summary``, ``arcs/0/title``, ``tags``.
+    """Path of every field an annotator answers, such as ``chapters/3/scenes/1/summary``, ``arcs/0/title``, ``tags``.
 
-    ``chapters/3/scenes`` is where its scenes begin and ``arcs`` which chapters open one. Names of chapters, word
-    counts, chapter vectors and the title are taken from the book and its cards, so they are not among them.
+    Numbers count from 0. ``chapters/3/scenes`` is where the scenes of chapter 3 begin; ``arcs`` is which chapters open
+    an arc. Chapter names, word counts, chapter vectors and the title come from the book and its cards, so they have no
+    path.
     """
     for number, chapter in enumerate(chapters):
         yield from (f"chapters/{number}/{name}" for name in CHAPTER_FIELDS)
@@ -37,5 +38,5 @@ def field_paths(chapters: Sequence[Chapter], arcs: Sequence[Arc], prompts: int) 
 
 
 def fallback_share(book: Book) -> float:
-    """Share (0-1) of the annotated fields that the offline annotator had to fill in; at most 0.05 passes gate V11."""
+    """Share (0-1) of the annotated fields that the offline annotator filled in; at most 0.05 passes gate V11."""
     return len(book.provenance.get("fallback", ())) / max(1, book.provenance.get("fields", 0))

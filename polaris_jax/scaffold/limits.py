@@ -1,4 +1,4 @@
-"""The grammar's limits, applied to whatever an annotator answers (trajectory specification 4.4)."""
+"""Applies the grammar's limits to an annotator's answers (trajectory specification 4.4)."""
 
 import re
 import unicodedata
@@ -53,8 +53,8 @@ def described(groups: Sequence[Described], most: int, bullets_each: int) -> tupl
 
 
 def preview_words(text: str) -> list[str]:
-    """The words of ``text`` in the preview alphabet: Latin letters, digits and common punctuation, at most one
-    mark in front."""
+    """The words of ``text`` in the preview alphabet: Latin letters, digits and common punctuation; at most one mark
+    stands before a word."""
     found = []
     for token in unicodedata.normalize("NFC", text).split():
         token = re.sub(f"[^{_LETTER}{re.escape(_PUNCTUATION)}]", "", token)

@@ -1,4 +1,4 @@
-"""How detailed plans are and how large books: the full profile for whole novels, the mini profile for small windows."""
+"""Profiles: detail of plans and size of books. ``FULL`` is for whole novels, the mini profile for small windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ class Detail:
 
     Attributes:
       scenes: most scenes per chapter.
-      scene, chapter: bullets on a card; ``scene_words`` and ``chapter_words`` of prose earn one bullet.
+      scene, chapter: bullets on a card, one per ``scene_words`` or ``chapter_words`` of prose.
       long_per_chapter: bullets that each chapter adds to its long arc.
-      archetypes: how many, each with ``archetype`` bullets.
+      archetypes: most archetypes, each with ``archetype`` bullets.
       main, side: most characters of each kind, each with ``person`` bullets.
-      prompt_words: the longest prompt; ``preview_words`` the aim for highlight and archetype.
+      prompt_words: most words of a prompt. preview_words: intended words of highlight and archetype.
     """
 
     scenes: int
@@ -48,12 +48,12 @@ class Detail:
     preview_words: tuple[int, int]
 
     def long_bound(self, chapters: int) -> Bound:
-        """Bullets of the long arc over so many chapters; small plans count them per chapter."""
+        """Bullets of the long arc over ``chapters`` chapters; in small plans ``long`` counts bullets per chapter."""
         return Bound(min(80, self.long.count * (1 if self.long.count >= 12 else chapters)), self.long.words)
 
 
 def share(words: int, per_bullet: int, bound: Bound, least: int = 1) -> Bound:
-    """The bound for a passage of ``words`` words that earns one bullet per ``per_bullet`` of them."""
+    """The bound for a passage of ``words`` words: one bullet per ``per_bullet`` words."""
     return Bound(max(min(least, bound.count), min(bound.count, round(words / per_bullet))), bound.words)
 
 
@@ -145,16 +145,17 @@ TINY = Detail(
 
 @dataclass(frozen=True)
 class ScaffoldProfile:
-    """What ``build_books`` aims for.
+    """Detail of the plans and size of the books that ``build_books`` makes.
 
     Attributes:
-      details: richest first; the builder takes the richest that leaves comfortable prose within the budget.
-      chapters: fewest and most chapters per book; most is None for the whole novel in one book.
+      details: richest first; the builder takes the richest that leaves ``comfortable_words`` within the budget.
+      chapters: fewest and most chapters per book; most is None if the whole novel is one book.
       arcs: fewest and most arcs.
       max_chapter_words: longer chapters are split (full) or cut (mini).
-      budget: most units of a whole transcript as measured by ``count``; None without a limit.
+      budget: most units of a whole transcript as measured by ``count``; None: no limit.
       count: transcript -> units, for example characters or tokens.
-      comfortable_words, least_words: prose per chapter that is worth a smaller plan; below which a book is not made.
+      comfortable_words: words per chapter; the plan is made smaller if fewer would fit.
+      least_words: words per chapter; no book is made if fewer would fit.
       form: what requests ask for (see ``annotator.Context``).
     """
 
@@ -189,10 +190,10 @@ def mini_profile(
     """Small books of 2-12 chapters of at most 800 words for windows far below a whole novel.
 
     Args:
-      budget: most units per transcript (``count`` of the rendered text), None for no limit.
+      budget: most units per transcript (``count`` of the rendered text); None: no limit.
 
     Raises:
-      InputError: for a range outside the mini profile.
+      InputError: a range is outside the mini profile.
     """
     low, high = chapters
     if not 2 <= low <= high <= 12:

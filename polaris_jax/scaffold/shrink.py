@@ -1,4 +1,4 @@
-"""A plan that came out too long for its window, made shorter: fewer bullets first, then leaner cards."""
+"""Shortens a plan that is too long for its window: first fewer bullets, then leaner cards."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,11 +18,11 @@ def thin(lines: tuple[str, ...], count: int) -> tuple[str, ...]:
 
 
 def shrink(book: Book, fallback: Book, budget: int, count: Callable[[str], int]) -> Book:
-    """The book in at most ``budget`` units of ``count(render(book))``.
+    """The book, shortened to at most ``budget`` units of ``count(render(book))``.
 
-    Bullets go first, always from the longest lists, down to one each; then second focuses, long perspectives, the
-    longer half of the preview and the prompt. A book that is still too long is given up for ``spare``, the offline
-    plan of the same prose, which must fit; then every field counts as a fallback.
+    Bullets are dropped first, always from the longest lists, down to one each. Then all focuses but the first, long
+    perspectives, and much of preview and prompt are cut. A book that is still too long is replaced by ``fallback``, the
+    offline plan of the same prose, which must fit; then every field counts as a fallback.
     """
     longest = max(len(lines) for lines in _lists(book))
     for most in range(longest, 0, -1):
@@ -38,7 +38,7 @@ def shrink(book: Book, fallback: Book, budget: int, count: Callable[[str], int])
 
 
 def _prompts(book: Book) -> int:
-    """How many prompts were counted among the fields."""
+    """Number of prompts among the counted fields."""
     return book.provenance["fields"] - sum(1 for _ in field_paths(book.chapters, book.arcs, 0))
 
 
@@ -78,7 +78,7 @@ def _with_lists(book: Book, most: int) -> Book:
 
 
 def _lean(book: Book, fallback: Book) -> Book:
-    """The book with one focus per card, short perspectives and passages, and the shorter prompt of the two."""
+    """The book with one focus per card, short perspectives and passages, and the shorter of the two prompts."""
     return replace(
         book,
         prompt=min(book.prompt, fallback.prompt, key=len),

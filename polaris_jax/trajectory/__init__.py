@@ -1,10 +1,10 @@
-"""The stage language of a written book: records, grammar, transcript, supervised spans and the writer's next step.
+"""The format of a written book: records, grammar, transcript, supervised spans and the writer's next step.
 
-Grammars are declared in one algebra (``grammar``), from which follow a regular expression, the grammar of a decoder and
-a parser. They are declared twice: ``elements`` and ``stages`` are the released patterns, for reading and judging;
-``phrases`` and ``requests`` are what a writer is held to, a bounded part of the same language. ``validate`` judges a
-stage, ``check`` a transcript; ``parse`` and ``render`` convert between transcript and ``Book``; ``spans`` says what is
-supervised; ``next_step`` says what a writer must ask a model for next. Pure Python.
+Grammars are declared in one algebra (``grammar``); regular expressions, decoder grammars and parsers are derived from
+it. They are declared twice: ``elements`` and ``stages`` are the released patterns, for reading and judging; ``phrases``
+and ``requests`` constrain a writer to a bounded part of the same language. ``validate`` judges a stage, ``check`` a
+transcript. ``parse`` and ``render`` convert between transcript and ``Book``. ``spans`` returns what is supervised.
+``next_step`` returns what a writer must ask a model for next. Pure Python.
 """
 
 from polaris_jax.trajectory.book import DIMENSIONS, Arc, Book, Chapter, Described, Preview, Scene, Vector

@@ -1,4 +1,4 @@
-"""The ``Book`` record: a novel at every resolution, from the prompt down to the prose.
+"""The ``Book`` record: a novel at every resolution, from the prompt to the prose.
 
 Frozen dataclasses, plain Python values only. Word counts on cards are *binned* (trajectory specification 2.4); raw
 counts are derived from the text.
@@ -11,7 +11,7 @@ DIMENSIONS = ("action", "dialog", "world_building", "exposition", "romantic", "e
 
 @dataclass(frozen=True)
 class Vector:
-    """The seven-dimensional embedding of a scene or chapter, integers 0-99."""
+    """Seven integers 0-99 about a scene or chapter."""
 
     action: int
     dialog: int
@@ -69,7 +69,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Preview:
-    """The book at a glance, as stage ``book_preview`` tells it: highlight and archetype in prose, seven tags."""
+    """Stage ``book_preview``, the book in short: highlight and archetype in prose, seven tags."""
 
     highlight: str
     title: str
@@ -79,7 +79,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Book:
-    """Everything a full-book trajectory says, in the order the stages say it."""
+    """The content of a full-book trajectory, in the order of its stages."""
 
     prompt: str
     highlight: str

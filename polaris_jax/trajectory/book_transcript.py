@@ -1,7 +1,7 @@
-"""``parse`` and ``render``: a transcript as a ``Book`` and back.
+"""``parse`` and ``render``: from a transcript to a ``Book`` and back.
 
-``render(parse(x)) == x`` for every strict-valid transcript. Two things are not in a transcript: scene prose (scenes
-come back with ``text=""``; the chapter has its whole text) and provenance.
+``render(parse(x)) == x`` for every strict-valid transcript. Two things are not in a transcript: the prose of single
+scenes (scenes are returned with ``text=""``; the chapter has its whole text) and provenance.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from polaris_jax.trajectory.tree import Failure, Tree
 
 
 def family_of(parts: list[Stage]) -> str:
-    """``full_book`` or ``first_chapter``, told by the stage after the prompt."""
+    """``full_book`` or ``first_chapter``, according to the stage after the prompt."""
     return "first_chapter" if len(parts) > 1 and parts[1].role == "book_plan" else "full_book"
 
 
@@ -24,7 +24,7 @@ def stage_tree(role: str, text: str, family: str = "full_book") -> Tree:
     """The named parts of a stage text.
 
     Raises:
-      InputError: names role and line when the text is outside the reference grammar.
+      InputError: the text does not match the reference grammar; the error names role and line.
     """
     tree = stages.element(role, family=family).parse(text)
     if isinstance(tree, Failure):
@@ -36,18 +36,18 @@ def stage_tree(role: str, text: str, family: str = "full_book") -> Tree:
 
 
 def read_stage(role: str, text: str, family: str = "full_book") -> Any:
-    """What a stage says, in the types of ``stage_text``; raises like ``stage_tree``."""
+    """The content of a stage, in the types of ``stage_text``; raises like ``stage_tree``."""
     return st.READERS[stages.element_name(role, family)](stage_tree(role, text, family))
 
 
 def parse(transcript: str) -> Book:
-    """The book a transcript tells.
+    """The book of a transcript.
 
     A truncated transcript (cut after a ``chapter_text``) gives chapters with ``scenes=()`` and ``text=""`` at the end.
     A 24B first-chapter transcript gives arcs with ``short`` only and the chapter cards it has.
 
     Raises:
-      InputError: when a stage is missing, out of order, or unreadable.
+      InputError: a stage is missing, out of order, or unreadable.
     """
     parts = split_stages(transcript)
     family = family_of(parts)
@@ -130,11 +130,11 @@ def _book(
 def render(book: Book) -> str:
     """The canonical transcript of a book.
 
-    Chapters without text at the end are left out after their cards (a truncated trajectory). A book whose arcs name no
+    Final chapters without text have cards, but no later stages (a truncated trajectory). A book whose arcs name no
     chapters is written in the 24B first-chapter form, which has room for two chapter cards and one text.
 
     Raises:
-      InputError: when arcs and chapters disagree, or a field contains a reserved string.
+      InputError: arcs and chapters disagree, or a field contains a reserved string.
     """
     full = any(arc.chapter_names for arc in book.arcs)
     parts = [("prompt", book.prompt), *(_full_stages(book) if full else _first_chapter_stages(book))]

@@ -1,7 +1,7 @@
 """Sets of characters, written once and printed for every regular-expression dialect in use.
 
-A ``CharSet`` is a sorted tuple of code point ranges, so union, difference and complement are exact and Python's ``re``
-and Rust's ``regex`` (inside llguidance) see the same explicit class instead of their own ideas of ``\\s`` or ``\\w``.
+A ``CharSet`` is a sorted tuple of code point ranges. So union, difference and complement are exact, and Python's ``re``
+and Rust's ``regex`` (inside llguidance) get the same explicit class instead of their own ``\\s`` or ``\\w``.
 """
 
 import random
@@ -24,7 +24,7 @@ class CharSet:
 
     @staticmethod
     def of(*parts: "str | tuple[str, str]") -> "CharSet":
-        """Characters of every string plus every inclusive ``(first, last)`` pair."""
+        """The characters of every string and of every inclusive ``(first, last)`` range."""
         ranges = []
         for part in parts:
             if isinstance(part, str):
@@ -66,7 +66,7 @@ class CharSet:
         return f"[^{body}]" if negated else f"[{body}]"
 
     def pick(self, rng: random.Random) -> str:
-        """A random member, mostly printable ASCII where the set has any."""
+        """A random member, mostly printable ASCII if the set has any."""
         if self._ascii and rng.random() < ASCII_SHARE:
             return rng.choice(self._ascii)
         while True:

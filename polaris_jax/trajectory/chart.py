@@ -1,6 +1,6 @@
-"""Exhaustive parsing for the rare spans where greed is wrong.
+"""Exhaustive parsing for the rare spans where a greedy match is wrong.
 
-The chart memoises every possible end of every node at every position, so ambiguity costs memory, never exponential
+The chart memoises every possible end of every node at every position, so ambiguity costs memory, but never exponential
 time.
 """
 
@@ -74,7 +74,7 @@ class _Chart:
         return frontiers
 
     def parts(self, node: Grammar, start: int, end: int) -> Iterator[Part]:
-        """One derivation of ``text[start:end]``; of several, the one whose last part begins latest."""
+        """A derivation of ``text[start:end]``; of several, the one whose last part begins latest."""
         match node:
             case Named(name, item):
                 yield name, start, end, tuple(self.parts(item, start, end))

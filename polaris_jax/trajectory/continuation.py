@@ -1,8 +1,8 @@
-"""The grammar of everything that may follow a text: what a grammar says once some of it is written.
+"""The grammar of everything that may follow a text, when part of a grammar is already written.
 
 ``continuation(node, text)`` describes exactly the endings ``rest`` for which ``text + rest`` is a member of ``node``
 (a derivative of the language, Brzozowski 1964), as a grammar of the same kind. A decoder that keeps no state between
-two calls gets it to go on inside a half-written step.
+calls uses it to continue inside an unfinished step.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ _Visit = Callable[[int], tuple[frozenset[int], Grammar | None]]
 
 
 def continuation(node: Grammar, text: str) -> Grammar | None:
-    """Grammar of what may follow ``text`` in ``node``; None when nothing can make a member of it."""
+    """Grammar of what may follow ``text`` in ``node``; None if no member of ``node`` begins with ``text``."""
     if not text:
         return node
     ends, rest = _Walk(text).visit(node, 0)
@@ -24,7 +24,7 @@ def continuation(node: Grammar, text: str) -> Grammar | None:
 
 
 def fixed_text(node: Grammar) -> str | None:
-    """The only member of ``node``; None when there are several."""
+    """The only member of ``node``; None if there are several."""
     match node:
         case Literal(text):
             return text
@@ -45,7 +45,7 @@ def fixed_text(node: Grammar) -> str | None:
 
 
 def fixed_start(node: Grammar) -> str:
-    """What every member of ``node`` begins with, as far as the grammar fixes it outright."""
+    """The text with which every member of ``node`` begins, as far as literals fix it."""
     if (text := fixed_text(node)) is not None:
         return text
     match node:
@@ -63,7 +63,7 @@ def fixed_start(node: Grammar) -> str:
 class _Walk:
     """Memoised visit of (node, start): where the node can end inside the text, and what may follow the text in it.
 
-    The second is about nodes that are still open at the end of the text; it always adds at least a character.
+    The second is for nodes that are not complete at the end of the text; it always adds at least one character.
     """
 
     def __init__(self, text: str):
@@ -132,7 +132,7 @@ class _Walk:
             after: set[int] = set()
             for at in frontier:
                 inner, open_rests = self._sequence([partial(self.visit, part) for part in parts], at, parts)
-                after |= inner - {at}  # an item that takes no text cannot be counted for ever
+                after |= inner - {at}  # an empty item would repeat for ever
                 rests += [rest if left == 0 else _in_order((rest, others)) for rest in open_rests]
             count += 1
             if count >= node.low:

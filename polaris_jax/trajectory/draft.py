@@ -1,7 +1,7 @@
-"""A half-written manuscript as an outline: its chapters are given with their prose, and the book goes on after them.
+"""Reads an unfinished manuscript as an outline: its chapters are given with their prose, and the book continues.
 
 Chapters begin at Markdown headings, or at lines such as ``Chapter 3``, ``PROLOGUE`` or ``第三章``; a text without
-any is one chapter. A last chapter whose text does not end with a finished sentence is unfinished, and is gone on with.
+any is one chapter. If the text does not end with a finished sentence, the last chapter is unfinished and is continued.
 """
 
 import re
@@ -14,8 +14,8 @@ from polaris_jax.trajectory.sentences import last_sentence_end
 from polaris_jax.trajectory.transcript import SPECIALS
 from polaris_jax.trajectory.words import bin_word_count, count_words
 
-TITLE_PAGE = 8  # lines that it has at most
-BEATS = 4  # sentences of a written chapter that stand on its card
+TITLE_PAGE = 8  # most lines of a title page
+BEATS = 4  # sentences of a written chapter on its card
 _MARKDOWN = re.compile(r"#{1,6}\s+(.*?)\s*#*$")
 _PLAIN = re.compile(
     r"(?:(?:chapter|part|book|kapitel|chapitre|capítulo|capitolo|глава|الفصل|פרק)\b.{0,80}"
@@ -28,10 +28,10 @@ def read_draft(source: str, say: Callable[[str], None] = lambda line: None) -> B
     """The outline of a manuscript: title, and chapters with their prose.
 
     Short lines above the first heading, none of them a sentence, are the title page: the first one is the title, and
-    ``say`` is told of the others.
+    ``say`` is called with the others.
 
     Raises:
-      InputError: there is no prose, a chapter without any, two chapters of one name, or a title of too many words.
+      InputError: there is no prose, a chapter has none, two chapters have one name, or the title has too many words.
     """
     text = unicodedata.normalize("NFC", source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     for special in SPECIALS:
@@ -50,7 +50,7 @@ def read_draft(source: str, say: Callable[[str], None] = lambda line: None) -> B
         title, chapters = above[0] if above else "", chapters[1:]
         if above[1:]:
             say(f"left out of the manuscript, as its title page: {'; '.join(above[1:])}")
-    if not title and not chapters[0][1] and len(chapters) > 1:  # a heading with nothing under it is the book's
+    if not title and not chapters[0][1] and len(chapters) > 1:  # a first heading without text is the book's title
         title, chapters = chapters[0][0], chapters[1:]
     if title:
         check_title(title, "draft")
@@ -77,7 +77,7 @@ def _planned(chapters: list[tuple[str, list[str]]]) -> tuple[PlannedChapter, ...
 
 
 def _is_title_page(lines: list[str]) -> bool:
-    """Whether what stands above the first heading is a few lines without a sentence, or nothing."""
+    """Whether the text above the first heading is empty, or a few lines without a sentence."""
     return len(lines) <= TITLE_PAGE and all(len(x) <= LONGEST_NAME and last_sentence_end(x) != len(x) for x in lines)
 
 

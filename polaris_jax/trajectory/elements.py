@@ -1,7 +1,7 @@
-"""The small parts stages are made of, in the form of the released grammar (trajectory specification 4.4).
+"""The small parts of stages, as in the released grammar (trajectory specification 4.4).
 
-All quirks are kept on purpose: counts of any two to five digits, optional newlines, free arc and scene numbers. What a
-careful writer does beyond this is decided elsewhere (``strict.py`` judges it, ``phrases.py`` writes it).
+All its oddities are kept on purpose: counts of any two to five digits, optional newlines, arbitrary arc and scene
+numbers. Stricter rules stand elsewhere (``strict.py`` judges them, ``phrases.py`` writes by them).
 """
 
 from polaris_jax.trajectory.book import DIMENSIONS
@@ -9,7 +9,7 @@ from polaris_jax.trajectory.charset import CharSet
 from polaris_jax.trajectory.grammar import CharClass, Grammar, Literal, Named, Token, alt, optional, repeat, seq
 
 LINE = ~CharSet.of("\n")
-# What Python calls whitespace, spelled out so that every dialect agrees.
+# Python's white space, as an explicit list, so that it is the same in every dialect.
 SPACE = CharSet.of(
     ("\t", "\r"), ("\x1c", " "), "\x85\xa0\u1680", ("\u2000", "\u200a"), "\u2028\u2029\u202f\u205f\u3000"
 )
@@ -73,7 +73,7 @@ vector = Named(
 )
 count = Token("count", CharClass(DIGIT, 2, 5))
 
-# A focus may end in a semicolon, which also begins the separator: the reading without it is tried first.
+# A focus may end in a semicolon, which also begins the separator: the parse without it is tried first.
 solid, solid_end = CharClass(~SPACE), CharClass(~(SPACE | CharSet.of(";")))
 inside = CharClass(~CharSet.of("\n;"), 0, 63)
 focus = Token("focus", alt(seq(solid, optional(seq(inside, solid_end))), seq(solid, inside, ";")))
@@ -113,7 +113,7 @@ arc_head = Named("arc_head", seq("### Arc ", arc_number, ": ", line("arc_title",
 
 
 def arcs(body: Grammar, after: Grammar = maybe_nl) -> Grammar:
-    """1-12 arc blocks: head, body, and usually an optional blank line."""
+    """1-12 arc blocks: head, body and ``after``, by default an optional newline."""
     return repeat(Named("arc", seq(arc_head, body, after)), 1, MAX_ARCS)
 
 
@@ -164,7 +164,7 @@ scenes = repeat(seq(scene, maybe_nl), 1, MAX_SCENES)
 
 
 def card_head(planned: dict | None = None) -> Grammar:
-    """Name, count and vector lines of a chapter card; literal where a plan already fixed them."""
+    """Name, count and vector lines of a chapter card; literals if a plan has fixed them."""
     name: Named
     number: Named
     numbers: Named
@@ -178,7 +178,7 @@ def card_head(planned: dict | None = None) -> Grammar:
 
 
 def card_body(most_bullets: int) -> Grammar:
-    """What follows the head of a chapter card, from the newline on."""
+    """The rest of a chapter card after its head, from the newline on."""
     return seq(NL, "**Narrative Focuses:** ", focuses, NL, "**Chapter Summary:**", NL, open_bullets(most_bullets))
 
 

@@ -1,8 +1,7 @@
-"""Gates between stages: what a later stage repeats must be what the plan said (G2, V3, V4), and what a card says of
-its prose and scenes must be true (V5, V7; trajectory specification 2.8).
+"""Gates between stages: later stages must repeat the plan exactly (G2, V3, V4), and a card must be true of its prose
+and scenes (V5, V7; trajectory specification 2.8).
 
-Every function yields ``(stage index, violation)``. ``said`` holds what each stage says, None where it could not be
-read.
+Every function yields ``(stage index, violation)``. ``said`` holds the content of each stage, None if it is unreadable.
 """
 
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ Found = Iterator[tuple[int, Violation]]
 
 
 def check_plan(parts: list[Stage], said: list, family: str, planned: list[dict]) -> Found:
-    """Names, counts and vectors are those of the plan, chapter by chapter."""
+    """Checks that names, counts and vectors are those of the plan, chapter by chapter."""
     if family == "first_chapter":
         planned = _planned_24b(parts, said)
     seen: dict[str, int] = {}
@@ -62,7 +61,7 @@ def _same(place: str, found: object, planned: object) -> Iterator[Violation]:
 
 
 def check_counts(parts: list[Stage], said: list, family: str) -> Found:
-    """V5 and V7 for every chapter whose card, prose and scenes can be read; chapters are matched by position."""
+    """Checks V5 and V7 for every chapter with readable card, prose and scenes; chapters are matched by position."""
     cards: list[Card] = []
     scenes: list[tuple[int, tuple[Scene, ...]]] = []
     texts: list[tuple[int, str]] = []
@@ -89,22 +88,22 @@ def check_counts(parts: list[Stage], said: list, family: str) -> Found:
 
 
 def _mean_vector(card: Card, scenes: tuple[Scene, ...]) -> Iterator[Violation]:
-    """V7: some raw scene lengths inside their bins must give the chapter's vector, within one."""
+    """V7: the chapter's vector must be, within one, a weighted mean for some scene lengths inside their bins."""
     weights = [raw_interval(scene.word_count) if is_legal_count(scene.word_count) else (1, 1) for scene in scenes]
     for dimension in DIMENSIONS:
         values = [getattr(scene.vector, dimension) for scene in scenes]
         low, high = mean_interval(values, weights)
         stated = getattr(card.vector, dimension)
-        if not low - 1.5 <= stated <= high + 1.5:  # one, and half a unit of rounding
+        if not low - 1.5 <= stated <= high + 1.5:  # 1, plus 0.5 for rounding
             message = f"{stated} is not the weighted mean of {values} within 1"
             yield Violation("V7", f"{card.name}, {dimension}", message)
 
 
 def mean_interval(values: list[int], weights: list[tuple[int, int]]) -> tuple[float, float]:
-    """Smallest and largest weighted mean of ``values`` when each weight may lie anywhere in its interval.
+    """Smallest and largest weighted mean of ``values`` if each weight may be anywhere in its interval.
 
-    An extreme mean puts the largest weights on one end of the sorted values and the smallest on the other, so trying
-    every cut between them is exact.
+    In an extreme mean, the values above some cut of the sorted values have their largest weights and the others their
+    smallest, or the reverse. So trying every cut is exact.
     """
     order = sorted(range(len(values)), key=values.__getitem__)
     means = []

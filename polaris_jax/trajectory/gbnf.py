@@ -1,6 +1,6 @@
 """A grammar node printed as GBNF, the grammar format of llama.cpp, with ``root`` as the entry rule.
 
-Named groups become rules, as in ``lark``. llama.cpp takes no repeat of more than ``LARGEST`` items, so a wider one is
+Named groups become rules, as in ``lark``. llama.cpp accepts no repeat of more than ``LARGEST`` items, so a wider one is
 written as blocks of a hundred.
 """
 
@@ -53,7 +53,7 @@ def _repeated(item: str, low: int, high: int | None, rules: Rules) -> str:
     if high is None:
         return f"{least} {item}*"
     blocks, rest = divmod(high - low, BLOCK)
-    # Fewer whole blocks than fit, and any number of items after them; or all of them, and what is left.
+    # Fewer whole blocks than fit, then up to a block of items; or all whole blocks, then the remaining items.
     fewer = f"{_repeated(block, 0, blocks - 1, rules)} {item}{{0,{BLOCK - 1}}}" if blocks else ""
     most = (
         f"{_repeated(block, blocks, blocks, rules)} {item}{_times(0, rest)}"

@@ -1,4 +1,4 @@
-"""A small declarative algebra for text: define an element once, derive everything else.
+"""A small declarative algebra of grammars: define an element once, derive everything else.
 
 Nodes: ``Literal``, ``CharClass``, ``Seq``, ``Alt``, ``Repeat`` (with separator), ``optional``, ``Token`` (a named
 leaf, one lexeme for the decoder) and ``Named`` (a named group, one rule for the decoder). From a node follow
@@ -7,7 +7,7 @@ leaf, one lexeme for the decoder) and ``Named`` (a named group, one rule for the
 * ``.lark()``         a grammar for llguidance (see ``lark.py``),
 * ``.gbnf()``         a grammar for llama.cpp (see ``gbnf.py``),
 * ``.matches(text)``  the whole-string verdict,
-* ``.parse(text)``    a tree of named parts, or the furthest place that still made sense (see ``tree.py``),
+* ``.parse(text)``    a tree of named parts, or the furthest place reached (see ``tree.py``),
 * ``.sample(rng)``    a random member of the language,
 * ``.longest``        the length of its longest member in characters.
 """
@@ -40,7 +40,7 @@ class Grammar(ABC):
     @property
     @abstractmethod
     def longest(self) -> float:
-        """Characters in the longest member; ``math.inf`` when unbounded."""
+        """Characters in the longest member; ``math.inf`` if unbounded."""
 
     @abstractmethod
     def sample(self, rng: random.Random) -> str:
@@ -51,7 +51,7 @@ class Grammar(ABC):
         return re.compile(self.regex)
 
     def matches(self, text: str) -> bool:
-        """True when the *whole* of ``text`` is a member."""
+        """True if the *whole* of ``text`` is a member."""
         return self.compiled.fullmatch(text) is not None
 
     def prefix(self, text: str, start: int = 0) -> int | None:
@@ -61,7 +61,7 @@ class Grammar(ABC):
 
     def parse(self, text: str) -> "Tree | Failure":
         """``tree.Tree`` of named parts, or ``tree.Failure`` with the furthest place reached."""
-        from polaris_jax.trajectory import tree  # it reads the classes of this file, so it is imported late
+        from polaris_jax.trajectory import tree  # it imports this file, so it is imported late
 
         return tree.read(self, text)
 

@@ -1,8 +1,8 @@
-"""A grammar as a form to fill in: a JSON schema of its free parts, and the text that an answer to it makes.
+"""A grammar as a form: a JSON schema of its free parts, and the text made from an answer.
 
-Engines that take no grammar often take a JSON schema. ``schema(node)`` asks for the free parts of a text only, under
-names taken from the headings before them; ``fill(node, answer)`` writes the text, headings and all. A schema cannot say
-everything that the grammar says, so the text is still to be checked.
+Engines that do not accept a grammar often accept a JSON schema. ``schema(node)`` asks only for the free parts of a
+text, under names taken from the headings before them; ``fill(node, answer)`` writes the whole text with its headings. A
+schema cannot express everything in the grammar, so the text must still be checked.
 """
 
 import re
@@ -23,7 +23,7 @@ class UnfilledForm(ValueError):
 
 
 def schema(node: Grammar) -> Schema:
-    """The JSON schema of the free parts of ``node``: always of an object, as engines ask for."""
+    """The JSON schema of the free parts of ``node``; always an object, as engines require."""
     inner = _schema(node)
     if inner["type"] == "object":
         return inner
@@ -32,10 +32,10 @@ def schema(node: Grammar) -> Schema:
 
 
 def fill(node: Grammar, answer: Any) -> str:
-    """The text that an answer to ``schema(node)`` stands for.
+    """The text made from an answer to ``schema(node)``.
 
     Raises:
-      UnfilledForm: it is not of the schema's shape.
+      UnfilledForm: the answer does not have the schema's shape.
     """
     if _schema(node)["type"] != "object":
         if not isinstance(answer, dict) or len(answer) != 1:
@@ -113,7 +113,7 @@ def _object(properties: dict[str, Schema]) -> Schema:
 
 
 def _fields(node: Seq) -> Iterator[tuple[str, Grammar]]:
-    """Names and free parts of a sequence; a name is what stands before the part, else the part's own."""
+    """Names and free parts of a sequence; the name is the text before the part, else the part's own name."""
     taken: set[str] = set()
     before = ""
     for part in node.parts:
@@ -132,7 +132,7 @@ def _fields(node: Seq) -> Iterator[tuple[str, Grammar]]:
 
 
 def _choices(node: Grammar) -> list[str] | None:
-    """The members of a node that is nothing but a choice between fixed texts."""
+    """The members of a node that is only a choice between fixed texts; else None."""
     if isinstance(node, Named):
         return _choices(node.item)
     if not isinstance(node, Alt):
@@ -142,12 +142,12 @@ def _choices(node: Grammar) -> list[str] | None:
 
 
 def _longest(options: tuple[Grammar, ...]) -> Grammar:
-    """The option that can say most."""
+    """The option with the longest member."""
     return max(options, key=lambda option: option.longest)
 
 
 def _is_text(node: Grammar) -> bool:
-    """Whether the node is text of one line with no fixed beginning: one string of the form."""
+    """Whether the node is one string of the form: text of one line without a fixed beginning."""
     match node:
         case CharClass():
             return True
@@ -190,7 +190,7 @@ def _text_schema(node: Grammar) -> Schema:
 
 
 def _clean(node: Grammar, text: str) -> str:
-    """The string in normal form C, on one line, without characters that the node never has."""
+    """The string in normal form C, on one line, without characters that the node does not allow."""
     allowed = _alphabet(node)
     line = " ".join(unicodedata.normalize("NFC", text).split())
     line = "".join(char for char in line if char in allowed).strip()

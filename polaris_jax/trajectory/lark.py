@@ -1,9 +1,9 @@
 """A grammar node printed in llguidance's Lark dialect.
 
-Every named group becomes a rule and every token one terminal: inlining nested bounded repeats would multiply the
-automaton, named rules keep it small. llguidance lexes greedily and never takes a lexeme back, so a stretch of free
-text must be one ``Token``, and runs of newlines are lexemes of their own: ``\\n\\n## A`` and ``\\n\\n### B`` then
-differ after a whole lexeme.
+Every named group becomes a rule and every token one terminal. Inlining nested bounded repeats would multiply the
+automaton; named rules keep it small. llguidance lexes greedily and never takes a lexeme back. So free text must be one
+``Token``, and runs of newlines are separate lexemes: ``\\n\\n## A`` and ``\\n\\n### B`` then differ after a whole
+lexeme.
 """
 
 import json
@@ -55,11 +55,11 @@ def rule_name(
     names: dict[Grammar, str],
     separator: str = "_",
 ) -> str:
-    """The rule's name; equal nodes share a rule, different nodes of one name are numbered apart.
+    """The rule's name; equal nodes share a rule, different nodes with one name get different numbers.
 
     Args:
       body: makes the rule's text, which may add further rules.
-      rules: text by name. names: of the nodes that have a rule. separator: stands before the number.
+      rules: name -> text. names: node -> name of its rule. separator: stands before the number.
     """
     if node not in names:
         unique, number = name, 1

@@ -1,8 +1,8 @@
 """Import and export of LongPage records, the published one-row-per-book form (trajectory specification 3).
 
 A LongPage record has one arc resolution and does not say which chapters an arc holds, so a book imported from one
-renders as a 24B first-chapter trajectory. Our export adds the missing fields under keys of their own (``arcs``,
-``narrative_focuses``, ``word_count``, ``text_span``, ``provenance``); a record that has them is imported whole.
+renders as a 24B first-chapter trajectory. Our export adds the missing fields under additional keys (``arcs``,
+``narrative_focuses``, ``word_count``, ``text_span``, ``provenance``); a record that has them is imported completely.
 """
 
 import re
@@ -22,7 +22,7 @@ def to_longpage(book: Book) -> dict:
     """A JSON-ready LongPage record; ``arc_summary`` is the medium resolution.
 
     Raises:
-      InputError: when two chapters or two archetypes share a name, since both are keyed by name.
+      InputError: two chapters or two archetypes share a name; both are keyed by name.
     """
     for field, things in (("book.chapters", book.chapters), ("book.character_archetypes", book.character_archetypes)):
         for name, times in Counter(thing.name for thing in things).items():
@@ -81,12 +81,12 @@ def _chapter_out(chapter: Chapter) -> dict:
 
 
 def from_longpage(record: dict) -> Book:
-    """A book from either published shape: structured arcs, archetypes and characters, or plain strings for them.
+    """A book from either published form: arcs, archetypes and characters are structured, or plain strings.
 
     Line breaks inside one-line fields become spaces, vectors are clipped to 0-99, and counts are rounded to legal bins.
 
     Raises:
-      InputError: names the key that is missing or of the wrong type.
+      InputError: a key is missing or has the wrong type; the error names it.
     """
     people = record.get("book_characters", {})
     if not isinstance(people, dict):
@@ -142,7 +142,7 @@ def _described(value: Any) -> tuple[Described, ...]:
 def _chapter_in(name: str, chapter: dict) -> Chapter:
     field = f"book_chapters.{name}"
     text = re.sub(r"\n{3,}", "\n\n", _trimmed(_need(chapter, "chapter", str, field)))
-    same = text == chapter["chapter"]  # else the spans of the scenes no longer fit
+    same = text == chapter["chapter"]  # else the scenes' spans no longer match
     scenes = tuple(
         _scene_in(scene, text if same else "", f"{field}.scene_breakdown")
         for scene in _need(chapter, "scene_breakdown", list, field)

@@ -1,4 +1,4 @@
-"""An outline by a person: what the plan of a book must say, written as plain Markdown.
+"""A person's outline: what the plan of a book must say, written in plain Markdown.
 
     # The Tide Book
     A keeper of a lighthouse hides a forged ledger.          (the premise)
@@ -55,7 +55,7 @@ _NOTE = re.compile(r"\s*[:：]\s+|\s+[–—]\s+|：")
 
 @dataclass(frozen=True)
 class Person:
-    """A character's name and what is said of it."""
+    """A character's name and description."""
 
     name: str
     notes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class PlannedChapter:
     """A chapter's name, its beats, and its rounded word count (0: the model's choice).
 
     Attributes:
-      text: prose that is written already; finished: the chapter ends with it.
+      text: prose that is already written. finished: the chapter ends with it.
     """
 
     name: str
@@ -78,7 +78,7 @@ class PlannedChapter:
 
 @dataclass(frozen=True)
 class BookOutline:
-    """What a plan must say; empty parts are the model's choice."""
+    """What a plan must say; the model chooses the empty parts."""
 
     title: str = ""
     premise: str = ""
@@ -89,12 +89,12 @@ class BookOutline:
     chapters: tuple[PlannedChapter, ...] = ()
 
     def chapter(self, name: str) -> PlannedChapter:
-        """The chapter of that name; an empty one where the outline has none."""
+        """The chapter with this name; an empty one if the outline has none."""
         return next((chapter for chapter in self.chapters if chapter.name == name), PlannedChapter(name))
 
     @property
     def text(self) -> str:
-        """All its words, for finding out in which scripts they are written."""
+        """All words of the outline, for finding their scripts."""
         parts = [self.title, self.premise, *self.rules, *self.style]
         parts += [text for person in (*self.characters, *self.side) for text in (person.name, *person.notes)]
         parts += [text for one in self.chapters for text in (one.name, *one.beats, one.text)]
@@ -105,7 +105,7 @@ def read_outline(source: str) -> BookOutline:
     """The outline in a Markdown text.
 
     Raises:
-      InputError: names the line that has no place, or breaks a rule of the plan.
+      InputError: a line is out of place or breaks a rule of the plan; the error names it.
     """
     outline, where = BookOutline(), "premise"
     text = unicodedata.normalize("NFC", source.lstrip("\ufeff"))
@@ -128,7 +128,7 @@ def read_outline(source: str) -> BookOutline:
 
 
 def _heading(outline: BookOutline, text: str, level: int, number: int) -> tuple[BookOutline, str]:
-    """The outline with the chapter that a heading begins, and where the lines after it belong."""
+    """The outline with the chapter that a heading begins, and the section of the lines after it."""
     plain = text.rstrip(":：").casefold()
     if plain in _SECTIONS:
         return outline, _SECTIONS[plain]
@@ -187,7 +187,7 @@ def _check_sizes(outline: BookOutline) -> None:
 
 
 def _plain(text: str) -> str:
-    """Markdown's emphasis and code marks taken away."""
+    """The text without Markdown's emphasis and code marks."""
     return re.sub(r"(\*\*|__|`|(?<!\w)[*_]|[*_](?!\w))", "", text).strip()
 
 
@@ -201,7 +201,7 @@ def _check_line(text: str, longest: int, number: int) -> None:
 
 
 def check_title(text: str, where: str) -> None:
-    """Raises ``InputError`` about a title that the grammar of a preview does not take."""
+    """Raises ``InputError`` if the grammar of a preview does not accept a title."""
     if not words("word", e.TEXT_MARKS, e.TITLE_WORDS, tuple(SCRIPTS), None).matches(text):
         low, high = e.TITLE_WORDS
         raise InputError(where, text, f"a title has {low} to {high} words, without other marks")

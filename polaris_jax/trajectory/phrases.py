@@ -1,8 +1,8 @@
-"""What a writer may write: the canonical, bounded forms of the elements, for constrained generation.
+"""Grammars for a writer: canonical, bounded forms of the elements, for constrained generation.
 
-Every phrase is a subset of the reference element it fills, without its quirks: no edge spaces, one space between
-words, legal counts, numbers without leading zero. The alphabet is that of the profile's scripts (``scripts``), without
-``<``, so no reserved string can be spelled. Phrases are cached: a profile compiles its grammars once.
+Every phrase is a subset of its reference element, without the oddities: no edge spaces, one space between words, legal
+counts, numbers without leading zero. The alphabet is that of the profile's scripts (``scripts``), without ``<``, so no
+reserved string can be written. Phrases are cached: a profile compiles its grammars once.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,8 @@ BLANK = CharSet.of(" ")
 
 @cache
 def line(name: str, longest: int, scripts: Scripts, without: str = "", not_first: str = "") -> Token:
-    """1 to ``longest`` characters of one line, no edge spaces; some characters barred everywhere or at the start."""
+    """1 to ``longest`` characters of one line, without edge spaces, characters ``without``, and ``not_first`` at the
+    start."""
     barred = CharSet.of(without)
     inner = alphabet(scripts) - barred
     edge = inner - BLANK
@@ -43,7 +44,7 @@ def bullets(bounds: Range, profile: Profile) -> Grammar:
 
 @cache
 def bullets_from(given: tuple[str, ...], bounds: Range, profile: Profile) -> Grammar:
-    """``given`` bullets, then the model's own as far as ``bounds`` have room."""
+    """The ``given`` bullets, then the model's own as far as ``bounds`` allow."""
     if not given:
         return bullets(bounds, profile)
     low, high = (max(bound - len(given), 0) for bound in bounds)
@@ -56,7 +57,7 @@ def bullets_from(given: tuple[str, ...], bounds: Range, profile: Profile) -> Gra
 
 @cache
 def people(given: tuple[Person, ...], bounds: Range, bullet_bounds: Range, profile: Profile) -> Grammar:
-    """Blocks of the ``given`` characters, then the model's own as far as ``bounds`` have room."""
+    """Blocks of the ``given`` characters, then the model's own as far as ``bounds`` allow."""
     if not given:
         return described("####", bounds, bullet_bounds, profile)
     low, high = (max(bound - len(given), 0) for bound in bounds)
@@ -87,7 +88,7 @@ def _words(name: str, marks: CharSet, bounds: Range, profile: Profile) -> Gramma
 
 @cache
 def preview(profile: Profile) -> Grammar:
-    """Everything of a preview after its first header line."""
+    """A preview after its first header line."""
     text = lambda name, bounds: _words(name, TEXT_MARKS, bounds, profile)  # noqa: E731
     tag = seq("- ", _words("tag", TAG_MARKS, profile.tag_words, profile))
     return seq(
@@ -131,7 +132,7 @@ def vector() -> Grammar:
 
 @cache
 def chapter_names(first: int, how_many: int, profile: Profile) -> Grammar:
-    """Exactly ``how_many`` chapter names from the chapter ``first`` (from 0) on; those of the outline as they are."""
+    """Exactly ``how_many`` chapter names from chapter ``first`` (from 0) on; the outline's names are literals."""
     free = line("chapter_name", profile.name_chars, profile.scripts, not_first="#")
     given = profile.outline.chapters[first : first + how_many]
     parts = [Named("chapter_name", Literal(chapter.name)) for chapter in given] + [free] * (how_many - len(given))
@@ -180,7 +181,7 @@ def scene_body(profile: Profile) -> Grammar:
 def prose(scripts: Scripts = ()) -> Grammar:
     """Paragraphs with one blank line between them, then the closing fence.
 
-    No paragraph begins with ``#`` or a back-tick, so none can look like a heading or a fence.
+    No paragraph begins with ``#`` or a backtick, so none can look like a heading or a fence.
     """
     chars = alphabet(scripts)
     solid = chars - BLANK

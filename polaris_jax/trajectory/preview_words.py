@@ -1,7 +1,7 @@
 """The words of a preview in any script.
 
-The released grammar knows Latin words with blanks between them. Where a script has no blanks, every one of its
-characters is a word, as its readers count; Latin letters may stand before one of them without a blank.
+The released grammar has only Latin words with blanks between them. In a script without blanks, every character counts
+as a word, as its readers count; Latin letters may stand before such a character without a blank.
 """
 
 from functools import cache
@@ -19,9 +19,9 @@ def words(name: str, own_marks: CharSet, bounds: tuple[int, int], scripts: Scrip
     """``bounds`` words of the Latin alphabet and of ``scripts``.
 
     Args:
-      name: of a word's token.
+      name: name of a word's token.
       own_marks: punctuation of the released grammar.
-      longest: characters of a word; None: as many as there are (the reference).
+      longest: most characters of a word; None: no limit (the reference).
     """
     letter = (LETTER | letters(scripts)) - (HAN_AND_KANA if "cjk" in scripts else CharSet(()))
     punctuation = own_marks | marks(scripts)
@@ -46,6 +46,6 @@ def words(name: str, own_marks: CharSet, bounds: tuple[int, int], scripts: Scrip
     word = alt(*forms)
     low, high = bounds
     inner = Repeat(alt(seq(character, optional(blank)), seq(word, blank)), low - 1, high - 1)
-    # One token for all of them: where a character ends is seen only at the next one, whose first bytes may be those of
-    # a mark, and llguidance takes no token back.
+    # One token for all words: only the next character shows where one ends, and its first bytes may be those of a
+    # mark; llguidance never takes a token back.
     return Token(name, seq(inner, alt(character, word)))

@@ -1,7 +1,7 @@
-"""How large a generated book may grow: every bound that the writer's grammars use.
+"""Profiles of generated books: every bound that the writer's grammars use.
 
-The grammar is the same for all profiles. Bounds are (low, high), inclusive; each list a model writes is bounded, so a
-small model in a small window always comes to an end.
+The grammar is the same for all profiles. Bounds are (low, high), inclusive. Every list that a model writes is bounded,
+so a small model in a small window always finishes.
 """
 
 from dataclasses import dataclass, field, replace
@@ -39,13 +39,13 @@ class Profile:
     Attributes:
       family: ``full_book`` (14B stage order) or ``first_chapter`` (24B).
       window: tokens of the model's window.
-      arcs, chapters, scenes: how many (chapters in the whole book, scenes in a chapter).
+      arcs, chapters, scenes: numbers of arcs and chapters in the book, and of scenes in a chapter.
       chapter_words: bounds of a chapter's rounded word count.
       rules ... scene_summary: bullets per unit; ``archetypes`` and ``characters`` (per group) count the units.
-      bullet_chars, name_chars, focus_chars, perspective_chars, word_chars: characters of one bullet, name, ... at most.
+      bullet_chars, name_chars, focus_chars, perspective_chars, word_chars: most characters of one bullet, name, ...
       scripts: those of ``scripts.SCRIPTS`` that the book may use besides Latin, Greek and Cyrillic.
-      outline: what a person has planned already.
-      caps: role -> most tokens that a stage of the role may have; its steps share them.
+      outline: what a person has already planned.
+      caps: role -> most tokens of a stage with this role; its steps share them.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Profile:
 
     @property
     def arc_bounds(self) -> Range:
-        """Numbers of arcs that can hold the chapters."""
+        """Bounds of the number of arcs that can hold the chapters."""
         return max(self.arcs[0], -(-self.chapters[0] // 99)), min(self.arcs[1], self.chapters[1])
 
     @property
@@ -153,7 +153,8 @@ def mini_profile(
     """The same grammar and stages for short books in small windows (8,192 to 32,768 tokens, or less).
 
     List lengths grow with the window; below 8,192 the lines get shorter instead. The plan may take half of the window
-    and any other planning stage a quarter, which the bounded grammars rarely need; the chapters' prose shares half.
+    and any other planning stage a quarter, which the bounded grammars rarely need. The prose of all chapters shares
+    half of the window.
 
     Args:
       window: the model's window in tokens.
@@ -161,7 +162,7 @@ def mini_profile(
       **bounds: any other field of ``Profile``.
 
     Raises:
-      InputError: bounds outside the grammar, or a value of the wrong order.
+      InputError: bounds outside the grammar, or in the wrong order.
     """
     room = max(1, round(window / 8_192))
     wide = lambda high, most: (1, min(high * room, most))  # noqa: E731

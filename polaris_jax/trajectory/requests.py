@@ -1,9 +1,8 @@
-"""What a writer asks for inside each stage: one generator per stage, each request answered by the sampled text.
+"""What a writer asks for inside each stage: one generator per stage; the sampled text is sent back to each request.
 
-The generators are the protocol. They are replayed over the text of a half-written stage (``steps.py``), so resuming
-and writing are the same code. Whatever is sampled inside the requested grammars adds up to a stage that strict mode
-accepts: literals (names, counts, vectors, numbers) are prefilled, choices that could break a later rule are not
-offered.
+The generators are replayed over the text of an unfinished stage (``steps.py``), so resuming and writing are the same
+code. Any samples from the requested grammars make a stage that strict mode accepts: literals (names, counts, vectors,
+numbers) are prefilled, and choices that could break a later rule are not offered.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -23,7 +22,7 @@ SCENE_SUM_TOLERANCE = 25  # percent: scene counts add up to the chapter's count 
 
 
 def nothing_wrong(text: str) -> tuple[str, ...]:
-    """The default second look at a sampled text."""
+    """The default for ``StageRequest.complaints``: accepts every sampled text."""
     return ()
 
 
@@ -34,12 +33,12 @@ class StageRequest:
     Attributes:
       name: ``role/part`` for logs.
       prefill: literal text before the sample.
-      grammar: of the sampled text.
+      grammar: grammar of the sampled text.
       temperature, top_k: sampling settings (trajectory specification 5.1).
       ends_stage: the stage ends after this sample, unless the sample ends with ``continues``.
       continues: see above; empty when the end does not depend on the sample.
       target_words: rounded word count of a prose request, else 0.
-      complaints: second look for rules that no grammar can express; returns one line per complaint.
+      complaints: checks rules that no grammar can express; returns one line per complaint.
     """
 
     name: str
@@ -54,7 +53,7 @@ class StageRequest:
 
 
 StageRequests = Generator[StageRequest, str, None]
-# (index of the arc, samples of the arcs before it) -> (what is prefilled behind the arc's head, grammar)
+# (index of the arc, samples of the arcs before it) -> (prefilled text after the arc's head, grammar)
 ArcBodies = Callable[[int, list[str]], tuple[str, Grammar]]
 
 
@@ -110,7 +109,7 @@ def book_plan(profile: Profile) -> StageRequests:
         done, further = sum(map(int, samples)), len(titles) - index - 1
         low = max(1, profile.chapters[0] - done - 99 * further)
         high = max(1, min(99, profile.chapters[1] - done - further))
-        low = min(low, high)  # a person may have written more arcs than the profile would
+        low = min(low, high)  # a person may have written more arcs than the profile allows
         return "* ", phrases.number_up_to("chapter_count", range(low, high + 1))
 
     sizes = [int(size) for size in (yield from per_arc(stages.NUMBERS, how_many))]
@@ -146,7 +145,7 @@ def book_plan(profile: Profile) -> StageRequests:
 
 
 def _nothing_more(grammar: Grammar, index: int, samples: list[str]) -> tuple[str, Grammar]:
-    """The same grammar for every arc, nothing prefilled behind its head."""
+    """The same grammar for every arc, with nothing prefilled after its head."""
     return "", grammar
 
 
@@ -200,7 +199,7 @@ def scene_breakdown(role: str, profile: Profile, chapter: Card) -> StageRequests
 
 
 def chapter_text(role: str, profile: Profile, chapter: Card) -> StageRequests:
-    """Prose of one chapter; what a person has written of it stands at its beginning."""
+    """Prose of one chapter; it begins with what a person has written of it."""
     given, head = profile.outline.chapter(chapter.name), text_head(chapter.name)
     if given.text and given.finished:
         yield StageRequest(role, head, Literal(f"{given.text}\n{stages.FENCE}"), 0.2, ends_stage=True)
@@ -221,10 +220,10 @@ def _card(role: str, chapter: Card, profile: Profile, tail: str) -> StageRequest
 
 
 def _scenes(role: str, opening: str, chapter_count: int, profile: Profile, temperature: float) -> StageRequests:
-    """Numbered scenes whose counts add up to the chapter's count within the tolerance, whatever is chosen.
+    """Numbered scenes whose counts always add up to the chapter's count within the tolerance.
 
-    A scene's count is offered only if the sum stays below the upper limit; the stage can end only once the sum has
-    reached the lower limit; the last scene allowed must reach it.
+    A scene's count is offered only if the sum stays below the upper limit. The stage can end only when the sum has
+    reached the lower limit. The last scene allowed must reach it.
     """
     low, high = chapter_count * (100 - SCENE_SUM_TOLERANCE), chapter_count * (100 + SCENE_SUM_TOLERANCE)
     fewest, most = profile.scenes

@@ -1,8 +1,8 @@
-"""The characters that books are written in, script by script.
+"""The characters of books, by script.
 
-A writer's alphabet is Latin, Greek and Cyrillic, and of the scripts below those that its profile names. Alphabets keep
-to characters that normal form C leaves alone; where a mark can follow a letter (Arabic, Hebrew) the order of several
-marks is put right when a text is accepted.
+A writer's alphabet is Latin, Greek and Cyrillic, plus the scripts below that its profile names. Alphabets have only
+characters that normal form C leaves unchanged. In scripts with marks after a letter (Arabic, Hebrew), several marks are
+put into their normal order when a text is accepted.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ BASE = CharSet.of(
     ("\u20a0", "\u20bf"),
     "\u2116\u2122",
 )
-# Scripts in which no blanks stand between words: a character is the unit in which their length is counted.
+# Scripts without blanks between words: their length is counted in characters.
 HAN_AND_KANA = CharSet.of(
     ("\u3041", "\u3096"),
     ("\u30a1", "\u30fa"),
@@ -46,9 +46,9 @@ class Script:
     """What a script adds to the alphabet.
 
     Attributes:
-      letters: of words, digits and marks that stand in words among them.
+      letters: characters of words, including digits and marks inside words.
       marks: punctuation and symbols.
-      opening: those of the marks that stand before a word.
+      opening: the marks that stand before a word.
     """
 
     letters: CharSet
@@ -85,7 +85,7 @@ Scripts = tuple[str, ...]
 
 
 def check_scripts(scripts: Scripts) -> None:
-    """Raises ``InputError`` about a script that is not known."""
+    """Raises ``InputError`` if a script is unknown."""
     for name in scripts:
         if name not in SCRIPTS:
             raise InputError("profile.scripts", name, f"use some of {', '.join(SCRIPTS)}")
@@ -119,17 +119,17 @@ def marks(scripts: Scripts) -> CharSet:
 
 
 def bytes_per_character(scripts: Scripts) -> int:
-    """Most bytes of a character in UTF-8; no tokenizer needs more tokens than bytes."""
+    """Most bytes of a character in UTF-8, a bound on its tokens: no tokenizer needs more tokens than bytes."""
     return max(len(chr(high).encode()) for _, high in alphabet(scripts).ranges)
 
 
 def scripts_of(text: str) -> Scripts:
-    """Those of ``SCRIPTS`` that ``text`` uses."""
+    """The ``SCRIPTS`` that ``text`` uses."""
     own = {name: (script.letters | script.marks) for name, script in SCRIPTS.items()}
     return tuple(name for name, chars in own.items() if any(char in chars and char not in BASE for char in text))
 
 
 def unknown_letters(text: str) -> str:
-    """Letters of a text that no script here has, each once, in order."""
+    """Letters of a text that belong to none of the scripts, each once, in order."""
     known = alphabet(tuple(SCRIPTS))
     return "".join(dict.fromkeys(char for char in text if char.isalpha() and char not in known))

@@ -1,8 +1,7 @@
-"""Stage texts and what they say: one reader and one canonical writer per stage.
+"""Stage texts and their content: one reader and one canonical writer per stage.
 
-Readers take the parse tree of the reference grammar, so they understand every accepted text; writers produce the
-canonical serialisation S1-S5 (trajectory specification 4.3). ``write(read(text)) == text`` is therefore the definition
-of canonical.
+Readers take the parse tree of the reference grammar, so they read every accepted text. Writers produce the canonical
+serialisation S1-S5 (trajectory specification 4.3). A text is canonical if ``write(read(text)) == text``.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from polaris_jax.trajectory.book import DIMENSIONS, Chapter, Described, Preview,
 from polaris_jax.trajectory.stages import FENCE
 from polaris_jax.trajectory.tree import Tree
 
-# An arc's title and what one section lists under it.
+# Per arc: its title, and the items of one section under it.
 ArcItems = tuple[tuple[str, tuple], ...]
 
 
@@ -35,7 +34,7 @@ class BookPlan:
 
     @property
     def planned(self) -> list["Card"]:
-        """A bare card (name, count, vector) per chapter, in reading order; assumes the sections agree."""
+        """One card per chapter with name, count and vector only, in reading order; assumes the sections agree."""
         vectors = [pair for _, pairs in self.vectors for pair in pairs]
         counts = [pair for _, pairs in self.counts for pair in pairs]
         return [Card(name, count, vector) for (name, vector), (_, count) in zip(vectors, counts, strict=True)]
@@ -76,7 +75,7 @@ def arc_head(number: int, title: str) -> str:
 
 
 def write_arcs(header: str, arcs: ArcItems, body: Callable[[tuple], str]) -> str:
-    """A section of arcs numbered from 1; ``body(items)`` writes what stands under one head."""
+    """A section of arcs numbered from 1; ``body(items)`` writes the text under one head."""
     blocks = (f"{arc_head(number, title)}\n{body(items)}" for number, (title, items) in enumerate(arcs, 1))
     return f"{header}\n" + "\n\n".join(blocks)
 
@@ -262,7 +261,7 @@ def write_characters(parts: tuple[Iterable[Described], Iterable[Described]]) -> 
 
 
 def text_head(name: str) -> str:
-    """What is prefilled before a chapter's prose."""
+    """The prefilled text before a chapter's prose."""
     return f"### {name}\n{FENCE}\n"
 
 

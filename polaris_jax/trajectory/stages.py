@@ -1,6 +1,6 @@
 """Every stage and every named element of the released grammar, 14B full book and 24B first chapter.
 
-``ELEMENTS`` maps a name to its grammar, or to a function of ``params`` where the released pattern is built from a plan.
+``ELEMENTS`` maps a name to its grammar, or to a function of ``params`` if the released pattern is built from a plan.
 Names are those of the stage roles and of the published conformance cases.
 """
 
@@ -56,7 +56,7 @@ def part_name(header: str) -> str:
 
 
 def section(header: str, *body: Grammar) -> Named:
-    """A header line and what belongs to it; the part is named after the header's words."""
+    """A header line and its body; the part is named after the header's words."""
     return Named(part_name(header), seq(header, NL, *body))
 
 
@@ -72,7 +72,7 @@ preview = seq(
     section(ARCHETYPE, e.archetype),
 )
 
-# The same in the strict mode of every script: the release knows Latin letters only.
+# The same in strict mode for every script: the release has only Latin letters.
 _EVERY = tuple(SCRIPTS)
 _any_highlight = Named("highlight", words("word", e.TEXT_MARKS, e.HIGHLIGHT_WORDS, _EVERY, None))
 _any_title = Named("title", words("word", e.TEXT_MARKS, e.TITLE_WORDS, _EVERY, None))
@@ -99,7 +99,7 @@ foundation = seq(
     maybe_nl,
     section(STYLE, e.style),
 )
-# The seven groups in which the released orchestrator asks for the plan.
+# The plan in seven groups, as the released orchestrator asks for it.
 plan_steps = (
     foundation,
     section(MEDIUM, e.medium_arcs),
@@ -182,14 +182,14 @@ ELEMENTS: dict[str, Grammar | Callable[..., Grammar]] = {
     "b24_book_plan_preview": preview_24b,
     "b24_book_plan_remainder": remainder_24b,
     "b24_book_plan": seq(preview_24b, remainder_24b),
-    # Roles whose stage text has no pattern in the release beyond its prefilled head.
+    # Roles whose stage text has no pattern in the release, except for its prefilled head.
     "prompt": CharClass(ANY, 0, None),
     "first_chapter_text": chapter_text,
     "chapter_text": chapter_text,
     "first_chapter_scene_breakdown": scene_breakdown,
 }
 
-# Elements whose strict mode takes letters that the release does not know.
+# Elements whose strict mode accepts letters that the release does not have.
 ANY_SCRIPT: dict[str, Grammar] = {
     "book_preview": any_preview,
     "b24_book_plan": seq(any_preview, NL, NL, RULES, NL, remainder_24b),
@@ -203,10 +203,10 @@ ROLE_ELEMENTS = {
 
 
 def element_name(role_or_element: str, family: str = "full_book") -> str:
-    """The element that a role stands for in a family; elements stand for themselves.
+    """The element of a role in a family; the name of an element is returned unchanged.
 
     Raises:
-      InputError: for an unknown name or family.
+      InputError: unknown name or family.
     """
     if family not in FAMILIES:
         raise InputError("family", family, f"use one of {', '.join(FAMILIES)}")
@@ -217,7 +217,7 @@ def element_name(role_or_element: str, family: str = "full_book") -> str:
 
 
 def element(role_or_element: str, params: dict | list | None = None, family: str = "full_book") -> Grammar:
-    """The reference grammar of a role or element; ``params`` are planned chapters where the pattern needs them."""
+    """The reference grammar of a role or element; ``params`` are planned chapters if the pattern needs them."""
     name = element_name(role_or_element, family)
     found = ELEMENTS[name]
     return found if isinstance(found, Grammar) else _built(name, _frozen(params))

@@ -1,8 +1,7 @@
 """The writer's next step, as a pure function of the transcript so far.
 
-``next_step`` replays the protocol of ``requests.py`` over what is written and returns the first piece that is missing,
-so writing a book, resuming it after a crash, and continuing after a person has edited a finished stage are the same
-call.
+``next_step`` replays the generators of ``requests.py`` over what is written and returns the first missing piece. So the
+same call writes a book, resumes it after a crash, and continues after a person has edited a finished stage.
 """
 
 from collections.abc import Callable
@@ -33,13 +32,14 @@ class Step:
       role: stage role.
       start: offset at which this step begins; anything of the transcript after it is an unfinished step and is dropped.
       prefill: exact text to append before sampling, stage header included when a stage begins.
-      grammar: of the sampled text (``.regex``, ``.lark()``); literals in it can be fast-forwarded.
+      grammar: grammar of the sampled text (``.regex``, ``.lark()``); its literals need no sampling.
       suffix: literal to append after the sample (``<|eot_id|>`` or nothing), unless the sample ends with ``continues``.
-      continues: non-empty when the sample itself decides whether the stage goes on.
+      continues: non-empty if the sample itself decides whether the stage continues.
       temperature, top_k: sampling settings.
       max_tokens: most tokens to sample.
       target_words: rounded word count of a prose step, else 0.
-      accept: second look for rules that no grammar can express (unique chapter names): complaints, empty when fine.
+      accept: checks rules that no grammar can express (unique chapter names); returns complaints, empty if there are
+        none.
     """
 
     name: str
@@ -56,20 +56,20 @@ class Step:
     accept: Callable[[str], tuple[str, ...]] = nothing_wrong
 
     def apply(self, transcript: str, sampled: str) -> str:
-        """The transcript after this step: unfinished rest dropped, prefill, sample and suffix appended."""
+        """The transcript after this step: drops an unfinished step, then appends prefill, sample and suffix."""
         goes_on = self.continues and sampled.endswith(self.continues)
         return transcript[: self.start] + self.prefill + sampled + ("" if goes_on else self.suffix)
 
 
 def next_step(transcript: str, profile: Profile) -> Step | None:
-    """The first step that the transcript lacks, or None when the book is complete.
+    """The first step that the transcript lacks, or None if the book is complete.
 
     Completed stages are read, not judged by the profile, so they may come from a person, another profile or a corpus.
-    A stage cut off in the middle is resumed after its last complete step.
+    A stage that was cut off is resumed after its last complete step.
 
     Args:
       transcript: at least the prompt stage (``open_transcript``).
-      profile: bounds of what is still to be written, and the family of stages.
+      profile: bounds of what remains to be written, and the family of stages.
 
     Raises:
       InputError: no prompt, stages out of order, or a completed stage that cannot be read.
@@ -105,10 +105,10 @@ def next_step(transcript: str, profile: Profile) -> Step | None:
 
 
 def close_prose(text: str) -> str:
-    """Prose that ran into its cap, ended at its last whole sentence and fenced (G7).
+    """Prose that reached its cap, cut at its last whole sentence and closed by a fence (G7).
 
     Raises:
-      InputError: when there is no text at all.
+      InputError: there is no text.
     """
     text = text.removesuffix("\n").rstrip("`").rstrip()
     if not text:
@@ -118,7 +118,7 @@ def close_prose(text: str) -> str:
 
 
 class _Said:
-    """What the completed stages say, and with it the stage that comes next."""
+    """The content of the completed stages; it determines the next stage."""
 
     def __init__(self, done: list[Stage], profile: Profile):
         self.done, self.profile, self.family = done, profile, profile.family
@@ -180,7 +180,7 @@ def _planned_chapters(source: str, text: str, family: str) -> list[Card]:
 def _replay(pieces: StageRequests, text: str) -> tuple[StageRequest, int]:
     """The first request that ``text`` does not complete, and the offset at which it begins.
 
-    The text is that of an unfinished stage, so a request that ends the stage is never complete.
+    The stage is unfinished, so a request that ends it is never complete.
     """
     at, request = 0, next(pieces)
     while True:
@@ -196,14 +196,14 @@ def _replay(pieces: StageRequests, text: str) -> tuple[StageRequest, int]:
 def _budget(request: StageRequest, role: str, profile: Profile) -> int:
     cap = profile.caps[role]
     if request.target_words:
-        # A word has a token or two, in scripts without blanks a character up to three.
+        # A word has one or two tokens; in scripts without blanks, a character has up to three.
         share = 3 if "cjk" in profile.scripts else 2
         return min(cap, share * word_count_upper_bound(request.target_words))
     return int(min(cap, bytes_per_character(profile.scripts) * request.grammar.longest))
 
 
 def _without_cut_header(transcript: str) -> str:
-    """Drop a stage header that was cut off before its end."""
+    """Drops a stage header that was cut off before its end."""
     last = transcript.rfind(EOT)
     rest = transcript[last + len(EOT) :] if last >= 0 else ""
     return transcript if "\n\n" in rest or not rest else transcript[: last + len(EOT)]

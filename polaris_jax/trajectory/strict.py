@@ -1,4 +1,4 @@
-"""What a careful writer does beyond the released grammar, stage by stage (strict mode)."""
+"""Strict mode: rules beyond the released grammar, stage by stage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from polaris_jax.trajectory.stage_text import WRITERS, BookPlan
 from polaris_jax.trajectory.tree import Tree
 from polaris_jax.trajectory.words import is_legal_count
 
-# Leaves that fill the rest of their line: a header glued to one of them is a defect the released grammar lets pass.
+# Leaves that fill the rest of their line. The released grammar accepts a header on the same line; that is a defect.
 LINE_LEAVES = frozenset({"bullet", "count", "chapter_name", "name", "arc_title", "scene_name", "perspective", "tag"})
 
 
@@ -27,12 +27,12 @@ class Violation:
 
 
 def violations(name: str, tree: Tree, said: Any) -> Iterator[Violation]:
-    """Strict violations of a text that belongs to the reference grammar.
+    """Strict violations of a text that matches the reference grammar.
 
     Args:
       name: element name.
       tree: the text's named parts.
-      said: what the stage says (``stage_text``), or None for an element that is not a whole stage.
+      said: content of the stage (``stage_text``), or None for an element that is not a whole stage.
     """
     text = tree.text
     if name == "prompt":
@@ -108,7 +108,7 @@ def _prose(text: str) -> Iterator[Violation]:
 
 
 def plan_violations(plan: BookPlan) -> Iterator[Violation]:
-    """V2-V4 inside a 14B book plan: all sections speak of the same arcs and chapters."""
+    """V2-V4 inside a 14B book plan: all sections must list the same arcs and chapters."""
     titles = [title for title, _ in plan.short]
     sections = {
         stages.MEDIUM: plan.medium,

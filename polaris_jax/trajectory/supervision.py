@@ -12,7 +12,7 @@ from polaris_jax.trajectory.tree import Tree
 # In a fixed order: the position is the kind's integer id wherever arrays need one.
 KINDS = ("prompt", "header", "scaffold", "copy", "prose")
 
-# Sections of book_plan whose heads repeat what Short Story Arcs and Chapter Names already said.
+# Sections of book_plan whose heads repeat Short Story Arcs and Chapter Names.
 _REPEATING = (stages.MEDIUM, stages.LONG, stages.NUMBERS, stages.NAMES, stages.VECTORS, stages.COUNTS)
 
 
@@ -22,7 +22,7 @@ class LossPolicy:
 
     Attributes:
       mask_headers: weight 0 for stage headers after the prompt (the orchestrator always injects them).
-      mask_copies: weight 0 for what is prefilled or literal at inference.
+      mask_copies: weight 0 for text that is prefilled or literal at inference.
       scaffold_weight: weight of planning text, headers and copies included.
       prose_weight: weight of prose and of the fence and end-of-turn that close it.
     """
@@ -48,10 +48,10 @@ def spans(transcript: str, policy: LossPolicy = LossPolicy()) -> list[Span]:
     """Spans that cover the transcript in order and without gaps.
 
     ``prompt`` is everything up to and including the first ``<|eot_id|>``, weight 0. Every later end-of-turn is
-    supervised: the one after prose weighs like the prose it ends.
+    supervised; after prose it has the weight of the prose.
 
     Raises:
-      InputError: when a stage cannot be read with the reference grammar.
+      InputError: a stage does not match the reference grammar.
     """
     parts = split_stages(transcript)
     family = family_of(parts)
@@ -91,7 +91,7 @@ def _stage_spans(part: Stage, family: str, policy: LossPolicy) -> Iterator[tuple
 
 
 def _copies(role: str, tree: Tree, family: str) -> Iterator[tuple[int, int]]:
-    """Intervals of a planning stage that say again, word for word, what an earlier part fixed."""
+    """Intervals of a planning stage that repeat an earlier part word for word."""
     if family == "first_chapter":
         if role == "first_chapter_scene_breakdown":
             yield 0, tree.first("chapter_name").end + 1

@@ -36,16 +36,15 @@ class Stage:
 
 
 def header(role: str) -> str:
-    """What opens a stage."""
+    """The header of a stage."""
     return f"{START}{role}{STOP}\n\n"
 
 
 def open_transcript(prompt: str) -> str:
-    """The transcript that holds nothing but the user's request, in canonical form (normal form C, no trailing
-    whitespace).
+    """The transcript with only the user's request, in canonical form (normal form C, no trailing white space).
 
     Raises:
-      InputError: when the prompt is empty or contains one of the special strings.
+      InputError: the prompt is empty or contains one of the special strings.
     """
     for special in SPECIALS:
         if special in prompt:
@@ -62,10 +61,10 @@ def split_stages(transcript: str, partial: bool = False) -> list[Stage]:
 
     Args:
       transcript: stages with nothing between them.
-      partial: allow the last stage to lack its ``<|eot_id|>``; it is returned with ``complete=False``.
+      partial: the last stage may lack its ``<|eot_id|>``; it is then returned with ``complete=False``.
 
     Raises:
-      InputError: names the offset at which no known stage begins or ends.
+      InputError: no known stage begins or ends at an offset, which the error names.
     """
     found, at = [], 0
     while at < len(transcript):
@@ -86,7 +85,7 @@ def split_stages(transcript: str, partial: bool = False) -> list[Stage]:
 
 
 def join_stages(parts: Iterable[Stage | tuple[str, str]]) -> str:
-    """Transcript of stages, or of ``(role, text)`` pairs."""
+    """The transcript of stages or of ``(role, text)`` pairs."""
     pairs = ((part.role, part.text) if isinstance(part, Stage) else part for part in parts)
     return "".join(header(role) + text + EOT for role, text in pairs)
 
@@ -97,7 +96,7 @@ def render_prompt(prompt: str, completed: Iterable[tuple[str, str]], next_role: 
 
 
 def trim_stage_text(text: str, strip_leading_blank_lines: bool = True) -> str:
-    """Cut at the first ``<|eot_id|>``, right-strip every line, drop trailing (and, if asked, leading) blank lines."""
+    """Cuts at the first ``<|eot_id|>``, strips the end of every line, drops blank lines at the end (and the start)."""
     lines = [line.rstrip() for line in text.split(EOT, 1)[0].split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -111,7 +110,7 @@ def merge_prefilled_text(prefill: str, generated: str) -> str:
     """A text stage from its prefilled head and what was generated after it (which may repeat the head).
 
     Raises:
-      InputError: when the generated text opens a heading or a fence of its own.
+      InputError: the generated text begins with a heading or fence other than the head.
     """
     if generated.startswith(prefill):
         return generated
@@ -127,16 +126,16 @@ def book_filename(title: str, extension: str = ".txt") -> str:
 
 
 def extract_planned_chapters(book_plan: str) -> list[dict]:
-    """Chapters that a 14B plan promises, in reading order.
+    """Chapters of a 14B plan, in reading order.
 
     Reads Chapter Names, Chapters Embedding Space and Chapters Word Count, which must agree in arcs, names and order.
-    Number of Chapters is not consulted, as in the release.
+    As in the release, Number of Chapters is not read.
 
     Returns:
       ``[{"chapter_name", "chapter_word_count", "chapter_embedding_space"}]``.
 
     Raises:
-      InputError: names the section that is missing, malformed or at odds with Chapter Names.
+      InputError: a section is missing, malformed or disagrees with Chapter Names; the error names it.
     """
     lines = [line.rstrip() for line in book_plan.split("\n")]
     names = _arc_lines(lines, stages.NAMES, "- ", 0)

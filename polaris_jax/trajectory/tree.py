@@ -1,8 +1,8 @@
-"""Reading text with the grammar algebra: a tree of named parts, or the furthest place that still made sense.
+"""Parses text by a grammar: returns a tree of named parts, or the furthest place reached.
 
-Greedy descent does the work in linear time and is right for every unambiguous element. Where greed picks a wrong end (a
-focus may end in the very character that separates focuses), the named group's regular expression supplies the right one
-and the exhaustive ``chart`` splits that small span.
+Greedy descent takes linear time and is right for every unambiguous element. It may choose a wrong end: a focus may end
+in the same character that separates focuses. Then the named group's regular expression finds the right end, and the
+exhaustive ``chart`` splits that small span.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ class Tree:
         """The first descendant called ``name``.
 
         Raises:
-          KeyError: when there is none.
+          KeyError: there is none.
         """
         for child in self.children:
             if child.name == name:
@@ -52,7 +52,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where the text stopped making sense: offset, the named part being read, and what was expected there."""
+    """The furthest place reached: offset, the named part being read, and what was expected there."""
 
     offset: int
     field: str
@@ -148,7 +148,7 @@ class _Descent:
 
 
 def _common(text: str, start: int, literal: str) -> int:
-    """Characters of ``literal`` that the text does have at ``start``."""
+    """Number of characters of ``literal`` that the text has at ``start``."""
     count = 0
     while count < len(literal) and text[start + count : start + count + 1] == literal[count]:
         count += 1

@@ -1,4 +1,4 @@
-"""The verdict on one stage or element: does the text belong to the grammar, and if not, where does it go wrong?
+"""The verdict on one stage or element: does the text match the grammar, and if not, where does it fail?
 
 ``reference`` mode accepts exactly what the released patterns accept. ``strict`` mode also asks for the canonical
 serialisation (S1-S5), legal word-count bins (G1), consecutive numbers, and agreement of the sections with each other.
@@ -22,7 +22,7 @@ MODES = ("reference", "strict")
 
 @dataclass(frozen=True)
 class Validation:
-    """Truthy exactly when the text is valid; each violation names its place (line, column or field)."""
+    """Truthy if and only if the text is valid; each violation names its place (line, column or field)."""
 
     violations: tuple[Violation, ...] = ()
 
@@ -41,7 +41,7 @@ def validate(
     params: dict | list | None = None,
     family: str = "full_book",
 ) -> Validation:
-    """Judge a whole stage text or element.
+    """Judges a whole stage text or element.
 
     Args:
       role_or_element: a stage role or an element name (``trajectory.ELEMENTS``).
@@ -66,7 +66,7 @@ def validate(
 def examine(
     role_or_element: str, text: str, mode: str, params: dict | list | None = None, family: str = "full_book"
 ) -> tuple[tuple[Violation, ...], Any]:
-    """Violations as a tuple, and what the stage says (None for elements, the prompt, and unreadable text)."""
+    """Violations, and the content of the stage (None for elements, the prompt, and unreadable text)."""
     name = stages.element_name(role_or_element, family)
     tree = stages.element(role_or_element, params, family).parse(text)
     if isinstance(tree, Failure) and mode == "strict" and name in stages.ANY_SCRIPT and scripts_of(text):
@@ -80,7 +80,7 @@ def examine(
 
 
 def mismatch(failure: Failure, text: str) -> Violation:
-    """Where a text leaves its grammar, and what should stand there."""
+    """Where a text departs from its grammar, and what was expected there."""
     line = text.count("\n", 0, failure.offset) + 1
     column = failure.offset - text.rfind("\n", 0, failure.offset)
     place = f"line {line}, column {column}" + (f", {failure.field}" if failure.field else "")

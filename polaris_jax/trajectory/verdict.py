@@ -1,8 +1,9 @@
-"""The verdict on a whole transcript: every stage, their order and number, and the gates that bind stages together.
+"""The verdict on a whole transcript: every stage, their order and number, and the gates between stages.
 
-Modes: ``reference`` (the released patterns and parser), ``strict`` (canonical form, bound names, counts and vectors:
-gates V1-V4, V6, V9, V10, G1, G2) and ``corpus`` (strict, plus what only a book built from real prose satisfies: V5,
-the count on a card is the binned count of the prose, and V7, a chapter's vector is the weighted mean of its scenes').
+Modes: ``reference`` (the released patterns and parser), ``strict`` (canonical form; names, counts and vectors as
+planned: gates V1-V4, V6, V9, V10, G1, G2) and ``corpus`` (strict, plus what only a book built from real prose
+satisfies: V5, the count on a card is the binned count of the prose, and V7, a chapter's vector is the weighted mean of
+its scenes').
 """
 
 from collections.abc import Iterator
@@ -50,9 +51,9 @@ class StageVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Truthy exactly when the transcript is valid.
+    """Truthy if and only if the transcript is valid.
 
-    ``truncated`` says that the book ends, at a legal place, before its last planned chapter: after a ``chapter_text``.
+    ``truncated``: the book ends at a legal place, after a ``chapter_text``, before its last planned chapter.
     """
 
     family: str
@@ -75,13 +76,13 @@ def stage_order(family: str, chapters: int) -> list[str]:
 
 
 def check(transcript: str, mode: str = "strict") -> Verdict:
-    """Judge a whole transcript (14B full book, 24B first chapter, or a mini book: they share the grammar).
+    """Judges a whole transcript (14B full book, 24B first chapter, or a mini book: they share the grammar).
 
     Each violation's place begins with the stage's index and role, for example ``stage 2 book_plan, line 13,
     arc_number``.
 
     Raises:
-      InputError: unknown mode. A string that is not even a row of stages gives a verdict with one violation.
+      InputError: unknown mode. A string that is not a sequence of stages gives a verdict with one violation.
     """
     if mode not in MODES:
         raise InputError("mode", mode, f"use one of {', '.join(MODES)}")
@@ -120,7 +121,7 @@ def describe_transcript(transcript: str, mode: str = "strict") -> list[dict]:
     """One ``{role, ok, violation, words, chars}`` per stage; ``violation`` is a line of text or None.
 
     Raises:
-      InputError: when the string is not a row of stages.
+      InputError: the string is not a sequence of stages.
     """
     split_stages(transcript)
     return [
@@ -141,7 +142,7 @@ def _add(found: list[list[Violation]], more: Iterator[tuple[int, Violation]]) ->
 
 
 def _planned(parts: list[Stage], family: str) -> tuple[list[dict], Violation | None]:
-    """Chapters announced by the 14B plan, and what keeps them from being a book of at least two chapters."""
+    """Chapters of the 14B plan, and the violation if they are not a book of at least two chapters."""
     plan = next((part for part in parts if part.role == "book_plan"), None)
     if family != "full_book" or plan is None:
         return [], None
@@ -155,7 +156,7 @@ def _planned(parts: list[Stage], family: str) -> tuple[list[dict], Violation | N
 
 
 def _order(parts: list[Stage], family: str, chapters: int) -> tuple[list[Violation], bool]:
-    """Violations of the stage order, and whether the book stops early at a legal place."""
+    """Violations of the stage order, and whether the book is truncated at a legal place."""
     expected = stage_order(family, chapters)
     for index, (part, role) in enumerate(zip(parts, expected, strict=False)):
         if part.role != role:

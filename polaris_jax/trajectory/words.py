@@ -6,7 +6,7 @@ from functools import cache
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory.scripts import HAN_AND_KANA
 
-# (first raw count of the bin, last raw count, rounding step, margin in percent the reference adds to an upper bound)
+# (first raw count of the bin, last raw count, rounding step, percent that the reference adds to an upper bound)
 BINS = ((0, 99, 10, 50), (100, 999, 50, 25), (1_000, 9_999, 100, 15), (10_000, None, 500, 8))
 LARGEST_COUNT = 99_500
 
@@ -19,13 +19,13 @@ LEGAL_COUNTS = (
 _LEGAL = frozenset(LEGAL_COUNTS)
 
 
-# Han and kana are written without blanks: each character is a word, as their readers count.
+# Han and kana are written without blanks: each character counts as a word, as their readers count.
 _CHARACTER = re.compile(HAN_AND_KANA.pattern)
 _OTHER_WORD = re.compile(r"\w")
 
 
 def count_words(text: str) -> int:
-    """Raw count: whitespace-separated tokens; of scripts without blanks each character."""
+    """Raw count of words separated by white space; in scripts without blanks, each character is a word."""
     if _CHARACTER.search(text) is None:
         return len(text.split())
     count = 0
@@ -37,15 +37,15 @@ def count_words(text: str) -> int:
 
 
 def is_legal_count(value: int) -> bool:
-    """True for the values a card may carry: 10..90 by 10, 100..950 by 50, 1000..9900 by 100, 10000..99500 by 500."""
+    """True for the values a card may have: 10..90 by 10, 100..950 by 50, 1000..9900 by 100, 10000..99500 by 500."""
     return value in _LEGAL
 
 
 def bin_word_count(raw: int) -> int:
-    """Round a raw count to its bin, half to even; the result is always a legal card value (10 to 99,500).
+    """Rounds a raw count to its bin, half to even; the result is always a legal card value (10 to 99,500).
 
     Raises:
-      InputError: for a negative count.
+      InputError: the count is negative.
     """
     if raw < 0:
         raise InputError("word count", raw, "a count of words cannot be negative")
@@ -57,7 +57,7 @@ def bin_word_count(raw: int) -> int:
 
 @cache
 def raw_interval(value: int) -> tuple[int, int]:
-    """Smallest and largest raw count that ``bin_word_count`` sends to the legal ``value``."""
+    """Smallest and largest raw count that ``bin_word_count`` rounds to the legal ``value``."""
     half = max(step for first, _, step, _ in BINS if value >= first)
     candidates = [raw for raw in range(max(0, value - half), value + half + 1) if bin_word_count(raw) == value]
     if not candidates:
@@ -66,20 +66,20 @@ def raw_interval(value: int) -> tuple[int, int]:
 
 
 def word_count_upper_bound(value: int) -> int:
-    """The reference's bound on the raw count behind a rounded ``value``; the token budget of a chapter is twice this.
+    """The reference's bound on the raw count of a rounded ``value``; a chapter's token budget is a multiple of it.
 
     Every bin whose step divides ``value`` proposes its largest raw count that rounds to it (half to even, clipped to
-    the bin) plus a margin; the largest proposal wins. Off-grid values such as 2350 therefore get far too small a
-    bound, which is why generation only ever writes legal counts.
+    the bin) plus a margin; the largest proposal is used. Other values, such as 2350, get far too small a bound, so
+    generation writes only legal counts.
 
     Raises:
-      InputError: when no bin divides ``value``.
+      InputError: no bin's step divides ``value``.
     """
     bounds = []
     for first, last, step, margin in BINS:
         if value < 0 or value % step:
             continue
-        largest = value + step // 2 - (value // step) % 2  # .5 belongs to the even multiple
+        largest = value + step // 2 - (value // step) % 2  # a tie rounds to the even multiple
         if last is not None:
             largest = min(largest, last)
         if largest >= first:

@@ -1,6 +1,6 @@
-"""What can be measured in a novel's prose without a model; both annotators build on it.
+"""Measures a novel's prose without a model; both annotators use it.
 
-``sentences`` cuts prose and finds what is spoken, ``names`` finds people and places, ``verbs`` knows tenses,
-``lexicons`` holds the word lists, and ``rewording`` keeps a note from quoting the novel. ``novel_stats`` gathers
-everything measured once per novel: ``analyse(text)``.
+``sentences`` cuts prose and finds speech, ``names`` finds people and places, ``verbs`` finds and changes tenses,
+``lexicons`` holds the word lists, and ``rewording`` keeps a note from quoting the novel. ``analyse(text)`` in
+``novel_stats`` measures everything that is measured once per novel.
 """

@@ -1,7 +1,8 @@
 """Word lists: function words, scene lexicons, settings, and titles.
 
-The scene lexicons feed the offline embedding (trajectory specification 2.5). They are written for narrative
-English of the last three centuries and are compared by ``stem``, so one entry covers a verb's regular forms.
+The offline annotator computes vectors from the scene lexicons (trajectory specification 2.5). They are written for
+narrative English of the last three centuries. Words are compared by ``stem``, so one entry covers a verb's regular
+forms.
 """
 
 from functools import lru_cache
@@ -9,7 +10,7 @@ from functools import lru_cache
 
 @lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
-    """A light suffix stripper: the same function is applied to lexicon and text, so consistency is all it needs."""
+    """Strips common suffixes. It need not be right, only consistent: it is applied to both lexicon and text."""
     for suffix in ("ing", "ed", "es", "s"):
         if word.endswith(suffix) and len(word) - len(suffix) >= 3 and not word.endswith("ss"):
             word = word[: -len(suffix)]

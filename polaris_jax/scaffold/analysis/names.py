@@ -1,7 +1,7 @@
-"""Who and where: proper names of a novel, grouped into people and places without a model.
+"""Finds the proper names of a novel and groups them into people and places, without a model.
 
-A word is a name when it stands capitalised inside sentences and hardly ever in lower case. Neighbouring words then
-vote: speech verbs and titles make a person, prepositions of place make a place.
+A word is a name if it is capitalised inside sentences and hardly ever in lower case. Neighbouring words then vote:
+speech verbs and titles for a person, prepositions of place for a place.
 """
 
 import re
@@ -20,7 +20,7 @@ from polaris_jax.scaffold.analysis.lexicons import (
 from polaris_jax.scaffold.analysis.sentences import WORD
 from polaris_jax.scaffold.analysis.verbs import is_past
 
-# words that do not begin with a small ASCII letter: scanning only these makes finding names cheap
+# words that do not begin with a small ASCII letter; scanning only these is faster
 _CAPITALISED = re.compile(r"(?<![^\W_])(?<!['’])[^\W_a-z][^\W_]*(?:['’][^\W_]+)*")
 _PLACE_BEFORE = word_set("in at near into through across over from toward towards around")
 
@@ -42,7 +42,7 @@ class Entity:
 
     @property
     def full(self) -> str:
-        """First name plus surname where the first name is in use; else the most frequent form of two words."""
+        """First name and surname if the first name is in use; else the most frequent form of two words."""
 
         def rank(alias: str) -> tuple[bool, bool]:
             parts = alias.replace(".", "").split()
@@ -112,7 +112,7 @@ def _opens(text: str, start: int) -> bool:
 
 
 def _belongs(text: str, before: tuple[str, int, int], start: int) -> bool:
-    """Whether the capitalised word just before a name is part of it: ``Black Dog``, but not the first of a sentence."""
+    """Whether a capitalised word just before a name belongs to it: in ``Black Dog``, not at the start of a sentence."""
     word, first, end = before
     inside = first > 1 and text[first - 1] == " " and (text[first - 2].isalnum() or text[first - 2] in ",;")
     return (
@@ -126,7 +126,7 @@ def _belongs(text: str, before: tuple[str, int, int], start: int) -> bool:
 
 
 def mentions(text: str, names: frozenset[str]) -> list[Mention]:
-    """Every run of name words in ``text``, with a preceding title when there is one."""
+    """Every run of name words in ``text``, with a preceding title if there is one."""
     found: list[Mention] = []
     run: list[tuple[str, int, int]] = []
     before: tuple[str, int, int] | None = None
@@ -194,7 +194,7 @@ def _gender(title: str, vote: Counter[str]) -> str:
 
 
 def _group(surfaces: dict, votes: dict) -> tuple[Entity, ...]:
-    """Join ``Miss Torrey``, ``Agnes`` and ``Agnes Torrey`` unless their genders disagree."""
+    """Joins ``Miss Torrey``, ``Agnes`` and ``Agnes Torrey``, unless their genders disagree."""
     totals = {key: sum(counter.values()) for key, counter in surfaces.items()}
     genders = {key: _gender(key[0], votes[key]) for key in totals}
     ordered = sorted(totals, key=lambda key: (-len(key[1]), -totals[key], key))

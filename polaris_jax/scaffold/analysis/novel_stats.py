@@ -1,4 +1,4 @@
-"""Everything measured once per novel: names, word rarity, nouns, tense and person, and the 8-grams of its prose."""
+"""Measures once per novel: names, word rarity, nouns, tense and person, and the 8-grams of its prose."""
 
 import math
 import re
@@ -26,23 +26,23 @@ _FINE = re.compile(r"[^\W_]+")
 
 
 def fine_words(text: str) -> list[str]:
-    """Lower-cased letter-and-digit runs; apostrophes split, so every coarser reading has fewer words per phrase."""
+    """Lower-cased runs of letters and digits. Apostrophes split words, so no other way of counting gives more words."""
     return _FINE.findall(text.lower())
 
 
 @dataclass(frozen=True, eq=False)
 class NovelStats:
-    """What is measured of one novel.
+    """Measurements of one novel.
 
     Attributes:
       quotes: its quotation style.
-      entities: people and places, most mentioned first; ``alias`` maps a surface form to its entity and
-        ``name_parts`` holds the single words of all forms.
+      entities: people and places, most mentioned first. alias: surface form -> entity. name_parts: the single words of
+        all forms.
       rarity: inverse document frequency of each lower-cased word.
       nouns: words that mostly stand between a determiner and the end of a phrase.
       vocabulary: all lower-case words.
       grams: hashes of all word 8-grams of the prose.
-      first_person: whether the narration says I; ``past`` whether it is told in the past tense.
+      first_person: the narrator says I. past: the narration is in the past tense.
     """
 
     quotes: str
@@ -77,11 +77,11 @@ class NovelStats:
         return Counter(entity for entity, _, _ in self.mentions(text))
 
     def mentions(self, text: str) -> tuple[tuple[Entity, int, int], ...]:
-        """Known entities in ``text`` in order, each with its character range."""
+        """Entities named in ``text``, in order, each with its character range."""
         return _mentions(self, text)
 
     def weight(self, word: str) -> float:
-        """Rarity of a content word; 0 for function words and vague ones."""
+        """Rarity of a content word; 0 for function words and vague words."""
         word = bare(word.lower())
         return (
             0.0
@@ -133,10 +133,11 @@ def analyse(text: str) -> NovelStats:
 
 
 def _told_by_an_i(told: str, past: bool) -> bool:
-    """Whether the narrator is one of the people: in every fourth long paragraph or so, "I" or "we" does something.
+    """Whether the narrator is a character: in about every fourth long paragraph, "I" or "we" does something.
 
-    Speech without quotation marks, letters and an author's asides say "I" as well, but rarely tell deeds.
-    Over 94 novels, all told by an I but *Moby-Dick* (0.15) have 0.31 or more here, all others 0.22 or less.
+    Speech without quotation marks, letters and an author's asides also say "I", but rarely narrate actions. Of 94
+    novels, those in the first person have a share of 0.31 or more, except *Moby-Dick* (0.15); all others have 0.22 or
+    less.
     """
     paragraphs = [line for line in told.split("\n") if len(line) > _LONG_PARAGRAPH] or [told]
     deed = _PAST_DEED if past else _PRESENT_DEED
@@ -150,7 +151,7 @@ def _tenses(told: str) -> tuple[int, int]:
 
 
 def _nouns(text: str) -> frozenset[str]:
-    """Words seen at least twice after a determiner with no further content word behind them."""
+    """Words that occur at least twice after a determiner and before no further content word."""
     tokens = re.findall(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]", text)
     total: Counter[str] = Counter()
     closing: Counter[str] = Counter()
@@ -195,7 +196,7 @@ def _content(word: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def central_words(text: str, stats: NovelStats, limit: int) -> tuple[str, ...]:
-    """The nouns that matter most in ``text``: frequency here times rarity in the book."""
+    """The nouns with the highest scores in ``text``: frequency in it times rarity in the book."""
     counts = Counter(word for word in words(text) if word in stats.nouns and word not in VAGUE)
     return tuple(sorted(counts, key=lambda word: (-counts[word] * stats.weight(word), word))[:limit])
 

@@ -1,7 +1,7 @@
-"""The same said in other words: a note that repeats no 8-gram of the novel (trajectory specification 2.6).
+"""Rewords a note so that it repeats no 8-gram of the novel (trajectory specification 2.6).
 
-Plain words are swapped and adverbs dropped inside the repeated words. Where that does not help, the note is cut at the
-boundary of a phrase.
+Inside the repeated words, common words are replaced and adverbs dropped. If that does not help, the note is cut at a
+phrase boundary.
 """
 
 import re
@@ -65,7 +65,7 @@ _SWAPS = {
     "always": "ever",
     "another": "a further",
 }
-# Adjectives behind a determiner, which their swap would misread: ``a round face``, ``the only way``.
+# Not replaced behind a determiner, where they are adjectives: ``a round face``, ``the only way``.
 _BEFORE_NOUNS = word_set("round only near still even just then about")
 _LOOSE_END = (
     PREPOSITIONS
@@ -80,7 +80,7 @@ _LOOSE_END = (
 
 
 def original(text: str, stats: NovelStats) -> str | None:
-    """``text`` reworded or cut until it shares no 8-gram with the novel; None when fewer than five words remain."""
+    """``text``, reworded or cut until it shares no 8-gram with the novel; None if fewer than five words remain."""
     tokens = _trim(text.split())
     for _ in range(40):
         hit = stats.copies(" ".join(tokens))
@@ -101,7 +101,7 @@ def original(text: str, stats: NovelStats) -> str | None:
 
 
 def _with_articles(tokens: list[str]) -> list[str]:
-    """``a`` and ``an`` as the sound of the word behind them asks, which a dropped adverb may have changed.
+    """Corrects ``a`` and ``an``, since dropping an adverb may have changed the word after them.
 
     ``an`` before an ``h`` stays: older books write ``an hotel``.
     """
@@ -115,7 +115,7 @@ def _with_articles(tokens: list[str]) -> list[str]:
 
 
 def _break_copy(tokens: list[str], hit: int) -> list[str] | None:
-    """Change one word inside the 8-gram that ends at fine word ``hit``; else cut the note before it is complete."""
+    """Changes one word inside the 8-gram that ends at fine word ``hit``; else cuts the note inside the 8-gram."""
     position, last = -1, len(tokens) - 1
     for index, token in enumerate(tokens):
         position += len(re.findall(r"[^\W_]+", token))
@@ -147,7 +147,7 @@ def _break_copy(tokens: list[str], hit: int) -> list[str] | None:
 
 
 def _trim(tokens: list[str]) -> list[str]:
-    """Drop what cannot end or open a note: dangling function words, stray marks."""
+    """Drops what cannot begin or end a note: dangling function words, stray marks."""
     while tokens and (tokens[-1].lower().strip(",.;:") in _LOOSE_END or not re.search(r"\w", tokens[-1])):
         tokens = tokens[:-1]
     comma = max((index for index, token in enumerate(tokens) if token.endswith(",")), default=-1)
@@ -160,7 +160,7 @@ def _trim(tokens: list[str]) -> list[str]:
 
 
 def drop_leading(tokens: list[str]) -> list[str]:
-    """The words without what only joins them to the sentence before."""
+    """The words without leading connectives to the sentence before."""
     while len(tokens) > 1 and tokens[0].lower().strip(",") in _LEADING:
         if tokens[0].lower() in ("for", "so") and tokens[1].lower() not in SUBJECT_PRONOUNS:
             break

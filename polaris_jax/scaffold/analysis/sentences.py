@@ -1,4 +1,4 @@
-"""Reading prose mechanically: paragraphs, sentences, and which words stand inside quotation marks."""
+"""Splits prose into paragraphs and sentences, and finds the words inside quotation marks."""
 
 import re
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def quote_style(text: str) -> str:
-    """The quotation mark a book uses, the most frequent: curly, straight, guillemets, or single (of any form)."""
+    """The most frequent quotation mark of a book: curly, straight, guillemets, or single (of any form)."""
     counts = {
         "curly": text.count("“"),
         "straight": text.count('"') // 2,
@@ -44,7 +44,7 @@ def quote_style(text: str) -> str:
 
 
 def quoted_spans(paragraph: str, style: str) -> list[tuple[int, int]]:
-    """Character ranges inside quotation marks; a quotation left open runs to the end of its paragraph."""
+    """Character ranges inside quotation marks; an open quotation ends with its paragraph."""
     if style == "single":
         return single_quoted_spans(paragraph)
     return [match.span() for match in _QUOTES[style].finditer(paragraph)]
@@ -62,7 +62,7 @@ def narration(paragraph: str, style: str) -> str:
 
 
 def sentence_spans(paragraph: str) -> list[tuple[int, int]]:
-    """Character ranges of the sentences, each with the white space behind it; together they cover the paragraph."""
+    """Character ranges of the sentences, each with the white space after it; together they cover the paragraph."""
     spans, start = [], 0
     for match in _BOUNDARY.finditer(paragraph):
         last = WORD.findall(paragraph[max(start, match.start() - 20) : match.start()])

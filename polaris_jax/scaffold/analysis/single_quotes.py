@@ -1,8 +1,8 @@
-"""Speech in single quotation marks, as British books set it, told from the apostrophes that look the same.
+"""Finds speech in single quotation marks, as in British books, and tells the marks from apostrophes.
 
-An opening mark stands before a word and behind a space, a dash or a bracket; so does the apostrophe of a word that lost
-its beginning ('tis, 'em, '93). A closing mark stands behind punctuation; behind a word it may also be the apostrophe of
-a possessive (the boys' house) or of a word that lost its end (an' so), and is a closing mark only where nothing better
+An opening mark stands before a word and after a space, a dash or a bracket; so does the apostrophe of a word that lost
+its beginning ('tis, 'em, '93). A closing mark stands after punctuation. After a word, a mark may also be the apostrophe
+of a possessive (the boys' house) or of a word that lost its end (an' so); it closes speech only if no better mark
 follows.
 """
 
@@ -19,7 +19,7 @@ _SURE = '.,;:!?…—–-*)"”_'
 
 
 def count_single_quotes(text: str) -> int:
-    """How often a text opens speech with a single mark: pairs of an opening mark and one behind punctuation."""
+    """How often a text opens speech with a single mark: pairs of an opening mark and one after punctuation."""
     curly = sum(1 for _ in re.finditer(r"(?:(?<=[\s(—–-])|^)‘", text, re.M))
     straight = min(
         sum(
@@ -31,7 +31,7 @@ def count_single_quotes(text: str) -> int:
 
 
 def single_quoted_spans(paragraph: str) -> list[tuple[int, int]]:
-    """Character ranges of the speeches of a paragraph, marks included; one left open runs to the paragraph's end."""
+    """Character ranges of the speeches in a paragraph, marks included; an open speech ends with the paragraph."""
     openings = [match.start() for match in _OPENING.finditer(paragraph)]
     closings = [match.start() for match in _CLOSING.finditer(paragraph)]
     spans: list[tuple[int, int]] = []
@@ -52,6 +52,6 @@ def single_quoted_spans(paragraph: str) -> list[tuple[int, int]]:
         elif following == len(paragraph):
             end = len(paragraph)
         else:
-            end = following  # the mark was forgotten: the next speech opens
+            end = following  # no closing mark before the next speech opens
         spans.append((start, end))
     return spans

@@ -1,7 +1,7 @@
-"""Past narration to summary present: plot notes are written in the present tense, novels mostly are not.
+"""Changes the past tense of a narration into the present tense of plot notes.
 
-There is no part-of-speech tagger here. A small automaton walks a clause, keeps the subject's number, and changes a past
-form only where a finite verb can stand; a doubtful participle is left alone.
+There is no part-of-speech tagger. A small automaton reads a clause, remembers the subject's number, and changes a past
+form only where a finite verb can stand. It leaves doubtful participles unchanged.
 """
 
 from polaris_jax.scaffold.analysis.lexicons import ADVERBS, DETERMINERS, PREPOSITIONS, TITLES, word_set
@@ -96,7 +96,7 @@ _NO_E = word_set(
 )
 
 
-# What verbs in un- and those that only look like it begin with.
+# Beginnings of verbs in un-, and of verbs that only look like them.
 _VERBS_IN_UN = word_set(
     "unbar unbend unbolt unbound unbuckl unbutton unclasp unclos uncoil uncork uncover undercut underlin undermin "
     "undress unearth unfasten unfold unfurl unhing unhitch unhook unit unlac unlatch unload unlock unmask unpack unpin "
@@ -106,7 +106,7 @@ _UNDONE = tuple(sorted(_VERBS_IN_UN))
 
 
 def base_form(past: str, vocabulary: frozenset[str] = frozenset()) -> str | None:
-    """The infinitive of a past form, or None when the word is not one; the book's own vocabulary settles doubts."""
+    """The infinitive of a past form, or None if the word is not one; the book's vocabulary decides doubtful cases."""
     if past in IRREGULAR:
         return IRREGULAR[past]
     if not past.endswith("ed") or len(past) < 5 or past in _NOT_PAST or _adjective(past):
@@ -168,10 +168,10 @@ def _adjective(word: str) -> bool:
 
 
 def to_present(tokens: list[str], vocabulary: frozenset[str] = frozenset()) -> tuple[list[str], list[int]]:
-    """Put the finite past verbs of a token list (words and single punctuation marks) into the present.
+    """Puts the finite past verbs of a token list (words and single punctuation marks) into the present tense.
 
     Returns:
-      The new tokens and the places of their finite verbs.
+      The new tokens and the indices of their finite verbs.
     """
     result: list[str] = []
     finite = plural = of_seen = compound = after_aux = participle_run = False

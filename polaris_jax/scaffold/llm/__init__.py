@@ -1,9 +1,9 @@
-"""The annotator that asks a language model: instructions and schemas beside the code that reads the answers.
+"""The annotator that asks a language model.
 
-``question`` is a question as data; ``fields`` what an answer may contain; ``faithfulness`` whether it is true to the
-book; ``context_budget`` what fits a context window; ``session`` asks, has answers corrected, falls back and keeps
-count. Then one module per part of the plan: ``scenes``, ``cards``, ``arcs``, ``world``, ``pitch``, which ``annotator``
-puts in order. ``forecast`` counts what they would cost.
+``question`` is a question as data. ``fields`` checks what an answer contains, ``faithfulness`` whether it is true to
+the book. ``context_budget`` computes what fits a context window. ``session`` asks, has answers corrected, falls back
+and counts. ``scenes``, ``cards``, ``arcs``, ``world`` and ``pitch`` each ask for one part of the plan; ``annotator``
+calls them in order. ``forecast`` estimates the cost.
 """
 
 from polaris_jax.scaffold.llm.annotator import LLMAnnotator

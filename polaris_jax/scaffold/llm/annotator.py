@@ -1,4 +1,4 @@
-"""``LLMAnnotator``: the parts of a plan in their order, bottom-up, asked of a language model."""
+"""``LLMAnnotator``: asks a language model for the parts of a plan in order, bottom-up."""
 
 from polaris_jax.llm import Client
 from polaris_jax.scaffold.annotator import Annotation, AnnotationTask, Progress
@@ -13,15 +13,15 @@ from polaris_jax.scaffold.llm.world import archetypes_of, cast_of, rules_and_sty
 
 
 class LLMAnnotator:
-    """Annotates books by asking ``client``; what it fails to answer comes from the offline annotator, on record.
+    """Annotates books by asking ``client``; the offline annotator fills in, on record, what the model fails to answer.
 
     Args:
-      client: any ``polaris_jax.llm.Client``; its cache makes a second run free and lets a stopped one go on.
-      samples: independent draws per scene vector.
-      temperature: of these draws; everything else is greedy.
-      context_tokens: the model's window. From 32,768 on the book is sent whole, or in the largest runs of chapters that
-        fit, and the cards of many scenes are asked for at once; below, every scene is asked about alone.
-      thinking_tokens: of the window, kept free for the model's thinking beside each answer.
+      client: any ``polaris_jax.llm.Client``; with its cache a second run is free and a stopped run continues.
+      samples: independent samples per scene vector.
+      temperature: temperature of these samples; everything else is greedy.
+      context_tokens: the model's window. From 32,768 on, the book is sent whole, or in the largest runs of chapters
+        that fit, and the cards of many scenes are asked for at once. Below, every scene is asked about alone.
+      thinking_tokens: tokens of the window that are reserved for the model's thinking before each answer.
     """
 
     version = VERSION
@@ -43,7 +43,7 @@ class LLMAnnotator:
 
         Raises:
           InputError: the server refuses the key or the request.
-          BudgetSpent: the client may not spend more; what was answered is in its cache.
+          BudgetSpent: the client has spent its budget; the answers so far are in its cache.
         """
         session = AnnotationSession(
             task, self.client, self.samples, self.temperature, self.context_tokens, self.thinking_tokens

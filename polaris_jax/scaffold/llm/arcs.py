@@ -15,18 +15,18 @@ from polaris_jax.scaffold.profile import Bound
 from polaris_jax.trajectory import Arc, Chapter
 
 Told = tuple[list[tuple[str, ...]], list[dict[str, Answer]]]  # notes per arc, and the answers that gave them
-_MOST_PER_ARC = 99  # of the grammar
+_MOST_PER_ARC = 99  # chapters, the grammar's limit
 
 
 def arcs_of(session: AnnotationSession, chapters: Sequence[Chapter]) -> tuple[Arc, ...]:
-    """Arcs with titles and long, medium and short notes; long ones from the chapter cards, each next from the last."""
+    """Arcs with titles and notes: long ones from the chapter cards, medium from long, short from medium."""
     detail, offline, context = session.task.detail, session.offline, session.task.context
     starts = _starts(session, chapters)
     groups = [chapters[a:b] for a, b in pairwise([*starts, len(chapters)])]
     checkers = [session.checker(*map(_all_text, group)) for group in groups]
 
     def tell(key: str, jobs: list[ChunkedQuestion], fallback: Callable[[int, Bound], tuple[str, ...]]) -> Told:
-        """The notes of every arc, and the answers they stood in."""
+        """The notes of every arc, and the answers that contained them."""
         answers = session.ask_chunked(jobs)
         lines = []
         for number, (job, said) in enumerate(zip(jobs, answers, strict=True)):
@@ -35,7 +35,7 @@ def arcs_of(session: AnnotationSession, chapters: Sequence[Chapter]) -> tuple[Ar
         return lines, answers
 
     def retold(key: str, task: str, told: list[tuple[str, ...]], half: Bound, titled: bool) -> Told:
-        """Notes in half as many, at most ``half``."""
+        """The notes, condensed to half their number and at most ``half``."""
         jobs = []
         for lines, checker in zip(told, checkers, strict=True):
             head = (fields.line("title", "names the arc", 8, checker, titled=True),) if titled else ()
@@ -69,7 +69,7 @@ def chapter_items(chapters: Sequence[Chapter], first: int = 1) -> list[str]:
 
 
 def _long(session: AnnotationSession, group: Sequence[Chapter], checker: FaithfulnessChecker) -> ChunkedQuestion:
-    """A few bullets per chapter; as many chapters at once as one answer has room for."""
+    """Asks for a few bullets per chapter, for as many chapters at once as one answer has room for."""
     detail = session.task.detail
     each = detail.long_per_chapter
     bound = Bound(min(detail.long_bound(len(group)).count, each * len(group)), detail.long.words)

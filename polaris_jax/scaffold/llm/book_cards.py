@@ -1,13 +1,13 @@
-"""Scene and chapter cards for a model with a long context: the book is sent as one growing text.
+"""Scene and chapter cards by a model with a long context: the book is sent as one growing text.
 
-A book is cut into as few sections as the window allows, in most windows one. Of every section a first question shows
-all of its prose and asks where scenes begin. Then few questions ask for the cards of many scenes and chapters each, and
-show the section up to there: whatever a question shows is the beginning of what a longer one shows, so a provider that
-keeps prompts reads a section once. No question shows an earlier answer: a build that was stopped finds every answer
-again, whatever has failed in between.
+A book is cut into as few sections as the window allows, usually one. For every section, a first question shows all of
+its prose and asks where scenes begin. Then a few questions ask for the cards of many scenes and chapters each, and show
+the section up to them. What a question shows is the beginning of what the next one shows, so a provider with a prompt
+cache reads a section once. No question shows an earlier answer, so a stopped build finds all of its answers in the
+cache, whatever has failed.
 
-A question of which nothing came back (a refusal, an answer cut short) is asked again chapter by chapter, about each
-chapter's text alone: one passage that a filter dislikes costs its own cards and no others.
+A question without an answer (a refusal, an answer cut short) is asked again chapter by chapter, about each chapter's
+text alone: a passage that a filter rejects then costs only its own cards.
 """
 
 import operator
@@ -35,10 +35,10 @@ from polaris_jax.scaffold.llm.session import AnnotationSession, Answer
 from polaris_jax.scaffold.profile import Bound, share
 from polaris_jax.trajectory import DIMENSIONS, Chapter, Scene, Vector, count_words
 
-LONG_CONTEXT = 32_768  # tokens of a window from which on books are sent whole
-_MOST_ANSWER = 16_384  # tokens: what the models of all providers may write at once
+LONG_CONTEXT = 32_768  # tokens: with this window or a larger one, books are sent whole
+_MOST_ANSWER = 16_384  # tokens that the models of all providers can write in one answer
 _QUESTION = 6_000  # tokens for an instruction with its schema and corrections
-_NOTES = 24_000  # tokens for the cards that stand beside the whole book in questions about it
+_NOTES = 24_000  # tokens for the cards that are sent with the whole book
 _SCENE_FIELDS = ("name", "readings", "focuses", "perspective", "summary")
 _CHAPTER_FIELDS = ("focuses", "summary")
 
@@ -48,7 +48,7 @@ class Section:
     """A run of chapters that one window holds.
 
     Attributes:
-      first: index of its first chapter. head: what stands before it. texts: of its chapters, paragraphs numbered.
+      first: index of its first chapter. head: the text before it. texts: its chapters, with numbered paragraphs.
     """
 
     first: int
@@ -56,18 +56,18 @@ class Section:
     texts: tuple[str, ...]
 
     def until(self, chapter: int) -> str:
-        """The section up to and with a chapter, by its index in the book."""
+        """The section up to and including ``chapter``, an index in the book."""
         return self.head + "\n\n".join(self.texts[: chapter - self.first + 1])
 
     @cached_property
     def whole(self) -> str:
-        """All of it."""
+        """The whole section."""
         return self.until(self.first + len(self.texts) - 1)
 
 
 @dataclass(frozen=True)
 class _Cards:
-    """Some fields of one scene's or chapter's card: the unit that questions are put together of."""
+    """Fields of one scene's or chapter's card; a question asks for several such units."""
 
     chapter: int
     fields: tuple[QuestionField, ...]
@@ -79,7 +79,7 @@ def answer_room(session: AnnotationSession) -> int:
 
 
 def sections_of(session: AnnotationSession) -> list[Section] | None:
-    """The book in the largest runs of chapters that fit the window; None where a chapter does not."""
+    """The book in the largest runs of chapters that fit the window; None if a chapter does not fit."""
     room = session.context_tokens - answer_room(session) - _QUESTION
     room -= tokens(prompts.text("system")) + tokens(prompts.guide())
     if session.context_tokens < LONG_CONTEXT:
@@ -106,7 +106,7 @@ def _numbered(number: int, name: str, text: str) -> str:
 
 
 def _people_before(session: AnnotationSession, chapter: int) -> str:
-    """Who was named before a section that does not open the book."""
+    """A line with the people named in the chapters before ``chapter``; empty if there are none."""
     earlier = "\n\n".join(draft.text for draft in session.task.parts[:chapter])
     counts = session.stats.mentioned(earlier) if earlier else {}
     people = sorted((e for e in counts if e.person), key=lambda e: (-counts[e], e.aliases))
@@ -165,7 +165,7 @@ def _scenes(session: AnnotationSession, sections: Sequence[Section]) -> list[tup
 def _chapter_units(
     session: AnnotationSession, number: int, scenes: Sequence[str], checker: FaithfulnessChecker
 ) -> list[_Cards]:
-    """The cards of a chapter's scenes, then its own."""
+    """The cards of a chapter's scenes, then the chapter's card."""
     detail, units, place = session.task.detail, [], 0
     for index, text in enumerate(scenes):
         key = f"scene {number + 1}.{index + 1}"
@@ -196,7 +196,7 @@ def _chapter_bound(session: AnnotationSession, number: int) -> Bound:
 
 
 def _where(chapter: str, number: int, start: int, end: int) -> str:
-    """The paragraphs of a scene, and the words it opens with where it opens inside one."""
+    """The paragraph numbers of a scene; also its first words, if it begins inside a paragraph."""
     ends = list(accumulate(map(len, paragraphs_of(chapter))))
     first = next(n for n, stop in enumerate(ends, 1) if stop > start)
     last = next(n for n, stop in enumerate(ends, 1) if stop >= end)
@@ -206,12 +206,12 @@ def _where(chapter: str, number: int, start: int, end: int) -> str:
 
 
 def _quiet(field: QuestionField) -> QuestionField:
-    """The field without a line of its own: the task describes it."""
+    """The field without its own line; the task describes it."""
     return replace(field, says="")
 
 
 def _readings(key: str, samples: int) -> QuestionField:
-    """So many rows of the seven scores; their value is the vector that they make."""
+    """The field for ``samples`` rows of the seven scores; its value is the vector combined from them."""
 
     def read(value: Any) -> Vector:
         if not isinstance(value, list) or not all(isinstance(row, list) and len(row) == 7 for row in value):
@@ -234,7 +234,7 @@ def _question(session: AnnotationSession, units: Sequence[_Cards], book: str) ->
 
 
 def _runs(session: AnnotationSession, section: Section, units: Sequence[_Cards]) -> list[list[_Cards]]:
-    """The units in runs that one answer holds; a chapter is divided only where it does not fit alone."""
+    """The units in runs that fit one answer; a chapter is divided only if it does not fit alone."""
 
     def fits(run: Sequence[_Cards]) -> bool:
         question = _question(session, run, "")
@@ -258,7 +258,7 @@ def _runs(session: AnnotationSession, section: Section, units: Sequence[_Cards])
 
 
 def _ask(session: AnnotationSession, sections: Sequence[Section], runs: Sequence[list[_Cards]]) -> dict[str, Answer]:
-    """The answers by the keys of their fields."""
+    """The answers by field key."""
 
     def section_of(run: Sequence[_Cards]) -> Section:
         return next(s for s in reversed(sections) if s.first <= run[0].chapter)

@@ -18,7 +18,7 @@ from polaris_jax.trajectory import Chapter, Scene, count_words
 
 @dataclass(frozen=True)
 class ScenePlace:
-    """A scene under way: chapter and scene number, its text, its vector."""
+    """A scene without its card: chapter and scene number, text, vector."""
 
     chapter: int
     scene: int
@@ -33,8 +33,8 @@ class ScenePlace:
 def cards(session: AnnotationSession, progress: Progress | None = None) -> tuple[Chapter, ...]:
     """Every chapter with its scenes.
 
-    Scenes are asked for in waves: the first of every chapter at once, then the second of every chapter, and so on, so
-    that a scene knows the card before it and a book still keeps many calls in flight.
+    Scenes are asked for in waves: first the first scenes of all chapters, then the second scenes, and so on. So the
+    question for a scene can show the card before it, and many calls still run at once.
     """
     parts = session.task.parts
     texts = scenes_of(session)
@@ -60,7 +60,7 @@ def cards(session: AnnotationSession, progress: Progress | None = None) -> tuple
 def _scenes(
     session: AnnotationSession, places: Sequence[ScenePlace], written: Sequence[Sequence[Scene]]
 ) -> list[Scene]:
-    """One wave of scenes, none of which is in the same chapter as another."""
+    """One wave of scenes, at most one per chapter."""
     plans = [scene_questions(session, place, written[place.chapter]) for place in places]
     answers = iter(session.ask([question for plan in plans for question in plan]))
     result = []
@@ -70,7 +70,7 @@ def _scenes(
 
 
 def scene_questions(session: AnnotationSession, place: ScenePlace, before: Sequence[Scene]) -> list[AnnotationQuestion]:
-    """The question for a scene's card; several, about its pieces, when it does not fit the window."""
+    """The question for a scene's card; several, about its pieces, if the scene does not fit the window."""
     detail = session.task.detail
     words = count_words(place.text)
     bound = session.affordable(share(words, detail.scene_words, detail.scene))
@@ -104,7 +104,7 @@ def _scene_question(task: str, bound: Bound, focuses: int, checker: Faithfulness
 
 
 def _surroundings(session: AnnotationSession, place: ScenePlace, before: Sequence[Scene]) -> str:
-    """The people in the scene as it names them, and the card of the scene before."""
+    """The names of the people in the scene, and the card of the scene before."""
     counts = session.stats.mentioned(place.text)
     people = sorted((e for e in counts if e.person), key=lambda e: (-counts[e], e.aliases))
     forms = [form for entity in people[:12] if (form := entity.form_in(place.text))]
@@ -120,7 +120,7 @@ def _spoken(scene: Scene) -> str:
 
 
 def settled_scene(session: AnnotationSession, place: ScenePlace, said: dict[str, Answer]) -> Scene:
-    """The card that the answers make, each with the offline annotator's in place of what failed."""
+    """The card made of the answers; the offline annotator fills in fields that failed."""
     offline, context, detail = session.offline, session.task.context, session.task.detail
     bound = share(count_words(place.text), detail.scene_words, detail.scene)
     settle = lambda key, fallback: session.settle(said[key], f"{place.path}/{key}", fallback)  # noqa: E731
@@ -138,7 +138,7 @@ def settled_scene(session: AnnotationSession, place: ScenePlace, said: dict[str,
 
 
 def _chapters(session: AnnotationSession, written: Sequence[Sequence[Scene]]) -> tuple[Chapter, ...]:
-    """Chapter cards from the scene cards, with the text beside them where the window has room for both."""
+    """Chapter cards from the scene cards, and from the text too if both fit the window."""
     detail = session.task.detail
     jobs = []
     for draft, scenes in zip(session.task.parts, written, strict=True):
@@ -171,7 +171,7 @@ def _chapter_question(focuses: int, checker: FaithfulnessChecker, also: str, bou
 def settled_chapter(
     session: AnnotationSession, number: int, said: dict[str, Answer], scenes: tuple[Scene, ...], bound: Bound
 ) -> Chapter:
-    """The chapter that the answers about it make."""
+    """The chapter made of the answers about it."""
     offline, context, most = session.offline, session.task.context, session.task.detail.focuses + 1
     text, path = session.task.parts[number].text, f"chapters/{number}"
     focuses = session.settle(said["focuses"], f"{path}/focuses", lambda: offline.focuses(text, context, most))

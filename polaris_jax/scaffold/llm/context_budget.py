@@ -1,4 +1,4 @@
-"""What fits a context window: token estimates, windows over a text, and packing of items."""
+"""Fits material into a context window: token estimates, windows over a text, and packing of items."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,14 +10,16 @@ CHARS_PER_TOKEN = 3.5
 
 
 def tokens(text: str) -> int:
-    """A careful estimate: 3.5 ASCII characters or one other character per token."""
+    """A conservative estimate: 3.5 ASCII characters or one other character per token."""
     plain = sum(map(str.isascii, text)) if not text.isascii() else len(text)
     return int(plain / CHARS_PER_TOKEN) + len(text) - plain + 1
 
 
 def windows(text: str, room: int) -> list[str]:
-    """The text in runs of at most ``room`` tokens, cut at paragraph ends, else sentence ends, else between words, else
-    anywhere; their concatenation is the text."""
+    """The text in windows of at most ``room`` tokens; their concatenation is the text.
+
+    It is cut at paragraph ends, else at sentence ends, else between words, else anywhere.
+    """
     if tokens(text) <= room:
         return [text]
     most = max(1, int(count_words(text) * room / tokens(text)))
@@ -29,15 +31,17 @@ def windows(text: str, room: int) -> list[str]:
 
 
 def _hard(run: str, room: int) -> list[str]:
-    """Text without spaces has no other place to cut."""
+    """Cuts text without spaces anywhere."""
     if tokens(run) <= room:
         return [run]
     return [run[i : i + room - 1] for i in range(0, len(run), room - 1)]
 
 
 def pack(items: Sequence[str], room: int, most: int | None = None) -> list[list[str]]:
-    """Runs of consecutive items that fit ``room`` tokens together, at most ``most`` each; an item that does not fit
-    alone is shortened at its end."""
+    """Runs of at most ``most`` consecutive items that together fit ``room`` tokens.
+
+    An item that does not fit alone is cut at its end.
+    """
     runs: list[list[str]] = []
     used = 0
     for item in items:
@@ -54,7 +58,7 @@ def pack(items: Sequence[str], room: int, most: int | None = None) -> list[list[
 
 
 def spread(items: Sequence[str], room: int) -> list[str]:
-    """As many of the items as fit, evenly spread and in order; all of them when they do."""
+    """All items if they fit; else as many as fit, evenly spread and in order."""
     sizes = [tokens(item) + 1 for item in items]
     count = len(items)
     while count and sum(sizes[i] for i in _every(len(items), count)) > room:
@@ -67,13 +71,13 @@ def _every(total: int, count: int) -> list[int]:
 
 
 def shares(bound: Bound, weights: Sequence[int]) -> list[Bound]:
-    """The bound divided over windows by weight, at least one bullet each."""
+    """The bound, divided among windows by weight; every window gets at least one bullet."""
     total = max(1, sum(weights))
     return [Bound(max(1, round(bound.count * weight / total)), bound.words) for weight in weights]
 
 
 def thinned(cards: Sequence[Callable[[int], str]], room: int, most: int) -> list[str]:
-    """Cards printed with as many of their bullets (``most`` to 0) as lets all of them fit; empty when none do."""
+    """The cards as text, each with the most bullets (``most`` to 0) with which all fit; empty if they never fit."""
     for count in range(most, -1, -1):
         printed = [card(count) for card in cards]
         if sum(tokens(text) + 1 for text in printed) <= room:

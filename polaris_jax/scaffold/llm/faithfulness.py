@@ -1,4 +1,4 @@
-"""Whether notes are true to the book: names that the prose does not have, lines copied from it (specification 2.6)."""
+"""Checks that notes are true to the book: unknown names, and lines copied from the prose (specification 2.6)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from polaris_jax.scaffold.llm.question import Issues
 
 _OPENS = re.compile(r"(?:^|[.!?:]['\"”’)]*\s+|[“\"‘(]\s*)$")
 _ORDINARY = FUNCTION_WORDS | NOT_NAMES | TITLES
-# Forms that open many sentences and hardly any name has.
+# Forms that begin many sentences, but hardly any name.
 _PLAIN = re.compile(
     r"(?:ly|ing|ed|ness|[ts]ion|ment|ity|ence|ance|ship|hood|ism|while|wards?|ever)$"
     r"|^(?:some|any|every|no)(?:body|one|thing)$"
@@ -21,17 +21,17 @@ _PLAIN = re.compile(
 
 
 def text_words(text: str) -> frozenset[str]:
-    """The words of a text as written, possessives removed, hyphenated words in parts; what names may be made of."""
+    """The words of a text as written, without possessive endings; hyphenated words are split. Names consist of them."""
     return frozenset(bare(word) for word in WORD.findall(text))
 
 
 @dataclass(frozen=True)
 class FaithfulnessChecker:
-    """Checks notes on a passage against it.
+    """Checks notes on a passage against the passage.
 
     Attributes:
-      stats: of the novel; its 8-grams must not be copied.
-      words: of the passage and of the cards before it; None where names are not checked.
+      stats: measurements of the novel, whose 8-grams must not be copied.
+      words: words of the passage and of the cards before it; None: names are not checked.
     """
 
     stats: NovelStats
@@ -40,9 +40,9 @@ class FaithfulnessChecker:
     def unknown(self, line: str, titled: bool = False) -> list[str]:
         """Capitalised names in ``line`` that the passage does not have.
 
-        A word that opens a sentence is a name when it looks like one (a possessive, another name or a verb in the
-        third person follows, and the book never writes it small). Of a ``titled`` line, in which every word is
-        capitalised, only words count that are names in this novel.
+        A word that opens a sentence is a name if it looks like one: a possessive ending, another name or a verb in the
+        third person follows, and the book never writes the word in lower case. In a ``titled`` line every word is
+        capitalised, so only words that are names in this novel count.
         """
         if self.words is None:
             return []
@@ -63,7 +63,7 @@ class FaithfulnessChecker:
 
     def _subject(self, word: str, after: Sequence[re.Match]) -> bool:
         lower = bare(word).lower()
-        # "Walks" is no name in a book that has "walked"
+        # "Walks" is not a name in a book that has "walked"
         bases = {lower, lower[:-1], lower[:-1] + "d", lower[:-1] + "ed", lower[:-2] + "ed"}
         if not (bases if lower.endswith("s") else {lower}).isdisjoint(self.stats.vocabulary) or _PLAIN.search(lower):
             return False
@@ -81,7 +81,7 @@ class FaithfulnessChecker:
         return Issues(tuple(names), tuple(line for line in lines if self.stats.copies(line) is not None))
 
     def repair(self, lines: Iterable[str]) -> tuple[str, ...] | None:
-        """The lines without unknown names, copied ones reworded or cut short; None when none is left."""
+        """The lines without unknown names; copied lines are reworded or cut. None if no line is left."""
         kept: list[str] = []
         for line in lines:
             if self.unknown(line):

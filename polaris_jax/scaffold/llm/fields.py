@@ -1,8 +1,8 @@
-"""What an answer may contain: each kind of field with its instruction, its schema and its checks (specification 2.6).
+"""Fields of an answer: each kind with its instruction, its schema and its checks (specification 2.6).
 
-Limits stand twice: in the schema for servers that constrain decoding, and in ``read`` for what a schema cannot say
-(words, alphabet, single lines). What a plain substitution mends (list marks, line breaks, special strings, marks
-outside the preview's alphabet) is mended before judging.
+Limits stand twice: in the schema, for servers that constrain decoding, and in ``read``, for what a schema cannot
+express (words, alphabet, single lines). What a plain substitution can repair (list marks, line breaks, special strings,
+marks outside the preview's alphabet) is repaired before the checks.
 """
 
 import re
@@ -16,14 +16,14 @@ from polaris_jax.scaffold.llm.question import InvalidField, Issues, QuestionFiel
 from polaris_jax.scaffold.profile import Bound
 from polaris_jax.trajectory import DIMENSIONS, Described, Vector, count_words
 
-LEAST_WORDS, MOST_WORDS = 5, 45  # of a bullet
+LEAST_WORDS, MOST_WORDS = 5, 45  # per bullet
 _MARK = re.compile(r"^\s*(?:[-*•–—]\s+|\(?\d{1,2}[.)]\s+)+")
 _LABEL = re.compile(r"^(?:scene|arc|chapter|part)\s+(?:\d+|[ivxlc]+)\s*[:.–—-]\s*", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?])['\"”’)]*\s+")
 
 
 def chars(words: int) -> int:
-    """Characters that so many words of English need, with room to spare."""
+    """Characters that are more than enough for ``words`` words of English."""
     return max(60, min(limits.MAX_BULLET, 7 * words + 12))
 
 
@@ -43,7 +43,7 @@ def bullet_lines(value: Any, bound: Bound) -> tuple[str, ...]:
     """Bullets of one line, 5 to 45 words and at most 300 characters each, without repetitions.
 
     Raises:
-      Unfit: a bullet is too short or too long, or nothing was said.
+      InvalidField: a bullet is too short or too long, or there is none.
     """
     lines = tuple(dict.fromkeys(text[0].upper() + text[1:] for text in _texts(value, bound.count)))
     most = min(MOST_WORDS, bound.words + bound.words // 2)
@@ -193,7 +193,7 @@ def groups(
     fits: Callable[[Described], str | None] = lambda group: None,
     least: int = 1,
 ) -> QuestionField:
-    """Named groups of bullets: characters or archetypes; ``fits`` says what is wrong with one, or None."""
+    """Named groups of bullets: characters or archetypes. ``fits`` returns what is wrong with a group, or None."""
     item = closed({"name": _string(60), "bullets": _list(_string(chars(bound.words)), bound.count)})
 
     def read(value: Any) -> tuple[Described, ...]:

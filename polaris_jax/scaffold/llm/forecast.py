@@ -1,7 +1,7 @@
-"""``ForecastClient``: what plans would cost, counted on the very questions that would be asked, without a call.
+"""``ForecastClient``: estimates the cost of plans from the questions that would be asked, without a call.
 
-The later questions of a plan show the earlier answers, so it answers each with plain words of the size that a model
-writes. Nothing it says is kept.
+Later questions of a plan show earlier answers, so it answers each question with words, as many as a model writes. None
+of its answers is kept.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from typing import Any
 from polaris_jax.llm import CallFailed, Reply, Request, UsageTracker
 from polaris_jax.scaffold.llm.context_budget import CHARS_PER_TOKEN, tokens
 
-_FILLED = 0.6  # of the length that the schema allows a text
+_FILLED = 0.6  # share of the length that the schema allows
 _MESSAGE = 8  # tokens of a chat template around each message
-_BLOCK = 448  # characters: the 128 tokens by which providers compare beginnings
-_LEAST_CACHED = 1_024  # tokens: shorter beginnings are not kept
-_NUMBERS = 24  # tokens of an answer of paragraph or chapter numbers
+_BLOCK = 448  # characters: 128 tokens, the unit in which providers compare beginnings
+_LEAST_CACHED = 1_024  # tokens: shorter beginnings are not cached
+_NUMBERS = 24  # tokens of an answer with paragraph or chapter numbers
 # fmt: off
 _PLAIN = (
     "quiet", "narrow", "patient", "sudden", "broken", "distant", "honest", "careful", "lonely", "bitter",
@@ -29,13 +29,13 @@ _PLAIN = (
 class ForecastClient:
     """Implements ``Client`` for a forecast: every question counts as one call in ``usage``.
 
-    Corrections and retries are not counted: a model that is fit for the task needs few. Questions for numbers of
-    paragraphs and chapters go unanswered, so that the library's scenes and the offline arcs stand. What a question has
-    in common with the beginning of an earlier one counts as read from the provider's cache.
+    Corrections and retries are not counted: a suitable model needs few. Questions for paragraph or chapter numbers get
+    no answer, so the library's scenes and the offline arcs are kept. A beginning that a question shares with an earlier
+    one counts as read from the provider's cache.
 
     Args:
-      identity: of the model that would be asked.
-      thinking: tokens of thinking that each answer is taken to cost.
+      identity: identity of the model that would be asked.
+      thinking: assumed tokens of thinking per answer.
     """
 
     def __init__(self, identity: str, thinking: int = 0):
@@ -59,7 +59,7 @@ class ForecastClient:
         """No call is made."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: nothing is open."""
 
     def _answer(self, request: Request) -> Reply | CallFailed:
         schema = json.loads(request.schema or "{}")
@@ -78,7 +78,7 @@ class ForecastClient:
         return Reply(text, data, self.identity, 0, 0, cached=True, attempts=0)
 
     def _cached(self, request: Request) -> int:
-        """Tokens of its messages that a provider has kept: whole blocks of a beginning that was sent before."""
+        """Tokens of its messages in a provider's cache: whole blocks of a beginning that was sent before."""
         text = "\0".join(content for _, content in request.messages)
         known, beginning = 0, hashlib.sha256()
         for start in range(0, len(text) - _BLOCK + 1, _BLOCK):
@@ -98,7 +98,7 @@ class ForecastClient:
         return self._text(schema["maxLength"])
 
     def _text(self, most: int) -> str:
-        """Words that no other answer has in this order, ending like a sentence."""
+        """Words that no other answer has in this order, with a full stop at the end."""
         number, size, words = next(self._number), 0, list[str]()
         while size < _FILLED * most - 7:
             digit = number // len(_PLAIN) ** (len(words) % 4) if words else number

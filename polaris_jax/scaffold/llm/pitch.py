@@ -1,4 +1,4 @@
-"""The preview, and the user requests this book would answer (specification 2.6 level 4, and 2.7)."""
+"""The preview, and user requests that this book would answer (specification 2.6 level 4, and 2.7)."""
 
 import random
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ class PromptAttributes:
       size: index of the length class in ``LENGTHS``.
       stated: which of genre, protagonist, setting, ending, style, length and chapters it mentions.
       words, chapters: the requested size, within a tenth of the book's.
-      facts: plot facts it gives away.
-      titled: whether it names the title.
+      facts: plot facts it reveals.
+      titled: whether it mentions the title.
     """
 
     size: int
@@ -79,10 +79,10 @@ class PromptAttributes:
 def sample_attributes(
     rng: random.Random, facts: Sequence[str], words: int, chapters: int, most_words: int, count: int = PROMPTS_PER_BOOK
 ) -> list[PromptAttributes]:
-    """Attribute vectors of so many requests, each attribute drawn independently (2.7).
+    """The attributes of ``count`` requests; each attribute is drawn independently (2.7).
 
-    Length classes that may exceed ``most_words`` are left out, but for the shortest. At most one request in five names
-    the title.
+    Length classes that may exceed ``most_words`` are left out, except the shortest. At most one request in five
+    mentions the title.
     """
     sizes = [i for i, (_, _, most, _) in enumerate(LENGTHS) if most <= most_words] or [0]
     made = []
@@ -140,7 +140,7 @@ def _prompt_question(session: AnnotationSession, attributes: PromptAttributes, p
     }
     form = session.task.context.form
     stated = attributes.stated
-    if form == "story":  # its length is said by whoever uses the request, and it has no chapters
+    if form == "story":  # whoever uses the request adds the length; a story has no chapters
         stated = tuple(name for name in stated if name not in mention) or ("genre",)
     lines = [
         f"Register: {attributes.register}.",

@@ -8,8 +8,8 @@ from typing import Any
 from polaris_jax.llm import Request
 from polaris_jax.scaffold.llm import prompts
 
-VERSION = "1"  # of all instructions; raise it to have cached answers asked again
-SEED = 20_240_517  # any number: servers that take a seed then repeat themselves
+VERSION = "1"  # of all instructions; raise it so that cached questions are asked again
+SEED = 20_240_517  # any number; servers that accept a seed then repeat their answers
 _SECOND_TEMPERATURE = 0.5
 _CORRECTION = "That answer cannot be used as it is:\n{}\nSend the whole JSON object again with this corrected."
 
@@ -20,7 +20,7 @@ class InvalidField(ValueError):
 
 @dataclass(frozen=True)
 class Issues:
-    """What is unfaithful in a readable answer: names that the prose does not have, lines copied from it."""
+    """What is unfaithful in a readable answer: names that the prose does not have, and copied lines."""
 
     names: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Issues:
         return bool(self.names or self.copies)
 
     def message(self) -> str:
-        """For the model."""
+        """The issues as a message to the model."""
         said = [f"these names are not in the text: {', '.join(self.names[:6])}"] if self.names else []
         said += [f"this repeats the book word for word, say it differently: {line[:160]}" for line in self.copies[:3]]
         return "; ".join(said)
@@ -41,11 +41,11 @@ class QuestionField:
 
     Attributes:
       key: property of the JSON object; ``a/b`` is property ``b`` of the object in property ``a``.
-      says: what to write, one line; empty where the task says it.
-      schema: its JSON schema; limits that a schema cannot say are checked by ``read``.
+      says: what to write, one line; empty if the task says it.
+      schema: its JSON schema; ``read`` checks limits that a schema cannot express.
       read: JSON value -> clean value; raises ``InvalidField``.
       issues: clean value -> what is unfaithful in it.
-      repair: clean value -> the same without what is unfaithful, None when nothing is left.
+      repair: clean value -> the value without what is unfaithful; None if nothing is left.
     """
 
     key: str
@@ -58,17 +58,17 @@ class QuestionField:
 
 @dataclass(frozen=True)
 class AnnotationQuestion:
-    """What is asked about some material.
+    """A question about some material.
 
     Attributes:
       purpose: category in the ledger.
       task: the instruction.
-      fields: of the answer, in the order they are written.
+      fields: fields of the answer, in the order they are written.
       material: the text the question is about.
       book: prose of the novel, which stands before everything else, so that questions with the same beginning share it
-        in a provider's prompt cache; with it goes the long guide. Empty in a small window.
+        in a provider's prompt cache; the long guide is sent with it. Empty in a small window.
       corrections: how often an unusable answer is sent back.
-      temperature, sample: of the draw.
+      temperature: sampling temperature. sample: number of the sample.
     """
 
     purpose: str
@@ -86,7 +86,7 @@ class AnnotationQuestion:
 
     @property
     def schema(self) -> str:
-        """JSON text; every object closed and every property required, as strict servers want it."""
+        """The JSON schema as text; every object is closed and every property required, as strict servers demand."""
         return json.dumps(
             _nested({tuple(each.key.split("/")): each.schema for each in self.fields}), ensure_ascii=False
         )
@@ -98,18 +98,21 @@ class AnnotationQuestion:
 
     @property
     def system(self) -> str:
-        """What is said before everything else."""
+        """The system message."""
         return f"{prompts.text('system')}\n\n{prompts.guide()}" if self.book else prompts.text("system")
 
     @property
     def max_tokens(self) -> int:
-        """Room for the longest answer that the schema allows, at two and a half characters per token."""
+        """Tokens of the longest answer that the schema allows, at two and a half characters per token."""
         return 64 + round(longest(json.loads(self.schema)) / 2.5)
 
     def request(self, answer: str = "", problems: str = "", turn: int = 0) -> Request:
-        """The call. With ``problems`` it sends ``answer`` back; without an answer they stand behind the question, so
-        that user and assistant always take turns. From the second correction ``turn`` on, another answer is drawn: a
-        greedy one would come back unchanged."""
+        """The request to the client.
+
+        With ``problems``, ``answer`` is sent back. If ``answer`` is empty, the problems follow the question, so that
+        user and assistant always take turns. From the second correction ``turn`` on, another answer is sampled: a
+        greedy one would not change.
+        """
         above = "\n\n".join(part for part in (self.book, self.material) if part)
         content = f"{above}\n\n---\n{self.instruction}" if above else self.instruction
         messages: tuple[tuple[str, str], ...]
@@ -131,14 +134,14 @@ class AnnotationQuestion:
 
 
 def value_at(data: Any, key: str) -> Any:
-    """What an answer says under a field's key."""
+    """The value of an answer at a field's key."""
     for part in key.split("/"):
         data = data[part]
     return data
 
 
 def _nested(schemas: Mapping[tuple[str, ...], Mapping]) -> dict[str, Any]:
-    """The schema of an object by the paths of its parts."""
+    """The schema of an object whose parts are given by path."""
     inner: dict[str, dict[tuple[str, ...], Mapping]] = {}
     for path, schema in schemas.items():
         inner.setdefault(path[0], {})[path[1:]] = schema

@@ -1,7 +1,7 @@
-"""Where scenes begin, by the paragraph numbers that a model names (specification 2.3); and the scores of a scene (2.5).
+"""Where scenes begin, by paragraph numbers that a model names (specification 2.3); and the scores of a scene (2.5).
 
-Explicit breaks of the author always stay. The library does not say which of its boundaries those are, so they are
-recovered: a boundary is explicit when lexical cohesion alone would not have put it there.
+The author's explicit breaks always stay. The library does not say which of its boundaries are explicit, so they are
+recovered: a boundary is explicit if lexical cohesion alone would not have put it there.
 """
 
 import re
@@ -33,7 +33,7 @@ def _opening(text: str) -> str:
 
 
 def explicit_openings(novel: Novel) -> frozenset[str]:
-    """How the scenes begin that stand after a break of the author's, and the chapters."""
+    """The openings of chapters, and of scenes after an explicit break."""
     found = {_opening(chapter.text) for chapter in novel.chapters}
     for chapter in novel.chapters:
         found |= {_opening(chapter.scenes[i]) for i in _explicit(chapter.text, chapter.scenes)}
@@ -84,16 +84,16 @@ def scenes_of(session: AnnotationSession) -> list[tuple[str, ...]]:
 
 
 def most_scenes(session: AnnotationSession) -> int:
-    """Of a chapter."""
+    """Most scenes of a chapter."""
     return min(session.task.detail.scenes, 12)
 
 
 def cut_scenes(session: AnnotationSession, named: Sequence[Answer | None]) -> list[tuple[str, ...]]:
-    """The chapters cut before the paragraphs that a model named, and at the author's own breaks.
+    """The chapters cut before the paragraphs that a model named, and at the author's explicit breaks.
 
     Args:
-      named: per chapter the numbers, from 1, of the paragraphs that open a scene; None for a chapter that nobody was
-        asked about, which keeps the library's scenes.
+      named: per chapter the numbers, from 1, of the paragraphs that open a scene; None for a chapter that the model was
+        not asked about, which keeps the library's scenes.
     """
     explicit = explicit_openings(session.task.source)
     result = []
@@ -111,12 +111,12 @@ def cut_scenes(session: AnnotationSession, named: Sequence[Answer | None]) -> li
 
 
 def paragraphs_of(text: str) -> list[str]:
-    """The paragraphs of a chapter, each with the blank line behind it."""
+    """The paragraphs of a chapter, each with the blank line after it."""
     return _PARAGRAPH.findall(text)
 
 
 def scene_openings(key: str, shown: range, words: int) -> QuestionField:
-    """The field for the numbers of the paragraphs, out of those ``shown``, that open a scene in ``words`` words."""
+    """The field for the numbers, among those ``shown``, of the paragraphs that open a scene in ``words`` words."""
     says = f"the numbers of the paragraphs, from {shown[0]} to {shown[-1]}, that open a new scene, in rising order"
     most = max(1, min(len(shown), words // SCENE_LEAST, 24))
     return fields.numbers(key, says, shown[0], shown[-1], most)
@@ -141,9 +141,9 @@ def _cut(text: str, starts: Sequence[int]) -> tuple[str, ...]:
 
 
 def _plan(draft: Draft, session: AnnotationSession) -> list[tuple[range, AnnotationQuestion]]:
-    """Windows over a chapter's numbered paragraphs: the numbers that each decides on, and its question.
+    """Windows over a chapter's numbered paragraphs: for each, the numbers that it decides about, and its question.
 
-    The paragraphs that two windows share are divided between them, so that each is judged with text on both sides.
+    Paragraphs that two windows share are divided between them, so that each is judged with text on both sides.
     """
     if not is_divisible(draft):
         return []
@@ -181,8 +181,10 @@ def _question(shown: range, words: int) -> AnnotationQuestion:
 
 
 def vectors_of(session: AnnotationSession, texts: Sequence[str]) -> list[Answer]:
-    """A vector for every passage from ``session.samples`` independent draws; long passages are scored in windows and
-    averaged by words."""
+    """A vector for every passage, from ``session.samples`` independent samples.
+
+    A long passage is scored in windows, whose vectors are averaged by words.
+    """
     ask = AnnotationQuestion(
         "embedding", prompts.text("scores"), (fields.scores("scores"),), corrections=0, temperature=session.temperature
     )
@@ -206,8 +208,11 @@ def vectors_of(session: AnnotationSession, texts: Sequence[str]) -> list[Answer]
 
 
 def combined(samples: Sequence[Sequence[Vector]], weights: Sequence[int]) -> Vector:
-    """One vector from the samples of successive windows: per dimension the mean of the samples, their median where
-    they lie more than 30 apart; then the weighted mean of the windows; below 10 is 0."""
+    """One vector from the samples of successive windows.
+
+    Per dimension: the mean of a window's samples, or their median if they are more than 30 apart; then the weighted
+    mean of the windows. A mean below 10 becomes 0.
+    """
     values = {}
     for name in DIMENSIONS:
         centres = [_centre([getattr(vector, name) for vector in window]) for window in samples]

@@ -1,7 +1,7 @@
-"""One book's conversation with a model: ask many questions at once, have answers corrected, fall back, keep count.
+"""One book's questions to a model: asks many at once, has answers corrected, falls back and counts.
 
-A batch goes out whole; what cannot be used goes back together in a second batch, with the reasons. Which questions are
-asked depends on answers only, never on which of them came first, so a run over the same cache asks the same again.
+Questions are sent in one batch. Unusable answers are sent back in a second batch, with the reasons. Which questions are
+asked depends only on answers, never on their order of arrival, so a run with the same cache asks the same questions.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,9 @@ from polaris_jax.scaffold.offline.annotator import OfflineAnnotator
 from polaris_jax.scaffold.profile import Bound
 
 T = TypeVar("T")
-_FATAL = ("auth", "bad_request", "quota")  # would fail for every other field as well
+_FATAL = ("auth", "bad_request", "quota")  # every other field would fail too
 _MARGIN = 400  # tokens: chat template, and the reasons why an answer is sent back
-_LARGEST_ANSWER = 0.3  # of the window
+_LARGEST_ANSWER = 0.3  # share of the window
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class ChunkedQuestion:
 
     Attributes:
       build: bound -> question without material.
-      bound: of the whole; windows share it by their length.
-      items: of the material, in order; a window holds whole items, at most ``most``.
+      bound: bound of the whole answer; it is divided among windows by length.
+      items: parts of the material, in order; a window holds at most ``most`` of them, each whole.
     """
 
     build: Callable[[Bound], AnnotationQuestion]
@@ -52,7 +52,7 @@ class ChunkedQuestion:
 
 @dataclass
 class _Pending:
-    """A question under way: what is settled, what was readable but unfaithful, and what to send back."""
+    """A question in progress: final answers, readable but unfaithful answers, and what to send back."""
 
     question: AnnotationQuestion
     settled: dict[str, Any] = field(default_factory=dict)
@@ -68,16 +68,16 @@ class _Pending:
 
 
 class AnnotationSession:
-    """Everything the parts of the plan share while one book is annotated.
+    """State that all parts of the plan share while one book is annotated.
 
     Attributes:
       task: the book.
       offline: fills in what the model fails to answer.
-      stats: of the novel.
-      fallback: path -> kind of failure, in the order they were settled.
+      stats: measurements of the novel.
+      fallback: path -> kind of failure, in the order in which fields fell back.
       samples, temperature, thinking_tokens: see ``AnnotatorSpec``.
-      context_tokens: of the window, without those for thinking.
-      book: the book's prose as long questions begin with it, where the window holds it whole; else empty.
+      context_tokens: tokens of the window, without those for thinking.
+      book: the book's prose, with which long questions begin; empty if the window does not hold all of it.
     """
 
     def __init__(
@@ -108,17 +108,17 @@ class AnnotationSession:
         return FaithfulnessChecker(self.stats, frozenset().union(*map(text_words, texts)))
 
     def room(self, question: AnnotationQuestion) -> int:
-        """Tokens left for material in the context window, at least a handful."""
+        """Tokens left for material in the context window, at least 64."""
         said = sum(map(tokens, (question.system, question.book, question.instruction, question.schema)))
         return max(64, self.context_tokens - said - question.max_tokens - _MARGIN)
 
     def affordable(self, bound: Bound, lists: int = 1) -> Bound:
-        """The bound with no more bullets than one answer may hold when it has so many lists of them."""
+        """The bound with at most as many bullets as fit one answer with ``lists`` lists."""
         most = int(_LARGEST_ANSWER * self.context_tokens * 2.5 / (chars(bound.words) + 5)) // lists
         return Bound(max(1, min(bound.count, most)), bound.words)
 
     def settle(self, answer: Answer, path: str, fallback: Callable[[], T]) -> T:
-        """The answer's value, or ``fallback()`` on record as a fallback at ``path``."""
+        """The answer's value; or ``fallback()``, which is recorded as a fallback at ``path``."""
         if answer.value is not None:
             return answer.value
         self.fallback[path] = answer.failure
@@ -129,7 +129,7 @@ class AnnotationSession:
 
         Raises:
           InputError: the server refuses the key or the request.
-          BudgetSpent: no further call is allowed.
+          BudgetSpent: the client's budget allows no further call.
         """
         asked = [_Pending(question) for question in questions]
         self._round(asked, [each.question.request() for each in asked])
@@ -141,11 +141,11 @@ class AnnotationSession:
         return [self._answers(each) for each in asked]
 
     def about_book(self, question: AnnotationQuestion) -> AnnotationQuestion:
-        """The question with the whole book before it, where the window holds that."""
+        """The question with the whole book before it, if the window holds the book."""
         return replace(question, book=self.book)
 
     def ask_about_book(self, questions: Sequence[AnnotationQuestion]) -> list[dict[str, Answer]]:
-        """As ``ask``; a question of which nothing comes back is asked once more without the book."""
+        """Like ``ask``; a question without an answer is asked once more without the book."""
         answers = self.ask(questions)
         lost = [
             number
@@ -158,10 +158,10 @@ class AnnotationSession:
         return answers
 
     def ask_chunked(self, jobs: Sequence[ChunkedQuestion]) -> list[dict[str, Answer]]:
-        """As ``ask`` for questions about many items: those that do not fit one window are asked window by window.
+        """Like ``ask``, for questions about many items: if they do not fit one window, they are asked window by window.
 
-        Lists of the windows are joined in order, of other fields the first answer counts; a field that fails in one
-        window fails.
+        The lists of all windows are joined in order; of other fields, the first answer is used. A field that fails in
+        one window fails.
         """
         groups = []
         for job in jobs:
@@ -179,9 +179,9 @@ class AnnotationSession:
         return [merged([next(answers) for _ in group]) for group in groups]
 
     def _correction(self, each: _Pending, turn: int) -> Request:
-        """The question again with what was wrong, and with the answer where there is room for it.
+        """The question again, with what was wrong, and with the answer if there is room for it.
 
-        Of a question about the book itself only the fields that are still open are asked for: its answers are long.
+        A question about the whole book asks only for the fields that are still open, because its answers are long.
         """
         problems = "\n".join(f"- {problem}" for problem in each.problems)
         question = each.question
@@ -198,7 +198,7 @@ class AnnotationSession:
         return question.request(each.text if fits else "", problems, turn)
 
     def _round(self, asked: Sequence[_Pending], requests: Sequence[Request]) -> None:
-        """Sends requests and reads what comes back into ``asked``."""
+        """Sends the requests and reads the replies into ``asked``."""
         room = self.thinking_tokens
         sent = [replace(request, max_tokens=request.max_tokens + room) for request in requests]
         for each, reply in zip(asked, self.client.ask_all(sent) if sent else (), strict=True):
@@ -262,13 +262,13 @@ def _strings(data: Any) -> Iterator[str]:
 
 
 def _echoes(text: str, question: AnnotationQuestion) -> bool:
-    """Whether a text of several words stands in the instruction or the guide as it is: small models parrot."""
+    """Whether a text of several words is copied from the instruction or the guide, as small models do."""
     said = " ".join(text.lower().strip(" .").split())
     return " " in said and said in " ".join(f"{question.system} {question.instruction}".lower().split())
 
 
 def merged(windows: Sequence[dict[str, Answer]]) -> dict[str, Answer]:
-    """One answer from those about successive windows."""
+    """One answer made of the answers about successive windows."""
     if len(windows) == 1:
         return windows[0]
     result = {}

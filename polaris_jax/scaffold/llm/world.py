@@ -1,4 +1,4 @@
-"""What holds for the whole book: world rules, writing style, characters and archetypes (specification 2.6, level 3)."""
+"""Parts about the whole book: world rules, writing style, characters and archetypes (specification 2.6, level 3)."""
 
 import hashlib
 import random
@@ -22,16 +22,16 @@ _NAMELESS = frozenset({"the", "narrator", "a", "an", "of"})
 
 
 def seeded(session: AnnotationSession, purpose: str) -> random.Random:
-    """Randomness that depends on the book's content and the purpose only."""
+    """A random generator; its seed depends only on the book's content and ``purpose``."""
     context = session.task.context
     seed = hashlib.sha256(f"{purpose}\0{context.title}\0{context.author}\0{context.volume}".encode()).hexdigest()
     return random.Random(int(seed[:16], 16))
 
 
 def synopsis(session: AnnotationSession, chapters: Sequence[Chapter]) -> list[str]:
-    """The chapter cards, condensed window by window until they take at most half a context window.
+    """The chapter cards, condensed window by window until they fit half a context window.
 
-    A window that the model fails to condense is thinned out instead.
+    If the model fails to condense a window, some of its lines are dropped instead.
     """
     room = session.context_tokens // 2
     items = chapter_items(chapters)
@@ -57,7 +57,7 @@ def _synopsis_question(checker: FaithfulnessChecker, bound: Bound) -> Annotation
 def rules_and_style(
     session: AnnotationSession, chapters: Sequence[Chapter], notes: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """World rules from the notes and random scenes, writing style from random extracts."""
+    """World rules from the notes and random scenes; writing style from random extracts."""
     detail, context, offline = session.task.detail, session.task.context, session.offline
 
     def question(key: str, task: str, says: str, bound: Bound) -> AnnotationQuestion:
@@ -77,7 +77,7 @@ def rules_and_style(
 
 
 def _notes_and_scenes(session: AnnotationSession, chapters: Sequence[Chapter], notes: Sequence[str], room: int) -> str:
-    """The notes, then as many of a few random scenes as fit behind them."""
+    """The notes, followed by as many of a few random scenes as fit."""
     scenes = [scene.text for chapter in chapters for scene in chapter.scenes]
     chosen = seeded(session, "world rules").sample(range(len(scenes)), min(_SCENES, len(scenes)))
     parts = spread(notes, room)
@@ -91,7 +91,7 @@ def _notes_and_scenes(session: AnnotationSession, chapters: Sequence[Chapter], n
 
 
 def _extracts(session: AnnotationSession, room: int) -> str:
-    """Up to eight random extracts of 400 words, fewer where the window is small; the first is shortened to fit."""
+    """Up to eight random extracts of 400 words, fewer in a small window; the first is shortened to fit."""
     runs = pieces(session.task.context.volume, _EXTRACT_WORDS)
     chosen = seeded(session, "writing style").sample(range(len(runs)), min(_EXTRACTS, len(runs)))
     kept = [windows(runs[chosen[0]], room)[0]]
@@ -151,7 +151,7 @@ def _people(
 
 
 def _with_people(session: AnnotationSession, notes: Sequence[str], room: int) -> str:
-    """The notes behind a list of who is named how often."""
+    """A list of how often each person is named, then the notes."""
     counts = session.stats.mentioned(session.task.context.volume)
     people = sorted((e for e in counts if e.person), key=lambda e: (-counts[e], e.aliases))[:30]
     listed = [f"{form} ({counts[e]})" for e in people if (form := e.form_in(session.task.context.volume))]

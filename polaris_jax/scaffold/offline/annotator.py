@@ -1,4 +1,4 @@
-"""``OfflineAnnotator``: the parts of a plan in their order, top-down, counted and extracted from the prose."""
+"""``OfflineAnnotator``: counts and extracts the parts of a plan from the prose, in order, top-down."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -18,13 +18,13 @@ from polaris_jax.scaffold.offline.ranking import conversation, notes_from, rarel
 from polaris_jax.scaffold.profile import Bound, Detail, share
 from polaris_jax.trajectory import Arc, Chapter, Described, Preview, Scene, Vector
 
-_COUNTED = 0.035  # of a plan's bullets: counts, whose words are the annotator's own; one in twenty is too many
+_COUNTED = 0.035  # share of bullets that may be counts, phrased by the annotator; one in twenty is too many
 _SMALL = word_set("a an the of in on at to and for")
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many lines of counts each part of a plan may hold: a short book has as many people to count as a long one."""
+    """Most lines of counts per part of a plan; a short book has as many people to count as a long one."""
 
     style: int
     rules: int
@@ -33,7 +33,7 @@ class _Counts:
 
     @classmethod
     def of(cls, bullets: int) -> "_Counts":
-        """For a plan whose cards and arcs have so many bullets."""
+        """The limits for a plan whose cards and arcs have ``bullets`` bullets."""
         most = _COUNTED * bullets
         shares = (max(least, round(part * most)) for part, least in ((0.35, 3), (0.2, 1), (0.15, 2), (0.3, 1)))
         return cls(*shares)
@@ -45,18 +45,18 @@ def _title_case(phrase: str) -> str:
 
 
 class OfflineAnnotator:
-    """Implements ``Annotator`` with counting and rewriting only; every field can also be asked for alone.
+    """Implements ``Annotator`` by counting and rewriting only. Every field also has its own method.
 
     Cards are written top-down: the chapter first, then its scenes, whose notes avoid repeating it.
     """
 
-    name = "deterministic"  # as manifests record it: equal books keep equal bytes
+    name = "deterministic"  # manifests record it, so it stays: equal books keep equal bytes
     version = "3"
 
     def annotate(self, task: AnnotationTask, progress: Progress | None = None) -> Annotation:
         context, detail, parts = task.context, task.detail, task.parts
         taken: set[str] = set()
-        used: set[str] = set()  # bullets, of which no plan has one twice
+        used: set[str] = set()  # bullets so far; no plan has a bullet twice
         chapters = []
         for index, draft in enumerate(parts):
             chapters.append(self._chapter(draft, context, detail, taken, used))
@@ -83,7 +83,7 @@ class OfflineAnnotator:
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: nothing is open."""
 
     def _chapter(self, draft: Draft, context: Context, detail: Detail, taken: set[str], used: set[str]) -> Chapter:
         bound = share(draft.words, detail.chapter_words, detail.chapter, least=2)
@@ -95,7 +95,7 @@ class OfflineAnnotator:
         return chapter_card(Chapter(draft.name, 0, scenes[0].vector, focuses, summary, scenes, draft.text))
 
     def scene(self, text: str, context: Context, detail: Detail, taken: set[str], used: set[str]) -> Scene:
-        """A scene's card; ``taken`` (names) and ``used`` (bullets) are not said again, and grow by what it says."""
+        """A scene's card. It repeats nothing of ``taken`` (names) and ``used`` (bullets); its own are added to them."""
         bound = share(len(text.split()), detail.scene_words, detail.scene)
         scene = scene_card(
             Scene(
@@ -140,7 +140,7 @@ class OfflineAnnotator:
     def long_arc(
         self, chapters: Sequence[str], context: Context, detail: Detail, used: set[str] | None = None
     ) -> tuple[str, ...]:
-        """Bullets on a run of chapters, a few from each; none of ``used``, which grows by them."""
+        """Bullets on a run of chapters, a few from each and none in ``used``, to which they are added."""
         each = Bound(detail.long_per_chapter, detail.long.words)
         taken = set[str]() if used is None else used
         lines: list[str] = []
@@ -167,7 +167,7 @@ class OfflineAnnotator:
         return picked
 
     def _labels(self, text: str, context: Context) -> list[str]:
-        """Names a passage could bear, the most telling first."""
+        """Possible names of a passage, most distinctive first."""
         people, things = self._people(text, context), self._things(text, context)
         places = [
             f for e in analyse(context.novel).mentioned(text) if not e.person and (f := e.form_in(text, full=False))
@@ -207,7 +207,7 @@ class OfflineAnnotator:
         return f"Third person {tense} tense, {people[0] if people else 'nobody named'}"
 
     def summary(self, text: str, context: Context, bound: Bound, skip: Collection[str] = ()) -> tuple[str, ...]:
-        """Bullets on a passage, none of ``skip``."""
+        """Bullets on a passage, none in ``skip``."""
         lines = notes_from(text, context.novel, bound.count, bound.words, skip)
         stats = analyse(context.novel)
         if len(lines) < bound.count:
@@ -215,13 +215,13 @@ class OfflineAnnotator:
             if spoken and rarely_alike(spoken, lines):
                 lines.append(spoken)
         lines = [line for line in lines if stats.copies(line) is None]
-        if not lines and stats.past:  # an essay inside the novel, of whose sentences none tells a deed
+        if not lines and stats.past:  # an essay inside the novel: no sentence narrates an action
             lines = notes_from(text, context.novel, bound.count, bound.words, skip, essay=True)
             lines = [line for line in lines if stats.copies(line) is None]
         return tuple(lines) or (self._counted(text, context, skip),)
 
     def _counted(self, text: str, context: Context, skip: Collection[str]) -> str:
-        """A line of counts, for a passage of which no sentence makes a note."""
+        """A line of counts, for a passage without a sentence that makes a note."""
         stats, things = analyse(context.novel), self._things(text, context)
         options = [f"The passage mentions the {a} and the {b}." for a, b in pairwise(things)]
         spoken = round(100 * dialogue_share(text, stats.quotes))
@@ -233,8 +233,10 @@ class OfflineAnnotator:
     def compress(
         self, bullets: Sequence[str], context: Context, bound: Bound, used: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """At most ``bound.count`` of the bullets, evenly spread and the weightiest of each stretch, shortened so that
-        none is one of ``used``."""
+        """At most ``bound.count`` of the bullets: the one with the highest weight from each of equal stretches.
+
+        Each is shortened to ``bound.words`` words, to a line that is not in ``used``.
+        """
         stats = analyse(context.novel)
         step = max(1.0, len(bullets) / bound.count)
         weights = [
@@ -253,7 +255,7 @@ class OfflineAnnotator:
         return tuple(lines) or tuple(line for line in bullets if line not in used)[:1]
 
     def arc_starts(self, chapters: Sequence[str], context: Context, arcs: int) -> tuple[int, ...]:
-        """Near-equal runs of words; each border moves by one chapter to where the cast changes most."""
+        """Starts of arcs with nearly equal word counts, moved by at most one chapter to where the cast changes most."""
         stats = analyse(context.novel)
         sizes = [len(text.split()) for text in chapters]
         casts = [stats.mentioned(text) for text in chapters]
@@ -310,6 +312,6 @@ class OfflineAnnotator:
 
 
 def _shared(a: Counter, b: Counter) -> float:
-    """Cosine of two counters, 0 when either is empty."""
+    """Cosine similarity of two counters, 0 if either is empty."""
     norm = (sum(n * n for n in a.values()) * sum(n * n for n in b.values())) ** 0.5
     return sum(n * b[key] for key, n in a.items()) / norm if norm else 0.0

@@ -1,4 +1,4 @@
-"""Characters and archetypes from counts: who is named where, beside whom, and what the narration says they do."""
+"""Characters and archetypes from counts: where and beside whom they are named, and what the narration says they do."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from polaris_jax.scaffold.profile import Bound
 from polaris_jax.trajectory import Described
 
 K = TypeVar("K")
-_MAIN_SHARE = 0.35  # of the most named character's mentions
+_MAIN_SHARE = 0.35  # share of the most named character's mentions that makes a main character
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Figure:
 
     Attributes:
       name: the form used on cards; it occurs in the volume.
-      mentions: per chapter.
-      company: names of others, by shared paragraphs, closest first.
+      mentions: number of mentions per chapter.
+      company: names of others, by number of shared paragraphs, most first.
       speech: chapters in which a speech is tagged with the name.
     """
 
@@ -81,7 +81,7 @@ def _ranked(counts: Counter[K], worth: Callable[[K, int], float] = lambda item, 
 
 
 def deeds(figure: Figure, context: Context, bound: Bound, used: set[str]) -> list[str]:
-    """What a character does, as the narration tells it; ``used`` grows by the lines."""
+    """Notes on what a character does in the narration; they are added to ``used``."""
     stats = analyse(context.novel)
     lines: list[str] = []
     aliases = figure.entity.aliases
@@ -98,7 +98,7 @@ def deeds(figure: Figure, context: Context, bound: Bound, used: set[str]) -> lis
 
 
 def count_line(figure: Figure, chapters: Sequence[tuple[str, str]], context: Context, used: set[str]) -> str:
-    """Where a character is named and beside whom; ``used`` grows by the line."""
+    """A line on where a character is named and beside whom; it is added to ``used``."""
     stats = analyse(context.novel)
     present = [name for (name, _), n in zip(chapters, figure.mentions, strict=True) if n]
     beside = f", most often beside {figure.company[0]}" if figure.company else ""
@@ -120,10 +120,10 @@ def characters(
     used: set[str],
     counted: int = 99,
 ) -> tuple[tuple[Described, ...], tuple[Described, ...]]:
-    """Main and side characters; a first-person teller is the first of the main ones. ``used`` grows by their lines.
+    """Main and side characters; a first-person narrator is the first main character. Their lines are added to ``used``.
 
-    ``counted`` of them have a line of counts: those of whom nothing else can be said, the most named first, then the
-    most named. Of the side characters those without any line are left out.
+    ``counted`` of them get a line of counts: first those with no other line, then the others, most named first. Side
+    characters without any line are left out.
     """
     stats = analyse(context.novel)
     cast = figures(chapters, context)
@@ -150,7 +150,7 @@ def characters(
 def archetypes(
     chapters: Sequence[tuple[str, str]], context: Context, count: int, bound: Bound
 ) -> tuple[Described, ...]:
-    """Parts that can be counted, without proper names: who is named most, who speaks most, who comes late."""
+    """Archetypes that follow from counts, without proper names: who is named most, who speaks most, who comes late."""
     cast, total = figures(chapters, context), len(chapters)
     made: list[Described] = []
     if analyse(context.novel).first_person:

@@ -1,7 +1,7 @@
-"""From a sentence of the novel to a note about it: shorter, third person, present tense, and not a quotation.
+"""Turns a sentence of the novel into a note: shorter, in the third person and present tense, and not a quotation.
 
-The steps: choose the clauses worth keeping, name the subject, change person and tense, then make sure that no 8-gram of
-the prose survives (trajectory specification 2.6) by swapping plain words and shortening at a phrase boundary.
+The steps: choose clauses, name the subject, change person and tense, then remove every 8-gram of the prose (trajectory
+specification 2.6) by replacing common words and shortening at a phrase boundary.
 """
 
 import re
@@ -25,7 +25,7 @@ _SUBORDINATE = word_set(
 _SUBORDINATORS = word_set(
     "who which whom whose when while if because where whenever unless although though that as until till"
 )
-_OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # what opens a clause that needs another
+_OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # they open a clause that needs a main clause
 _NARRATOR = {
     "i": "the narrator",
     "me": "the narrator",
@@ -47,7 +47,7 @@ _SAYS_NOW = word_set(
     "remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go "
     "own confess"
 )
-_STATES = word_set("is are has does")  # verbs of a sentence about how things are
+_STATES = word_set("is are has does")  # verbs of general statements
 _PRESENT = word_set("is are has have does do can will must may")
 _PRESENT_IRREGULAR = frozenset(third_person(base) for base in IRREGULAR.values())
 
@@ -68,8 +68,8 @@ def _has_verb(clause: str, stats: NovelStats) -> bool:
 
 
 def clauses(sentence: str, stats: NovelStats, budget: int) -> str:
-    """The head of a sentence: an opening adverbial goes, then whole comma-clauses follow while they fit
-    ``budget`` words."""
+    """The beginning of a sentence, without an opening adverbial: whole comma-clauses as long as they fit ``budget``
+    words."""
     text = _clean(sentence)
     parts = [part.strip() for part in re.split(r"[;:]", text) if part.strip()]
     body = next(
@@ -98,7 +98,7 @@ def clauses(sentence: str, stats: NovelStats, budget: int) -> str:
 
 
 def _shorten(text: str, budget: int) -> str:
-    """Cut before the last preposition or conjunction that leaves at most ``budget`` words."""
+    """Cuts before the last preposition or conjunction that leaves at most ``budget`` words."""
     tokens = text.split()
     for end in range(min(budget, len(tokens) - 1), 4, -1):
         if tokens[end].lower() in CUT_BEFORE:
@@ -112,7 +112,7 @@ def _join(tokens: list[str]) -> str:
 
 
 def _third_person(tokens: list[str]) -> list[str]:
-    """First person becomes ``the narrator`` once per note, and a plain pronoun of reference after that."""
+    """Replaces the first person: once per note by ``the narrator``, then by a pronoun."""
     out: list[str] = []
     named = False
     for index, token in enumerate(tokens):
@@ -137,7 +137,7 @@ _PRONOUN_GENDER = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f"}
 
 
 def _named(tokens: list[str], referents: dict[str, str], stats: NovelStats) -> list[str]:
-    """Put a name for the first he or she of each gender while nobody has been named in the sentence."""
+    """Replaces the first he and the first she by a name, as long as the sentence has named nobody."""
     result: list[str] = []
     left = dict(referents)
     for index, token in enumerate(tokens):
@@ -164,13 +164,13 @@ def note(
     referents: dict[str, str] | None = None,
     essay: bool = False,
 ) -> str | None:
-    """One bullet (without ``- ``) about ``sentence``, or None when nothing readable is left.
+    """One bullet (without ``- ``) about ``sentence``, or None if nothing readable is left.
 
     Args:
       budget: most words to keep, 5-45.
       referents: the last named man (``m``) and woman (``f``) before the sentence; the first pronoun for each is
         replaced unless the sentence names somebody before it.
-      essay: in a novel of the past tense also take a sentence in the present, about how things are.
+      essay: in a novel in the past tense, also accept general statements in the present tense.
     """
     tokens = _TOKEN.findall(clauses(sentence, stats, budget))
     if len(tokens) < 4:
@@ -193,7 +193,7 @@ def note(
 
 
 def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
-    """Whether some finite verb stands outside the subordinate clauses and none of these is left open."""
+    """Whether a finite verb stands outside the subordinate clauses, and all of these are complete."""
     pending = main = 0
     for index, token in enumerate(tokens):
         word = token.lower()
@@ -206,7 +206,7 @@ def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
 
 
 def shorter(line: str, stats: NovelStats, budget: int, skip: Collection[str]) -> str | None:
-    """A note cut at a phrase boundary to at most ``budget`` words and not in ``skip``; None when there is none."""
+    """A note cut at a phrase boundary to at most ``budget`` words and not in ``skip``, or None."""
     tokens = line.rstrip(".").split()
     if len(tokens) <= budget and line not in skip:
         return line
@@ -221,7 +221,7 @@ def shorter(line: str, stats: NovelStats, budget: int, skip: Collection[str]) ->
 
 
 def _whole(line: str, stats: NovelStats) -> bool:
-    """Whether a cut note still has its main clause, and no coordinate clause without a verb at its end."""
+    """Whether a cut note still has its main clause and does not end with a coordinate clause without a verb."""
     parts = [part.strip() for part in line.rstrip(".").split(",")]
     opening = parts[0].lower().split()
     opening = opening[1:] if opening[0] in ("just", "even", "the") else opening
@@ -251,7 +251,7 @@ def speaks(line: str, stats: NovelStats) -> bool:
 
 
 def content(text: str) -> frozenset[str]:
-    """Content words of a note as bases, to compare notes with each other."""
+    """The base forms of a note's content words, for comparing notes."""
     found = set()
     for token in re.findall(r"[^\W_]+", text.lower()):
         if token not in FUNCTION_WORDS and len(token) > 2:

@@ -33,7 +33,7 @@ def _article(phrase: str) -> str:
 
 
 def _sentences_within(parts: Sequence[str], least: int, most: int) -> str:
-    """Join sentences until ``least`` words are reached, leaving out any that would pass ``most``."""
+    """Joins sentences until they have ``least`` words; leaves out any that would exceed ``most``."""
     text = ""
     for part in parts:
         if count_words(text) >= least:
@@ -44,7 +44,7 @@ def _sentences_within(parts: Sequence[str], least: int, most: int) -> str:
 
 
 def highlight(facts: Sequence[str], context: Context, chapters: Sequence[tuple[str, str]], aim: int) -> str:
-    """55-140 words: who and where by name, steps of the plot from the short arcs, and what the text is made of."""
+    """55-140 words: names of people and places, plot steps from the short arcs, and counts over the text."""
     stats = analyse(context.novel)
     cast = [figure.name for figure in figures(chapters, context)[:5]]
     where, things = places(context, 3), central_words(context.volume, stats, 5)
@@ -62,7 +62,7 @@ def highlight(facts: Sequence[str], context: Context, chapters: Sequence[tuple[s
 
 
 def archetype(context: Context, chapters: Sequence[tuple[str, str]], aim: int) -> str:
-    """45-190 words: how the text is told, in numbers."""
+    """45-190 words: counts of how the text is told."""
     size = count_words(context.volume)
     mean = round(size / max(1, len(chapters)))
     parts = [
@@ -76,7 +76,7 @@ def archetype(context: Context, chapters: Sequence[tuple[str, str]], aim: int) -
 def preview(
     facts: Sequence[str], context: Context, chapters: Sequence[tuple[str, str]], words: tuple[int, int]
 ) -> Preview:
-    """The book at a glance, from counts and the short arc bullets."""
+    """The preview of the book, from counts and the bullets of the short arcs."""
     return Preview(
         highlight(facts, context, chapters, words[0]),
         context.title,
@@ -88,7 +88,7 @@ def preview(
 def prompts(
     seen: Preview, facts: Sequence[str], context: Context, chapters: Sequence[tuple[str, str]], most_words: int
 ) -> tuple[str, ...]:
-    """Four requests; attributes are drawn independently, seeded by the book itself (specification 2.7)."""
+    """Four requests; their attributes are drawn independently, with a seed from the book (specification 2.7)."""
     seed = hashlib.sha256(f"{context.title}\0{context.author}\0{context.volume}".encode()).hexdigest()
     rng = random.Random(int(seed[:16], 16))
     classes = [c for c in LENGTHS if c[2] <= most_words] or [LENGTHS[0]]

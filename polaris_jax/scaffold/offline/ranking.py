@@ -1,4 +1,4 @@
-"""Which sentences carry a passage, and the notes made from them in the order of the telling."""
+"""Chooses the most important sentences of a passage and makes notes of them, in order."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ from polaris_jax.scaffold.offline.notes import content, note
 
 _CLAUSE = re.compile(r"[.,;:!?…]+|\s?(?:—|–|--)\s?")
 _MARKS = " \t\n'\"“”‘’«»-—_"
-# A clause that opens a sentence, and not one that hangs on another.
+# The beginning of a sentence with a main clause.
 _OPENS = re.compile(
     r"(?!(?:When|If|Because|That|Which|Who|Whose|As|Than|And|Or|Of|Though|Until|Till|While|For|With|In|By|At)\b)[A-Z]"
     r"(?!.*\b(?:the|a|an|of|to|and|or|in|with|for|my|your|his|her|its|our|their)$)"
@@ -29,14 +29,14 @@ _OPENS = re.compile(
 _UNFIT = re.compile(r"[“”\"«»_()\[\]<>*]")
 _MEMORY = 3  # sentences after which a pronoun is no longer resolved
 _ROLE = re.compile(rf"\b(the|this|our) (?:[a-z]+ )?({'|'.join(sorted(ROLES_FEMALE | ROLES_MALE))})\b", re.I)
-_ALIKE = 0.55  # notes sharing more of their content words than this say the same thing
+_ALIKE = 0.55  # notes that share more of their content words than this say the same
 
 
 @dataclass(frozen=True)
 class NoteCandidate:
-    """A sentence that could become a note: its place in the passage, its worth, and whom its pronouns mean.
+    """A sentence that could become a note: its place in the passage, its score, and whom its pronouns mean.
 
-    ``subject`` is the name behind an opening he or she; ``referents`` holds the last named man and woman.
+    ``subject`` is the name that an opening he or she stands for; ``referents`` holds the last named man and woman.
     """
 
     place: int
@@ -48,7 +48,8 @@ class NoteCandidate:
 
 @lru_cache(maxsize=2048)
 def candidates(text: str, novel: str) -> tuple[NoteCandidate, ...]:
-    """All narrated sentences of ``text`` with a score: central words, a named subject, deeds; vague openings lose."""
+    """All narrated sentences of ``text`` with a score: central words, a named subject and actions raise it, vague
+    openings lower it."""
     stats = analyse(novel)
     found = sentences(text, stats.quotes)
     counts = Counter(word.lower() for word in words(text))
@@ -90,7 +91,7 @@ def candidates(text: str, novel: str) -> tuple[NoteCandidate, ...]:
 
 
 def rarely_alike(line: str, kept: list[str]) -> bool:
-    """Whether a note says something the kept ones do not."""
+    """Whether a note differs enough from the kept ones."""
     mine = content(line)
     return all(len(mine & content(other)) <= _ALIKE * max(1, min(len(mine), len(content(other)))) for other in kept)
 
@@ -100,8 +101,8 @@ def notes_from(
 ) -> list[str]:
     """At most ``count`` notes of at most ``budget`` words on ``text``, in order.
 
-    The passage is cut into ``count`` stretches and each gives its best sentence, so that the notes follow the whole of
-    it; ``skip`` holds notes already used elsewhere, ``essay`` is ``note``'s.
+    The passage is cut into ``count`` stretches and each gives its best sentence, so that the notes cover all of it.
+    ``skip`` holds notes used elsewhere; ``essay`` is passed to ``note``.
     """
     stats = analyse(novel)
     pool = candidates(text, novel)
@@ -147,7 +148,7 @@ def speakers(text: str, stats: NovelStats) -> list[Entity]:
 
 
 def conversation(text: str, novel: str, skip: Collection[str] = ()) -> str | None:
-    """One line on what is said: a whole clause of four to seven words, and who speaks where the paragraph names them.
+    """One line of speech: a whole clause of four to seven words, with the speaker if the paragraph names one.
 
     Seven words are too few to count as a copy of the prose (specification 2.6). ``skip`` holds lines already used.
     """
@@ -176,7 +177,7 @@ def listing(items: list[str]) -> str:
 
 
 def general_notes(text: str, novel: str, count: int, budget: int) -> list[str]:
-    """Notes from sentences about how things usually are: custom, law, people at large."""
+    """Notes from general statements: about custom, law, people in general."""
     stats = analyse(novel)
     scored = []
     for candidate in candidates(text, novel):

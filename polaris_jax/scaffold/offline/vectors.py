@@ -1,10 +1,10 @@
-"""The embedding of a passage from word counts (trajectory specification 2.5, fallback without a model)."""
+"""The vector of a passage from word counts (trajectory specification 2.5, fallback without a model)."""
 
 from polaris_jax.scaffold.analysis.lexicons import ACTION, EROTIC, EXPOSITION, ROMANTIC, WORLD, stem
 from polaris_jax.scaffold.analysis.sentences import dialogue_share, sentences, words
 from polaris_jax.trajectory import DIMENSIONS, Vector
 
-# lexicon and the hits per 100 words that count as full marks
+# lexicon, and the hits per 100 words that give the highest score
 _CAPS = {
     "action": (ACTION, 6.0),
     "romantic": (ROMANTIC, 4.0),

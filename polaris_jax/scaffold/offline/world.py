@@ -1,4 +1,4 @@
-"""World rules, writing style and tags from what can be counted in the prose."""
+"""World rules, writing style and tags from counts over the prose."""
 
 import re
 from collections import Counter
@@ -41,8 +41,10 @@ def places(context: Context, limit: int) -> list[str]:
 
 
 def rules(context: Context, bound: Bound, used: Collection[str] = (), counted: int = 99) -> tuple[str, ...]:
-    """What the text says of its world: places, the words it uses for common things (``counted`` lines of these at
-    most), customs as the narration states them. None of ``used``."""
+    """Rules of the story's world: places and words for common things (at most ``counted`` lines), and customs.
+
+    Customs are taken from general statements of the narration, none of them in ``used``.
+    """
     stats = analyse(context.novel)
     counts = Counter(word.lower() for word in words(context.volume))
     where = places(context, 3)
@@ -67,7 +69,7 @@ def rules(context: Context, bound: Bound, used: Collection[str] = (), counted: i
 
 
 def style(context: Context, bound: Bound) -> tuple[str, ...]:
-    """How the prose is made, most telling facts first."""
+    """Facts about the style of the prose, most informative first."""
     stats = analyse(context.novel)
     text = context.volume
     all_words = words(text)
@@ -112,7 +114,7 @@ def style(context: Context, bound: Bound) -> tuple[str, ...]:
 
 
 def tags(context: Context) -> list[str]:
-    """Seven different tags, all counted: telling, tense, speech, sentences, places and nouns."""
+    """Seven different tags from counts: narrator, tense, speech, sentences, places and nouns."""
     stats = analyse(context.novel)
     spoken, mean = dialogue_share(context.volume, stats.quotes), mean_sentence_length(context.volume, stats)
     options = [

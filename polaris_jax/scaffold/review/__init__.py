@@ -1,7 +1,7 @@
-"""Judging plans without a model: would one want to learn from this plan?
+"""Judges plans without a model: is a plan good enough to train on?
 
-``review_plan(book, novel)`` gives one number with its parts and the worst bullets. ``bullets`` judges one bullet by
-its scene: ``grammar``, ``support`` (who did what to whom, denied or not), duplicates, vagueness. ``faults`` plants
+``review_plan(book, novel)`` gives one score with its parts and the worst bullets. ``bullets`` judges one bullet by
+its scene: ``grammar``, ``support`` (who did what to whom, negated or not), duplicates, vagueness. ``faults`` plants
 errors of known kinds, by which the judge itself is measured (``benchmarks/plan_judge.py``).
 """
 

@@ -1,4 +1,4 @@
-"""The verdict on one bullet: how good it is, from 0 to 1, and what is wrong with it."""
+"""The verdict on one bullet: its score from 0 to 1, and its faults."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from polaris_jax.scaffold.llm import prompts
 from polaris_jax.scaffold.review.grammar import mistakes
 from polaris_jax.scaffold.review.support import root, support
 
-GOOD = 0.5  # a bullet below is a bad one
-_SAME = 0.8  # of two bullets' words, from which on they say the same
+GOOD = 0.5  # a bullet with a lower score is bad
+_SAME = 0.8  # share of common words from which on two bullets say the same
 _VAGUE_OPENINGS = ("it ", "this ", "that ", "these ", "neither ", "such ")
 
 
 @dataclass(frozen=True)
 class BulletVerdict:
-    """What was found about a bullet.
+    """The verdict on a bullet.
 
     Attributes:
       line: the bullet.
-      score: 0-1; below ``GOOD`` it should not be learned from.
+      score: 0-1; below ``GOOD`` it should not be trained on.
       faults: kind -> how sure it is, 0-1: ``grammar``, ``duplicate``, ``unsupported``, ``referent``, ``gender``,
         ``negation``, ``vague``, ``copied``.
-      why: the surest fault in words, or empty.
+      why: the most certain fault in words, or empty.
     """
 
     line: str
@@ -36,12 +36,12 @@ class BulletVerdict:
 
 @lru_cache(maxsize=1 << 14)
 def content_roots(line: str) -> frozenset[str]:
-    """The roots of a bullet's content words, by which bullets are compared with each other."""
+    """The roots of a bullet's content words, for comparing bullets."""
     return frozenset(root(word.lower()) for word in WORD.findall(line) if word.lower() not in FUNCTION_WORDS)
 
 
 def alike(mine: frozenset[str], other: frozenset[str]) -> float:
-    """How much two bullets have in common, 0-1: of the words of both, by their roots."""
+    """Similarity of two bullets, 0-1: the share of common words, by their roots."""
     return len(mine & other) / len(mine | other) if mine | other else 0.0
 
 
@@ -50,8 +50,8 @@ def judge_bullet(line: str, scene: str, stats: NovelStats, beside: Sequence[str]
 
     Args:
       scene: that prose.
-      stats: of the whole novel.
-      beside: the other bullets of the card; of two that say the same both are duplicates.
+      stats: measurements of the whole novel.
+      beside: the other bullets of the card; two that say the same are both duplicates.
     """
     found = support(line, scene, stats)
     wrong = mistakes(line, stats)
@@ -77,12 +77,12 @@ def judge_bullet(line: str, scene: str, stats: NovelStats, beside: Sequence[str]
 
 
 def _unsupported(near: float, scene: float, stranger: float) -> float:
-    """How sure it is that the scene does not say it, by the words that it lacks."""
+    """How sure it is that the scene does not say it, by the bullet's words that the scene lacks."""
     return min(1.0, max(0.0, 0.45 * stranger + (0.32 - 0.5 * (near + scene)) / 0.2, 0.45 * stranger))
 
 
 def _vague(line: str, mine: frozenset[str], stats: NovelStats) -> float:
-    """How sure it is that the bullet says nothing that another book would not say as well."""
+    """How sure it is that the bullet would fit any book."""
     low = line.lower()
     if any(phrase in low for phrase in prompts.forbidden()):
         return 0.9

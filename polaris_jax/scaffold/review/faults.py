@@ -1,4 +1,4 @@
-"""Faults planted into bullets, each of one known kind: what a judge of plans is measured by."""
+"""Plants faults of known kinds into bullets; a judge of plans is measured by them."""
 
 import random
 import re
@@ -31,13 +31,13 @@ def plant(
     elsewhere: Sequence[str] = (),
     beside: Sequence[str] = (),
 ) -> str | None:
-    """The bullet with one fault of a kind, or None where it cannot have it.
+    """The bullet with one fault of a kind, or None if it cannot have that fault.
 
     Args:
-      kind: one of ``KINDS``: another person does or suffers it, the pronouns change sides, what happens does not (or
-        the reverse), a bullet of another book, another bullet of the card said twice.
+      kind: one of ``KINDS``: a name is replaced by another person's, pronouns change gender, the verb is negated (or a
+        negation removed), a bullet of another book, a copy of another bullet of the card.
       scene: the prose that the bullet is about.
-      stats: of the novel.
+      stats: measurements of the novel.
       elsewhere: bullets of other books.
       beside: the other bullets of the card.
     """
@@ -52,7 +52,7 @@ def plant(
 
 
 def _other_person(line: str, scene: str, stats: NovelStats, rng: random.Random) -> str | None:
-    """Another person of the scene in the place of one that the line names."""
+    """The line with one name replaced by that of another person in the scene."""
     named = [(entity, start, end) for entity, start, end in stats.mentions(line) if entity.person]
     here = sorted((entity for entity in stats.mentioned(scene) if entity.person), key=lambda e: e.aliases)
     in_line = {entity for entity, _, _ in named}
@@ -74,7 +74,7 @@ def _other_gender(line: str) -> str | None:
 
 
 def _negated(line: str, stats: NovelStats) -> str | None:
-    """The line with its first verb denied, or without its first denial."""
+    """The line without its first negation, or else with its first verb negated."""
     if "“" in line:
         return None
     if _NEGATIVE.search(line):

@@ -1,4 +1,4 @@
-"""Mistakes of English that can be seen without a parser: articles, agreement, tense, sentences that break off."""
+"""Finds mistakes of English without a parser: articles, agreement, tense, sentences that break off."""
 
 import re
 
@@ -38,10 +38,10 @@ _MODAL = word_set(
 
 
 def mistakes(line: str, stats: NovelStats) -> tuple[str, ...]:
-    """What is wrong with the English of a bullet, one short phrase each.
+    """Mistakes in the English of a bullet, one short phrase each.
 
     Args:
-      stats: of the novel, whose vocabulary and names tell verbs from nouns.
+      stats: measurements of the novel; its vocabulary and names distinguish verbs from nouns.
     """
     found: list[str] = []
     if match := _ARTICLE.search(line):
@@ -60,7 +60,7 @@ def mistakes(line: str, stats: NovelStats) -> tuple[str, ...]:
 
 
 def _told(line: str, stats: NovelStats) -> list[str]:
-    """Of a line without speech in it."""
+    """Mistakes of a line without speech."""
     found = []
     if match := _DONT.search(line):
         found.append(f"agreement: {match.group()}")
@@ -86,7 +86,7 @@ def _told(line: str, stats: NovelStats) -> list[str]:
 
 
 def _reported(line: str) -> bool:
-    """Whether a past form may stand in the present: behind if, as if, that, because, after, when, who, would."""
+    """Whether a line in the present may have a past form: after if, as if, that, because, after, when, who, would."""
     return bool(re.search(r"\b(?:if|though|that|because|after|before|who|which|whom|what|how|why|where|since)\b", line))
 
 
@@ -103,7 +103,7 @@ def _present_verb(words: list[str], stats: NovelStats) -> bool:
 
 
 def _breaks_off(line: str, stats: NovelStats) -> bool:
-    """Whether the last part of a line opens a clause that does not come."""
+    """Whether the last part of a line begins a clause that is missing."""
     parts = [part.strip() for part in line.rstrip(".").split(",")]
     if len(parts) > 1:
         tail = parts[-1].split()
@@ -113,7 +113,7 @@ def _breaks_off(line: str, stats: NovelStats) -> bool:
 
 
 def _has_verb_at_end(parts: list[str], stats: NovelStats) -> bool:
-    """Whether a last part that a conjunction opens has a verb of its own or is a list's end."""
+    """Whether a last part that begins with a conjunction has its own verb or ends a list."""
     if len(parts) < 2:
         return True
     tail = parts[-1].split()
@@ -122,7 +122,7 @@ def _has_verb_at_end(parts: list[str], stats: NovelStats) -> bool:
 
 
 def _agreement(line: str, stats: NovelStats) -> list[str]:
-    """One person with a verb for many, several with a verb for one."""
+    """Singular subjects with a plural verb, and plural subjects with a singular verb."""
     if (match := _COMPOUND.match(line)) and _is_verb(match.group(1), stats):
         return [f"agreement: {match.group()}"]
     if (match := _FIRST_TWO.match(line)) and match.group(1) in stats.name_parts:

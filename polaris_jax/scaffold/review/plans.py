@@ -1,7 +1,7 @@
-"""The verdict on a whole plan: one number with its parts, and its worst bullets.
+"""The verdict on a whole plan: one score with its parts, and its worst bullets.
 
-Scenes are judged by their prose, chapters by theirs, arcs by the chapters' cards: a plan is a staircase, and every step
-should stand on the one below.
+Cards of scenes and chapters are judged by their prose, arcs by the chapters' cards: every level should follow from the
+level below.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from polaris_jax.scaffold.review.grammar import mistakes
 from polaris_jax.scaffold.review.support import root
 from polaris_jax.trajectory import Book, Chapter
 
-# Part of the number -> its weight.
+# Part of the score -> its weight.
 WEIGHTS = {
     "supported": 0.35,
     "grammar": 0.15,
@@ -28,25 +28,25 @@ WEIGHTS = {
     "consistent": 0.1,
 }
 _WORST = 12  # bullets kept per plan
-_SAME = 0.8  # of two bullets' words, from which on they say the same
-_TOLD = 0.5  # of a bullet's words, from which on a text or a card holds what it says
-_OPENING = 4  # words by which lines of different books are compared
-_TEMPLATE = 3  # books in which one opening makes it a template
+_SAME = 0.8  # share of common words from which on two bullets say the same
+_TOLD = 0.5  # share of a bullet's words from which on a text or a card says what it says
+_OPENING = 4  # first words by which lines of different books are compared
+_TEMPLATE = 3  # number of books from which on a common opening is a template
 
 
 @dataclass(frozen=True)
 class PlanReview:
-    """What was found about one plan.
+    """The review of one plan.
 
     Attributes:
       score: 0-100.
       parts: 0-1 each. ``supported``: scenes and chapters say what their bullets say, of the same people. ``grammar``,
         ``distinct`` (not said twice), ``specific`` (would not fit any book), ``original`` (not copied): shares of the
-        bullets. ``coverage``: scenes that the chapter's card tells of, chapters that the arcs tell of. ``consistent``:
-        lines of the arcs that stand on the cards below.
-      bullets: how many there are.
-      worst: the worst of them, each with where it stands.
-      openings: hash of a bullet's first words -> how often; see ``template_share``.
+        bullets. ``coverage``: scenes that the chapter's card mentions, chapters that the arcs mention. ``consistent``:
+        lines of the arcs that follow from the cards below.
+      bullets: number of bullets.
+      worst: the worst bullets, each with its place.
+      openings: hash of a bullet's first words -> number of bullets; see ``template_share``.
     """
 
     score: float
@@ -70,7 +70,7 @@ def review_plan(book: Book, novel: str) -> PlanReview:
     """Judges every bullet of a plan, without a model.
 
     Args:
-      novel: the whole novel's prose, from which names and the rarity of words are learned.
+      novel: the whole novel's prose; names and the rarity of words come from it.
     """
     stats = analyse(novel)
     judged: list[tuple[str, BulletVerdict]] = []
@@ -120,7 +120,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _said_twice(lines: Sequence[str]) -> float:
-    """Share of the lines that say what an earlier one says; compared where two rarest words are the same."""
+    """Share of the lines that repeat an earlier one; lines are compared if they share one of their two rarest words."""
     seen: dict[str, list[frozenset[str]]] = {}
     counts: Counter[str] = Counter()
     sets = [content_roots(line) for line in lines]
@@ -145,7 +145,7 @@ def _share(line: str, roots: frozenset[str]) -> float:
 
 
 def _coverage(book: Book) -> float:
-    """Mean of two shares: scenes of which the chapter's card tells something, chapters of which the arcs do."""
+    """Mean of two shares: of scenes that the chapter's card mentions, and of chapters that the arcs mention."""
     scenes = []
     for chapter in book.chapters:
         roots = [_text_roots(scene.text) for scene in chapter.scenes]
@@ -163,7 +163,7 @@ def _coverage(book: Book) -> float:
 
 
 def _told_of(chapters: Sequence[Chapter], lines: Sequence[str]) -> list[float]:
-    """For every chapter, whether a line tells of it rather than of the others."""
+    """For every chapter, whether a line is about it rather than about the others."""
     roots = [_text_roots(chapter.text) for chapter in chapters]
     found: set[int] = set()
     for line in lines:
@@ -174,7 +174,7 @@ def _told_of(chapters: Sequence[Chapter], lines: Sequence[str]) -> list[float]:
 
 
 def _consistent(book: Book) -> float:
-    """Share of the arcs' lines whose words the level below has: long ones in the chapters, shorter ones in longer."""
+    """Share of the arcs' lines whose words are in the level below: chapters for long lines, longer for shorter ones."""
     chapters = {chapter.name: chapter for chapter in book.chapters}
     found: list[float] = []
     for arc in book.arcs:
@@ -188,13 +188,13 @@ def _consistent(book: Book) -> float:
 
 
 def opening(line: str) -> str:
-    """A hash of the first words of a bullet, by which lines of different books are compared."""
+    """A hash of a bullet's first words, for comparing lines of different books."""
     words = " ".join(WORD.findall(line.lower())[:_OPENING])
     return hashlib.sha256(words.encode()).hexdigest()[:10]
 
 
 def template_share(books: Sequence[Mapping[str, int]]) -> list[float]:
-    """For every book the share of its bullets that open like bullets of two other books at least.
+    """For every book, the share of its bullets that open like bullets of at least two other books.
 
     Args:
       books: ``PlanReview.openings`` of each.

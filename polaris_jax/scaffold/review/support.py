@@ -1,9 +1,9 @@
-"""Whether a scene says what a bullet says: who did what to whom, denied or not, he or she.
+"""Whether a scene supports a bullet: who did what to whom, negated or not, he or she.
 
-Without a model this is a comparison of words. The bullet is laid beside the few sentences that share most of its
-words, by their roots, so that tense and number do not matter. Where the two run parallel, a name, a pronoun or a denial
-that differs is a fault; where the bullet goes its own way (a summary in other words), only names, sexes and the share
-of its words that the scene has can be judged.
+Without a model, this is a comparison of words. The bullet is compared with the few sentences that share most of its
+words. Words are compared by their roots, so that tense and number do not matter. If bullet and sentence are parallel, a
+different name, pronoun or negation is a fault. If the bullet is a summary in other words, only its names, its genders
+and the share of its words that the scene has can be judged.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from polaris_jax.scaffold.analysis.novel_stats import NovelStats
 from polaris_jax.scaffold.analysis.sentences import WORD, sentences
 from polaris_jax.scaffold.analysis.verbs import base_form
 
-_SPAN = 3  # sentences that one bullet is laid beside
-_SLOT = 4  # words in the place of a name
-_MEMORY = 6  # sentences back to which a pronoun may refer
-_NAME = 0.4  # of its weight counts a name among the words
+_SPAN = 3  # sentences that one bullet is compared with
+_SLOT = 4  # most words that may stand in the place of a name
+_MEMORY = 6  # a pronoun may refer to a name this many sentences back
+_NAME = 0.4  # factor on the weight of a name among the words
 _PARALLEL = 0.6  # share of the bullet's words in one sentence from which on the two are compared word by word
 _MALE, _FEMALE = word_set("he him his himself"), word_set("she her hers herself")
 _FIRST = word_set("i me my mine myself we us our")
@@ -31,15 +31,15 @@ _NARRATOR = "narrator"
 
 @dataclass(frozen=True)
 class Support:
-    """What a comparison found; every number is 0-1.
+    """The result of a comparison; every number is 0-1.
 
     Attributes:
-      words: share of the bullet's words, by rarity, in the few sentences that have most of them.
+      words: share of the bullet's words, weighted by rarity, in the few sentences that have most of them.
       scene: the same for the whole scene.
       stranger: share of its names that the scene does not name. unknown: a name is not even in the novel.
-      referent: how sure it is that another person is meant in the place of one named.
+      referent: how sure it is that the scene means another person than the one named.
       gender: how sure it is that he and she are exchanged.
-      denial: how sure it is that one denies what the other says.
+      denial: how sure it is that one negates what the other says.
     """
 
     words: float
@@ -53,7 +53,7 @@ class Support:
 
 @dataclass(frozen=True)
 class _Sentence:
-    """A sentence: its words in lower case, their roots, which of them are names, who is named, the share spoken."""
+    """A sentence: words in lower case, their roots, which words are names, the people named, the share of speech."""
 
     words: tuple[str, ...]
     roots: tuple[str, ...]
@@ -68,7 +68,7 @@ class _Sentence:
 
 @lru_cache(maxsize=1 << 16)
 def root(word: str) -> str:
-    """What the forms of a word have in common: ``took``, ``takes`` and ``taking`` give the same."""
+    """The common root of a word's forms: the same for ``took``, ``takes`` and ``taking``."""
     return stem(base_form(word) or word)
 
 
@@ -86,7 +86,7 @@ def _read(text: str, stats: NovelStats, quoted: float = 0.0) -> _Sentence:
 
 @lru_cache(maxsize=8)
 def _people_of(stats: NovelStats) -> dict[str, frozenset[Entity]]:
-    """Part of a name, in lower case → whom it may mean."""
+    """Part of a name, in lower case → the people it may mean."""
     found: dict[str, set[Entity]] = {}
     for entity in stats.entities:
         for form in entity.aliases:
@@ -104,7 +104,7 @@ def support(line: str, scene: str, stats: NovelStats) -> Support:
     """Compares a bullet with the prose that it is about.
 
     Args:
-      stats: of the whole novel, which knows its people and how rare a word is.
+      stats: measurements of the whole novel, with its people and the rarity of words.
     """
     told, mine = _scene(scene, stats), _read(line, stats)
     weights = _weights(mine, stats)
@@ -116,7 +116,7 @@ def support(line: str, scene: str, stats: NovelStats) -> Support:
     shares = [sum(weights[r] for r in sorted(found)) / total for found in known]
     whole = sum(weights[r] for r in sorted(frozenset().union(*known))) / total
     spoken = line.startswith("“")
-    # What a line of narration tells is rarely told in somebody's words.
+    # A bullet about narration rarely comes from speech.
     worth = [
         one * (0.8 if sentence.quoted > 0.5 and not spoken else 1.0) for one, sentence in zip(shares, told, strict=True)
     ]
@@ -138,7 +138,7 @@ def support(line: str, scene: str, stats: NovelStats) -> Support:
 
 
 def _speaker(mine: _Sentence, told: Sequence[_Sentence], best: int) -> float:
-    """How sure it is that somebody else says a line of speech: the speaker should be named beside it."""
+    """How sure it is that somebody else speaks: the speaker of a line should be named near it."""
     if not mine.people:
         return 0.0
     speaker = mine.people[-1]
@@ -151,33 +151,33 @@ def _speaker(mine: _Sentence, told: Sequence[_Sentence], best: int) -> float:
 
 
 def _weights(mine: _Sentence, stats: NovelStats) -> dict[str, float]:
-    """Rarity of the bullet's content words by their roots."""
+    """Root → rarity, for the bullet's content words."""
     found: dict[str, float] = {}
     for word, own in zip(mine.words, mine.roots, strict=True):
         if word in FUNCTION_WORDS or word in TITLES or len(word) < 3 or word == _NARRATOR:
             continue
-        part = _NAME if word in mine.names else 1.0  # the sentence may say he or she
+        part = _NAME if word in mine.names else 1.0  # the sentence may have a pronoun instead
         found[own] = max(found.get(own, 0.0), part * (stats.weight(word) or 2.0))
     return found
 
 
 @lru_cache(maxsize=256)
 def _names_in(scene: str, stats: NovelStats) -> frozenset[str]:
-    """The words of a scene as written, and all forms of the names of the people and places in it."""
+    """The words of a scene as written, and all forms of the names of its people and places."""
     here = {entity for entity, _, _ in stats.mentions(scene)}
     forms = {part for entity in here for form in entity.aliases for part in form.split()}
     return frozenset(map(bare, WORD.findall(scene))) | forms
 
 
 def _stranger(line: str, scene: str, stats: NovelStats) -> float:
-    """Share of the names that neither the scene has nor, in another form, its people."""
+    """Share of the bullet's names that the scene does not have, not even in another form."""
     names = [word for word in map(bare, WORD.findall(line)) if word[:1].isupper() and word in stats.name_parts]
     known = _names_in(scene, stats) if names else frozenset()
     return sum(name not in known for name in names) / len(names) if names else 0.0
 
 
 def _unknown(line: str, stats: NovelStats) -> bool:
-    """Whether a word that looks like a name, inside a sentence, is nowhere in the novel."""
+    """Whether a word inside a sentence looks like a name and is nowhere in the novel."""
     found = list(WORD.finditer(line))
     return any(
         before.group()[0].islower() and line[match.start() - 1] == " " and word[0].isupper() and word[1:].islower()
@@ -188,7 +188,7 @@ def _unknown(line: str, stats: NovelStats) -> bool:
 
 
 def _parallel(mine: _Sentence, told: Sequence[_Sentence], best: int, stats: NovelStats) -> tuple[float, float, float]:
-    """Referent, gender and denial of a bullet that runs beside one sentence."""
+    """Referent, gender and denial of a bullet that is parallel to one sentence."""
     other = told[best]
     matcher = SequenceMatcher(None, mine.roots, other.roots, autojunk=False)
     blocks = [block for block in matcher.get_matching_blocks() if block.size]
@@ -200,7 +200,7 @@ def _parallel(mine: _Sentence, told: Sequence[_Sentence], best: int, stats: Nove
         left, right = mine.words[a:b], other.words[c:d]
         if left == right:
             continue
-        slot = len(left) <= _SLOT and len(right) <= _SLOT + 2  # longer stretches tell different things
+        slot = len(left) <= _SLOT and len(right) <= _SLOT + 2  # longer stretches differ in content
         names = mine.names & set(left)
         found = {w for w in other.names & set(right) if any(one.person for one in known.get(w, ()))}
         gender = max(gender, _turned(left, right))
@@ -212,7 +212,7 @@ def _parallel(mine: _Sentence, told: Sequence[_Sentence], best: int, stats: Nove
                 referent = max(referent, 1.0 if slot else 0.45)
             elif name not in other.words:
                 doubt = _instead(who, right, told, best)
-                # Who tells something may stand before what is told: a name without a counterpart is a weak sign.
+                # The bullet may begin with who tells it, so a name without a counterpart is a weak sign.
                 referent = max(referent, doubt if right and slot else 0.45 * doubt)
         if _NARRATOR in left and found and not _FIRST & set(right):
             referent = max(referent, 0.9)
@@ -224,9 +224,9 @@ def _parallel(mine: _Sentence, told: Sequence[_Sentence], best: int, stats: Nove
 
 
 def _instead(who: frozenset[Entity], right: Sequence[str], told: Sequence[_Sentence], best: int) -> float:
-    """How sure it is that a name stands for somebody else, where the sentence has a pronoun or nothing."""
+    """How sure it is that a name is wrong where the sentence has a pronoun or nothing."""
     pronouns, readings = (_MALE | _FEMALE) & set(right), []
-    if _FIRST & set(right):  # who says I is named by others, in speech; a person whom the narration names is another
+    if _FIRST & set(right):  # only speech names the narrator; a person whom the narration names is somebody else
         narrated = any(who & set(sentence.people) for sentence in told if sentence.quoted == 0)
         readings.append(0.9 if narrated or not any(person.person for person in who) else 0.3)
     if pronouns or not readings:
@@ -235,7 +235,7 @@ def _instead(who: frozenset[Entity], right: Sequence[str], told: Sequence[_Sente
 
 
 def _turned(left: Sequence[str], right: Sequence[str]) -> float:
-    """Whether he stands against she."""
+    """Whether one side has he and the other she."""
     mine = {w for w in left if w in _MALE | _FEMALE}
     other = {w for w in right if w in _MALE | _FEMALE}
     return float(bool(mine and other and (mine <= _MALE) != (other <= _MALE)))
@@ -260,7 +260,7 @@ def _antecedent(person: Entity, pronouns: frozenset[str] | set[str], told: Seque
 
 
 def _own_gender(mine: _Sentence, told: Sequence[_Sentence], best: int, parallel: bool) -> float:
-    """Whether the bullet's pronouns fit nobody it names, or nobody near in the scene."""
+    """How sure it is that the bullet's pronouns fit nobody it names, or nobody near in the scene."""
     male, female = bool(_MALE & set(mine.words)), bool(_FEMALE & set(mine.words))
     if not male and not female:
         return 0.0
@@ -283,9 +283,9 @@ def _own_gender(mine: _Sentence, told: Sequence[_Sentence], best: int, parallel:
 
 
 def _absent(mine: _Sentence, told: Sequence[_Sentence], shares: Sequence[float]) -> float:
-    """How sure it is that a person named in a free summary has no part in what it tells.
+    """How sure it is that a person named in a free summary is not involved.
 
-    The sentences that have most of its words should name the person, or stand near one that does.
+    The sentences that have most of its words should name the person, or be near one that does.
     """
     if not mine.people:
         return 0.0

@@ -1,8 +1,8 @@
 """Greedy continuations on held-out authors: whether and where they begin to repeat.
 
-Every trajectory is cut shortly after its last chapter has begun, in the run's own form, and the model continues it.
-Greedy decoding shows loops first, and it is the subject of the hyperfitting claim (Carlsson et al., 2024): with more
-epochs the held-out loss is worse and open-ended text better.
+Every trajectory, in the run's own variant, is cut shortly after its last chapter has begun, and the model continues it.
+Greedy decoding shows loops first. The hyperfitting claim (Carlsson et al., 2024) is about it: with more epochs,
+held-out loss is worse and open-ended text is better.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Loss on held-out authors, per stage role and per kind of token, batch by batch for intervals."""
+"""Loss on held-out authors, per stage role and per kind of token; kept per batch for intervals."""
 
 from dataclasses import dataclass
 
@@ -36,10 +36,10 @@ def held_out_loss(
     """Loss of a model on trajectories of a store, packed into windows as in training, each once.
 
     Args:
-      config: of the training run; its window, batch size and precision are used.
-      params: on ``mesh``.
-      documents: indices of the held-out trajectories; those longer than the window are left out, and those that do not
-        fill the last batch.
+      config: config of the training run; its window, batch size and precision are used.
+      params: parameters on ``mesh``.
+      documents: indices of the held-out trajectories; those longer than the window are left out, and those of an
+        incomplete last batch.
 
     Raises:
       InputError: no trajectory is held out, or none fits the window.

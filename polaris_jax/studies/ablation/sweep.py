@@ -30,7 +30,7 @@ from polaris_jax.training import load_weights, read_metrics, train, train_config
 from polaris_jax.training.config import AnyTrainConfig, TrainConfig, flatten, override, replace
 
 RESULT = "result.json"
-PLAIN = "no_scaffold"  # the form in which prose can be compared between all runs
+PLAIN = "no_scaffold"  # the variant in which prose is compared between all runs
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class AblationSpec:
     """Settings that all runs share.
 
     Attributes:
-      tokens: budget of training tokens of the runs without a number of epochs; 0 is one epoch of ``trajectory``.
+      tokens: training tokens of each run with ``epochs=0``; 0 is one epoch of ``trajectory``.
       held_out: split to measure on (``validation`` or ``test``).
-      most_held_out: up to so many of its trajectories, evenly spaced (0 = all).
+      most_held_out: most trajectories of it, evenly spaced (0: all).
       free_runs, free_tokens: continuations per run, and tokens of each.
     """
 
@@ -96,7 +96,7 @@ def run_ablation(
                 **_train_and_measure(config, run, spec, stores, tokenizer, place, on_step),
             }
             storage.write_json(os.path.join(place, RESULT), measured)
-            # As a later call will read it: a result does not depend on when it was made.
+            # Read back as a later call would read it, so that both return the same result.
             result = storage.read_json(os.path.join(place, RESULT)) or measured
         on_run(run, result)
         results.append(result)
@@ -118,7 +118,7 @@ def _train_and_measure(
     rows, tokens = _epoch(stores[run.variant], mine)
     per_step = tokens / rows * mine.data.batch_size
     steps = max(1, round(run.epochs * rows / mine.data.batch_size if run.epochs else budget / per_step))
-    # With a warm-up longer than the run the learning rate would never be reached.
+    # If the warm-up were longer than the run, the learning rate would never be reached.
     warmup = min(mine.optim.warmup, steps // 4) if run.train else mine.optim.warmup
     mine = replace(mine, {"train.steps": steps, "optim.warmup": warmup})
     records: list[dict] = []

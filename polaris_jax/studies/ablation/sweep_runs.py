@@ -1,4 +1,4 @@
-"""The runs of a sweep: form of the data, length of training, config overrides. An arm of the ablation is one run."""
+"""The runs of a sweep: data variant, length of training, config overrides. An arm of the ablation is one run."""
 
 import json
 import os
@@ -15,10 +15,10 @@ class SweepRun:
     """One training run of a sweep: an arm of the ablation.
 
     Attributes:
-      name: of its folder and of its table row.
+      name: name of its folder and of its table row.
       variant: form of the trajectories.
-      epochs: passes over its store; 0 trains on the budget of tokens that all such runs share.
-      overrides: of the training config, as on the command line: ``optim.learning_rate=1e-4``.
+      epochs: passes over its store; 0: it trains on the token budget that all such runs share.
+      overrides: overrides of the training config, as on the command line: ``optim.learning_rate=1e-4``.
       train: False measures the model before training.
 
     Raises:
@@ -58,7 +58,7 @@ def read_sweep_runs(address: str | os.PathLike) -> tuple[SweepRun, ...]:
     """Runs from a JSON file: a list of objects with the fields of ``SweepRun``.
 
     Raises:
-      InputError: no such file, an unknown field, or two runs of one name.
+      InputError: no such file, an unknown field, or two runs with one name.
     """
     content = storage.read(os.fspath(address))
     if content is None:

@@ -1,8 +1,8 @@
 """Variants: other forms of a trajectory, such as without a scaffold, or with the scaffold after the text.
 
-A variant selects and reorders whole stages of a tokenised trajectory. Tokens never cross a stage string, so a stage has
-the same tokens in every place, and every variant of a book has the same prose. Roles, kinds and loss weights stay with
-their tokens.
+A variant selects and reorders whole stages of a tokenised trajectory. Tokens never cross the border of a stage, so a
+stage has the same tokens in every place, and every variant of a book has the same prose. Roles, kinds and loss weights
+stay with their tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _SCENES = "### Scene Breakdown"
 
 @dataclass(frozen=True)
 class StageTokens:
-    """One stage of a trajectory, end-of-turn included; the first one also carries the beginning-of-sequence token."""
+    """One stage of a trajectory, end-of-turn included; the first one also has the beginning-of-sequence token."""
 
     role: str
     part: Trajectory
@@ -66,7 +66,7 @@ def no_scaffold(stages: Sequence[StageTokens], tokenizer: Tokenizer) -> list[Sta
 
 
 def scaffold_after(stages: Sequence[StageTokens], tokenizer: Tokenizer) -> list[StageTokens]:
-    """The same stages, with the plan after the text: analysis instead of inversion."""
+    """The same stages with the plan after the text: the model analyses the text instead of writing from the plan."""
     return [*_prompt(stages), *_prose(stages), *_planning(stages)]
 
 

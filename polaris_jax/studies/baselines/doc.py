@@ -1,6 +1,6 @@
 """DOC, detailed outline control (Yang et al., ACL 2023): an outline of two levels, followed closely in the drafting.
 
-The detailed outliner breaks every event into smaller ones, each with who is there and where. The controller, in the
+The detailed outliner breaks every event into smaller ones, each with its people and place. The controller, in the
 original a classifier on the logits, is here a choice among drafts: by how fully they tell their own event without
 telling the next one.
 """
@@ -52,5 +52,5 @@ def _detail(client: StoryClient, prompt: str, outline: list[str], event: str, co
 
 
 def _share(total: int, parts: int, index: int) -> int:
-    """How many of ``total`` leaves fall to a part: as even as possible, at least one."""
+    """Number of leaves, of ``total``, for a part: as even as possible, at least one."""
     return max(1, total // parts + (index < total % parts))

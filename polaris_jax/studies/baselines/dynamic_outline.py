@@ -1,7 +1,7 @@
 """A dynamic outline with memory (after DOME, Wang et al., 2024): a rough plan, late detail, a memory of facts.
 
-The rough outline follows the stages of a plot. Each stage is worked out when its turn comes, with the facts that the
-text has established; facts are noted after every passage and retrieved by the words they share with the next event.
+The rough outline follows the stages of a plot. Each stage is worked out just before it is written, with the facts that
+the text has established. Facts are noted after every passage and retrieved by the words they share with the next event.
 """
 
 from polaris_jax.studies.baselines.story_client import StoryClient, bullet, tail
@@ -42,8 +42,10 @@ def dynamic_outline(client: StoryClient, prompt: str, words: int) -> str:
 
 
 def recall(memory: list[str], event: str, most: int = _RECALLED) -> list[str]:
-    """The facts that share most words of five letters or more with an event, in the order of the story; of equal ones
-    the later."""
+    """The facts that share most words of five letters or more with an event, in the order of the story.
+
+    Of facts that share equally many, later ones are preferred.
+    """
     wanted = _content(event)
     ranked = sorted(range(len(memory)), key=lambda i: (-len(wanted & _content(memory[i])), -i))
     return [memory[index] for index in sorted(ranked[:most])]

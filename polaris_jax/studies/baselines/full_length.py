@@ -20,6 +20,6 @@ def full_length(client: StoryClient, prompt: str, story: str, words: int) -> str
             f"The task was: {prompt}\n\nThe story so far ends like this:\n{tail(story)}\n\n"
             f"Go on with the next {missing} words of the story. Do not repeat what is there."
         )
-        # The cut at a sentence's end may lose words: a little more than the missing number is requested.
+        # The cut at a sentence end may lose words, so a few more than the missing ones are requested.
         story = f"{story}\n\n{client.prose(ask, round(missing * 1.2) + 5, sample=round_)}"
     return cut(story, words, least=ENOUGH)

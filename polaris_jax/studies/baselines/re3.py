@@ -1,6 +1,6 @@
 """Re3, recursive reprompting and revision (Yang et al., EMNLP 2022): plan, draft, rewrite, edit.
 
-Plan: setting, characters, outline. Draft: the prompt of every passage is made of the plan, a summary of the story so
+Plan: setting, characters, outline. Draft: the prompt of every passage consists of the plan, a summary of the story so
 far and its last lines. Rewrite: the best of several drafts by relevance to the outline and coherence with the story so
 far (the original trains rerankers; here the model rates). Edit: a passage that contradicts the characters is corrected.
 """
@@ -9,7 +9,7 @@ from polaris_jax.studies.baselines.story_client import StoryClient, bullet, coun
 
 DRAFTS = 3
 SECTION_WORDS = 200
-_CONTRADICTS = 7  # least rating that counts as a contradiction
+_CONTRADICTS = 7  # lowest rating that counts as a contradiction
 
 
 def re3(client: StoryClient, prompt: str, words: int) -> str:
@@ -62,5 +62,5 @@ def _edited(client: StoryClient, passage: str, characters: list[str], index: int
         f"again without the contradiction and change nothing else:\n{passage}"
     )
     better = client.prose(ask, count(passage), sample=index)
-    # An edit that drops half of the passage is refused.
+    # An edit that drops half of the passage is rejected.
     return better if count(better) > count(passage) // 2 else passage

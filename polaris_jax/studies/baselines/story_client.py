@@ -18,8 +18,8 @@ class StoryClient:
 
     Attributes:
       llm: the model that writes.
-      temperature: of prose and plans; ratings are greedy.
-      seed: of every sample.
+      temperature: temperature of prose and plans; ratings are greedy.
+      seed: seed of every sample.
       purpose: category in the client's ``UsageTracker``.
       calls, tokens: answers so far, and their completion tokens.
       notes: plans and decisions, for the record.
@@ -113,7 +113,7 @@ class StoryClient:
 
 
 def cut(text: str, words: int, least: float = 0.5) -> str:
-    """At most ``words`` words, cut at the last end of a sentence beyond the share ``least``; paragraphs stay."""
+    """At most ``words`` words, cut at the last sentence end beyond the share ``least``; paragraphs stay."""
     places = [match.end() for match in re.finditer(r"\S+", text)]
     if len(places) > words:
         text = text[: places[words - 1]]

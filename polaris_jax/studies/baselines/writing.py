@@ -50,7 +50,7 @@ def write_baselines(
         if not length:
             raise InputError("--words", prompt.id, "this prompt asks for no length; give one for all")
         todo += [(method, prompt, length) for method in methods]
-    # The settings that affect a story besides prompt and model: with other ones it is written again.
+    # Settings that affect a story besides prompt and model: if they change, it is written again.
     settings = {"temperature": temperature, "seed": seed}
     rows = {_key(row): row for row in jsonl.read(file) if not row.get("error")}
     lock = threading.Lock()

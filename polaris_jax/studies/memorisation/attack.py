@@ -95,8 +95,8 @@ def plain(prompt: str) -> str:
 def attack_text(mode: str, row: AuditRow, render: Callable[[str], str] = plain, *, as_released: bool = False) -> str:
     """The text that the model reads before the first story token.
 
-    ``gold_thinking`` ends after the closed thinking block with the row's reasoning; ``prompt_only`` where the template
-    ends. The published audit writes the opening tag again after the template's (``as_released``).
+    ``gold_thinking`` ends after the closed thinking block with the row's reasoning; ``prompt_only`` ends where the
+    template ends. The published audit repeats the template's opening tag (``as_released``).
 
     Args:
       render: the chat template: prompt → the text before the answer.
@@ -140,15 +140,15 @@ def run_audit(
     as_released: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict]:
-    """Makes the attacks that are not in ``out``, a batch at a time, and returns all records.
+    """Makes the attacks that are not yet in ``out``, in batches, and returns all records.
 
     Args:
       continue_all: greedy continuations: ``(prompts as token ids, most new tokens)`` → new tokens of each.
       out: JSONL of records, one per attack; rewritten whole after every batch, so a killed audit continues.
       render: the chat template; by default the model continues the text.
       identity: of model and template; attacks with another identity are made again.
-      continuation: new tokens at most.
-      progress: called after every batch with the numbers of done and of all attacks of this call.
+      continuation: most new tokens.
+      progress: called after every batch with the number of finished attacks and of all attacks of this call.
 
     Raises:
       InputError: an unknown mode.
@@ -189,7 +189,7 @@ def run_audit(
 
 
 def encode_prompt(tokenizer: AuditTokenizer, text: str) -> list[int]:
-    """Token ids of a rendered prompt, with control tokens, and with BOS first where the tokenizer has one."""
+    """Token ids of a rendered prompt, with control tokens, and with BOS first if the tokenizer has one."""
     ids = tokenizer.encode_control(text)
     return ids if tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id] else [tokenizer.bos_id, *ids]
 

@@ -1,8 +1,9 @@
-"""Do plans help? The likelihood of human prose after its own plan, another's, and none; what prose takes over.
+"""Do plans help? Measures how probable human prose is after its own plan, another plan, and none.
 
 ``read_openings`` chooses passages, ``offline_plans`` and ``model_plans`` write their cards (``cards``),
 ``run_plan_study`` fine-tunes one model per kind of plan and measures all of them (``study``, ``likelihood``), and
-``plan_study_document`` makes the tables (``report``). ``benchmarks/plan_study.py`` runs it with SmolLM2.
+``plan_study_document`` makes the tables (``report``), which also show how much generated prose repeats its plan.
+``benchmarks/plan_study.py`` runs the study with SmolLM2.
 """
 
 from polaris_jax.studies.plans.cards import OpeningPlan, model_plans, offline_plans

@@ -1,4 +1,4 @@
-"""Plans of chapter openings: the scene card that an annotator writes of each, and how a model is shown it."""
+"""Plans of chapter openings: the scene card that an annotator writes of each, as a model is shown it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +14,7 @@ from polaris_jax.scaffold.profile import MEDIUM, Bound
 from polaris_jax.studies.plans.openings import ChapterOpening
 from polaris_jax.trajectory import Scene, Vector
 
-# A bullet per 45 words: plan and prose then stand to each other about as in the paper's data (two to three).
+# A bullet per 45 words: the ratio of plan to prose is then about that of the paper's data (two to three).
 DETAIL = replace(MEDIUM, scene=Bound(4, 18), scene_words=45)
 WITHOUT_PLAN = "From a novel.\n\n"
 _PLAN = "Notes for a passage of a novel.\n\n{lines}\n\nThe passage.\n\n"
@@ -25,8 +25,8 @@ class OpeningPlan:
     """The card of an opening.
 
     Attributes:
-      scene: without its text.
-      fallback: fields that the model failed to answer, and that the offline annotator filled in.
+      scene: the scene without its text.
+      fallback: fields that the model failed to answer and the offline annotator filled in.
     """
 
     scene: Scene
@@ -45,7 +45,7 @@ class OpeningPlan:
 
     @property
     def lines(self) -> str:
-        """What the annotator said, as a model reads it: neither the card's numbers nor what was filled in for it."""
+        """The annotator's answers as text for a model, without the card's numbers and without fallbacks."""
         scene = self.scene
         said = {
             "name": (scene.name,),
@@ -57,7 +57,7 @@ class OpeningPlan:
 
 
 def heading(plan: OpeningPlan | None) -> str:
-    """The text before a passage: the plan, or one line without any or of which nothing was answered."""
+    """The text before a passage: the plan, or one line if there is no plan or nothing in it was answered."""
     return WITHOUT_PLAN if plan is None or not plan.lines else _PLAN.format(lines=plan.lines)
 
 
@@ -76,9 +76,9 @@ def offline_plans(novel: Novel, openings: Sequence[ChapterOpening]) -> dict[str,
 def model_plans(
     novel: Novel, openings: Sequence[ChapterOpening], client: Client, context_tokens: int = 4096
 ) -> dict[str, OpeningPlan]:
-    """A language model's cards, by id: asked, checked and mended as the annotator of whole books does it.
+    """A language model's cards, by id; asked, checked and repaired in the same way as for whole books.
 
-    Only what the card says is asked for; the numbers of its vector are the offline annotator's, and nobody reads them.
+    The model is not asked for the vector: the offline annotator's is put in its place, and it is not used.
 
     Raises:
       InputError: the server refuses the request.

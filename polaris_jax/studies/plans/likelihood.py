@@ -1,4 +1,4 @@
-"""How probable a passage is to a model, word by word, after whatever stands before it."""
+"""How probable a passage is to a model, word by word, given the text before it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _STEP = 64  # rows are padded to a multiple, so that few shapes are compiled
 
 @dataclass(frozen=True)
 class ConditionedText:
-    """A passage behind its heading.
+    """A passage after its heading.
 
     Attributes:
       tokens: int32 [n].
@@ -31,7 +31,7 @@ class ConditionedText:
 
     @classmethod
     def of(cls, heading: str, text: str, tokenizer: Tokenizer) -> "ConditionedText":
-        """Heading and passage are spelt apart, so that the passage has the same tokens behind every heading."""
+        """Tokenises heading and passage separately, so that the passage has the same tokens after every heading."""
         before, after = tokenizer.encode(heading), tokenizer.encode(text)
         if not len(before) or not len(after):
             raise InputError("text", (heading or text)[:40], "heading and passage need a token each")
@@ -48,7 +48,7 @@ def passage_nats(
     """Negative log-likelihood of every token of the passages, float32 [tokens of the passage] each, in nats.
 
     Args:
-      batch: rows at once; the texts are sorted by length, so that little is padding.
+      batch: rows at once; texts are sorted by length, so that there is little padding.
       progress: called with the number of texts done.
     """
     found: dict[int, np.ndarray] = {}
@@ -76,7 +76,7 @@ def _row_nats(params: Any, config: ModelConfig, tokens: jax.Array, segments: jax
 
 
 def plain_passage_nats(params: Any, config: ModelConfig, text: ConditionedText) -> np.ndarray:
-    """As ``passage_nats`` of one text, from the logits of all tokens: slow, and plain to read."""
+    """Like ``passage_nats`` for one text, from the logits of all tokens: slow, but easy to read."""
     all_logits = logits(params, config, jnp.asarray(text.tokens)[None])[0]
     log_probabilities = jax.nn.log_softmax(all_logits, axis=-1)
     places = np.arange(text.start, len(text.tokens))
@@ -86,12 +86,13 @@ def plain_passage_nats(params: Any, config: ModelConfig, text: ConditionedText) 
 def word_nats(nats: np.ndarray, tokens: np.ndarray, text: str, pieces: Sequence[bytes]) -> np.ndarray:
     """Nats per word of a passage, float64 [words]; their sum is that of the tokens.
 
-    A token belongs to the word that its first letter lies in; one of white space alone to the word that follows, at
-    the end to the last.
+    A token belongs to the word of its first letter. A token of white space alone belongs to the next word, or at the
+    end to the last word.
 
     Args:
-      nats: ``[n]``, of ``tokens`` ``[n]``, which spell ``text``.
-      pieces: of the vocabulary (``Tokenizer.token_bytes``).
+      nats: ``[n]``, one value per token.
+      tokens: ``[n]``, the tokens of ``text``.
+      pieces: bytes of every token of the vocabulary (``Tokenizer.token_bytes``).
     """
     content = text.encode()
     owner = np.zeros(len(content) + 1, np.int64)  # of every byte: the word it belongs to or precedes

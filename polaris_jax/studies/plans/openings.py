@@ -1,4 +1,4 @@
-"""What the study reads: the openings of chapters, and which other plan each of them is given for comparison."""
+"""The passages of the study: openings of chapters, and the other plan that each is given for comparison."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _WORD = re.compile(r"\S+", re.ASCII)
 
 @dataclass(frozen=True)
 class ChapterOpening:
-    """The beginning of a chapter, cut at the end of a paragraph or sentence (inside a very long sentence if need be).
+    """The beginning of a chapter, cut at the end of a paragraph or sentence (or inside a very long sentence).
 
     Attributes:
       id: ``book/number of the chapter``.
       book: stem of the novel's file.
-      name: of the chapter.
+      name: name of the chapter.
     """
 
     id: str
@@ -34,7 +34,7 @@ class ChapterOpening:
 
     @property
     def words(self) -> list[str]:
-        """What stands between white space (of ASCII): the unit of "nats per word"."""
+        """The words between ASCII white space: the unit of "nats per word"."""
         return _WORD.findall(self.text)
 
 
@@ -42,7 +42,7 @@ def read_openings(path: str | Path, count: int, words: int) -> tuple[Novel, list
     """A novel, and the openings of up to ``count`` of its chapters, evenly spaced.
 
     Args:
-      words: at most so many per opening; chapters of fewer than half of them are passed over.
+      words: most words per opening; chapters with fewer than half as many are skipped.
 
     Raises:
       InputError: the novel was rejected, or fewer than two chapters are long enough.
@@ -62,8 +62,8 @@ def read_openings(path: str | Path, count: int, words: int) -> tuple[Novel, list
 def shuffled(openings: Sequence[ChapterOpening]) -> dict[str, dict[str, str]]:
     """For each kind of ``SHUFFLES``: id of an opening -> id of the opening whose plan it is given.
 
-    "Other chapter" is the next opening of the same book, so names and subject stay; "other book" is the opening at the
-    same place of the next book. An opening never gets its own plan.
+    "Other chapter" is the next opening of the same book, so names and subject stay the same. "Other book" is the
+    opening at the same place in the next book. An opening never gets its own plan.
 
     Raises:
       InputError: fewer than two books, or a book with one opening.

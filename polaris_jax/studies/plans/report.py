@@ -1,4 +1,4 @@
-"""The tables of the study: losses and gains in nats per word, and what passages take over from their plans."""
+"""The tables of the study: losses and gains in nats per word, and what passages repeat of their plans."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ _CANNOT = (
 
 
 def loss_per_word(losses: Mapping[str, Sequence[float]], seed: int = 0) -> Interval:
-    """Mean nats per word over all words, with the interval over passages."""
+    """Mean nats per word over all words, with its interval over passages."""
     rows = np.array([(sum(nats), len(nats)) for nats in losses.values()], float)
     return _per_word(rows, seed)
 
@@ -37,11 +37,11 @@ def gain_per_word(
     chosen: Mapping[str, Sequence[bool]] | None = None,
     seed: int = 0,
 ) -> Interval | None:
-    """How many nats per word a condition saves, paired by passage; positive where ``given`` is more probable.
+    """Nats per word that a condition saves, paired by passage; positive if ``given`` makes passages more probable.
 
     Args:
       without, given: id -> nats per word of the same passages.
-      chosen: id -> which words count; default all. None comes back where that is no word.
+      chosen: id -> which words count; default all. The result is None if no word counts.
     """
     rows = []
     for name, before in without.items():
@@ -53,7 +53,7 @@ def gain_per_word(
 
 
 def words_outside(opening: ChapterOpening, plan: OpeningPlan) -> list[bool]:
-    """Which words of a passage, by their stem, do not stand in its plan."""
+    """For every word of a passage, whether its plan lacks the word, by stem."""
     said = {stem(word) for word in words(plain(plan.lines))}
     return [not any(stem(part) in said for part in words(plain(word))) for word in opening.words]
 
@@ -151,9 +151,9 @@ def _artefact_row(
 
 
 def _story(opening: ChapterOpening, text: str, held_out: Sequence[ChapterOpening], cards: Plans) -> Story:
-    """A passage beside the plan it was written from, in a book of its author's openings."""
+    """A passage with the plan it was written from, in a book of its author's openings."""
     beside = [one for one in held_out if one.book == opening.book]
-    # Bullets that were filled in were not in the plan that the passage was written from.
+    # The passage was written from a plan without the bullets that were filled in.
     said = {one.id: () if "summary" in cards[one.id].fallback else cards[one.id].scene.summary for one in beside}
     chapters = tuple(Chapter(one.name, 0, cards[one.id].scene.vector, (), said[one.id], (), one.text) for one in beside)
     book = Book("", "", opening.book, (), "", (), (), (), (), chapters, (), ())

@@ -1,11 +1,11 @@
 """``run_plan_study``: does a plan help? One fine-tune per kind of plan, all of them measured on held-out books.
 
 OUT/plans/KIND/BOOK.json     the cards of a book's openings
-OUT/arms/NAME/KEY/           store and run: what an arm is trained on, and its training (which resumes by itself)
+OUT/arms/NAME/KEY/           store and run: an arm's training data, and its training (which resumes by itself)
 OUT/arms/NAME/losses.json    losses per word; result.json, written last, has the generated passages too
 
-Every arm sees the same passages in the same order; only what stands before them differs, and only the passages are
-learnt. What is finished is kept: the same call goes on where a killed one stopped.
+Every arm sees the same passages in the same order. Only the text before them differs, and only the passages are
+learnt. Finished parts are kept: the same call continues where a killed one stopped.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from polaris_jax.trajectory import KINDS, ROLES
 
 SCORED, RESULT = "losses.json", "result.json"
 BASE, NO_PLAN = "base", "no plan"  # the model before training; the arm that is trained on prose alone
-NONE, RIGHT = "none", "right"  # what may stand before a passage, besides SHUFFLES
+NONE, RIGHT = "none", "right"  # conditions: which plan stands before a passage, besides SHUFFLES
 _BLOCK = 128  # tokens of an attention tile; rows are a multiple
 Plans = Mapping[str, OpeningPlan]  # by id of the opening
 
@@ -42,9 +42,9 @@ class PlanStudySpec:
     """Settings of all arms.
 
     Attributes:
-      steps, batch, learning_rate: of the fine-tunes, with AdamW; a step learns ``batch`` passages.
-      generated: tokens of every generated passage; 0 generates none.
-      temperature, seed: of these passages.
+      steps, batch, learning_rate: settings of the fine-tunes, with AdamW; a step learns ``batch`` passages.
+      generated: tokens per generated passage; 0 generates none.
+      temperature, seed: sampling settings of these passages.
     """
 
     steps: int = 8
@@ -71,7 +71,7 @@ def run_plan_study(
       model: Hugging Face folder with stage tokens.
       plans: kind -> cards of all openings.
       out: local folder.
-      say: takes lines of progress.
+      say: called with lines of progress.
       arms: only these; the others can follow in a later call.
 
     Returns:
@@ -117,7 +117,7 @@ def run_plan_study(
 
 
 def trajectory_of(opening: ChapterOpening, plan: OpeningPlan | None, tokenizer: Tokenizer) -> Trajectory:
-    """An opening behind its heading; only the opening is learnt."""
+    """An opening after its heading; only the opening is learnt."""
     text = ConditionedText.of(heading(plan), opening.text, tokenizer)
     learnt = np.arange(len(text.tokens)) >= text.start
     roles = np.where(learnt, ROLES.index("chapter_text"), ROLES.index("prompt")).astype(np.int8)
@@ -126,9 +126,10 @@ def trajectory_of(opening: ChapterOpening, plan: OpeningPlan | None, tokenizer: 
 
 
 def padded(one: Trajectory, window: int) -> Trajectory:
-    """A trajectory as long as the window, with tokens behind it that nobody learns.
+    """A trajectory padded to the length of the window with tokens that are not learnt.
 
-    Short ones would else share a row, and a step of one arm would learn more passages than a step of another.
+    Otherwise short trajectories would share a row, and steps of different arms would learn different numbers of
+    passages.
     """
     more = window - len(one)
     tokens, roles, kinds = (
@@ -173,7 +174,7 @@ def _config(model: str, store: str, window: int, spec: PlanStudySpec) -> ConfigD
     config.model.update({"path": model, "compute_dtype": "float32", "remat": "dots", "attention_block": _BLOCK})
     config.data.update({"store": store, "window": window, "batch_size": spec.batch, "threads": 1})
     config.loss.chunk = 256
-    # AdamW for all: making updates orthogonal would take as long as the passages themselves.
+    # AdamW for all: orthogonalising updates would take as long as training on the passages.
     config.optim.update({"learning_rate": spec.learning_rate, "warmup": spec.steps // 5, "groups": (("", "adamw"),)})
     config.train.update(
         {
@@ -226,7 +227,7 @@ class _Arm:
         heads = [(kind, one, heading(kinds[kind].get(one.id))) for kind in kinds for one in openings]
         prompts = [self.tokenizer.encode(head).tolist() for _, _, head in heads]
         longest = max(map(len, prompts)) + self.spec.generated
-        # Stacked layers: of so few tokens most of the time would go into compiling every layer by itself.
+        # Stacked layers: with so few tokens, compiling every layer by itself would take most of the time.
         params = jax.device_put(self.params, jax.devices()[0])
         sampler = Sampler(params, self.config, self.tokenizer, max_length=longest, prefill_chunk=64)
         requests = [

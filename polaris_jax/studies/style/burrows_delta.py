@@ -21,7 +21,7 @@ COMMONEST = 150
 
 @dataclass(frozen=True)
 class WordSample:
-    """Words of one author, who is left out of the authors that the sample is compared with."""
+    """Words of one author; the sample is compared with all other authors."""
 
     words: tuple[str, ...]
     author: str

@@ -42,10 +42,10 @@ def compare_styles(
     Args:
       human: novels, the baseline; at least four authors for Burrows' Delta, two for the classifier.
       generated: one or two named groups, ``a`` before ``b``.
-      measures: of passages and stories.
-      per_author: passages and stories of each author at most.
-      judge: rates up to ``MAX_JUDGED`` stories of each group, ``draws`` times each; None skips it.
-      seed: of bootstrap and folds.
+      measures: measures of passages and stories.
+      per_author: most passages and stories of each author.
+      judge: rates up to ``MAX_JUDGED`` stories of each group, ``draws`` times each; None: no ratings.
+      seed: seed of bootstrap and folds.
 
     Returns:
       ``groups`` (facts), ``rows`` (per measure: means, contrasts with the novels, shift from a to b), ``classifier``,

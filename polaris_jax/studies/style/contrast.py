@@ -42,11 +42,11 @@ class Contrast:
     """The first group against the second.
 
     Attributes:
-      mean_a, mean_b: of the values.
+      mean_a, mean_b: means of the values.
       delta: Cliff's delta of a over b; low, high: its 95 % interval.
       sure_low, sure_high: the family-wise interval, wider when many measures are tested together (Bonferroni).
-      n_a, n_b: values.
-      clusters_a, clusters_b: clusters of values, which are independent of each other.
+      n_a, n_b: numbers of values.
+      clusters_a, clusters_b: numbers of clusters; values of different clusters are independent.
     """
 
     mean_a: float

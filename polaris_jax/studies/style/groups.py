@@ -18,10 +18,10 @@ class StoryGroup:
     """Stories of one origin, the same number of texts per author at most.
 
     Attributes:
-      name: in tables.
+      name: name in tables.
       stories, passages: the texts that are measured.
-      every: all passages of these stories, from which the long samples of Burrows' Delta are joined.
-      generated: many authors of one text each, so that long samples are joined across authors.
+      every: all passages of these stories; they are joined to the long samples of Burrows' Delta.
+      generated: many authors with one text each, so that long samples are joined across authors.
     """
 
     name: str
@@ -32,12 +32,12 @@ class StoryGroup:
 
     @classmethod
     def of(cls, name: str, stories: Sequence[Story], per_author: int = PER_AUTHOR) -> "StoryGroup":
-        """The group of these stories, evenly thinned to ``per_author`` stories and passages of each author.
+        """The group of these stories: at most ``per_author`` stories and passages of each author, evenly spaced.
 
         Raises:
           InputError: the stories are too short for a single passage.
         """
-        # Chapters are thinned before they are split: reading every sentence of long novels would take minutes.
+        # Stories are chosen before they are split: splitting long novels into sentences would take minutes.
         some = spread_by_author(list(stories), per_author)
         every = passages(some)
         if not every:
@@ -57,7 +57,7 @@ class StoryGroup:
         return Sample.of([measure.of(text) for text in texts], [text.author for text in texts])
 
     def facts(self) -> dict:
-        """What the group is made of, as JSON values."""
+        """Size and composition of the group, as JSON values."""
         return {
             "name": self.name,
             "authors": len({p.author for p in self.passages}),

@@ -1,5 +1,5 @@
-"""Word and phrase lists of the style measures. Own lists: what readers of assistant prose complain about, and what
-novels are made of. Phrases are matched in lower case with typewriter apostrophes, at word boundaries."""
+"""Word and phrase lists of the style measures, written for this study: what readers criticise in assistant prose, and
+what is typical of novels. Phrases are matched in lower case with typewriter apostrophes, at word boundaries."""
 
 import re
 
@@ -7,13 +7,13 @@ from polaris_jax.scaffold.analysis.lexicons import LIGHT, NATURE, TRANSPORT, wor
 
 
 def phrase_pattern(phrases: str) -> re.Pattern[str]:
-    """One pattern for phrases written a line each; ``*`` ends a stem."""
+    """One pattern for all phrases, one phrase per line; ``*`` ends a stem."""
     forms = [line.strip() for line in phrases.strip().splitlines() if line.strip()]
     escaped = (re.escape(form).replace(r"\*", r"\w*").replace(r"\ ", r"\s+") for form in forms)
     return re.compile(r"\b(?:" + "|".join(sorted(escaped, key=len, reverse=True)) + r")\b")
 
 
-# Says why instead of showing what.
+# Connectives that explain instead of showing.
 CONNECTIVES = phrase_pattern("""
     because of this
     as a result
@@ -80,7 +80,7 @@ HEDGES = phrase_pattern("""
     could not help but
 """)
 
-# Comes with any subject: feelings by the label, journeys, testaments and tapestries.
+# Stock phrases for any subject: labelled feelings, journeys, testaments and tapestries.
 STOCK = phrase_pattern("""
     a testament to
     testament to
@@ -166,7 +166,7 @@ STOCK = phrase_pattern("""
     struggles
 """)
 
-# How a story tells its reader what to take home.
+# Phrases that tell the reader a moral.
 MORALS = phrase_pattern("""
     lesson*
     learned that
@@ -263,7 +263,7 @@ ABSTRACT_SUFFIX = re.compile(
     r"\w{3,}(?:ness|nesses|ity|ities|tion|tions|sion|sions|ment|ments|ance|ence|ism|hood|"
     r"ship|dom)$"
 )
-# They end like abstract nouns and can be touched.
+# Concrete nouns with the endings of abstract nouns.
 NOT_ABSTRACT = word_set(
     "city cities station stations garment garments apartment apartments monument monuments instrument instruments "
     "document documents parchment regiment regiments pavement basement government parliament mention mentioned "

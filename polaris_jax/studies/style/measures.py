@@ -1,8 +1,8 @@
-"""The measures: one number per passage or per story, each with the direction that is claimed for assistant prose.
+"""The measures: one number per passage or story, each with the direction that is claimed for assistant prose.
 
-``CANDIDATES`` were validated on texts with a known answer (``benchmarks/style_validation.py``); ``MEASURES`` passed:
-they tell novels from an instruct model's stories in the expected direction, and find no difference between two halves
-of one author's books.
+``CANDIDATES`` were validated on texts with a known answer (``benchmarks/style_validation.py``). ``MEASURES`` passed:
+they distinguish novels from an instruct model's stories in the expected direction, and find no difference between two
+halves of one author's books.
 """
 
 import math
@@ -28,7 +28,7 @@ from polaris_jax.studies.style.repetition import distinct, loop_start, repeated_
 from polaris_jax.studies.style.stories import PASSAGE_WORDS, Passage, Story, plain
 
 CLOSING_WORDS = 60
-STORY_WORDS = 300  # of every story, searched for loops
+STORY_WORDS = 300  # words of every story that are searched for loops
 _WINDOW = 50
 
 
@@ -37,7 +37,7 @@ class Measure:
     """A measure.
 
     Attributes:
-      name, unit: as in tables.
+      name, unit: name and unit in tables.
       of: ``Passage`` or ``Story``, by ``level`` → float; NaN where the text has no value.
       level: what ``of`` takes.
       expected: sign of (assistant prose - novels), 0 when none is claimed.
@@ -145,7 +145,7 @@ CANDIDATES = (
         "loop position", "share of text", lambda s: loop_start(s.words[:STORY_WORDS]), "story", expected=-1, order=True
     ),
 )
-# Of SmolLM2-135M-Instruct; ``benchmarks/style_validation.py`` validates against another model.
+# Reasons about SmolLM2-135M-Instruct; ``benchmarks/style_validation.py`` validates against another model.
 _NOT_APART, _WRONG_WAY = "does not tell its stories from novels", "its stories have less, not more"
 DROPPED: dict[str, str] = {
     "dialogue share": _NOT_APART,

@@ -58,8 +58,10 @@ def overused(group: Sequence[Passage], baseline: Sequence[Passage], most: int = 
 
 
 def rates(a: Sequence[Passage], b: Sequence[Passage]) -> tuple[list[float], list[float]]:
-    """Per passage of ``a`` and of ``b``: occurrences per 1,000 words of phrases that ``a`` over-uses against ``b``,
-    by the list of the half that the passage's author is not in."""
+    """Per passage of ``a`` and of ``b``: occurrences per 1,000 words of phrases that ``a`` over-uses against ``b``.
+
+    The phrases come from the half that the passage's author is not in.
+    """
     halves_a, halves_b = [_half(p.author) for p in a], [_half(p.author) for p in b]
     lists = []
     for half in (0, 1):

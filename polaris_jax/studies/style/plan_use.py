@@ -1,4 +1,4 @@
-"""Prose against its own plan: does it follow the plan, and does it merely repeat it?
+"""Prose compared with its own plan: does it follow the plan, or merely repeat it?
 
 Only stories with a ``Book`` have these values. The summary-artefact index shows whether prose is expanded from its
 scene bullets: the share of the bullets' word pairs (content words, stemmed) that the chapter's prose repeats, minus the
@@ -69,5 +69,5 @@ def names_kept(story: Story) -> float:
 
 
 def planned_names(lines: Sequence[str]) -> set[str]:
-    """Capitalised words inside the lines, but not where a sentence begins."""
+    """Capitalised words in the lines, except at the beginning of a sentence."""
     return {name for line in lines for name in _NAME.findall(line) if name.lower() not in FUNCTION_WORDS}

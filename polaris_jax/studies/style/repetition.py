@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 from polaris_jax.sampling.guard import LoopGuard
 
-# Words, not tokens: eight words are about the twelve tokens of the writer's own guard.
+# In words, not tokens: eight words are about the twelve tokens of the writer's own guard.
 _GUARD = LoopGuard(window=300, span=8, times=3)
 
 
@@ -23,7 +23,8 @@ def repeated_share(words: Sequence[Hashable], n: int = 12) -> float:
 def loop_start(words: Sequence[str]) -> float:
     """Start of the first loop's repetition, as a share of the text; 1 without a loop.
 
-    A loop is the writer's (``sampling.LoopGuard``): eight consecutive words that occur three times within 300.
+    A loop is defined as in the writer (``sampling.LoopGuard``): eight consecutive words that occur three times within
+    300.
     """
     numbers = {word: index for index, word in enumerate(dict.fromkeys(words))}
     start = _GUARD.first_loop([numbers[word] for word in words])

@@ -18,7 +18,7 @@ def read_stories(source: str | os.PathLike, *, tokenizer: str | None = None, spl
       source: a token store (local or gs://), a JSONL of generations, a novel (``.txt``, ``.md``, ``.epub``), a
         transcript, or a folder of any of these.
       tokenizer: folder of the store's tokenizer; only stores need one.
-      split: only this one of a store (``train``, ``validation``, ``test``).
+      split: only this split of a store (``train``, ``validation``, ``test``).
 
     Raises:
       InputError: the address is empty, or holds no story.
@@ -64,7 +64,7 @@ def _file_stories(path: Path) -> Iterator[Story]:
 
 def _record_stories(path: Path) -> Iterator[Story]:
     for one in read_generations(path)[0]:
-        # Every generation is an author of its own: sampled with its own prompt and seed.
+        # Every generation counts as its own author: it has its own prompt and seed.
         name = f"{one.model}/{one.id}"
         author, finished = str(one.meta.get("author", name)), one.meta.get("finish", "stop") != "length"
         if one.story.startswith(START):
@@ -74,7 +74,7 @@ def _record_stories(path: Path) -> Iterator[Story]:
 
 
 def _store_stories(address: str, tokenizer: str | None, split: str) -> Iterator[Story]:
-    # The token store imports heavy libraries: only reading one pays for them.
+    # The token store imports heavy libraries, so they are imported only when a store is read.
     from polaris_jax.data import TokenStore, load_tokenizer
 
     if tokenizer is None:

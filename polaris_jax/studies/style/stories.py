@@ -28,8 +28,8 @@ class Story:
       text: prose, paragraphs separated by a blank line.
       author: its texts are never treated as independent of each other.
       work: the novel, or the story itself.
-      name: of the chapter or story.
-      finished: False when the generation was cut off, so that the last words are no ending.
+      name: name of the chapter or story.
+      finished: False if the generation was cut off, so that its last words are not an ending.
       book, chapter: the plan it was written from (or that was made from it), and the chapter's index in it.
     """
 
