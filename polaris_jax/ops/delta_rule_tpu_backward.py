@@ -13,7 +13,7 @@ from jax.experimental import pallas as pl
 
 from polaris_jax.ops.delta_rule_tpu_parts import (
     COMPILER_PARAMS,
-    Blocks,
+    StepBlocks,
     Columns,
     Shape,
     decays,
@@ -129,7 +129,7 @@ def backward_kernel(
     """
     B, N = dfinal.shape[:2]
     C, wide = shape.chunk, shape.group * shape.value_dim
-    blocks = Blocks(shape, backward=True)
+    blocks = StepBlocks(shape, backward=True)
     groups = N // shape.keys
     per_head = (B, groups, shape.chunks, shape.values, C)
     tokens = B * shape.chunks * C

@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 
 from polaris_jax.ops.delta_rule_tpu_parts import (
     COMPILER_PARAMS,
-    Blocks,
+    StepBlocks,
     Columns,
     Shape,
     decays,
@@ -98,7 +98,7 @@ def forward_kernel(
     """
     B, N = initial.shape[:2]
     C, dk, wide = shape.chunk, shape.key_dim, shape.group * shape.value_dim
-    blocks = Blocks(shape)
+    blocks = StepBlocks(shape)
     out_specs = [blocks.value, blocks.memory]
     out_shape = [jax.ShapeDtypeStruct(v.shape, jnp.bfloat16), jax.ShapeDtypeStruct(initial.shape, jnp.float32)]
     if keep:

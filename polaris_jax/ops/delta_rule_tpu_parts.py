@@ -57,7 +57,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class StepBlocks:
     """What a grid step ``(row, heads, chunk)`` reads and writes of each array, forward and backward alike.
 
     Attributes:
