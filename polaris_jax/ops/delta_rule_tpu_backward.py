@@ -13,9 +13,9 @@ from jax.experimental import pallas as pl
 
 from polaris_jax.ops.delta_rule_tpu_parts import (
     COMPILER_PARAMS,
-    StepBlocks,
     Columns,
     Shape,
+    StepBlocks,
     decays,
     dot,
     dot_nt,
