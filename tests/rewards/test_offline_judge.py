@@ -34,4 +34,4 @@ def test_nothing_to_judge_is_a_failure_not_a_zero():
 def test_it_says_what_it_is_not():
     import polaris_jax.rewards.offline_judge as module
 
-    assert "NO measure of literary quality" in module.__doc__
+    assert "does NOT measure literary quality" in module.__doc__
