@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tolerances
 from flax import nnx
 
 from polaris_jax.errors import InputError
@@ -81,9 +82,12 @@ def test_recomputation_changes_no_gradient(remat):
     def loss(params, remat):
         return jnp.sum(jnp.sin(hidden(params, config, tokens, remat=remat)))
 
-    want, got = (jax.jit(jax.grad(loss), static_argnums=1)(params, r) for r in ("none", remat))
-    for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    want, got = (gradient(params, r) for r in ("none", remat))
+    moved = gradient(tolerances.last_bits_moved(params), "none")
+    for ours, theirs, near in zip(*map(jax.tree.leaves, (got, want, moved)), strict=True):
+        # Rounded elsewhere, a gradient is as far off as by the last bits of its weights.
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=8 * np.abs(near - theirs).max())
 
 
 def test_dots_multiplies_nothing_twice():
