@@ -125,13 +125,13 @@ def main() -> None:
         print(json.dumps(measure(json.loads(a.one))))
         return
     from polaris_jax.planner.compile import ENVIRONMENT
+    from polaris_jax.planner.kernel_schedule import schedule_dump
 
     for chip in a.chips:
         asked = {name: getattr(a, name) for name in ("model", "texts", "length", "data", "tensor", "dtype", "portable")}
         with tempfile.TemporaryDirectory() as folder:
             request = json.dumps(asked | {"chip": chip, "folder": folder})
-            dump = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
-            environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": dump}
+            environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": schedule_dump(folder)}
             command = [sys.executable, __file__, "--one", request]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         print(done.stdout.strip().splitlines()[-1], flush=True)

@@ -30,7 +30,7 @@ from polaris_jax.errors import RunError
 from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.planner.delta_rule_schedule import DeltaRuleCase, DeltaRuleSchedule, delta_rule_schedule
 from polaris_jax.planner.hlo import Program, estimated_cycles, read_program
-from polaris_jax.planner.kernel_schedule import MATRIX_UNITS, read_bundles
+from polaris_jax.planner.kernel_schedule import MATRIX_UNITS, read_bundles, schedule_dump
 
 TOPOLOGIES = {"v5p": "v5:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
 MODEL = Path(__file__).resolve().parents[1] / "polaris_jax" / "configs" / "models" / "qwen3_5_9b"
@@ -60,7 +60,7 @@ def compile_part(what: str, chip: str, tokens: int, backend: str, folder: Path) 
     """
     os.environ.update(ENVIRONMENT)
     if what != "layer":
-        os.environ["LIBTPU_INIT_ARGS"] = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
+        os.environ["LIBTPU_INIT_ARGS"] = schedule_dump(folder)
     import jax
     import jax.numpy as jnp
     from jax.experimental import topologies

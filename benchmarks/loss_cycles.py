@@ -138,11 +138,11 @@ def measure(asked: dict, python: str) -> dict:
     """One row: compiles in a process of its own and reads what it left."""
     from polaris_jax.planner.compile import ENVIRONMENT
     from polaris_jax.planner.hlo import all_estimated_cycles, read_program
-    from polaris_jax.planner.kernel_schedule import MATRIX_UNITS
+    from polaris_jax.planner.kernel_schedule import MATRIX_UNITS, schedule_dump
     from polaris_jax.sharding.chips import CHIPS
 
     with tempfile.TemporaryDirectory(prefix="loss-") as name:
-        dump = f"--xla_jf_dump_to={name} --xla_jf_dump_llo_text=true" if asked["who"] == "tokamax" else ""
+        dump = schedule_dump(name) if asked["who"] == "tokamax" else ""
         environment = os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": dump}
         if asked["who"] != "ours":
             environment["PYTHONPATH"] = ""

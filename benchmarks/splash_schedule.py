@@ -102,11 +102,12 @@ def main() -> None:
         compile_kernels(*a.compile)
         return
     from polaris_jax.planner.compile import ENVIRONMENT
+    from polaris_jax.planner.kernel_schedule import schedule_dump
 
     for who in a.who:
         for chip in a.chips:
             with tempfile.TemporaryDirectory(prefix="splash-") as name:
-                dump = f"--xla_jf_dump_to={name} --xla_jf_dump_llo_text=true"
+                dump = schedule_dump(name)
                 process = subprocess.run(
                     [a.python, __file__, "--compile", who, TOPOLOGIES[chip]],
                     env=os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": dump, "PYTHONPATH": ""},

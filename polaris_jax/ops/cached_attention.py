@@ -27,6 +27,7 @@ from jax.sharding import PartitionSpec as P
 
 from polaris_jax.errors import InputError
 from polaris_jax.ops.attention import MASKED, NOTHING, SoftmaxState, attention
+from polaris_jax.ops.attention_backends import AUTO
 
 BLOCK = 512
 # Slots that a write changes at least: with a single one the TPU compiler would choose another layout for the cache.
@@ -187,9 +188,9 @@ def write_and_attend(
 
 def _steps(platform: str, implementation: str) -> Callable[..., tuple[SoftmaxState, KVCache]]:
     """``write_and_attend``, or in its place the kernels where a call fits them."""
-    if implementation == "xla" or (implementation == "auto" and platform != "tpu"):
+    if implementation == "xla" or (implementation == AUTO and platform != "tpu"):
         return write_and_attend
-    if implementation not in ("auto", "pallas_interpret"):
+    if implementation not in (AUTO, "pallas_interpret"):
         raise InputError("implementation", implementation, "choose auto, xla or pallas_interpret")
     from polaris_jax.ops.decode_attention_tpu import decode_attention, fits  # not importable on every host
 
@@ -210,7 +211,7 @@ def _finish(state: SoftmaxState, q: jax.Array) -> jax.Array:
 
 
 def attention_over(
-    mesh: Mesh | None, rows: int, heads: int, implementation: str = "auto"
+    mesh: Mesh | None, rows: int, heads: int, implementation: str = AUTO
 ) -> Callable[..., tuple[jax.Array, KVCache]]:
     """``cached_attention`` for a cache of ``rows`` rows and ``heads`` kv heads, on one device or spread over ``mesh``.
 

@@ -137,11 +137,7 @@ def backward_kernel(
         functools.partial(_kernel, shape=shape),
         grid=(B, groups, shape.chunks),
         in_specs=[
-            blocks.key,
-            blocks.key,
-            blocks.value,
-            blocks.column(columns.shape[3]),
-            blocks.row(rows.shape[3]),
+            *blocks.inputs(columns, rows),
             blocks.kept_memory,
             blocks.kept_inverse,
             blocks.value,

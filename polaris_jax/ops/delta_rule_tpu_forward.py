@@ -111,14 +111,7 @@ def forward_kernel(
     return pl.pallas_call(
         functools.partial(_kernel, shape=shape),
         grid=(B, N // shape.keys, shape.chunks),
-        in_specs=[
-            blocks.key,
-            blocks.key,
-            blocks.value,
-            blocks.column(columns.shape[3]),
-            blocks.row(rows.shape[3]),
-            blocks.memory,
-        ],
+        in_specs=[*blocks.inputs(columns, rows), blocks.memory],
         out_specs=out_specs,
         out_shape=out_shape,
         scratch_shapes=blocks.scratch,

@@ -111,6 +111,10 @@ class StepBlocks:
         """Of ``[B, N / keys, chunks, count, C]``."""
         return pl.BlockSpec((1, 1, 1, count, self.shape.chunk), lambda b, g, i: (b, g, self._chunk(i), 0, 0))
 
+    def inputs(self, columns: jax.Array, rows: jax.Array) -> list[pl.BlockSpec]:
+        """Of queries, keys, values and these numbers, which both kernels read first."""
+        return [self.key, self.key, self.value, self.column(columns.shape[3]), self.row(rows.shape[3])]
+
     @property
     def scratch(self) -> list:
         """The memories, in VMEM."""

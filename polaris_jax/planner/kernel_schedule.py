@@ -180,6 +180,11 @@ def source_key(case: Any, version: str, kernels: str = "*tile*.py", readers: str
     return digest.hexdigest()[:32]
 
 
+def schedule_dump(folder: str | Path) -> str:
+    """The value of ``LIBTPU_INIT_ARGS`` with which the compiler writes its schedules to ``folder``."""
+    return f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
+
+
 def compile_kernel(kernel: str, case: Any, folder: Path) -> dict:
     """Writes the compiler's files to ``folder``; returns the plan of the kernel from ``kernel_process``.
 
@@ -189,11 +194,10 @@ def compile_kernel(kernel: str, case: Any, folder: Path) -> dict:
     request = folder / "request.json"
     asked = {"kernel": kernel, "topology": _topology(case.chip)}
     request.write_text(json.dumps(dataclasses.asdict(case) | asked))
-    dump = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
     try:
         process = subprocess.run(
             [sys.executable, "-m", "polaris_jax.planner.kernel_process", str(request)],
-            env=os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": dump},
+            env=os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "LIBTPU_INIT_ARGS": schedule_dump(folder)},
             capture_output=True,
             text=True,
             timeout=_LIMIT,

@@ -186,17 +186,7 @@ class DecodeCache:
         for b, (new, after) in enumerate(zip(rows, guesses, strict=True)):
             valid[b], guessed[b] = len(new) + len(after), len(after)
             tokens[b, : valid[b]] = [*new, *after]
-        self._state, ahead.logits = programs.append_ahead(
-            self.sampler.params,
-            self._state,
-            tokens,
-            valid,
-            guessed,
-            config=self.sampler.config,
-            compute_dtype=self.sampler.compute_dtype,
-            mesh=self.sampler.mesh,
-        )
-        self.passes += 1
+        self._state, ahead.logits = self._pass(programs.append_ahead, tokens, valid, guessed)
         for b, new in enumerate(rows):
             self._extend(b, new)
             self.tokens_read += len(new)
@@ -245,21 +235,17 @@ class DecodeCache:
         return True
 
     def _read(self, tokens: np.ndarray, valid: np.ndarray, rows: np.ndarray | None) -> None:
-        sampler = self.sampler
         if self.ahead is not None:
             self.ahead.forget()
-        self._state = programs.append(
-            sampler.params,
-            self._state,
-            tokens,
-            valid,
-            rows,
-            config=sampler.config,
-            compute_dtype=sampler.compute_dtype,
-            mesh=sampler.mesh,
-        )
+        self._state = self._pass(programs.append, tokens, valid, rows)
         self.tokens_read += int(valid.sum())
+
+    def _pass(self, program: Callable[..., Any], *given: np.ndarray | None, **options: Any) -> Any:
+        """Calls one of ``programs`` that read the weights, and counts it."""
+        sampler = self.sampler
+        how = {"config": sampler.config, "compute_dtype": sampler.compute_dtype, "mesh": sampler.mesh}
         self.passes += 1
+        return program(sampler.params, self._state, *given, **how, **options)
 
     def append_scored(
         self, row: int, tokens: Sequence[int], following: int, top: int
@@ -283,21 +269,9 @@ class DecodeCache:
             valid, rows = np.zeros((2, self.groups), np.int32)
             padded[group, :count], wanted[group, :count] = tokens[at : at + count], targets[at : at + count]
             valid[group], rows[group] = count, inside
-            self._state, found = programs.append_scored(
-                self.sampler.params,
-                self._state,
-                padded,
-                valid,
-                rows,
-                wanted,
-                config=self.sampler.config,
-                compute_dtype=self.sampler.compute_dtype,
-                mesh=self.sampler.mesh,
-                top=top,
-            )
+            self._state, found = self._pass(programs.append_scored, padded, valid, rows, wanted, top=top)
             scores.append((found, group, count))
             at += count
-            self.passes += 1
         self.tokens_read += len(tokens)
         self._extend(row, tokens)
         if self.ahead is not None:
