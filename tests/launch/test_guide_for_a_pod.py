@@ -22,7 +22,7 @@ from servers import Handler, Server
 from polaris_jax.models import Decoder, ModelConfig, init_params, save_pretrained
 from tests.launch.conftest import ROOT
 from tests.llm.gemini_stub import generated
-from tests.test_documentation import command_lines
+from tests.test_documentation import guide_commands
 
 # What is added to a command of the guide, by its first words; flags that come later win.
 MORE = {
@@ -115,9 +115,8 @@ def test_the_guide_for_a_pod_runs_from_its_first_line_to_its_last(tmp_path, clou
         python = f"{sys.executable} -m polaris_jax.cli"
         exports = "".join(f"export {name}='{value}'\n" for name, value in outside.items() if name != "HOME")
         cloud.polaris(f'{exports}export JAX_COORDINATOR_ADDRESS=127.0.0.1:{free_port()}\nexec {python} "$@" {SMALL}\n')
-        guide = (ROOT / "docs" / "guides" / "pod.md").read_text(encoding="utf-8").replace("BUCKET", BUCKET)
-        for words in command_lines(guide):
-            program, *arguments = words
+        for words in guide_commands("pod"):
+            program, *arguments = [word.replace("BUCKET", BUCKET) for word in words]
             if program == "gcloud":
                 assert arguments[:3] == ["storage", "cp", "--recursive"]
                 upload(tmp_path / arguments[3], arguments[4])
