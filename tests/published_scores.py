@@ -59,7 +59,7 @@ def criteria_scores(answer: str | Mapping[str, Any]) -> dict[str, int]:
     """Valid scores by criterion in POLARIS's form of an answer; a score out of range counts as missing, as published.
 
     Raises:
-      Unusable: the answer is no JSON object.
+      Unusable: the answer is not a JSON object.
     """
     given = json_object(answer)
     found = {name: whole_number(given.get(key, given.get(name)), 1, 5) for name, key in KEYS.items()}

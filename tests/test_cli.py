@@ -1,4 +1,4 @@
-"""The command line as a person meets it: answers on standard output, one line and exit code 2 for a mistake."""
+"""The command line: answers on standard output; one line and exit code 2 for a user's mistake."""
 
 import json
 from importlib.resources import files
@@ -19,7 +19,7 @@ ENGLISH = "The man went down to the harbour and waited there for the boat that h
 
 
 def mistake(capsys, *arguments):
-    """Runs a verb that must fail as the caller's mistake; returns its one line."""
+    """Runs a verb that must fail with exit code 2; returns its one line."""
     assert main([str(argument) for argument in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -1,4 +1,4 @@
-"""The command line before a verb begins: places, numbers, homes, extras and configs of another verb."""
+"""What the command line checks before a verb begins: paths, numbers, homes, extras and configs of another verb."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def refused(capsys, *arguments):
-    """Runs a verb that must be refused; returns its one line. Nothing stands on standard output."""
+    """Runs a verb that must be refused; returns its one line. Standard output stays empty."""
     try:
         code = main([str(argument) for argument in arguments])
     except SystemExit as stopped:

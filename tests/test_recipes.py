@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md keeps its word: each recipe is followed to the letter in a copy of the package; its check runs."""
+"""Each recipe of CONTRIBUTING.md works: it is followed literally in a copy of the package, and its check runs."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the engine writes greedily is what ``transformers`` writes, however the work is cut up and wherever it lives."""
+"""The engine's greedy tokens equal those of ``transformers``, however requests share slots and on any mesh."""
 
 import json
 import os
@@ -38,7 +38,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    """As many byte-level tokens as the parity models know; what they mean does not matter here."""
+    """A byte-level tokenizer no larger than the parity models' vocabularies; what its tokens spell does not matter."""
     engine = tokenizers.Tokenizer(tokenizers.models.BPE())
     engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = tokenizers.decoders.ByteLevel()
@@ -85,7 +85,7 @@ def params(family):
     return from_pretrained(ROOT / family / FAMILIES[family][0], dtype=jnp.float32)
 
 
-# On meshes families differ in their kinds of layers: two have them all, the others' are slow tests.
+# Two families have every kind of layer. The others run on meshes among the slow tests only.
 CASES = [
     pytest.param(
         family,

@@ -96,7 +96,7 @@ def test_policy_loss(golden):
             dual_clip=case["dual_clip_c"],
         )
         if math.isnan(number(case["loss"])):
-            # The recorded one divides nothing by nothing; ours has no token to learn from, so nothing to lose.
+            # The recorded loss is 0 / 0; ours has no token to learn from and is 0.
             assert mask.sum() == 0
             assert float((terms.loss * aggregation_weights(mask, case["mode"])).sum()) == 0.0
             assert np.isnan(micro_batch_weights(mask, len(mask))).all()

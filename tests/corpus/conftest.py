@@ -1,4 +1,4 @@
-"""Four short novels, told apart by title and author, two files that are none, and a tokenizer for them."""
+"""Four short novels with different titles or authors, two files that are not novels, and a tokenizer for them."""
 
 import re
 from dataclasses import replace
@@ -23,7 +23,7 @@ def chapters() -> list[str]:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory, chapters) -> Path:
-    """Four novels by three authors, a text that is too short, and one that is no text."""
+    """Four novels by three authors, a text that is too short, and a file that is not text."""
     folder = tmp_path_factory.mktemp("library")
     works = [
         ("The Weir", "Agnes Holm"),

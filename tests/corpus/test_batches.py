@@ -1,4 +1,4 @@
-"""``polaris build --batch``: rounds of files instead of calls, and in the end the store that calls would have built."""
+"""``polaris build --batch``: rounds of batch files instead of calls build the store that calls would build."""
 
 import hashlib
 import json
@@ -34,12 +34,12 @@ def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
 
 
 def answered(file, spoiled=lambda number: False):
-    """What a provider gives back for a round: the answers of the model of the tests, some of them cut short."""
+    """A provider's file of answers to a round: those of the test model, some of them cut short."""
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
         asked = json.loads(line)
         body = asked["body"]
-        # The model of the tests answers by the bytes it gets; here by what they say.
+        # The test model draws its answers from the bytes of the request; here from the messages alone.
         seed = int(hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()[:6], 16)
         schema = body["response_format"]["json_schema"]["schema"]
         said = json.dumps(value(schema, "", seed, body["messages"][-1]["content"]))

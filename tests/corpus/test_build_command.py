@@ -1,4 +1,4 @@
-"""``polaris build`` as a person types it."""
+"""The command line of ``polaris build``."""
 
 import json
 import os
@@ -17,7 +17,7 @@ MINI = ["--window=4096", "--min-words=500", "--per-book=1"]
 
 
 def mistake(capsys, *arguments):
-    """Runs a build that must fail as the caller's mistake; returns its one line."""
+    """Runs a build that must fail with exit code 2; returns its one line."""
     assert main(["build", *map(str, arguments)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -1,4 +1,4 @@
-"""A build whose plans a model writes: nothing is asked twice, gaps keep a book out until they are filled, budgets hold.
+"""A build with plans by a model: no question is asked twice, books with gaps stay out until filled, budgets hold.
 
 The server here speaks the OpenAI protocol and answers every question with a value of the schema it was given.
 """
@@ -26,7 +26,7 @@ WORDS = ("quiet", "narrow", "patient", "sudden", "broken", "distant", "honest", 
 
 
 def value(schema: dict, name: str, seed: int, question: str):
-    """Something that satisfies the schema and differs with the seed."""
+    """A value that satisfies the schema and differs with the seed."""
     word = WORDS[seed % len(WORDS)]
     match schema["type"]:
         case "object":

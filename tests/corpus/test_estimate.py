@@ -1,4 +1,4 @@
-"""``polaris build --estimate``: what the plans of a library would cost is what they cost, and no call is made."""
+"""``polaris build --estimate``: the estimated cost of a library's plans is what they cost, and no call is made."""
 
 import json
 
@@ -41,8 +41,8 @@ def test_an_estimate_makes_no_call_and_a_build_makes_as_many(command, model, cap
     assert total["hours"] > 0
     assert main(command) == 0
     made = json.loads(capsys.readouterr().out)["run"]["ledger"]["calls"]
-    # The scenes are the library's in the estimate and the model's in the build, and the build's calls hold the
-    # corrections of this model.
+    # The estimate counts the library's scenes, the build the model's. The build's calls also hold this model's
+    # corrections.
     assert total["calls"] == pytest.approx(made, rel=0.15)
 
 

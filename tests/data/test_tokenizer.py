@@ -1,4 +1,4 @@
-"""What a person relies on: the text comes back exactly, and a tokenizer is what its fingerprint says."""
+"""Decoding gives the text back exactly, and a fingerprint identifies a tokenizer."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_a_token_belongs_to_the_span_of_its_first_character(vocabularies, name, 
     np.testing.assert_array_equal(tokens, tokenizer.encode(text))
     encoded, table, byte = text.encode(), tokenizer.token_bytes(), 0
     for token, span in zip(tokens, owner, strict=True):
-        # The character that the token's first byte is part of: those complete before it, counted.
+        # The character that holds the token's first byte: its index is the number of characters complete before it.
         character = len(encoded[: byte + 1].decode(errors="ignore"))
         character -= encoded[byte] < 0x80 or len(encoded[: byte + 1].decode(errors="ignore")) > len(
             encoded[:byte].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""On a chip with two TensorCores both work on a kernel, however few key heads a shard has; and what its schedule is."""
+"""Two TensorCores of a chip share a kernel, however few key heads a shard has; the table has its schedule."""
 
 import importlib.util
 
@@ -25,7 +25,7 @@ def test_both_cores_of_a_v5p_share_a_kernel(key_heads, group, which, tmp_path, m
 @pytest.mark.parametrize("chip", ["v5p", "v6e"])
 @pytest.mark.parametrize("which", ["forward", "backward"])
 def test_the_table_is_of_these_kernels(which, chip, tmp_path, monkeypatch):
-    """``planner/kernels.json`` says what the compiler says: benchmarks/kernel_schedule.py --write makes it."""
+    """``planner/kernels.json`` equals what the compiler says; benchmarks/kernel_schedule.py --write makes it."""
     monkeypatch.setenv("POLARIS_PLAN_CACHE", str(tmp_path))
     [known] = (row for row in table() if (row.which, row.chip, row.width, row.window) == (which, chip, 128, None))
     found = kernel_schedule(KernelCase(which, chip))

@@ -1,4 +1,4 @@
-"""The TPU compiler takes the delta rule's kernels at the size of Qwen3.5 9B, and its schedule is what they promise."""
+"""The TPU compiler takes the delta rule's kernels at the size of Qwen3.5 9B, and schedules them within bounds."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The compiler's files on a kernel are read: bundles by loop, slots with their capacities, what a branch may skip."""
+"""Reading the compiler's files of a kernel: bundles by loop, slots with their capacities, what a branch may skip."""
 
 import importlib.util
 

@@ -88,7 +88,7 @@ def test_what_the_compiler_said_of_a_phase_is_kept_on_disk(kept, monkeypatch):
     assert asked == ["rollout", "log-probabilities", "gradients", "gradients", "update"]
     assert first.phases == plan_post_training(config, "v5p-8", estimate=True).phases
 
-    # Neither where things lie nor judge and prices are in these programs.
+    # Paths, judge and prices do not change these programs.
     elsewhere = apply_overrides(load_config(RECIPE), ["data.train=elsewhere", "judge.kind=none"])
     assert plan_post_training(elsewhere, "v5p-8").judge_calls is None
     assert first == plan_post_training(config, "v5p-8")

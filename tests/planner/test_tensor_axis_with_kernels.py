@@ -1,4 +1,4 @@
-"""The step lowers for TPU on a mesh with a tensor axis, whose attention is a kernel that no compiler can split."""
+"""The step lowers for TPU on a mesh with a tensor axis, whose attention is a kernel that the compiler cannot split."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Judges behind a proxy that spoils calls."""
+"""Judges behind a proxy that makes calls fail."""
 
 import pytest
 from servers import MODEL, Proxy

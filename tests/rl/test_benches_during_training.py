@@ -1,4 +1,4 @@
-"""Benchmarks at every validation: written with the present weights, judged by the run's own judge, refused in time."""
+"""Benchmarks at every validation: written with the current weights, judged by the run's own judge, refused early."""
 
 import json
 

@@ -10,7 +10,7 @@ from polaris_jax.rl.journal import Journal, Reward, Rollout, read_journals
 
 def rollout(member):
     draw = np.random.default_rng(member)
-    text = "a line\u2028and\x85another"  # line ends that are none in JSON lines
+    text = "a line\u2028and\x85another"  # they end a line of text, but not of JSON lines
     return Rollout(
         "0/a", member, draw.integers(0, 9, 5).astype(np.int32), np.log(draw.random(5)).astype(np.float32), text, "stop"
     )

@@ -1,4 +1,4 @@
-"""A judge that does not answer: a run stops or waits, and no weight moves on what nobody has judged."""
+"""A judge that does not answer: a run stops or waits, and no weight moves without judgements."""
 
 import contextlib
 

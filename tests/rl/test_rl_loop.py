@@ -98,7 +98,7 @@ print(json.dumps({"losses": lines, "rewards": rewards, "steps": recorded_steps(s
 
 @pytest.mark.slow
 def test_a_run_in_a_bucket_is_killed_and_goes_on(config, judge, tmp_path, bucket, bucket_client):
-    """The folder is gs://; what a kill takes of a step is written again to the same tokens, and paid once."""
+    """The folder is gs://; after a kill the step's lost work is redone with the same tokens, and paid once."""
     config.judge.base_url = judge.base_url
     config.train.checkpoint_every = 3
     variables = bucket_environment(bucket)
@@ -221,7 +221,7 @@ def test_several_passes_and_a_reference_policy(config, tmp_path):
     records = []
     post_train(config, tmp_path, on_step=records.append, devices=jax.devices()[:1])
     assert records[0]["loss/divergence"] >= 0
-    assert records[1]["policy/kl_old"] != 0.0  # the second pass no longer sees the policy that wrote
+    assert records[1]["policy/kl_old"] != 0.0  # by the second pass the policy has moved since the rollouts
     assert records[1]["loss/divergence"] > 0
 
 

@@ -20,7 +20,7 @@ from tests.training.processes import assert_same_weights, pid_of
 
 ROOT = Path(__file__).parents[2]
 SHEET = json.dumps({d.id: 0 if d.id in ("BONUS", "PENALTY") else 6 if d.sign > 0 else 2 for d in DIMENSIONS})
-# Of a step, what must not depend on how its devices are spread over processes.
+# Fields of a step that must not depend on how its devices are spread over processes.
 NUMBERS = ("step", "loss", "grad_norm", "update_norm", "reward/policy", "rollout/tokens", "length/words")
 
 
@@ -28,8 +28,8 @@ NUMBERS = ("step", "loss", "grad_norm", "update_norm", "reward/policy", "rollout
 def config(make_config):
     """Two steps of passages on 2 x 2 devices, every rollout judged over HTTP.
 
-    No sum over devices has more than two terms, whose order does not matter: of four, gloo and a single process add in
-    another order.
+    No sum over devices has more than two terms, whose order does not matter: gloo adds four in another order than a
+    single process does.
     """
     config = make_config()
     config.mesh.update({"fsdp": 2, "context": 2})
@@ -90,7 +90,7 @@ def numbers(workdir):
 
 
 def responses(workdir):
-    """Every line of the journals without the judge's times, in one order."""
+    """Every line of the journals without the judge's times, sorted."""
     return [
         (
             step,

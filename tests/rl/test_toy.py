@@ -1,4 +1,4 @@
-"""A policy whose optimum is known: one token for ever. GRPO nears it, a human reference shows the way, unless inert."""
+"""A policy with a known optimum, one token repeated: GRPO nears it, and a human reference leads to it unless inert."""
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ STEPS, LENGTH = 24, 8
 
 
 def worth(tokens, wished) -> float:
-    """1 for the wished token everywhere; its neighbours in the vocabulary are worth half, so that there is a way."""
+    """1 for the target token at every place; its neighbours in the vocabulary count half, so that rewards differ."""
     apart = np.abs(np.asarray(tokens, int) - wished)
     return float(np.mean(np.where(apart == 0, 1.0, np.where(apart < 60, 0.5, 0.0))))
 

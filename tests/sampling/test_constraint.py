@@ -1,4 +1,4 @@
-"""The grammar lets through what belongs to it, forces what is certain, and keeps tokens as training cuts them."""
+"""The constraint allows every text of the grammar, forces certain tokens, and keeps the tokenization of training."""
 
 import random
 
@@ -54,7 +54,7 @@ def test_headings_are_forced_and_the_seam_before_the_first_word_stays_open(any_t
     assert "## Rules\n- ".startswith(text)
     constraint.consume(forced)
     assert not constraint.accepting
-    # A token that covers the space and the first letters is on offer unless the vocabulary has none.
+    # A token that covers the space and the first letters is allowed unless the vocabulary has none.
     pieces = any_tokenizer.token_bytes()
     joined = {n for n, piece in enumerate(pieces) if piece[:1] == b" " and piece[1:].isalpha() and piece.islower()}
     if text.endswith("-"):

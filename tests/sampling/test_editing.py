@@ -1,4 +1,4 @@
-"""A plan is text: a person changes it, the change is judged, and the rest of the book follows the new plan."""
+"""A person edits a plan: the edit is checked, and the rest of the book follows the new plan."""
 
 import json
 
@@ -21,7 +21,7 @@ def folder(written, tmp_path):
 
 
 def other_names(plan: str) -> str:
-    """The plan with its last chapter called otherwise."""
+    """The plan with another name for its last chapter."""
     name = extract_planned_chapters(plan)[-1]["chapter_name"]
     return plan.replace(f"- {name}\n", "- The Lamp Out\n").replace(f"#### {name}\n", "#### The Lamp Out\n")
 

@@ -1,4 +1,4 @@
-"""Guessed tokens change no text: drawn with guesses, right or wrong, it has the bits that it has without."""
+"""Guessed tokens change no text: with guesses, right or wrong, its bits are those without."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def sampler_of(model, tokenizer, speculate=4, **more):
 
 
 class Oracle:
-    """Guesses from texts that are known already, some of them spoilt; else nothing."""
+    """Guesses from texts that are known already, some of them wrong; else nothing."""
 
     def __init__(self, texts, spoil=0):
         self.texts, self.spoil, self.rows = texts, spoil, {}
@@ -197,7 +197,7 @@ def test_the_cache_is_as_after_reading_without_guesses(model, tokenizer, dtype):
         cache.rewind([28])
         cache.append_generated([[loop[3]]])
     np.testing.assert_array_equal(guessing.logits, plain.logits)
-    for cache in (guessing, plain):  # the last tokens that there is room for
+    for cache in (guessing, plain):  # the last tokens that fit
         for token in (loop * 3)[4 : 4 + 64 - cache.lengths[0]]:
             cache.append_generated([[token]])
     np.testing.assert_array_equal(guessing.logits, plain.logits)
@@ -216,7 +216,7 @@ def test_a_plan_is_the_same_with_and_without_guesses(model, tokenizer, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(PromptLookup, "guess", lambda self, row, unread, most: [])
         assert book("plain", 6) == guessed
-    # A book is gone on with as it was begun: another width may round otherwise.
+    # A book is resumed with the number of guesses it began with: another width may round otherwise.
     with pytest.raises(InputError, match="speculate"):
         book("guessed", 0)
 

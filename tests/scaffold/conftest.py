@@ -1,4 +1,4 @@
-"""The bundled novel, read once; and where a real model answers."""
+"""The bundled novel, read once; and the address of a real model."""
 
 from importlib.resources import files
 

@@ -1,4 +1,4 @@
-"""A stand-in for a large model behind a real HTTP server: it thinks, declines and breaks off, and a book is made."""
+"""A stand-in for a large model behind a real HTTP server: it thinks, declines and breaks off, and a book results."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A model that never answers is left after a few calls, with one line; one that needs room to think gets it."""
+"""A model that never answers ends a build after a few calls, in one line; one that thinks long gets more tokens."""
 
 import json
 import threading
@@ -109,7 +109,7 @@ def test_the_next_book_is_not_asked_for_at_all(serve):
 
 
 def test_thinking_that_leaves_no_answer_gets_twice_the_room_once(serve):
-    """Half of the questions are met by an empty answer first; all are answered at twice their limit."""
+    """Half of the questions get an empty answer first; all are answered at twice their limit."""
     first = {}
 
     def said(body):

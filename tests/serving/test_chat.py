@@ -48,7 +48,7 @@ def test_the_checkpoints_own_template_is_found_in_either_place_and_can_be_replac
     ],
 )
 def test_a_template_can_do_no_harm(tokenizer, tmp_path, source, says):
-    # The first conversation it is shown, when it is read, has no system message.
+    # Loading a template tries it first on a conversation without a system message.
     (tmp_path / "chat_template.jinja").write_text("{% if messages[0].role == 'system' %}" + source + "{% endif %}")
     prompts = load_prompt_encoder(tmp_path, tokenizer)
     with pytest.raises(InputError, match=says):

@@ -85,7 +85,7 @@ def test_bias_penalties_and_min_tokens_do_what_they_say(client):
     plain = chat(client, max_tokens=60).message.content
     varied = chat(client, max_tokens=60, frequency_penalty=2, presence_penalty=2).message.content
     assert len(set(varied.split())) > len(set(plain.split()))
-    # The end token, at any cost: but not before the fifth token.
+    # The end token always wins, but not before the fifth token.
     ends = {"logit_bias": {"10": 100}, "max_tokens": 9}
     at_once = chat(client, **ends, extra_body={"stop_token_ids": [10]})
     assert (at_once.message.content, at_once.finish_reason) == ("", "stop")

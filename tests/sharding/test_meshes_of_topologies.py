@@ -1,4 +1,4 @@
-"""Meshes on described TPU slices: neighbours of the ring are close, and several slices are a mesh or are refused."""
+"""Meshes on described TPU slices: neighbours of the ring are close, and several slices form a mesh or are refused."""
 
 import importlib.util
 import json
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reas
 
 
 def meshes(*cases):
-    """Of every ``(topology, slices, axes)``: coordinates along ``context``, and the slices of each such row."""
+    """For every ``(topology, slices, axes)``: coordinates along ``context``, and the slices of each such row."""
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(cases)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The algebra: the regular expression, the decoder grammar, the parser and the sampler of a node speak one language."""
+"""Regular expression, decoder grammar, parser and sampler of a node describe one language."""
 
 import random
 import unicodedata
@@ -60,7 +60,7 @@ def test_longest_member():
 
 
 def test_an_ambiguous_split_is_still_found():
-    # Greed would read "a;" as the first word and then miss the separator.
+    # A greedy match would read "a;" as the first word and then miss the separator.
     word = Token("word", CharClass(CharSet.of("ab;"), 1, 9))
     listed = Named("listed", repeat(word, 1, 3, "; "))
     assert listed.parse("a; b;").texts("word") == ("a", "b;")
