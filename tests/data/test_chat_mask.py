@@ -19,7 +19,7 @@ TEMPLATES = {
     "llama 3": "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + "
     "m.content | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-    # The system message goes into the last request, as with Mistral: a chat's text begins otherwise than a shorter one's.
+    # The system message goes into the last request, as with Mistral: a shorter chat's text is not its beginning.
     "mistral": "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
     "{% set messages = messages[1:] %}{% endif %}{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}"
     "{% if loop.index0 == (messages | length - 2 if messages[-1].role == 'assistant' else messages | length - 1) "

@@ -13,7 +13,7 @@ ROLLOUTS, ROWS, RATE = 5, 7, 0.2
 
 @pytest.fixture(scope="module")
 def gradient():
-    """The objective's gradient in the three logits: ``gradient(logits, arms, advantages, weights, drawn, behaviour)``."""
+    """Gradient of the objective in three logits: ``gradient(logits, arms, advantages, weights, drawn, behaviour)``."""
     objective = grpo(GrpoOptions())
 
     def loss(logits, arms, advantages, weights, drawn, behaviour):
