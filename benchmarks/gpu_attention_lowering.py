@@ -25,7 +25,7 @@ def array(heads: int) -> jax.ShapeDtypeStruct:
 
 
 def gradient(function: Callable) -> Callable:
-    """Of the sum of the outputs in all three inputs."""
+    """The gradient of the sum of the outputs in all three inputs."""
     return jax.grad(lambda q, k, v: function(q, k, v).astype(jnp.float32).sum(), argnums=(0, 1, 2))
 
 

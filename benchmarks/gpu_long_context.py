@@ -13,7 +13,7 @@ Needs no file and no network: weights and tokens are random. Three parts, all bf
   its input but for the attention; the same in ``transformers`` with gradient checkpointing. FLOPs: ``models.describe``
   for both.
 
-What fails (memory, a missing library) is a line of the results, not the end of the run. Prints JSON, and to ``--out``.
+A failure (memory, a missing library) is a line of the results and does not end the run. Prints JSON, also to ``--out``.
 """
 
 import argparse
@@ -59,7 +59,7 @@ SMALL = {
 
 
 def median_seconds(run, repeats: int) -> float:
-    """Of ``repeats`` calls after one that compiles; ``run`` returns when the device is done."""
+    """The median of ``repeats`` calls after one that compiles; ``run`` returns when the device is done."""
     run()
     times = []
     for _ in range(repeats):
@@ -80,7 +80,7 @@ def peak_flops(sizes: list[int], repeats: int) -> float:
 
 
 def attention_flops(length: int, heads: int, width: int, backward: bool) -> float:
-    """Of causal attention over one row."""
+    """FLOPs of causal attention over one row."""
     return (14 if backward else 4) * length * (length + 1) / 2 * heads * width
 
 
@@ -170,7 +170,7 @@ def measured(make, flops: float, peak: float, repeats: int, tokens: int = 0) -> 
     """A row of the results, or why there is none."""
     try:
         seconds = median_seconds(make(), repeats)
-    except Exception as error:  # out of memory and missing libraries come as many types
+    except Exception as error:  # out of memory and missing libraries raise many types
         return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
     row = {"ms": 1e3 * seconds, "tflops": flops / seconds / 1e12, "share_of_peak": flops / seconds / peak}
     return row | ({"tokens_per_s": tokens / seconds} if tokens else {})
