@@ -6,7 +6,7 @@
 Needs no file and no network: weights and tokens are random. Three parts, all bfloat16, medians of ``--repeats``:
 
 - peak: the best rate of square matmuls, which every share below refers to.
-- attention: causal, 16 query heads on 4 kv heads of 128; forward, and forward with backward, by the portable executor
+- attention: causal, 16 query heads on 4 kv heads of 128; forward, and forward with backward, by the portable backend
   (``ops.blockwise``) and by PyTorch's scaled-dot-product attention if PyTorch sees the same GPU. A causal score counts
   once: 4 FLOP per visible score and channel forward, 10 more backward.
 - step: forward and backward of a 1.2B-parameter Llama over one row of ``--window`` tokens, every layer recomputed from
@@ -85,7 +85,7 @@ def attention_flops(length: int, heads: int, width: int, backward: bool) -> floa
 
 
 def our_attention(length: int, heads: int, kv_heads: int, width: int, block: int, backward: bool):
-    """One row through the portable executor."""
+    """One row through the portable backend."""
     keys = jax.random.split(jax.random.key(0), 3)
     q, k, v = (
         jax.random.normal(key, (1, length, n, width), jnp.bfloat16)
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", nargs="+", type=int, default=[8192, 32_768, 131_072])
     parser.add_argument("--window", type=int, default=32_768, help="tokens of the training pass")
-    parser.add_argument("--block", type=int, default=1024, help="edge of a tile of the portable executor")
+    parser.add_argument("--block", type=int, default=1024, help="edge of a tile of the portable backend")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="small shapes, to see that it runs")
     parser.add_argument("--out", help="file for the JSON")
