@@ -1,17 +1,22 @@
 """How the published code of the benchmarks reads a judge's answer, defects included: for golden cases."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, stdev
+from types import ModuleType
 from typing import Any
 
-from polaris_jax.evals.benches import Unusable, pairwise, writingbench
-from polaris_jax.evals.benches.bench import json_object, whole_number
+from polaris_jax.evals.benches import Unusable, eqbench_creative, eqbench_longform, pairwise, writingbench
 from polaris_jax.evals.benches.longbench_write import KEYS
 from polaris_jax.evals.benches.story_quality import MAX_OVERALL
+from polaris_jax.rewards.reply import strip_fence
 
 _SOURCE = "derived_from_positive_minus_negative_clamped_None_100"
+_PREFIXES = {eqbench_creative: 10, eqbench_longform: 12}  # of ``read_score_lines``
+_SCORES = re.compile(r"\[Scores\](.*?)(?:^\s*---|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(r"^\s*([^:\n]+?)\s*:\s*\[?\s*(-?\d+(?:\.\d+)?)\s*\]?", re.MULTILINE)
 _GRADE = re.compile(r"^\s*([AB])\s*(\+*)\s*$", re.IGNORECASE)
 
 
@@ -125,3 +130,67 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
         return {"mean": None, "median": None, "stdev": None}
     spread = stdev(values) if len(values) > 1 else 0
     return {"mean": round(mean(values), 2), "median": round(median(values), 2), "stdev": round(spread, 2)}
+
+
+def adjusted(bench: ModuleType, text: str) -> dict[str, float]:
+    """EQ-Bench scores of an answer, for all criteria or for some; ``bench``: ``eqbench_creative`` or ``_longform``."""
+    return bench.adjust(read_score_lines(text, list(bench.CRITERIA), prefix=_PREFIXES[bench]))
+
+
+def read_score_lines(text: str, criteria: Sequence[str], *, top: float = 20.0, prefix: int) -> dict[str, float]:
+    """The scores that the published parser finds, clipped to ``[0, top]``; criteria without a score are absent.
+
+    A line counts for the criterion with the same name, else with the same name in any case, else for all criteria that
+    begin with the same ``prefix`` letters and have no line of their own. (By the last rule "Emotionally rich" fills
+    both criteria that begin with "Emotionally", as in the published parser.)
+
+    Args:
+      text: read from ``[Scores]`` to ``---``; read whole if it has no such marks.
+      prefix: number of first letters by which a line with another name may match a criterion.
+    """
+    section = _SCORES.search(text)
+    found_lines = _LINE.findall(section[1] if section else text)
+    lines = [(name, min(max(float(number), 0.0), top)) for name, number in found_lines]
+    exact = {name: score for name, score in lines if name in criteria}
+    lowered = {name.lower(): score for name, score in lines}
+    found: dict[str, float] = {}
+    for criterion in criteria:
+        if criterion in exact:
+            found[criterion] = exact[criterion]
+        elif criterion.lower() in lowered:
+            found[criterion] = lowered[criterion.lower()]
+    own = {criterion.lower() for criterion in criteria}
+    for name, score in lines:
+        if name.lower() not in own:
+            for criterion in criteria:
+                if criterion not in found and criterion.lower()[:prefix] == name.lower()[:prefix]:
+                    found[criterion] = score
+    return found
+
+
+def json_object(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON object of an answer, in a code fence or bare; other text around it makes it unusable.
+
+    Raises:
+      Unusable: the answer is not a JSON object.
+    """
+    if isinstance(answer, Mapping):
+        return answer
+    try:
+        value = json.loads(strip_fence(answer))
+    except (ValueError, RecursionError):
+        raise Unusable(f"not JSON: {answer[:80]!r}") from None
+    if not isinstance(value, dict):
+        raise Unusable(f"not a JSON object: {answer[:80]!r}")
+    return value
+
+
+def whole_number(value: object, low: int, high: int) -> int | None:
+    """A score as a whole number, truncated; None outside ``[low, high]`` or when it is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = int(float(value))
+    except (ValueError, OverflowError):
+        return None
+    return number if low <= number <= high else None

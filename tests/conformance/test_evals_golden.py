@@ -42,7 +42,7 @@ def test_longbench_write(golden):
 
 def test_eqbench_creative(golden):
     for case in golden["eqbench_creative"]["cases"]:
-        scores = eqbench_creative.adjusted(case["judge_text"])
+        scores = published_scores.adjusted(eqbench_creative, case["judge_text"])
         assert len(scores) == case["n"], case["desc"]
         assert same(eqbench_creative.rubric_score(scores), case["rubric_0_20"]), case["desc"]
         assert same(eqbench_creative.total_score(scores), case["score_0_100"]), case["desc"]
@@ -50,7 +50,7 @@ def test_eqbench_creative(golden):
 
 def test_eqbench_longform(golden):
     for case in golden["eqbench_longform"]["cases"]:
-        scores = eqbench_longform.adjusted(case["judge_text"])
+        scores = published_scores.adjusted(eqbench_longform, case["judge_text"])
         assert len(scores) == case["n"], case["desc"]
         ours = {key_of(name): scores.get(name) for name in eqbench_longform.CRITERIA}
         assert set(ours) == set(case["adjusted"])

@@ -142,8 +142,8 @@ def test_a_templates_own_tags_say_the_same(name, tokenizer):
             other, "{% if m.role == 'assistant' %}" + earlier + "{% else %}" + other + "{% endif %}"
         )
     tagged = ChatTemplate(source, tokenizer, {"bos_token": "<s>"})
-    assert tagged.has_tags
-    assert not plain.has_tags
+    assert tagged.text(CHAT, mark_tags=True) != tagged.text(CHAT)
+    assert plain.text(CHAT, mark_tags=True) == plain.text(CHAT)
     assert tagged.text(CHAT) == plain.text(CHAT)
     np.testing.assert_array_equal(encode_chat(tagged, CHAT).turns, encode_chat(plain, CHAT).turns)
 

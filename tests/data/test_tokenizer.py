@@ -148,7 +148,7 @@ def test_missing_stage_tokens_are_named_and_can_be_added(tmp_path):
     grown = add_stage_tokens(plain, tmp_path / "grown")
     reusing = add_stage_tokens(plain, tmp_path / "reusing", reuse=["<spare_3>", "<spare_1>", "<spare_0>"])
     assert (grown.vocab_size, reusing.vocab_size) == (size + 3, size)
-    assert reusing.start_header_id == 4
+    assert reusing.control_tokens["<|start_header_id|>"] == 4
     np.testing.assert_array_equal(grown.encode(TEXT), reusing.encode(TEXT))
     with pytest.raises(InputError, match="reuse='<nothing>'"):
         add_stage_tokens(plain, tmp_path / "wrong", reuse=["<nothing>"])

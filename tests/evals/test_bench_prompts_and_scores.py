@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from published_scores import criterion_score, published_score
+from published_scores import adjusted, criterion_score, published_score
 
 from polaris_jax.errors import InputError
 from polaris_jax.evals.benches import BENCHES, Unusable, eqbench_creative, eqbench_longform, open_bench
@@ -40,18 +40,18 @@ def test_eqbench_has_the_published_criteria(bench, positives, negatives):
     assert (len(bench.VIRTUES), len(bench.FAULTS)) == (positives, negatives)
     best = "\n".join(f"{name}: {20 if name in bench.VIRTUES else 0}" for name in bench.CRITERIA)
     score = bench.uniform_score if bench is eqbench_longform else bench.total_score
-    assert score(bench.adjusted(best)) == 100
+    assert score(adjusted(bench, best)) == 100
 
 
 def test_score_lines_are_read_where_they_stand():
     scored = "  Coherent : [17.5]\nweak dialogue: 25\nUnknown: 3\nCompelling Plot: -4\n"
     text = f"Coherent: 1\n[Scores]\n{scored}---\nCoherent: 2"
-    scores = eqbench_longform.adjusted(text)
+    scores = adjusted(eqbench_longform, text)
     assert scores == {"Coherent": 17.5, "Weak Dialogue": 0.0, "Compelling Plot": 0.0}
 
 
 def test_a_line_of_its_own_is_never_overwritten_by_a_similar_one():
-    scores = eqbench_creative.adjusted("[Scores]\nEmotionally Engaging: 5\nEmotionally vivid: 15")
+    scores = adjusted(eqbench_creative, "[Scores]\nEmotionally Engaging: 5\nEmotionally vivid: 15")
     assert scores == {"Emotionally Engaging": 5, "Emotionally Complex": 15}
 
 

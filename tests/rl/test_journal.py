@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+from journals import read_journals
 from toys import reward
 
-from polaris_jax.rl.journal import Journal, Reward, Rollout, read_journals
+from polaris_jax.rl.journal import Journal, Reward, Rollout
 
 
 def rollout(member):
@@ -82,7 +83,7 @@ IN_A_BUCKET = """
 import sys
 from polaris_jax import storage
 from polaris_jax.rl import journal
-from test_journal import rollout
+from test_journal import read_journals, rollout
 run = "gs://library/run"
 for step in (1, 2, 3):
     held = journal.Journal(run, step)
@@ -94,7 +95,7 @@ for step in (1, 2, 3):
     else:
         held.close()
     storage.write_json(f"{held.stem}.groups.json", {})
-read = {step: len(lines) for step, lines in journal.read_journals(run)}
+read = {step: len(lines) for step, lines in read_journals(run)}
 dropped = journal.Journal(run, 1).drop_later()
 print(read, dropped, sorted(storage.names(f"{run}/steps")))
 """

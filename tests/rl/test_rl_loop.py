@@ -13,12 +13,13 @@ import jax
 import numpy as np
 import pytest
 from buckets import environment as bucket_environment
+from journals import read_journals
 from servers import MODEL, Proxy, completion
 
 from polaris_jax.errors import InputError
 from polaris_jax.rewards.dimensions import DIMENSIONS
 from polaris_jax.rl import post_train
-from polaris_jax.rl.journal import Journal, read_journals
+from polaris_jax.rl.journal import Journal
 from polaris_jax.training import load_weights, read_metrics
 from polaris_jax.training.events import read_events
 
@@ -87,8 +88,8 @@ def test_a_killed_step_goes_on_to_the_same_losses_and_pays_no_judge_twice(config
 
 READ_BACK = """
 import json, sys
+from journals import read_journals
 from polaris_jax.report.sample_view import recorded_steps
-from polaris_jax.rl.journal import read_journals
 from polaris_jax.training import read_metrics
 lines = [[line["step"], line["loss"], line["grad_norm"]] for line in read_metrics(sys.argv[1])]
 rewards = {step: sum(line["kind"] == "reward" for line in found) for step, found in read_journals(sys.argv[1])}

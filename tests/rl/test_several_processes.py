@@ -11,10 +11,10 @@ from pathlib import Path
 
 import jax
 import pytest
+from journals import read_journals
 from servers import MODEL, Proxy, completion
 
 from polaris_jax.rewards.dimensions import DIMENSIONS
-from polaris_jax.rl.journal import read_journals
 from polaris_jax.training import read_metrics
 from tests.training.processes import assert_same_weights, pid_of
 

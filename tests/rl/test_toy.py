@@ -16,6 +16,7 @@ from polaris_jax.rl.tasks import RlTask
 from polaris_jax.rl.updating import grpo_options, policy_update
 from polaris_jax.sampling import Engine, Sampler, SamplingOptions
 from polaris_jax.training.state import initial_state
+from polaris_jax.trajectory import START
 
 STEPS, LENGTH = 24, 8
 
@@ -31,7 +32,7 @@ def learn(make_config, policy, monkeypatch):
     """``learn(references, token of the reference, as_released=...)``: mean worth of the policy's rows, step by step."""
     tokenizer = load_tokenizer(policy)
     wished = int(tokenizer.encode("lamp")[0])
-    prompt = np.append(tokenizer.encode("the river"), tokenizer.start_header_id).astype(np.int32)
+    prompt = np.append(tokenizer.encode("the river"), tokenizer.control_tokens[START]).astype(np.int32)
 
     def run_it(references: bool, shift: int = 0, as_released: bool = False, steps: int = STEPS) -> np.ndarray:
         config = make_config()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from polaris_jax.evals.benches.one_answer import OneAnswerBench
-from polaris_jax.evals.benches.score_lines import inverted, read_score_lines
+from polaris_jax.evals.benches.score_lines import inverted
 
 VIRTUES = {
     "Adherence to Instructions": "everything the prompt asks for is done, and done with sense",
@@ -32,7 +32,6 @@ FAULTS = {
     "Unearned Transformations": "changes of heart without cause",
 }
 CRITERIA = {**VIRTUES, **FAULTS}
-_PREFIX = 10
 
 _TASK = """You are an experienced editor of short fiction. Judge the piece below on its own
 merits; do not guess who wrote it.
@@ -74,11 +73,6 @@ class EqBenchCreative(OneAnswerBench):
     def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """See ``OneAnswerBench.totals``."""
         return {"score": total_score(scores), "rubric": rubric_score(scores)}
-
-
-def adjusted(text: str) -> dict[str, float]:
-    """``adjust`` of the scores that the published parser finds in an answer, for all criteria or for some."""
-    return adjust(read_score_lines(text, list(CRITERIA), prefix=_PREFIX))
 
 
 def adjust(scores: Mapping[str, float]) -> dict[str, float]:

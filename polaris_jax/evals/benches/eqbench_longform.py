@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from polaris_jax.evals.benches.one_answer import OneAnswerBench
-from polaris_jax.evals.benches.score_lines import inverted, read_score_lines
+from polaris_jax.evals.benches.score_lines import inverted
 
 VIRTUES = {
     "Nuanced Characters": "people with contradictions, wants of their own and more than one side",
@@ -24,7 +24,6 @@ FAULTS = {
 CRITERIA = {**VIRTUES, **FAULTS}
 FORCED = "Forced Poetry or Metaphor"
 WEIGHTS = {name: 5 if name == FORCED else 1 for name in CRITERIA}
-_PREFIX = 12
 
 _TASK = """You are a demanding literary critic who reads long fiction for a living. Judge the story below as a whole.
 
@@ -66,11 +65,6 @@ class EqBenchLongform(OneAnswerBench):
     def totals(self, scores: Mapping[str, float]) -> dict[str, float | None]:
         """See ``OneAnswerBench.totals``."""
         return {"weighted": weighted_score(scores), "uniform": uniform_score(scores)}
-
-
-def adjusted(text: str) -> dict[str, float]:
-    """``adjust`` of the scores that the published parser finds in an answer, for all criteria or for some."""
-    return adjust(read_score_lines(text, list(CRITERIA), prefix=_PREFIX))
 
 
 def adjust(scores: Mapping[str, float]) -> dict[str, float]:
