@@ -141,7 +141,7 @@ class Proxy(Server):
       most: largest number of calls in flight at once so far.
     """
 
-    def __init__(self, upstream):
+    def __init__(self, upstream="http://127.0.0.1:1"):  # by default nothing listens there
         super().__init__(_ProxyHandler)
         self.upstream, self.faults, self.always, self.delay = upstream, [], {}, 0.0
         self.in_flight = self.most = 0

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import exit_code
 from material import make_material
 from small_models import save_small_llama
 
@@ -54,10 +55,7 @@ WRITES = list(flags_that_write())
 
 def refused(capsys, arguments, code):
     """Runs a verb that must end with ``code``; returns its one line."""
-    try:
-        ended = main(arguments)
-    except SystemExit as stopped:
-        ended = stopped.code
+    ended = exit_code(arguments)
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.strip() and not line.startswith("warning: ")]
     assert ended == code, captured.err
@@ -213,10 +211,7 @@ def see_mounted(material):
 def _ended(arguments, code, says):
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        try:
-            ended = main(arguments)
-        except SystemExit as stopped:
-            ended = stopped.code
+        ended = exit_code(arguments)
     assert ended == code, (arguments, ended, said.getvalue())
     assert says in said.getvalue().strip().splitlines()[-1], said.getvalue()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from corpus_library import NOVEL, OPTIONS, piece
+from schema_model import Model
 
 from polaris_jax.corpus import plan_novel
 from polaris_jax.data import train_sentencepiece
@@ -52,3 +53,11 @@ def tokenizer_folder(tokenizer, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer_folder")
     tokenizer.save(folder)
     return folder
+
+
+@pytest.fixture
+def model():
+    """A ``schema_model.Model`` that is listening."""
+    pytest.importorskip("openai", reason="pip install polaris-jax[llm] to run this")
+    with Model() as server:
+        yield server

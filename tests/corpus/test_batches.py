@@ -4,13 +4,13 @@ import hashlib
 import json
 
 import pytest
-from test_build_with_model import model, value  # noqa: F401
+from schema_model import value
 
 from polaris_jax.cli import main
 
 
 @pytest.fixture
-def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
+def command(library, tokenizer_folder, tmp_path, model):
     def of(store, *more):
         return [
             "build",
@@ -25,7 +25,7 @@ def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
             "--annotator=openai",
             "--model=toy",
             "--context-tokens=65536",
-            f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1",
+            f"--base-url={model.address}/v1",
             "--json",
             *more,
         ]
@@ -55,7 +55,7 @@ def answered(file, spoiled=lambda number: False):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def test_round_after_round_a_library_is_planned_without_a_call(command, model, tmp_path, capsys):  # noqa: F811
+def test_round_after_round_a_library_is_planned_without_a_call(command, model, tmp_path, capsys):
     folder, rounds = tmp_path / "batches", 0
     while main(command("store", f"--batch={folder}")) == 0:
         said = json.loads(capsys.readouterr().out)

@@ -3,13 +3,12 @@
 import json
 
 import pytest
-from test_build_with_model import model  # noqa: F401
 
 from polaris_jax.cli import main
 
 
 @pytest.fixture
-def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
+def command(library, tokenizer_folder, tmp_path, model):
     return [
         "build",
         "--books",
@@ -22,13 +21,13 @@ def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
         "--min-words=500",
         "--annotator=openai",
         "--model=toy",
-        f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1",
+        f"--base-url={model.address}/v1",
         "--samples=2",
         "--json",
     ]
 
 
-def test_an_estimate_makes_no_call_and_a_build_makes_as_many(command, model, capsys, tmp_path):  # noqa: F811
+def test_an_estimate_makes_no_call_and_a_build_makes_as_many(command, model, capsys, tmp_path):
     assert main([*command, "--estimate", "--prices=0.5,3"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert model.calls == 0

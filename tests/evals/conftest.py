@@ -24,7 +24,7 @@ def judge_server():
     running = []
 
     def serve(answers, name="judge"):
-        server = Proxy("http://127.0.0.1:1")
+        server = Proxy()
         server.always = answers
         server.judge = f"openai:{name}@{server.base_url}"
         running.append(server)

@@ -1,6 +1,5 @@
 """The TPU compiler, which needs no TPU, accepts the kernels, runs transfers beside them, and leaves caches in place."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -8,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from topology_programs import needs_libtpu
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+    needs_libtpu,
 ]
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tpu_compile_attention.py"
 

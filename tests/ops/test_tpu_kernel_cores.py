@@ -1,15 +1,14 @@
 """Two TensorCores of a chip share a kernel, however few key heads a shard has; the table has its schedule."""
 
-import importlib.util
-
 import pytest
+from topology_programs import needs_libtpu
 
 from polaris_jax.planner.attention_time import table
 from polaris_jax.planner.kernel_schedule import KernelCase, kernel_schedule
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+    needs_libtpu,
 ]
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError
@@ -11,7 +12,6 @@ from polaris_jax.planner import plan
 from polaris_jax.training import default_config, load_config, train_config
 from polaris_jax.training.config import flatten
 from polaris_jax.training.config.files import PACKAGED, packaged_configs
-from tests.planner.conftest import ROOT, needs_libtpu
 
 CONFIGS = [PACKAGED / f"{name}.py" for name in packaged_configs()]
 

@@ -7,8 +7,7 @@ import sys
 
 import benchmark_scripts
 import pytest
-
-from tests.planner.conftest import ROOT, needs_libtpu
+from topology_programs import ROOT, needs_libtpu
 
 SCRIPT = benchmark_scripts.FOLDER / "lowering_matrix.py"
 

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError, RunError
@@ -21,7 +22,6 @@ from polaris_jax.planner.abstract import to_rows
 from polaris_jax.planner.picture import page, write_picture
 from polaris_jax.planner.topology import find_slice
 from polaris_jax.training import load_config
-from tests.planner.conftest import ROOT, needs_libtpu
 
 BOOKS = str(ROOT / "configs" / "ministral3_14b_books_1m.py")
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax import post_training_plan as planning
 from polaris_jax.cli import main
@@ -12,7 +13,6 @@ from polaris_jax.rl import default_rl_config
 from polaris_jax.rl.config import rl_config
 from polaris_jax.rl.rollout_weights import rollout_axes
 from polaris_jax.training import apply_overrides, load_config
-from tests.planner.conftest import ROOT, needs_libtpu
 
 RECIPE = "qwen3_5_9b_polaris"
 

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from topology_programs import run
+from topology_programs import needs_libtpu, run
 
 from polaris_jax.planner.abstract import to_rows
-from tests.planner.conftest import needs_libtpu
 
 PROGRAM = """
 import json, sys

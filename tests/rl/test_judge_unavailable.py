@@ -14,7 +14,7 @@ from polaris_jax.training import read_metrics
 
 @pytest.fixture
 def judge():
-    with Proxy("http://127.0.0.1:1") as proxy:
+    with Proxy() as proxy:
         yield proxy
 
 

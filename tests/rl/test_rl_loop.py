@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 
 import jax
@@ -14,36 +13,19 @@ import numpy as np
 import pytest
 from buckets import environment as bucket_environment
 from journals import read_journals
-from servers import MODEL, Proxy, completion
+from judged_runs import JUDGED, NOVEL, on_passages
 
 from polaris_jax.errors import InputError
-from polaris_jax.rewards.dimensions import DIMENSIONS
 from polaris_jax.rl import post_train
 from polaris_jax.rl.journal import Journal
 from polaris_jax.training import load_weights, read_metrics
 from polaris_jax.training.events import read_events
 
-NOVEL = str(files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt")
-SHEET = json.dumps({d.id: 0 if d.id in ("BONUS", "PENALTY") else 6 if d.sign > 0 else 2 for d in DIMENSIONS})
-
 
 @pytest.fixture
 def config(make_config):
     """Passages of the bundled novel, a judge behind HTTP, three steps."""
-    config = make_config()
-    config.data.update({"kind": "passages", "train": NOVEL, "words": (4, 12), "max_prompt_tokens": 200, "limit": 6})
-    config.rollout.max_tokens = 48
-    config.rl.window = 256
-    config.rewards.length.min_words = 1
-    config.judge.update({"kind": "llm", "provider": "openai", "model": MODEL, "rubric": "brief", "concurrency": 4})
-    return config
-
-
-@pytest.fixture
-def judge():
-    with Proxy("http://127.0.0.1:1") as proxy:
-        proxy.always = {"STORY": completion(SHEET)}
-        yield proxy
+    return on_passages(make_config())
 
 
 def start(config, workdir: Path | str, folder: Path, **variables) -> subprocess.Popen:
@@ -125,7 +107,7 @@ def test_a_run_in_a_bucket_is_killed_and_goes_on(config, judge, tmp_path, bucket
 
 def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_path):
     config.judge.base_url = judge.base_url
-    good = completion(SHEET)
+    good = JUDGED
     judge.always, judge.faults = {}, [*[good] * 4, "500", "empty", "garbage", *[good] * 100]
     config.judge.update({"attempts": 1, "concurrency": 1})
     config.judge.pause.shortest = 0.1

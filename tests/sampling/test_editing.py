@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from command_line import exit_code
 from sampling_models import PROMPT, TINY, small_sampler
 
 from polaris_jax.cli import main
@@ -149,14 +150,6 @@ def test_an_editor_that_fails_is_the_callers_mistake(folder, monkeypatch, capsys
     monkeypatch.setenv("VISUAL", "no-such-editor --wait")
     with pytest.raises(InputError, match="no-such-editor"):
         edit_by_hand(folder, "book_plan", write_it_first=lambda which: None)
-
-
-def exit_code(command):
-    """Of a command line; the parser of flags exits by itself."""
-    try:
-        return main(command)
-    except SystemExit as end:
-        return end.code
 
 
 @pytest.mark.parametrize(

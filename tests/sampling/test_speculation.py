@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from sampling_models import PROMPT, TINY
+from sampling_models import PROMPT, TINY, ids
 
 from polaris_jax.checkpoint_sampler import open_sampler
 from polaris_jax.cli import main
@@ -35,10 +35,6 @@ FICTION = SamplingOptions(
     frequency_penalty=0.3,
     presence_penalty=0.2,
 )
-
-
-def ids(n, seed=0):
-    return np.random.default_rng(seed).integers(3, 400, n).tolist()
 
 
 def sampler_of(model, tokenizer, speculate=4, **more):

@@ -4,16 +4,11 @@ import json
 
 import pytest
 
-from polaris_jax.data import load_tokenizer, train_sentencepiece
+from polaris_jax.data import load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.serving.chat import PLAIN_STOP, load_prompt_encoder
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi {{ 7 * 6 }}"}]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_sentencepiece(["the fog lay over the water and the boats: user, system, assistant\n"] * 9, 285)
 
 
 def test_without_a_template_a_chat_reads_like_a_play(tokenizer, tmp_path):

@@ -18,11 +18,6 @@ ASK = [{"role": "user", "content": "How high is the water?"}]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-
-
 def chat(client, **how):
     how = {"model": "tide", "messages": ASK, "max_tokens": 12, "temperature": 0} | how
     return client.chat.completions.create(**how).choices[0]
