@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tokenizers
+from small_tokenizers import save_byte_level
 
 from polaris_jax.data import STAGE_TOKENS, load_tokenizer
 from polaris_jax.models import from_pretrained, unstack
@@ -39,19 +39,8 @@ WAYS = {
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     """A byte-level tokenizer no larger than the parity models' vocabularies; what its tokens spell does not matter."""
-    engine = tokenizers.Tokenizer(tokenizers.models.BPE())
-    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=512,
-        special_tokens=["<s>", *STAGE_TOKENS],
-        show_progress=False,
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-    )
-    engine.train_from_iterator([Path(__file__).read_text() * 2], trainer)
-    path = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
-    engine.save(str(path))
-    return load_tokenizer(path)
+    texts, special = [Path(__file__).read_text() * 2], ["<s>", *STAGE_TOKENS]
+    return load_tokenizer(save_byte_level(tmp_path_factory.mktemp("bpe"), texts, 512, special))
 
 
 @lru_cache

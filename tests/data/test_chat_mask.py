@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import tokenizers
+from small_tokenizers import save_byte_level
 
 from polaris_jax.data import load_tokenizer
 from polaris_jax.data.chat import ChatTemplate
@@ -65,19 +65,9 @@ LEARNED = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A byte-level vocabulary in which punctuation and line ends join, with the control tokens of several families."""
-    engine = tokenizers.Tokenizer(tokenizers.models.BPE())
-    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = tokenizers.decoders.ByteLevel()
     text = [" ".join(message["content"] for message in CHAT) + "\n\nassistant\n\n\n<think>\n\n</think>\n\n"] * 20
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    engine.train_from_iterator(
-        text,
-        tokenizers.trainers.BpeTrainer(
-            vocab_size=420, show_progress=False, initial_alphabet=alphabet, special_tokens=list(NAMES)
-        ),
-    )
     place = tmp_path_factory.mktemp("vocabulary")
-    engine.save(str(place / "tokenizer.json"))
+    save_byte_level(place, text, 420, NAMES)
     (place / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
     return place
 

@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 import pytest
-import tokenizers
 from sampling_models import TEXT
+from small_tokenizers import save_byte_level
 
 from polaris_jax.data import STAGE_TOKENS, load_tokenizer
 from polaris_jax.errors import InputError
@@ -22,19 +22,7 @@ LIST = seq("## Rules\n", repeat(seq("- ", WORD), 1, 3, "\n"), optional("\n\n## E
 @pytest.fixture(scope="session")
 def byte_level(tmp_path_factory):
     """A byte-level BPE in Hugging Face's format: no token for a single space before a word, tokens across newlines."""
-    engine = tokenizers.Tokenizer(tokenizers.models.BPE())
-    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<s>", *STAGE_TOKENS],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    engine.train_from_iterator([TEXT * 4], trainer)
-    path = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
-    engine.save(str(path))
-    return load_tokenizer(path)
+    return load_tokenizer(save_byte_level(tmp_path_factory.mktemp("bpe"), [TEXT * 4], 600, ["<s>", *STAGE_TOKENS]))
 
 
 @pytest.fixture(params=["tokenizer", "byte_level"])
