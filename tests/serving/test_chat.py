@@ -64,7 +64,7 @@ def test_a_transcript_begins_as_in_training(tokenizer, tmp_path):
     assert prompts.text("the fog")[0] != tokenizer.bos_id
     assert prompts.text("<|start_header_id|>prompt")[0] == tokenizer.bos_id
     assert prompts.text("the fog", bos=True)[0] == tokenizer.bos_id
-    assert prompts.text("<|start_header_id|>prompt", bos=False)[0] == tokenizer.start_header_id
+    assert prompts.text("<|start_header_id|>prompt", bos=False)[0] == tokenizer.control_tokens["<|start_header_id|>"]
 
 
 def test_smollm2_reads_a_chat_as_transformers_does(smollm2_folder):
