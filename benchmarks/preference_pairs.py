@@ -47,8 +47,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=16)
+    parser.add_argument("--objectives", nargs="+", default=["dpo", "orpo"], choices=["dpo", "orpo"])
     arguments = parser.parse_args()
-    for objective in ("dpo", "orpo"):
+    for objective in arguments.objectives:
         for seed in range(arguments.seeds):
             with tempfile.TemporaryDirectory() as place:
                 train, held = write_pairs(Path(place))

@@ -280,9 +280,7 @@ class _Work:
     @property
     def _needs_logprobs(self) -> bool:
         rl = self.config.rl
-        once = rl.epochs * rl.minibatches == 1
-        corrected = bool(rl.correction_limit) and not rl.as_released and rl.human_reference.peak > 0
-        return rl.objective == "orpo" or bool(rl.kl_coef) or not once or corrected
+        return rl.objective == "orpo" or bool(rl.kl_coef) or rl.epochs * rl.minibatches > 1
 
     def _decode_seconds(self, collectives: Sequence[hlo.Collective]) -> tuple[float, float]:
         """Weights, half-full caches and states are read once per token; activations travel after every layer."""

@@ -13,6 +13,8 @@ A row of tokens acts on the memory as an affine map, ``S -> A S + B`` per head, 
 may be spread over devices (``ops.context_recurrence``).
 """
 
+import functools
+import operator
 from functools import partial
 from typing import NamedTuple
 
@@ -74,7 +76,8 @@ def _taps(row: jax.Array, kernel: jax.Array, owners: jax.Array | None) -> jax.Ar
     The gradient is written out, so that each of its sums is one pass over the row, rounded once.
     """
     pasts = _pasts(row, kernel.shape[0], owners)
-    return sum(past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True))
+    products = (past * tap for past, tap in zip(pasts, kernel.astype(jnp.float32), strict=True))
+    return functools.reduce(operator.add, products)
 
 
 def _pasts(row: jax.Array, K: int, owners: jax.Array | None) -> list[jax.Array]:

@@ -31,7 +31,7 @@ def check_recipe(recipe: str) -> str:
 
 def stored_dtype(recipe: str) -> jnp.dtype:
     """The dtype in which parameters are stored between steps."""
-    return jnp.bfloat16 if check_recipe(recipe) == "bf16_stochastic" else jnp.float32
+    return jnp.dtype(jnp.bfloat16 if check_recipe(recipe) == "bf16_stochastic" else jnp.float32)
 
 
 def leaf_keys(key: jax.Array, tree: Any) -> Any:

@@ -101,21 +101,21 @@ def judged_groups(members: Sequence[Member]) -> tuple[int, int]:
     return sum(count >= 2 for count in judged.values()), len(judged)
 
 
-def reference_corrections(members: Sequence[Member], old: Sequence[np.ndarray], limit: float) -> np.ndarray:
+def reference_corrections(members: Sequence[Member], limit: float) -> np.ndarray:
     """``[B] float32``: the mean importance weight of the group's sampled tokens, for human references; 1 for rollouts.
 
     The objective weighs a sampled token by ``min(pi/mu, limit)``. Top-k, top-p and a repetition penalty push this below
     1 (the recipe's filters to a mean of 0.95, others to 0.08). A human reference has no such weights. Multiplied by
     their mean, it has the weight beside its group that its schedule gives.
 
-    Args:
-      old: per member, log-probabilities (nats) of its response under the policy before the update.
+    Here ``pi`` is the sampler's model: the learner's differs from it by rounding, and would need a forward pass of its
+    own before the update.
     """
     weights: dict[str, list[np.ndarray]] = {}
-    for member, logprobs in zip(members, old, strict=True):
+    for member in members:
         if member.rollout is not None and member.scalar is not None:
-            ratio = np.minimum(np.exp(np.asarray(logprobs, np.float64) - member.rollout.logprobs), limit)
-            weights.setdefault(member.request.group, []).append(ratio)
+            ratio = np.exp(np.asarray(member.rollout.model_logprobs, np.float64) - member.rollout.logprobs)
+            weights.setdefault(member.request.group, []).append(np.minimum(ratio, limit))
     means = {group: float(np.mean(np.concatenate(parts))) for group, parts in weights.items()}
     return np.array(
         [means.get(member.request.group, 1.0) if member.is_human_reference else 1.0 for member in members], np.float32

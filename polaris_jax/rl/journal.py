@@ -34,6 +34,7 @@ class Rollout:
       task: its task's uid; member: place in the group.
       tokens: ``[T] int32``, with the end token if it was sampled.
       logprobs: ``[T] float32`` nats, under the distribution the tokens were sampled from.
+      model_logprobs: ``[T] float32`` nats, under the sampler's model itself, before filters and penalties.
       text: decoded, without control tokens and without the prefix of a think-prefix rollout.
       finish: ``stop`` or ``length``.
       prefixed: whether it was written after the human reference's reasoning.
@@ -43,6 +44,7 @@ class Rollout:
     member: int
     tokens: np.ndarray
     logprobs: np.ndarray
+    model_logprobs: np.ndarray
     text: str
     finish: str
     prefixed: bool = False
@@ -58,16 +60,18 @@ class Rollout:
             "text": self.text,
             "tokens": _pack(self.tokens, "<i4"),
             "logprobs": _pack(self.logprobs, "<f4"),
+            "model_logprobs": _pack(self.model_logprobs, "<f4"),
         }
 
     @classmethod
     def from_json(cls, line: dict) -> "Rollout":
-        """What ``to_json`` wrote."""
+        """Reads what ``to_json`` wrote; without ``model_logprobs`` (earlier versions) as if nothing was filtered."""
         return cls(
             line["task"],
             line["member"],
             _unpack(line["tokens"], "<i4"),
             _unpack(line["logprobs"], "<f4"),
+            _unpack(line.get("model_logprobs", line["logprobs"]), "<f4"),
             line["text"],
             line["finish"],
             line["prefixed"],

@@ -82,14 +82,16 @@ def write_rollouts(
 
 
 def _rollout(engine: Engine, item: RolloutRequest, done: Completion) -> Rollout:
-    tokens, logprobs = list(done.tokens), done.logprobs
+    tokens, logprobs, model_logprobs = list(done.tokens), done.logprobs, done.model_logprobs
     if done.stop_token is not None:
         tokens, logprobs = [*tokens, done.stop_token], np.append(logprobs, done.stop_logprob)
+        model_logprobs = np.append(model_logprobs, done.stop_model_logprob)
     return Rollout(
         item.group,
         item.member,
         np.array(tokens, np.int32),
         np.asarray(logprobs, np.float32),
+        np.asarray(model_logprobs, np.float32),
         decode_response(engine.sampler.tokenizer, done.tokens),
         done.finish_reason,
         item.prefixed,

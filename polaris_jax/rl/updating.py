@@ -62,17 +62,15 @@ def policy_update(
     corrected = bool(config.rl.correction_limit) and any(
         member.is_human_reference and a for member, a in zip(members, advantages, strict=True)
     )
-    if config.rl.kl_coef or not once or corrected:
+    if corrected:
+        shares = reference_corrections(members, config.rl.correction_limit)
+        human = [share for share, member in zip(shares, members, strict=True) if member.is_human_reference]
+        metrics["reference/correction"] = float(np.mean(human))
+        advantages = advantages * shares
+    if config.rl.kl_coef or not once:
         rows = learner.pack([member.row for member in members])
-        before = learner.logprobs(learner.working(state), rows, state.frozen) if corrected or not once else None
-        old = None if once else before
+        old = None if once else learner.logprobs(learner.working(state), rows, state.frozen)
         reference = learner.logprobs(reference_params, rows, state.frozen) if config.rl.kl_coef else None
-        if corrected and before is not None:
-            shares = reference_corrections(members, before, config.rl.correction_limit)
-            metrics["reference/correction"] = float(
-                np.mean([share for share, member in zip(shares, members, strict=True) if member.is_human_reference])
-            )
-            advantages = advantages * shares
     labels = list(dict.fromkeys(member.request.group for member in members))
     updates, empty = [], []
     for epoch in range(config.rl.epochs):

@@ -196,7 +196,7 @@ def test_reference_rows_as_released_and_as_intended(golden):
         assert human_response(story, reasoning, opened=True).count("<think>") == 0
         task = RlTask(f"u{number}", np.zeros(4, np.int32), "", 0, human_reference=np.zeros(sum(attended), np.int32))
         label, said = f"{number}/u{number}", {"scalar": 0.5, "failed": None, "components": {}, "diagnostics": {}}
-        rollout = Rollout(label, 0, np.zeros(3, np.int32), np.zeros(3, np.float32), "", "stop")
+        rollout = Rollout(label, 0, np.zeros(3, np.int32), *np.zeros((2, 3), np.float32), "", "stop")
         members += [
             Member(RolloutRequest(label, 0, task), rollout, Reward(label, 0, said | {"scalar": 0.1 * number}, None)),
             Member(RolloutRequest(label, -1, task), None, Reward(label, -1, said, None)),

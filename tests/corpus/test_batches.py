@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from schema_model import value
+from schema_answers import schema_answer
 
 from polaris_jax.cli import main
 
@@ -42,7 +42,7 @@ def answered(file, spoiled=lambda number: False):
         # The test model draws its answers from the bytes of the request; here from the messages alone.
         seed = int(hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()[:6], 16)
         schema = body["response_format"]["json_schema"]["schema"]
-        said = json.dumps(value(schema, "", seed, body["messages"][-1]["content"]))
+        said = json.dumps(schema_answer(schema, seed, body["messages"][-1]["content"]))
         cut = spoiled(number)
         choice = {
             "index": 0,

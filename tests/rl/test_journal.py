@@ -12,9 +12,9 @@ from polaris_jax.rl.journal import Journal, Reward, Rollout
 def rollout(member):
     draw = np.random.default_rng(member)
     text = "a line\u2028and\x85another"  # they end a line of text, but not of JSON lines
-    return Rollout(
-        "0/a", member, draw.integers(0, 9, 5).astype(np.int32), np.log(draw.random(5)).astype(np.float32), text, "stop"
-    )
+    tokens = draw.integers(0, 9, 5).astype(np.int32)
+    logprobs, model_logprobs = np.log(draw.random((2, 5))).astype(np.float32)
+    return Rollout("0/a", member, tokens, logprobs, model_logprobs, text, "stop")
 
 
 def test_everything_comes_back_to_the_bit(tmp_path):
@@ -29,6 +29,7 @@ def test_everything_comes_back_to_the_bit(tmp_path):
         have, want = again.rollouts["0/a", member], rollout(member)
         np.testing.assert_array_equal(have.tokens, want.tokens)
         np.testing.assert_array_equal(have.logprobs, want.logprobs)
+        np.testing.assert_array_equal(have.model_logprobs, want.model_logprobs)
         assert (have.text, have.logprobs.dtype) == (want.text, np.float32)
     assert again.rewards["0/a", -1] == reward("0/a", -1, 0.1 + 0.2)
 

@@ -107,19 +107,22 @@ def test_orpo_without_a_single_human_text_is_refused(make_config, tmp_path):
 def test_a_reference_weighs_what_it_should_beside_filtered_rollouts():
     """Its tokens were not sampled; they get the mean importance weight of the tokens beside them."""
     members = groups([[0.1, 0.5], [0.2, 0.9]], human_reference_scalar=1.0)
-    old = [
-        np.asarray(member.rollout.logprobs + np.log(0.5 if member.request.group.startswith("0") else 0.077), np.float32)
-        if member.rollout is not None
-        else np.zeros(len(member.row.response), np.float32)
-        for member in members
-    ]
-    found = reference_corrections(members, old, limit=2.0)
+
+    def with_ratio(member, ratio):
+        """The member, each of its tokens ``ratio`` times as likely under the model as where it was sampled."""
+        if member.rollout is None:
+            return member
+        found = (member.rollout.logprobs + np.log(ratio)).astype(np.float32)
+        return replace(member, rollout=replace(member.rollout, model_logprobs=found))
+
+    ratios = [0.5 if member.request.group.startswith("0") else 0.077 for member in members]
+    found = reference_corrections([with_ratio(*both) for both in zip(members, ratios, strict=True)], limit=2.0)
     for member, share in zip(members, found, strict=True):
         first = member.request.group == members[0].request.group
         expected = (0.5 if first else 0.077) if member.is_human_reference else 1.0
         assert share == pytest.approx(expected, rel=1e-5)
     # A weight above the limit counts as the limit.
-    assert max(reference_corrections(members, [logprobs + 9 for logprobs in old], limit=2.0)) == pytest.approx(2.0)
+    assert max(reference_corrections([with_ratio(member, 9.0) for member in members], limit=2.0)) == pytest.approx(2.0)
 
 
 HEALTHY = {"update/empty": 0.0, "rollout/cut_off": 0.5, "sampler/surprise": 2.0, "length/error": 0.3}

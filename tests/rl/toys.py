@@ -28,14 +28,8 @@ def groups(scalars, seed=0, vocab=200, human_reference_scalar=0.9):
         label = f"{place}/{task.uid}"
         for member, scalar in enumerate(row):
             response = tokens(2, 16)
-            rollout = Rollout(
-                label,
-                member,
-                response,
-                np.log(draw.uniform(0.2, 0.9, len(response))).astype(np.float32),
-                "story",
-                "stop",
-            )
+            logprobs = np.log(draw.uniform(0.2, 0.9, len(response))).astype(np.float32)
+            rollout = Rollout(label, member, response, logprobs, logprobs, "story", "stop")
             rollouts.append(Member(RolloutRequest(label, member, task), rollout, reward(label, member, scalar)))
         if human_reference_scalar is not None:
             human.append(Member(RolloutRequest(label, -1, task), None, reward(label, -1, human_reference_scalar)))

@@ -79,9 +79,13 @@ def open_checkpoint(
 
     compilation_cache()
     sampler = open_sampler(folder, window, **placement)
-    return OpenCheckpoint(
-        sampler, load_chat_template(find_model_folder(folder).path, sampler.tokenizer) if chat else None
-    )
+    if not chat:
+        return OpenCheckpoint(sampler, None)
+    try:
+        return OpenCheckpoint(sampler, load_chat_template(find_model_folder(folder).path, sampler.tokenizer))
+    except InputError as missing:
+        advice = f"{folder} has no chat template; --write-as=book for a model trained on trajectories, or continue"
+        raise InputError("--write-as", "chat", advice) from missing
 
 
 def write_stories(
