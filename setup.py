@@ -70,7 +70,7 @@ PARQUET = ["pyarrow>=25"]
 # .docx and .odt: pandoc, as a wheel with the program inside.
 DOCUMENTS = ["pypandoc_binary>=1.17"]
 LOGGING = ["tensorboardX>=2.6"]
-# Adapters are held against it in tests; nothing here needs it. It asks for torch, so launch/test.sh installs it last.
+# Tests compare adapters with it; the package does not need it. It asks for torch, so launch/test.sh installs it last.
 PEFT = ["peft>=0.21", "accelerate>=1.15"]
 
 EXTRAS = {

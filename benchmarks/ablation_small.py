@@ -29,7 +29,7 @@ from polaris_jax.scaffold import OfflineAnnotator
 from polaris_jax.trajectory import render
 
 WINDOW = 2048
-# Short novels by different authors; what is missing is left out.
+# Short novels by different authors; missing files are left out.
 BOOKS = ("baum_", "buchan_", "carroll_", "conrad_", "fitzgerald_", "james_", "london_", "wells_")
 CONFIG = '''"""Written by benchmarks/ablation_small.py."""
 
@@ -56,14 +56,14 @@ BEFORE_AND_AFTER = [
 
 
 def build(out: Path, paths: list[Path], per_book: int, given: str | None) -> str:
-    """Tokenizer, model and store, unless they are there or ``given``; the model's folder."""
+    """Makes tokenizer, model and store unless they exist or a model is ``given``; returns the model's folder."""
     model = given or str(out / "model")
     # This seed holds out Conrad and London of the default books.
     options = BuildOptions(window=WINDOW, chapters=(2, 3), per_book=per_book, shares=(70.0, 30.0, 0.0), seed=2)
     if not os.path.exists(model):
         novels = [read_novel(path) for path in paths]
         rough = BuildOptions(window=8 * WINDOW, chapters=(2, 3), per_book=4)
-        # The stage language of one novel is that of all.
+        # One novel shows the whole stage language.
         sample = list(map(render, plan_novel(novels[0], OfflineAnnotator(), rough, len)))
         prose = [chapter.text for novel in novels for chapter in novel.chapters[:4]]
         tokenizer = train_sentencepiece([*sample, *prose], 2048)

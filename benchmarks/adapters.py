@@ -88,7 +88,7 @@ def ours(a: argparse.Namespace, arm: str) -> list[dict]:
         typed = train_config(config, data=False)
         setup = set_up(typed, devices=jax.devices()[:1])
         state = first_state(typed, setup)
-        if step is None:  # one program for all seeds: they say only what is drawn
+        if step is None:  # one program for all seeds: a seed changes only the draws
             step = make_train_step(typed, setup.model, setup.mesh, setup.optimizer, setup.schedule, setup.labels)
             evaluate = make_evaluation(typed, setup.model, setup.mesh)
         if arm == "lora16":

@@ -76,7 +76,7 @@ def draw(seed: int, implementation: str = "xla") -> tuple[Case, np.random.Genera
 
 
 def documents(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and segments ``[B, S] int32``: documents of random lengths, then padding, now and then nothing else."""
+    """Positions and segments ``[B, S] int32``: documents of random lengths, then padding, sometimes padding alone."""
     positions, segments = (np.zeros((case.rows, case.tokens), np.int32) for _ in range(2))
     for row in range(case.rows):
         start, number = 0, 1
@@ -92,7 +92,7 @@ def documents(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def zigzag(tokens: int, shards: int) -> np.ndarray:
-    """Where the tokens of a row lie: shard ``i`` holds chunks ``i`` and ``2 * shards - 1 - i``."""
+    """The order of a row's tokens: shard ``i`` holds chunks ``i`` and ``2 * shards - 1 - i``."""
     chunks = np.arange(tokens).reshape(2 * shards, -1)
     return np.concatenate([chunks[c] for i in range(shards) for c in (i, 2 * shards - 1 - i)])
 
@@ -138,7 +138,7 @@ def plain(q, k, v, cotangent, positions, segments, case: Case) -> tuple[tuple[np
 
 
 def errors(seed: int, implementation: str = "xla") -> tuple[Case, dict[str, float]]:
-    """Of every result of a case, the largest error as a share of the tolerance; infinite where a number is none."""
+    """The largest error of every result of a case, as a share of the tolerance; infinite for NaN."""
     case, rng = draw(seed, implementation)
     positions, segments = documents(case, rng)
     widths = [(case.heads, case.size), (case.kv_heads, 1.0), (case.kv_heads, 1.0), (case.heads, 1.0)]
@@ -178,7 +178,7 @@ def errors(seed: int, implementation: str = "xla") -> tuple[Case, dict[str, floa
     for name, have, expected in zip(NAMES, got, want, strict=True):
         expected = expected[:, order] if name != "largest score" else expected
         have = np.asarray(have, np.float64)
-        # A head that sees nothing has no largest score: minus infinity, or as good as.
+        # A head without a visible key has no largest score: minus infinity, or nearly.
         nothing = np.isneginf(expected) & (have < -1e29)
         have, expected = np.where(nothing, 0.0, have), np.where(nothing, 0.0, expected)
         error = np.abs(have - expected).max() / (np.abs(expected).max() + 1e-6)

@@ -8,8 +8,8 @@
 
 One block, forward and backward with nothing recomputed, compiled to the end for one device of a chip that is not
 attached; bfloat16, weights whole. Attention itself is left out (its kernels have no estimate; ``kernel_schedule.py``
-reads their schedules): queries stand for its output, keys and values leave the block. A recurrent block has its
-kernels, which count nothing here (``delta_rule_schedule.py`` has their time). Nothing is run. A share of the peak is
+reads their schedules): queries take the place of its output, keys and values leave the block. A recurrent block has its
+kernels, which have no estimate here (``delta_rule_schedule.py`` has their time). Nothing is run. A share of the peak is
 the operations of the products over what the units of ``planner.kernel_schedule.MATRIX_UNITS`` could do in the cycles
 of everything.
 """
@@ -96,7 +96,7 @@ def product_programs(model, tokens: int, chip) -> dict:
 
 
 def largest(program, count: int) -> list[dict]:
-    """What takes the most estimated cycles, loop bodies as often as they run."""
+    """The operations with the most estimated cycles; a loop's body counts as often as it runs."""
     items = [
         (times * estimated_cycles(instruction), instruction)
         for name, times in program.runs.items()

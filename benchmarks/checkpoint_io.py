@@ -134,7 +134,7 @@ def forget(root: Path) -> None:
 
 
 class Memory:
-    """The largest resident size while the block runs, beyond that at its beginning."""
+    """The largest resident size while the block runs, less that at its start."""
 
     def __enter__(self):
         self._before = self.peak = self._now()
@@ -200,7 +200,7 @@ def convert(source: Path, target: Path) -> dict:
 
 
 def disk_write(source: Path, target: Path) -> dict:
-    """As many bytes as ``source`` holds, from one buffer."""
+    """Writes as many bytes as ``source`` holds, from one buffer."""
     left, buffer = sum(file.stat().st_size for file in source.rglob("*") if file.is_file()), os.urandom(64 << 20)
     begun = time.perf_counter()
     with target.open("wb", buffering=0) as stream:

@@ -78,7 +78,7 @@ def walk(run: Callable[[], object]) -> Walk:
 
 
 def train_step() -> Walk:
-    """Of making and lowering one default step: ring attention over four shards, layers recomputed."""
+    """The walk of making and lowering one default step: ring attention over four shards, layers recomputed."""
     from polaris_jax.data.loader import FIELDS
     from polaris_jax.models.config import ModelConfig
     from polaris_jax.optim import make_schedule
@@ -120,7 +120,7 @@ def train_step() -> Walk:
 
 
 def written_book() -> Walk:
-    """Of writing a book to the end of its preview, the constraint, the cache and the folder included."""
+    """The walk of writing a book to the end of its preview, the constraint, the cache and the folder included."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "sampling"))
     from sampling_models import PROMPT, TEXT, TINY, random_model, small_sampler
 

@@ -22,7 +22,7 @@ from polaris_jax.trajectory import stages
 
 
 class Drawn(Constraint):
-    """A constraint that lets the model draw what it must, too; counts the host's time for masks."""
+    """A constraint that also lets the model draw forced tokens; counts the host's time for masks."""
 
     seconds: list[float]
 

@@ -56,7 +56,7 @@ class Ours:
         config, capacity = self.config, self.decode_cache.capacity
         layers = sum(kind != "linear_attention" for kind in config.layer_types)
         key = jax.random.key(0)
-        # Numbers of its own for every layer, and arguments of the program: constants are folded and never read.
+        # Every layer has numbers of its own, as arguments of the program: constants would be folded and never read.
         memories = [
             {
                 name: jax.random.normal(

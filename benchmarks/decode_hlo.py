@@ -1,12 +1,12 @@
-"""What the TPU compiler makes of writing: one chunk or one token over a long cache, of a model of any size.
+"""What the TPU compiler makes of generation: one chunk or one token over a long cache, of a model of any size.
 
     python benchmarks/decode_hlo.py [--model SHAPE ...] [--cases v5:2x2x1/tensor=4/1 ...] [--length 262144]
 
 ``SHAPE`` is a folder with config.json (default: Ministral 3 14B and Qwen3.5 9B of ``configs/models``); a case is
 topology / mesh / tokens per text / texts / dtype of the cache. Needs libtpu, no TPU. One JSON line per case:
 
-* ``held_gb``: weights and cache per chip; ``extra_gb``: what a step needs beside them. A step that turned the cache
-  over to another layout would need a copy of it.
+* ``held_gb``: weights and cache per chip; ``extra_gb``: what a step needs beside them. A step that changed the
+  layout of the cache would need a copy of it.
 * ``cache_copies``: copies and transposes of whole caches in the scheduled program.
 * ``read_ms``: reading the weights and a full cache once at the chip's memory bandwidth, which a token cannot beat.
 """

@@ -42,7 +42,7 @@ BENCHES = {
 
 @contextlib.contextmanager
 def judge_of(given: str | None) -> Iterator[str]:
-    """The judge's flag, of a running server or of one that lives as long as this."""
+    """Yields the judge's flag: of a running server, or of one that is started here and ends with the block."""
     if given:
         yield given
         return

@@ -1,4 +1,4 @@
-"""What another program makes of an export: run by its own Python, without this project, one process per engine.
+"""What another engine makes of an export: run by that engine's Python, without this project, one process per engine.
 
     PYTHON export_judges.py transformers|vllm|llama < models.json
 
@@ -16,7 +16,7 @@ import urllib.request
 
 
 def judge_transformers(made: dict, transcript: str, chat: list) -> dict:
-    """``AutoTokenizer`` and ``AutoModelForCausalLM``; with mistral-common installed, what they make of it then."""
+    """``AutoTokenizer`` and ``AutoModelForCausalLM``, which use mistral-common where it is installed."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -77,7 +77,7 @@ def judge_llama(made: dict, transcript: str, chat: list) -> dict:
     if made["chat"]:
         found["chat"] = tokens(ask("/apply-template", messages=chat)["prompt"], add_special=True)
     plain = {"prompt": made["prompt"], "temperature": 0, "return_tokens": True, "cache_prompt": False}
-    # Scores are told with a token that is whole characters only, so one is forced; they are those before the bias.
+    # The server gives scores only with a token of whole characters, so one is forced; scores are those before the bias.
     forced = [[tokens("a")[0], 1e4]]
     first = ask("/completion", **plain, n_predict=1, n_probs=len(made["logits"]), logit_bias=forced)
     scores = {entry["id"]: entry["logprob"] for entry in first["completion_probabilities"][0]["top_logprobs"]}
@@ -86,7 +86,7 @@ def judge_llama(made: dict, transcript: str, chat: list) -> dict:
     greedy: list[int] = []
     while len(greedy) < len(made["greedy"]):
         best = ask("/completion", **plain | {"prompt": made["prompt"] + greedy}, n_predict=1)
-        if best["stop_type"] == "eos":  # an end token, which is not told: the expected one if that is an end token
+        if best["stop_type"] == "eos":  # an unnamed end token: the expected one if that ends the text
             expected = made["greedy"][len(greedy)]
             if expected not in made["ends"]:
                 greedy.append(-1)

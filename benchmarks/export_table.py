@@ -1,4 +1,4 @@
-"""Exports judged elsewhere: family × (transformers, with mistral-common, llama.cpp, vLLM), and the GGUF types.
+"""Exports in other engines: family × (transformers, with mistral-common, llama.cpp, vLLM), and the GGUF types.
 
     python benchmarks/export_table.py [--engines PYTHON] [--families llama qwen3 ...] [--types [Q4_1 ...]]
 
@@ -49,7 +49,7 @@ def verdict(made: dict, found: dict) -> dict[str, bool | float]:
 
 
 def difference(ours: list[float], theirs: list[float]) -> float:
-    """The largest difference of log-probabilities, in nats; where the other side is silent it counts nothing."""
+    """The largest difference of log-probabilities, in nats, over the tokens that the other engine scores."""
     a, b = (np.array(values, np.float64) for values in (ours, theirs))
     told = np.isfinite(b)
     a, b = (x - np.logaddexp.reduce(x[np.isfinite(x)]) for x in (a, b))

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_attention_lowering.py
 
-Candidates for the GPU executor of ``ops``: Pallas on Triton, cuDNN through ``jax.nn``, FlashAttention 3 on Mosaic GPU;
+Candidates for an attention backend on GPU: Pallas on Triton, cuDNN through ``jax.nn``, FlashAttention 3 on Mosaic GPU;
 forward and backward over 2,048 tokens of 8 query heads, 128 wide, bfloat16. One JSON line each: the custom calls it is
 made of, or why it is not.
 """
@@ -25,7 +25,7 @@ def array(heads: int) -> jax.ShapeDtypeStruct:
 
 
 def gradient(function: Callable) -> Callable:
-    """Of the sum of the outputs in all three inputs."""
+    """The gradient of the sum of the outputs in all three inputs."""
     return jax.grad(lambda q, k, v: function(q, k, v).astype(jnp.float32).sum(), argnums=(0, 1, 2))
 
 

@@ -6,14 +6,14 @@
 Needs no file and no network: weights and tokens are random. Three parts, all bfloat16, medians of ``--repeats``:
 
 - peak: the best rate of square matmuls, which every share below refers to.
-- attention: causal, 16 query heads on 4 kv heads of 128; forward, and forward with backward, by the portable executor
+- attention: causal, 16 query heads on 4 kv heads of 128; forward, and forward with backward, by the portable backend
   (``ops.blockwise``) and by PyTorch's scaled-dot-product attention if PyTorch sees the same GPU. A causal score counts
   once: 4 FLOP per visible score and channel forward, 10 more backward.
 - step: forward and backward of a 1.2B-parameter Llama over one row of ``--window`` tokens, every layer recomputed from
   its input but for the attention; the same in ``transformers`` with gradient checkpointing. FLOPs: ``models.describe``
   for both.
 
-What fails (memory, a missing library) is a line of the results, not the end of the run. Prints JSON, and to ``--out``.
+A failure (memory, a missing library) is a line of the results and does not end the run. Prints JSON, also to ``--out``.
 """
 
 import argparse
@@ -59,7 +59,7 @@ SMALL = {
 
 
 def median_seconds(run, repeats: int) -> float:
-    """Of ``repeats`` calls after one that compiles; ``run`` returns when the device is done."""
+    """The median of ``repeats`` calls after one that compiles; ``run`` returns when the device is done."""
     run()
     times = []
     for _ in range(repeats):
@@ -80,12 +80,12 @@ def peak_flops(sizes: list[int], repeats: int) -> float:
 
 
 def attention_flops(length: int, heads: int, width: int, backward: bool) -> float:
-    """Of causal attention over one row."""
+    """FLOPs of causal attention over one row."""
     return (14 if backward else 4) * length * (length + 1) / 2 * heads * width
 
 
 def our_attention(length: int, heads: int, kv_heads: int, width: int, block: int, backward: bool):
-    """One row through the portable executor."""
+    """One row through the portable backend."""
     keys = jax.random.split(jax.random.key(0), 3)
     q, k, v = (
         jax.random.normal(key, (1, length, n, width), jnp.bfloat16)
@@ -170,7 +170,7 @@ def measured(make, flops: float, peak: float, repeats: int, tokens: int = 0) -> 
     """A row of the results, or why there is none."""
     try:
         seconds = median_seconds(make(), repeats)
-    except Exception as error:  # out of memory and missing libraries come as many types
+    except Exception as error:  # out of memory and missing libraries raise many types
         return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
     row = {"ms": 1e3 * seconds, "tflops": flops / seconds / 1e12, "share_of_peak": flops / seconds / peak}
     return row | ({"tokens_per_s": tokens / seconds} if tokens else {})
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", nargs="+", type=int, default=[8192, 32_768, 131_072])
     parser.add_argument("--window", type=int, default=32_768, help="tokens of the training pass")
-    parser.add_argument("--block", type=int, default=1024, help="edge of a tile of the portable executor")
+    parser.add_argument("--block", type=int, default=1024, help="edge of a tile of the portable backend")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="small shapes, to see that it runs")
     parser.add_argument("--out", help="file for the JSON")

@@ -5,7 +5,7 @@
 Every row is ``polaris rl`` as a process, three steps of a tiny policy, against a real HTTP server on this machine whose
 scores depend on the story alone. The fault begins at its sixth question. An outage (503) ends after ``--outage``
 seconds, slow answers take a second each for ten; the other faults last until the run has stopped and the server is
-mended, then the same command is run again. ``kill`` kills the process at the first answer that meets the fault, and
+repaired, then the same command is run again. ``kill`` kills the process at the first answer that meets the fault, and
 goes on with the fault still there. Prints one JSON object a row: whether the final weights are bitwise those of a run
 without faults, usable answers sent more than once (``in_flight``: those that a killed process could not have stored),
 updates with fewer judged groups than ``rl.quorum``, and seconds beyond those of the run without faults. Exit code 1
@@ -58,7 +58,7 @@ def prepare(folder: Path, judge: FaultyJudge) -> Path:
 
 
 def start(config: Path, workdir: Path) -> subprocess.Popen:
-    """The run as a process; what it says goes to ``workdir.log``."""
+    """The run as a process; its output goes to ``workdir.log``."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir.parent.parent / "compiled"))
     log = open(f"{workdir}.log", "ab")  # noqa: SIM115  the process holds it

@@ -13,7 +13,7 @@ operations, which counts memory traffic too. It has none for Pallas kernels: of 
 pipeline stand in the table (those that every step takes, and all, first and last steps included), with the steps and
 the bytes that the blocks move between HBM and VMEM. ``ms`` is the time of the clock for the cycles; with kernels it is
 at least the larger of bundles and bytes. tokamax wants a newer Python than ours: its programs are compiled by the
-interpreter of ``--python``, whose jax and libtpu ought to be of our versions.
+interpreter of ``--python``, whose jax and libtpu should have our versions.
 """
 
 import argparse
@@ -50,11 +50,11 @@ def compile_loss(asked: dict) -> None:
     if asked["who"] == "tokamax":
         from jax.experimental.pallas import tpu as pltpu
 
-        if not hasattr(pltpu, "TensorCoreMesh"):  # a newer jax calls it so
+        if not hasattr(pltpu, "TensorCoreMesh"):  # its name in a newer jax
             pltpu.TensorCoreMesh = pltpu.create_tensorcore_mesh
         from tokamax._src.ops.linear_softmax_cross_entropy_loss import pallas_mosaic_tpu_kernel as kernel
 
-        with jax.set_mesh(mesh):  # the chip that its own choice of blocks goes by
+        with jax.set_mesh(mesh):  # the chip by which it chooses its blocks
             forward = kernel.get_heuristic_fwd_config(T, D, V, dtype=jnp.bfloat16)
             backward = kernel.get_heuristic_bwd_config(T, D, V, dtype=jnp.bfloat16)
         sizes = lambda c: dict(zip(BLOCKS, (c.b_block_size, c.h_block_size, c.v_block_size), strict=True))  # noqa: E731

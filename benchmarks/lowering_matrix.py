@@ -3,7 +3,7 @@
     python benchmarks/lowering_matrix.py [--all | --fast] [--only=TEXT] [--json]
 
 No device is needed: v5p, v6e and tpu7x are described by libtpu and run attention in Pallas kernels; for CUDA the step
-is exported with tiles in XLA. Steps are lowered, not compiled: what is found is what tracing and lowering refuse. The
+is exported with tiles in XLA. Steps are lowered, not compiled: faults of tracing and lowering are found, no others. The
 cases are a small set that holds every pair of values of two columns, two slices among the meshes; ``--all`` is the
 whole product. Every case can be laid out: any error is a failure, and ends the script with exit code 1.
 """
@@ -187,7 +187,7 @@ def outcome(case: Case, folder: Path) -> dict:
         counts = {name: len(re.findall(rf"stablehlo\.{name}\b", text)) for name in COLLECTIVES}
         counts = {"kernels": text.count("tpu_custom_call")} | counts
         result, detail = "lowered", ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-    except Exception as error:  # whatever tracing or lowering dies of
+    except Exception as error:  # any error of tracing or lowering
         result, detail = "failed", " ".join(f"{type(error).__name__}: {error}".split())[:300]
     row = {field.name: getattr(case, field.name) for field in fields(case)}
     return row | {"result": result, "detail": detail, "seconds": round(time.monotonic() - start, 1)}

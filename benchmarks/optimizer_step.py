@@ -1,6 +1,6 @@
 """Time of one optimizer step and bytes of its state, beside ``optax.contrib.muon``, on one device and on eight.
 
-    flock /tmp/heavy.lock python benchmarks/optimizer_step.py            # the table of RESULTS.md, 3 minutes
+    python benchmarks/optimizer_step.py                                  # the table of RESULTS.md, 3 minutes
     python benchmarks/optimizer_step.py --width 576 --mlp 1536 --layers 6
 
 Both optimizers see the same weights, gradients and places (``fsdp=8`` host devices; one of them for the first row) and

@@ -20,7 +20,7 @@ PARTS = ("forward", "forward and backward")
 
 
 def measure(topology: str, tokens: int, part: str) -> dict:
-    """Compiles one part; libtpu serves one program per process well."""
+    """Compiles one part; libtpu reads its options once per process."""
     os.environ.update(ENVIRONMENT)
     import jax
     import jax.numpy as jnp

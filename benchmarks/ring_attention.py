@@ -1,4 +1,4 @@
-"""What balance is worth: the zigzag ring beside the contiguous ring, forward and backward, on CPU host devices.
+"""What load balance is worth: the zigzag ring beside the contiguous ring, forward and backward, on CPU host devices.
 
     python benchmarks/ring_attention.py [--tokens=16384] [--shards=8] [--heads=2] [--repeats=3]
 

@@ -3,7 +3,7 @@
     python benchmarks/score_fuzz.py [--files=10000] [--seed=0] [--records=4]
 
 Rows of every wrong type and size, judges' replies of every form (truncated, nested 4,000 deep, numbers as text, lone
-surrogates, numbers beyond all numbers), lines that are not JSON and bytes that are not UTF-8, in files of up to
+surrogates, numbers too large for a float), lines that are not JSON and bytes that are not UTF-8, in files of up to
 ``--records`` records. A file is right if its scored rows and its error lines are as many as its records, the output is
 strict JSON, and the exit code is 0 (all scored), 1 (some not) or 2 (none can be). Prints one JSON object; exit code 1
 if a file was not right.
@@ -50,14 +50,14 @@ def refuse_constant(name: str) -> None:
 
 
 def wrong(file: Path, lines: list[bytes], flags: list[str], codes: Counter) -> str | None:
-    """What was not right about a file; None if everything was."""
+    """What was wrong with a file, or None."""
     file.write_bytes(b"\n".join(lines) + b"\n")
     out, error = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
             code = polaris(["score", str(file), *flags])
         scored = [json.loads(line, parse_constant=refuse_constant) for line in out.getvalue().splitlines()]
-    except BaseException:  # a traceback is what is looked for
+    except BaseException:  # the search is for tracebacks
         return traceback.format_exc(limit=-3)
     codes[code] += 1
     records, bad = sum(bool(line.strip()) for line in lines), error.getvalue().count("\n")

@@ -3,11 +3,11 @@
     python benchmarks/segmentation.py [CORPUS_FOLDER ...] [--passes=3] [--reset=BOOKS]
 
 A folder without a manifest is listed: a row per book with what was read of it. With ``--reset=3`` the first three books
-of a folder with a manifest are set anew in every form of heading and every page setting of ``reset_books``, and what
-is missed or found too much is printed per form.
+of a folder with a manifest are set anew in every form of heading and every page setting of ``reset_books``, and the
+headings that are missed or wrongly found are printed per form.
 
 A folder holds books and a ``MANIFEST.json`` of their headings. Prints one row per book that misses, then for every
-folder: micro F1 of heading lines, books with the exact chapter count, novels that were turned away, the books with the
+folder: micro F1 of heading lines, books with the exact chapter count, novels that were rejected, the books with the
 greatest share of words in no chapter and no known apparatus, and MB/s of one core (processor time of ``read_novel``,
 decoding and scenes included; the best of the passes).
 

@@ -3,7 +3,7 @@
     python benchmarks/serve_fuzz.py [CHECKPOINT] [--requests=10000] [--seed=0] [--parallel=16] [--speculate=N] [--url=http://...]
 
 Starts a server of CHECKPOINT (default: a random model that it makes) unless ``--url`` names one that runs, and sends
-raw bytes: fields of every wrong type and size, broken JSON, half UTF-8, nesting, hostile schemas and regular
+raw bytes: fields of every wrong type and size, broken JSON, broken UTF-8, nesting, hostile schemas and regular
 expressions, wrong methods, paths and headers, bodies too large, requests cut off in the middle, readers that leave a
 stream, and some good requests between them. Fails (exit code 1) if an answer is missing, late, not an error of
 OpenAI's shape or a 500, if the process ends, or if its memory in the last quarter is on average more than ``--growth``

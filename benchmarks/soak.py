@@ -1,4 +1,4 @@
-"""Kills a run of several processes again and again at random instants and compares it with one that nobody disturbed.
+"""Kills a run of several processes again and again at random instants and compares it with an undisturbed one.
 
     python benchmarks/soak.py --out runs/soak                      # 100 kills; the same command again goes on
     python benchmarks/soak.py --out runs/soak --kills 1000 --minutes 600
@@ -6,7 +6,7 @@
 The run trains a small model from a token store in a bucket, with its folder in the same bucket. The bucket is an
 emulated Cloud Storage server behind a proxy that answers a share of the calls with 503 or 429, cuts answers off, sends
 them in drops, loses them, or never answers. ``launch/local_multiprocess.sh`` starts all processes again whenever one of
-them was killed. Whenever the run reaches its last step, every number of every line of its metrics that is no time, and
+them was killed. Whenever the run reaches its last step, every number of its metrics except times, and
 every bit of its final weights, is compared with the undisturbed run's; then the next round begins in a new folder.
 
 Every kill is a line of ``OUT/kills.jsonl``. Prints one JSON line; exit code 1 when anything differed.
@@ -76,7 +76,7 @@ print(json.dumps({"weights": weights, "lines": read_metrics(sys.argv[1])}))
 
 
 class Soak:
-    """The processes of a soak, and what is left of it in its folder."""
+    """The processes of a soak, and its folder."""
 
     def __init__(self, arguments: argparse.Namespace, out: Path, bucket):
         from buckets import environment
@@ -97,7 +97,7 @@ class Soak:
         (out / "site" / "sitecustomize.py").write_text(SITE)
 
     def python(self, program: str, *arguments: str) -> str:
-        """What a program prints that sees the bucket without faults."""
+        """The output of a program that uses the bucket without faults."""
         rate, self.bucket.rate = self.bucket.rate, 0.0
         ran = subprocess.run(
             [sys.executable, "-c", program, *arguments],
@@ -110,7 +110,7 @@ class Soak:
         return ran.stdout.strip().splitlines()[-1] if ran.stdout else ""
 
     def prepare(self) -> None:
-        """Model, store, config, and the run that nobody disturbs."""
+        """Makes model, store, config, and the undisturbed run."""
         material = self.out / "material"
         if not (self.out / "reference.json").exists():
             if not (material / "store" / "manifest.json").exists():
@@ -154,7 +154,7 @@ class Soak:
             return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=said)
 
     def round(self, number: int, kills: list[dict], until: float) -> None:
-        """One run with kills, to its last step. The launcher that gives up is started again, as somebody would.
+        """One run with kills, to its last step. A launcher that gives up is started again.
 
         Raises:
           RuntimeError: the launcher refuses to start.
@@ -175,7 +175,7 @@ class Soak:
                 running.wait()
 
     def kill_at_random(self, running: subprocess.Popen, number: int, kills: list[dict], until: float) -> None:
-        """Until there were enough kills, or the time is over, or the run has ended."""
+        """Kills processes until there were enough kills, the time is over, or the run has ended."""
         draws = random.Random(f"{self.a.seed} {len(kills)}")
         while running.poll() is None and len(kills) < self.a.kills and time.time() < until:
             victims = _children(running.pid)
@@ -208,7 +208,7 @@ class Soak:
                 file.write(json.dumps(kills[-1]) + "\n")
 
     def differences(self, number: int) -> list[str]:
-        """What is not as in the undisturbed run."""
+        """What differs from the undisturbed run."""
         want = json.loads((self.out / "reference.json").read_text())
         have = json.loads(self.python(EXPORT, f"gs://library/runs/{number}"))
         found = [f"weights {name}" for name, digest in want["weights"].items() if have["weights"].get(name) != digest]
@@ -268,7 +268,7 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=0.02, help="share of the bucket's calls that meet a fault")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that processes of the soak are ended
     from buckets import FaultyBucket, run_bucket
 
     out = arguments.out.resolve()

@@ -3,10 +3,10 @@
     python benchmarks/speculation.py FOLDER --novels NOVEL.txt ... [--guesses 3,7] [--rounds 3] [--kind mini]
 
 Plans are made by the offline annotator, the prose is the novel's, the tokenizer that of FOLDER. *Tokens per pass*: each
-stage is read as if the model had drawn just these tokens, one after the other, and the guesses that come true are
-counted; 1 means that no guess did. Every token counts as drawn, also headings that a grammar would force anyway.
+stage is read as if the model had drawn just these tokens, one after the other, and the correct guesses are
+counted; 1 means that none was correct. Every token counts as drawn, also headings that a grammar would force anyway.
 *Speed*: the same along one transcript of each novel with FOLDER's weights, pass by pass and sample by sample, with and
-without guesses; rounds alternate, and the medians of their ratios are printed. Nothing is counted that was compiled.
+without guesses; rounds alternate, and the medians of their ratios are printed. Compilation is not counted.
 Prints one JSON object.
 """
 
@@ -128,7 +128,7 @@ def speed(folder: str, transcripts: list[Stages], guesses: list[int], rounds: in
 
 
 def shortened(stages: Stages, most: int) -> Stages:
-    """At most ``most`` tokens of each stage's text; the next stage then follows what is left out."""
+    """At most ``most`` tokens of each stage's text; the next stage then follows the shortened one."""
     return [(role, head, text if role == "prompt" else text[:most]) for role, head, text in stages]
 
 

@@ -4,9 +4,9 @@
     python benchmarks/splash_schedule.py --chips v5p v6e
     python benchmarks/splash_schedule.py --chips v5p v6e --who tokamax --python OTHER/bin/python
 
-Blocks of 1,024 queries and keys, 512 keys at a time, head width 128, bfloat16, causal with segments, so that masked is
-beside masked; nothing is run. tokamax wants a newer Python and JAX than ours, so its kernels are compiled by the
-interpreter of ``--python``, whose libtpu ought to be of our version. Of every kernel all innermost loops that keep the
+Blocks of 1,024 queries and keys, 512 keys at a time, head width 128, bfloat16, causal with segments, so that both sides
+mask; nothing is run. tokamax wants a newer Python and JAX than ours, so its kernels are compiled by the
+interpreter of ``--python``, whose libtpu should have our version. Of every kernel all innermost loops that keep the
 matrix units busy are printed, with the bundles of one trip: a whole block, two units, since the steps over its keys
 are written out. A kernel with several such loops has one for each kind of block.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The install cell of the notebooks over what Colab has (launch/colab.txt), then the four notebooks, in an empty
+# Runs the notebooks' install cell over Colab's packages (launch/colab.txt), then the notebooks, in an empty
 # environment outside the checkout. Needs a package index. Fails when the install replaces a package that a fresh kernel
-# of Colab has loaded (it would ask for a restart), when `pip check` complains of more than before, or when a notebook
+# of Colab has loaded (it would ask for a restart), when `pip check` has more complaints than before, or when a notebook
 # fails.
 #
 #   launch/check_colab.sh PYTHON         Colab's Python, such as python3.13

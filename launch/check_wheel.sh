@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The sdist and the wheel made from it, each Python in an empty environment outside the checkout, with an empty home:
-# what a person does first. Needs a package index. One line per command with its seconds; the first failure ends it.
+# Makes the sdist and from it the wheel, then does what a person does first: for each Python, in an empty environment
+# outside the checkout, with an empty home. Needs a package index. Prints a line per command; the first failure ends it.
 #
 #   launch/check_wheel.sh PYTHON...      such as python3.11 python3.12 python3.13
 #
-# POLARIS_WHEEL_EXTRAS=serve,demo,tpu (default) are installed along.
+# POLARIS_WHEEL_EXTRAS=serve,demo,tpu (default) are installed too.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=launch/commands.sh

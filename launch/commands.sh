@@ -27,7 +27,7 @@ refuse() {
   exit 2
 }
 
-# whole --flag VALUE [LEAST]: refuses a value that is no whole number, or a smaller one.
+# whole --flag VALUE [LEAST]: refuses a value that is not a whole number, or a smaller one.
 whole() {
   if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < ${3:-0})); then refuse "$1=$2: give a whole number${3:+, $3 or more}"; fi
 }

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # A multi-host run on one machine: N processes over loopback, each with its own host devices, joined by jax.distributed
-# with gloo collectives. What a pod does, in small: for tests and for finding out before it costs chips.
+# with gloo collectives. It does on a small scale what a pod does: for tests, and to find faults before they cost chips.
 #
 #   launch/local_multiprocess.sh [--processes=2] [--devices=4] [options] -- COMMAND...
 #   launch/local_multiprocess.sh --processes=2 --devices=4 -- polaris train --config=... --workdir=...
 #
-# --slices=1      groups of processes that stand for slices; when a process of one is killed, the run goes on with the
+# --slices=1      groups of processes that act as slices; when a process of one is killed, the run goes on with the
 #                 others (with --restarts), and a later call of the same command takes all of them again
 # --logs=DIR      output of every process (default: runs/processes); the first one's also appears here
 # --restarts=0    start all again when a process was killed or asked for it (exit code 75)
-# --grace=60      seconds to end by themselves that the others have once one has failed, or all once told to stop
+# --grace=60      seconds to end by themselves: for the others after a failure of one, for all after a stop
 # --port=N        of the coordinator (default: a free one)         --dry-run    prints the commands only
 #
 # Every process sees JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, with several slices also
@@ -147,7 +147,7 @@ for ((attempt = 0; ; attempt++)); do
   start_all
   wait_all
   PORT=$CHOSEN
-  # What the death of a slice does to its neighbours is no failure of theirs.
+  # Failures of processes on other slices that follow the death of a slice do not count.
   if ((${#LOST[@]})); then CODE=137; fi
   case $CODE in
     75 | 137 | 143) [[ -z $STOPPED ]] && ((attempt < RESTARTS)) || exit "$CODE" ;;

@@ -30,7 +30,7 @@ EXTRAS = ("tpu", "llm", "beam")
 
 
 def read_setup() -> dict:
-    """What ``setup.py`` hands to setuptools, which need not be installed."""
+    """The arguments of ``setup.py`` to setuptools, which need not be installed."""
     asked: dict = {}
     stand_ins = {
         "setuptools": SimpleNamespace(setup=asked.update, find_packages=lambda **names: []),
@@ -43,7 +43,7 @@ def read_setup() -> dict:
 
 
 def declared() -> list[Requirement]:
-    """What ``setup.py`` asks for, extras of a pod included."""
+    """The requirements of ``setup.py``, extras of a pod included."""
     asked = read_setup()
     texts = [*asked["install_requires"], *(text for extra in EXTRAS for text in asked["extras_require"][extra])]
     return [Requirement(text) for text in texts]
@@ -84,7 +84,7 @@ def lock_file(python: str) -> Path:
 
 
 def lock_files() -> list[Path]:
-    """Those that are there, the pods' first."""
+    """The lock files that exist, the pods' first."""
     return [LOCK, *sorted(LOCK.parent.glob("requirements-*.lock"))]
 
 

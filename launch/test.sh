@@ -15,5 +15,5 @@ export JAX_PLATFORMS=cpu HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 .venv/bin/python -m mypy
 selection=(-m "not slow")
 if [[ ${POLARIS_SLOW:-0} == 1 ]]; then selection=(); fi
-# A worker that dies ends the run: pytest-xdist hands a new one the files its forerunner has finished, and waits forever.
+# A worker that dies ends the run: pytest-xdist gives a new one the files that the dead one had finished, and waits forever.
 exec .venv/bin/python -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 "${selection[@]}" "$@"

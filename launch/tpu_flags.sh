@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What the environment tells libtpu on every worker: LIBTPU_INIT_ARGS="$(launch/tpu_flags.sh v5p)". docs/launch.md has
-# the table of these flags with their reasons. What differs from run to run (config.model.overlap) is not here: the step
-# carries it as compiler options (polaris_jax/training/compiler_options.py), so that `polaris plan` judges the same program.
+# The flags of libtpu in every worker's environment: LIBTPU_INIT_ARGS="$(launch/tpu_flags.sh v5p)". docs/launch.md has
+# the table of these flags with their reasons. Flags that differ from run to run (config.model.overlap) are not here: the step
+# carries them as compiler options (polaris_jax/training/compiler_options.py), so that `polaris plan` judges the same program.
 set -euo pipefail
 
 tpu_flags() {

@@ -230,7 +230,7 @@ follow() {
       else
         CODE=0
       fi
-      # What the loss of a slice does to its neighbours is no failure of theirs.
+      # Failures of other slices that follow the loss of a slice do not count.
       if ((CODE == 1)) && [[ $STARTED != "$NODES" ]]; then CODE=$PREEMPTED; fi
       return
     fi

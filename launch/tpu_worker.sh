@@ -76,7 +76,7 @@ address() {
   workers && echo "${WORKERS[0]##*:}"
 }
 
-# What libtpu was told of several slices when the machine was made: lines NAME: 'VALUE'.
+# The settings of libtpu for several slices, from when the machine was made: lines NAME: 'VALUE'.
 tpu_environment() {
   attribute tpu-env | sed -n "s/^ *$1 *: *'\{0,1\}\([^']*\)'\{0,1\} *\$/\1/p"
 }
@@ -136,7 +136,7 @@ unlock() {
   rm -f "$lock" 2>/dev/null || sudo -n rm -f "$lock" 2>/dev/null || echo "cannot remove $lock" >&2
 }
 
-# Runs the command, hands SIGTERM on to it, and writes down its exit code.
+# Runs the command, passes SIGTERM on to it, and writes down its exit code.
 job() {
   local child code told=""
   trap 'told=1; kill -TERM "$child" 2>/dev/null' TERM

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LINES, BYTES = 40, 120_000  # of a kept output
+LINES, BYTES = 40, 120_000  # limits of a kept output
 REPOSITORY = "polaris-jax/polaris_jax"
 BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
          f"(https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{{name}}.ipynb)\n\n")

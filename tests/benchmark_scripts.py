@@ -1,4 +1,4 @@
-"""Scripts of ``benchmarks/`` as modules, for tests that run a small share of them."""
+"""Imports scripts of ``benchmarks/``, for tests that run a small share of them."""
 
 import importlib.util
 import sys

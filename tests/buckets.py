@@ -1,4 +1,4 @@
-"""A Cloud Storage server for tests and benchmarks, and a proxy in front of it that spoils a share of the calls."""
+"""A Cloud Storage server for tests and benchmarks, and a proxy in front of it that makes a share of the calls fail."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ FAULTS = ("503", "429", "cut", "slow", "lost", "hang")
 
 @contextlib.contextmanager
 def run_bucket(folder=None):
-    """Cloud Storage with the bucket ``library``, in memory or in ``folder``, where it lasts; yields its address."""
+    """Emulates Cloud Storage with the bucket ``library``, in memory or kept in ``folder``; yields its address."""
     from gcp_storage_emulator import server
     from gcp_storage_emulator.handlers import objects
 
@@ -30,7 +30,7 @@ def run_bucket(folder=None):
             response["x-goog-generation"] = found["generation"]
 
     def ls(request, response, storage, *args, **kwargs):
-        """Keeps to the range of names that was asked for, which the emulator does not look at."""
+        """Filters by the requested range of names, which the emulator ignores."""
         first, last = (request.query.get(name, [None])[0] for name in ("startOffset", "endOffset"))
         answer = response.json
 
@@ -65,9 +65,9 @@ def run_bucket(folder=None):
 
 
 def environment(address: str) -> dict[str, str]:
-    """What makes TensorStore, gcsfs and google-cloud-storage speak to ``address`` instead of to Google.
+    """Variables that send TensorStore, gcsfs and google-cloud-storage to ``address`` instead of to Google.
 
-    A call that stands still is given up after 3 seconds instead of the 30 of ``storage``.
+    A call without progress fails after 3 seconds instead of the 30 of ``storage``.
     """
     return {
         "TENSORSTORE_GCS_HTTP_URL": address,
@@ -79,12 +79,12 @@ def environment(address: str) -> dict[str, str]:
 
 
 class FaultyBucket(Server):
-    """Passes calls on to ``upstream``, of which a share meets a fault.
+    """Passes calls on to ``upstream``; a share of them meets a fault.
 
-    - ``503``, ``429``: an answer in the server's stead;
+    - ``503``, ``429``: an error in place of the server's answer;
     - ``cut``: half of what was read, and the connection ends; ``slow``: the answer comes in drops;
-    - ``lost``: the call is carried out, and its answer lost (but for the last call of a resumable upload: the emulator,
-      unlike Cloud Storage, forgets what it has answered there);
+    - ``lost``: the call is carried out, and its answer lost (except for the last call of a resumable upload: the
+      emulator, unlike Cloud Storage, does not keep that answer);
     - ``hang``: no answer for ``hang`` seconds.
 
     Args:

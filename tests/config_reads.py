@@ -1,4 +1,4 @@
-"""Which fields of a config a run reads: every dataclass of options notes what is asked of it."""
+"""Records which fields of a config a run reads."""
 
 import sys
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 from polaris_jax.options.fields import fields_of, sections_of
 
-# Who copies, compares, checks and writes down whole configs uses none of their fields.
+# Functions that copy, compare, check or write whole configs. Their reads do not count.
 _COMPARING = ("__post_init__", "__eq__", "__hash__", "__repr__")
 _ONLY_HANDLED = ("polaris_jax.options", "polaris_jax.training.config.door", "dataclasses", "copy")
 
 
 @contextmanager
 def recorded(cls: type) -> Iterator[set[tuple[type, str]]]:
-    """``(class of a section, name of a field)`` of everything that is read of ``cls`` and its sections in the body."""
+    """Yields a set that collects the ``(section class, field name)`` of every read of ``cls`` or a section of it."""
     sections = {cls, *(section for section, _ in sections_of(cls).values())}
     found: set[tuple[type, str]] = set()
-    # A section may inherit from another: each class that has a method of its own gets it back.
+    # A section may inherit the method of another: only a class with a method of its own gets it back.
     before = {section: section.__dict__.get("__getattribute__") for section in sections}
 
     def noting(section):
@@ -47,7 +47,7 @@ def recorded(cls: type) -> Iterator[set[tuple[type, str]]]:
 
 
 def unread(cls: type, found: set[tuple[type, str]]) -> list[str]:
-    """The fields of ``cls``, by dotted name, of which ``recorded`` has found no read."""
+    """The dotted names of the fields of ``cls`` that ``found``, a result of ``recorded``, does not hold."""
     classes = {"": cls} | {name: section for name, (section, _) in sections_of(cls).items()}
     owners = {name: (classes[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in fields_of(cls)}
     return sorted(name for name, owner in owners.items() if owner not in found)

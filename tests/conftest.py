@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the suite's time is LLVM's, optimizing programs that run once on tiny arrays. The caller's flags come last.
+# LLVM would spend most of the suite's time optimizing programs that run once on tiny arrays. The caller's flags win.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
@@ -26,10 +26,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Lets go of compiled programs after a file when there are many.
+    """Frees compiled programs after a test file when there are many.
 
-    Each program for the CPU holds several mappings of memory; the thousands of a whole run would pass the limit of the
-    kernel (``vm.max_map_count``, 65,530), and the next program would end the process with a segmentation fault.
+    Each program for the CPU holds several memory mappings. The thousands of a whole run would exceed the kernel's limit
+    (``vm.max_map_count``, 65,530), and the next program would end the process with a segmentation fault.
     """
     yield
     mappings = Path("/proc/self/maps")
@@ -90,7 +90,7 @@ def bucket():
 
 @pytest.fixture
 def bucket_client(bucket, request):
-    """``bucket_client(program, *arguments, address=bucket)``: runs a Python program that sees a bucket; its last word.
+    """``bucket_client(program, *arguments, address=bucket)``: runs a Python program on a bucket; its last line.
 
     TensorStore reads the server's address once per process, so every client is a process of its own.
     """

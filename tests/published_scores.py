@@ -1,5 +1,6 @@
 """How the published code of the benchmarks reads a judge's answer, defects included: for golden cases."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +8,9 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from polaris_jax.evals.benches import Unusable, pairwise, writingbench
-from polaris_jax.evals.benches.bench import json_object, whole_number
 from polaris_jax.evals.benches.longbench_write import KEYS
 from polaris_jax.evals.benches.story_quality import MAX_OVERALL
+from polaris_jax.rewards.reply import strip_fence
 
 _SOURCE = "derived_from_positive_minus_negative_clamped_None_100"
 _GRADE = re.compile(r"^\s*([AB])\s*(\+*)\s*$", re.IGNORECASE)
@@ -59,7 +60,7 @@ def criteria_scores(answer: str | Mapping[str, Any]) -> dict[str, int]:
     """Valid scores by criterion in POLARIS's form of an answer; a score out of range counts as missing, as published.
 
     Raises:
-      Unusable: the answer is no JSON object.
+      Unusable: the answer is not a JSON object.
     """
     given = json_object(answer)
     found = {name: whole_number(given.get(key, given.get(name)), 1, 5) for name, key in KEYS.items()}
@@ -125,3 +126,31 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
         return {"mean": None, "median": None, "stdev": None}
     spread = stdev(values) if len(values) > 1 else 0
     return {"mean": round(mean(values), 2), "median": round(median(values), 2), "stdev": round(spread, 2)}
+
+
+def json_object(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON object of an answer, in a code fence or bare; other text around it makes it unusable.
+
+    Raises:
+      Unusable: the answer is not a JSON object.
+    """
+    if isinstance(answer, Mapping):
+        return answer
+    try:
+        value = json.loads(strip_fence(answer))
+    except (ValueError, RecursionError):
+        raise Unusable(f"not JSON: {answer[:80]!r}") from None
+    if not isinstance(value, dict):
+        raise Unusable(f"not a JSON object: {answer[:80]!r}")
+    return value
+
+
+def whole_number(value: object, low: int, high: int) -> int | None:
+    """A score as a whole number, truncated; None outside ``[low, high]`` or when it is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = int(float(value))
+    except (ValueError, OverflowError):
+        return None
+    return number if low <= number <= high else None

@@ -6,10 +6,10 @@ WORDS = ("quiet", "narrow", "patient", "sudden", "broken", "distant", "honest", 
 
 
 def schema_answer(schema: dict, seed: int, question: str, name: str = ""):
-    """Something that satisfies the schema and differs with the seed.
+    """A value that satisfies the schema and differs with the seed.
 
     Args:
-      question: the prompt; one that asks for a prompt of so many words gets so many.
+      question: the prompt; one that asks for a prompt of N to M words gets N.
       name: of the field that the schema describes.
     """
     word = WORDS[seed % len(WORDS)]

@@ -1,4 +1,4 @@
-"""Servers of the tests: a model server in a process of its own, and a proxy that spoils calls on the way to it."""
+"""Servers for the tests: a model server in a process of its own, and a proxy that makes calls to it fail."""
 
 import contextlib
 import json
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def note(self, body, key):
-        """Keeps what a call brought."""
+        """Records a call."""
         self.requests.append(body)
         self.keys.append(key)
         self.times.append(time.monotonic())
@@ -68,7 +68,7 @@ class Server(ThreadingHTTPServer):
         return len(self.requests)
 
     def handle_error(self, request, client_address):
-        """A client that went away is what some tests are about."""
+        """Clients disconnect in some tests; that needs no traceback."""
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -107,7 +107,7 @@ def completion(content, finish="stop", **message):
     }
 
 
-# name → (status, body, headers) of what the proxy answers in the model's stead
+# name → (status, body, headers) of the proxy's answers in place of the model's
 ANSWERS = {
     "429": (429, {"error": {"message": "slow down"}}, ()),
     "429 in a second": (429, {"error": {"message": "slow down"}}, (("retry-after", "1"),)),
@@ -132,16 +132,16 @@ ANSWERS = {
 
 
 class Proxy(Server):
-    """Passes calls on to ``upstream``, but for its faults: names of ``ANSWERS``, or ``hang``, ``cut``, or a body.
+    """Passes calls on to ``upstream`` unless they meet a fault: a name of ``ANSWERS``, ``hang``, ``cut``, or a body.
 
     Attributes:
       faults: the next calls meet these, in order, one each.
       always: fault of every call whose body contains the word.
       delay: seconds before any answer.
-      most: calls in flight at once, at most so far.
+      most: largest number of calls in flight at once so far.
     """
 
-    def __init__(self, upstream):
+    def __init__(self, upstream="http://127.0.0.1:1"):  # by default nothing listens there
         super().__init__(_ProxyHandler)
         self.upstream, self.faults, self.always, self.delay = upstream, [], {}, 0.0
         self.in_flight = self.most = 0
@@ -183,7 +183,7 @@ class _ProxyHandler(Handler):
             self.counted = False
 
     def answer(self, *arguments, **options):
-        self.ended()  # before the client can know, whose next call may be here before this thread goes on
+        self.ended()  # before the client has its answer: its next call may arrive before this thread goes on
         super().answer(*arguments, **options)
 
     def pass_on(self):

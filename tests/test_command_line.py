@@ -1,4 +1,4 @@
-"""The command line before a verb begins: places, numbers, homes, extras and configs of another verb."""
+"""What the command line checks before a verb begins: paths, numbers, homes, extras and configs of another verb."""
 
 import ast
 import json
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import refused
 
 import polaris_jax
 from polaris_jax.cli import expand_home, main
@@ -18,19 +19,6 @@ from polaris_jax.rl import default_rl_config, rl_config
 from polaris_jax.training import default_config, load_config, train_config
 
 ROOT = Path(__file__).parents[1]
-
-
-def refused(capsys, *arguments):
-    """Runs a verb that must be refused; returns its one line. Nothing stands on standard output."""
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        code = stopped.code
-    captured = capsys.readouterr()
-    assert code == 2, captured.err
-    assert captured.out == ""
-    assert len(captured.err.strip().splitlines()) == 1, captured.err
-    return captured.err.strip()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every field says beside itself what it means and what it may be; and nobody names a field that does not exist."""
+"""Every config field declares its meaning and its bounds, and no text names a field that does not exist."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_the_defaults_are_possible_values(cls):
 
 
 def mentioned(text):
-    """Names of config fields in a text: ``config.a.b``, ``--config.a.b=c``. What is called is none."""
+    """Names of config fields in a text: ``config.a.b``, ``--config.a.b=c``. A function call is not one."""
     found = re.findall(r"(?<![\w.])(?:--)?config\.((?:[a-z_0-9]+\.)*[a-z_0-9]+)\b(?!\()", text)
     return {name for name in found if name.partition(".")[0] in SECTIONS}
 

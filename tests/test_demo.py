@@ -1,4 +1,4 @@
-"""The whole flow as a person runs it: one command, a book at the end; killed and run again, the same book."""
+"""``polaris demo``: one command ends with a book; killed and run again, it ends with the same book."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``polaris doctor`` says what is there, on this machine and in a bucket."""
+"""``polaris doctor`` reports what this machine has and whether a bucket answers."""
 
 import importlib.metadata
 import json

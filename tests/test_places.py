@@ -1,7 +1,7 @@
-"""Places that cannot be written, in every verb: one line, and nothing is left behind.
+"""Paths that cannot be written, in every verb: one line, and nothing is left behind.
 
-A place that is wrong from the start ends with exit code 2, before anything is read. A disk that is full ends with exit
-code 1, because no flag could change it.
+A path that is wrong from the start ends with exit code 2, before anything is read. A full disk ends with exit code 1,
+because no flag could change it.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import exit_code
 from material import make_material
 from small_models import save_small_llama
 
@@ -27,7 +28,7 @@ from polaris_jax.data import train_sentencepiece
 
 ROOT = Path(__file__).parents[1]
 NOVEL = next((ROOT / "polaris_jax" / "library" / "books").glob("*.txt"))
-# What the flags and positions are called that name a place to write.
+# The names of flags and positional arguments that take a path to write.
 NAMES = {"out", "html", "samples", "workdir", "work", "keep", "transcripts", "batch", "batch_out", "dst"}
 OTHERS = {("watch", "workdir"), ("build", "samples"), ("score", "samples")}  # a run that is read, numbers
 
@@ -54,10 +55,7 @@ WRITES = list(flags_that_write())
 
 def refused(capsys, arguments, code):
     """Runs a verb that must end with ``code``; returns its one line."""
-    try:
-        ended = main(arguments)
-    except SystemExit as stopped:
-        ended = stopped.code
+    ended = exit_code(arguments)
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.strip() and not line.startswith("warning: ")]
     assert ended == code, captured.err
@@ -67,7 +65,7 @@ def refused(capsys, arguments, code):
 
 
 def test_every_place_is_looked_at_before_anything_else():
-    """A new flag of one of these names has one of the two types, which refuse a place that cannot be written."""
+    """A new flag with one of these names has one of the two types that refuse a path which cannot be written."""
     assert {words[0] for words, _, _ in WRITES} >= {"demo", "segment", "build", "inspect", "train", "rl", "watch"}
     assert {words[0] for words, _, _ in WRITES} >= {"plan", "write", "evaluate", "convert", "pairs", "score"}
     for words, flag, kind in WRITES:
@@ -166,7 +164,7 @@ LONG = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_a_run_on_a_full_disk_is_one_line(tmp_path, material, name):
-    """Each in a process of its own: it sets JAX up. A small file fits, a model or a checkpoint does not."""
+    """Each verb has its own process, because it sets up JAX. A small file fits, a model or a checkpoint does not."""
     if name == "train":
         make_material(material / "made", 2048)
     arguments = LONG[name].format(m=material, out=tmp_path).split()
@@ -184,7 +182,7 @@ def test_a_run_on_a_full_disk_is_one_line(tmp_path, material, name):
 
 @pytest.mark.slow
 def test_a_read_only_and_a_full_file_system(tmp_path, material):
-    """Real ones, mounted where only the child sees them: every flag that writes, and three verbs that run out."""
+    """Real ones, mounted where only the child sees them: every flag that writes, and three verbs that fill them."""
     (tmp_path / "locked").mkdir()
     (tmp_path / "full").mkdir()
     mount = (
@@ -199,7 +197,7 @@ def test_a_read_only_and_a_full_file_system(tmp_path, material):
 
 
 def see_mounted(material):
-    """What the child above does in its folder, which holds ``locked`` and ``full``."""
+    """What the child process does in its folder, which holds ``locked`` and ``full``."""
     for words, flag, _ in WRITES:
         _ended(
             [*words, *(["source", "locked/new"] if flag is None else [f"{flag}=locked/new"])], 2, "cannot be written"
@@ -213,10 +211,7 @@ def see_mounted(material):
 def _ended(arguments, code, says):
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        try:
-            ended = main(arguments)
-        except SystemExit as stopped:
-            ended = stopped.code
+        ended = exit_code(arguments)
     assert ended == code, (arguments, ended, said.getvalue())
     assert says in said.getvalue().strip().splitlines()[-1], said.getvalue()
 

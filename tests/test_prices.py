@@ -1,4 +1,4 @@
-"""The table of prices, and a person's own."""
+"""The table of prices, and a user's own table."""
 
 import pytest
 

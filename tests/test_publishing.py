@@ -1,4 +1,4 @@
-"""``polaris convert SRC hf://user/name``: huggingface_hub itself, against a stand-in of the Hub on this machine."""
+"""``polaris convert SRC hf://user/name``: the real huggingface_hub against a local stand-in of the Hub."""
 
 import base64
 import hashlib
@@ -130,7 +130,7 @@ def test_an_adapter_is_uploaded_with_a_card_of_its_run(hub, run, capsys, tmp_pat
         "PeftModel.from_pretrained(base, 'ann/ferry')",
     ):
         assert said in card, said
-    assert str(run.parent) not in card  # where it was trained is nobody's business
+    assert str(run.parent) not in card  # paths of the training machine are not published
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     assert from_pretrained(tmp_path).params

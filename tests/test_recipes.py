@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md keeps its word: each recipe is followed to the letter in a copy of the package; its check runs."""
+"""Each recipe of CONTRIBUTING.md works: it is followed literally in a copy of the package, and its check runs."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def test_the_recipe_works_as_it_is_written(title, tmp_path):
 
 
 def test_there_are_the_four_recipes():
-    assert list(RECIPES) == ["A model family", "A benchmark", "A reward", "An executor of attention"]
+    assert list(RECIPES) == ["A model family", "A benchmark", "A reward", "An attention backend"]
 
 
 def test_the_look_ups_take_two_hops_from_the_readme():

@@ -1,4 +1,4 @@
-"""``polaris segment`` as a person types it: what goes where, and what is refused in one line."""
+"""``polaris segment``: what it writes where, and what it refuses in one line."""
 
 import json
 

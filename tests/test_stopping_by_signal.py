@@ -1,4 +1,4 @@
-"""SIGTERM ends a training run with the exit code that launchers take as "start me again", whenever it comes."""
+"""SIGTERM at any moment ends a training run with the exit code that launchers take as "start again"."""
 
 import signal
 import subprocess

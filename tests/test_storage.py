@@ -1,4 +1,4 @@
-"""Files by address on a disk: whole or not at all, whatever the folder is called; and JSON without NaN."""
+"""Files by address on a disk are written whole or not at all, whatever their folder's name; JSON has no NaN."""
 
 import ast
 import json
@@ -62,7 +62,7 @@ def test_numbers_that_json_does_not_have_become_null():
 
 
 def test_only_storage_renames_files():
-    """Whole folders that appear at once are another thing: models/saving.py, the demo's model, launching's checkout."""
+    """Except for whole folders that appear at once: models/saving.py, the demo's model, launching's checkout."""
     root, renaming = Path(polaris_jax.__file__).parent, set()
     for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -30,9 +30,9 @@ def newton_schulz(inner: int, moved: float = 0.0) -> float:
 
 
 def last_bits_moved(tree, seed: int = 0):
-    """The float32 arrays of a tree, every element one unit in the last place away: what any rounding may make of it.
+    """Moves every element of a tree's float32 arrays by one unit in the last place, as rounding may.
 
-    How far a result moves with them is how far it may be off, wherever its sums are made.
+    A result may differ between machines by as much as it moves with them.
     """
     draw = np.random.default_rng(seed)
 
@@ -50,7 +50,7 @@ def distance(got, want) -> float:
 
 
 def assert_gradients_agree(got, want, tolerance: float) -> None:
-    """Every element of every leaf, relative to the largest of its leaf: small ones are what large ones left over."""
+    """Compares every element, relative to the largest of its leaf: small elements are differences of large terms."""
     for (path, have), expected in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True):
         expected = np.asarray(expected, np.float64)
         most = tolerance * np.abs(expected).max()
@@ -58,7 +58,7 @@ def assert_gradients_agree(got, want, tolerance: float) -> None:
 
 
 def assert_adam_updates_agree(got, want, gradient, tolerance: float) -> None:
-    """First updates of Adam where they are well conditioned; a gradient near zero divided by itself may be any number.
+    """Compares first updates of Adam where they are well conditioned: near a zero gradient they may be any number.
 
     Args:
       got, want: updates. gradient: that led to ``want``.

@@ -125,7 +125,7 @@ json() { # a JSON array of strings
 
 kube() { run kubectl --namespace="$NAMESPACE" "$@"; }
 
-# A JobSet that has ended stays and would swallow the next `apply`: it is removed first.
+# A JobSet that has ended stays and would block the next `apply`, so it is removed first.
 apply() {
   local ended manifest=$SCRATCH/$NAME.yaml
   if [[ $DRY_RUN == 1 ]]; then

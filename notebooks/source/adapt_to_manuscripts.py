@@ -4,7 +4,7 @@
 # Put your texts (`.txt`, `.md`, `.epub`, `.docx`, `.odt`) into `manuscripts/`, run all cells, and download two files: the
 # base model as GGUF and your adapter as GGUF, for llama.cpp, Ollama or LM Studio. The adapter (QLoRA) learns beside a base
 # model in four bits. On a free TPU or GPU the base is SmolLM2-1.7B. On a CPU it is a random model of half a million
-# numbers and the text is two chapters of the bundled novel: the same cells in a minute, and no prose worth reading.
+# parameters, and the text is two chapters of the bundled novel: the cells take a minute, the prose is worth nothing.
 #
 # Stored outputs are from a CPU. On Colab, choose *Runtime → Change runtime type* first.
 
@@ -34,8 +34,8 @@ print(jax.devices())
 # %% [markdown]
 # ## The manuscripts
 #
-# A folder of yours is taken as it is. `--join` in the build below makes one document of files in natural order (a chapter
-# each); leave it out when every file is a text of its own.
+# Your own folder is used unchanged. `--join` in the build below makes one document of files in natural order (a chapter
+# each). Leave it out when every file is a text of its own.
 
 # %%
 manuscripts = Path('manuscripts')
@@ -82,8 +82,8 @@ polaris('inspect', 'store', '--row=0', '--tokenizer=base')
 # %% [markdown]
 # ## Training
 #
-# The base stays as it is, in four bits; two thin matrices learn beside each of its own. If the runtime ends, run the cells
-# again: the run goes on where its last checkpoint was.
+# The base stays frozen, in four bits. Beside each of its matrices two thin ones learn. If the runtime ends, run the
+# cells again: the run goes on from its last checkpoint.
 
 # %%
 from polaris_jax.training import default_config, quarter_means, read_metrics, train
@@ -103,7 +103,7 @@ print(f'{result.steps} steps; loss of the first quarter {first:.3f}, of the last
 assert last < first
 
 # %% [markdown]
-# ## What you take home
+# ## The files to keep
 #
 # The adapter in PEFT's layout, the same for llama.cpp, the base model for llama.cpp, and both in one file.
 

@@ -2,8 +2,8 @@
 # # What a story is worth
 #
 # The reward of post-training, part by part: repetition inside the story, its length against what was asked for, blank
-# text, and a judge's verdict. The stories are passages of the novel that ships with the package, and what can be done
-# wrong with them. A few seconds on a CPU, no network.
+# text, and a judge's verdict. The stories are passages of the novel that ships with the package, as they are and
+# spoiled in several ways. A few seconds on a CPU, no network.
 
 # %%
 from importlib.resources import files
@@ -35,7 +35,7 @@ row('the passage', plain)
 plain.diagnostics
 
 # %% [markdown]
-# ## What is done wrong, and what it costs
+# ## Faults, and what they cost
 
 # %%
 stories = {
@@ -89,7 +89,7 @@ HTML(style + chart)
 # %% [markdown]
 # ## With a judge
 #
-# The offline judge fills in the sheet by rules, so that everything can be tried without a model. It is no measure of
+# The offline judge fills in the rubric by rules, so that everything can be tried without a model. It does not measure
 # quality. `JudgeSpec('llm', client=ClientSpec(...))` asks a real one; its replies are cached and can be stored.
 
 # %%
@@ -104,7 +104,7 @@ print(judge.identity)
 # %% [markdown]
 # ## The numbers of the recipe
 #
-# Every one of them is a field; a run may change any.
+# Each is a config field; a run may change any of them.
 
 # %%
 from dataclasses import asdict

@@ -1,9 +1,10 @@
 # %% [markdown]
-# # What a training run says about itself
+# # What a training run reports
 #
 # Makes a small run from nothing: the novel that ships with the package, planned and packed, and a random model of a few
-# hundred thousand parameters on four pieces of the CPU. Then reads what the run wrote: losses per stage role, speed,
-# goodput and where the rest of the time went. Two minutes on a CPU; the same cells read the folder of a pod's run.
+# hundred thousand parameters on four host devices of the CPU. Then reads what the run wrote: losses per stage role,
+# speed, goodput and where the rest of the time went. Two minutes on a CPU; the same cells read the folder of a pod's
+# run.
 
 # %%
 import os
@@ -59,7 +60,7 @@ result = train(config, 'run')
 print('steps:', result.steps, 'finished:', result.finished)
 
 # %% [markdown]
-# ## Where it stands
+# ## Progress
 #
 # The frame that `polaris watch run` draws in a terminal.
 
@@ -74,7 +75,7 @@ Console(width=110).print(dashboard(state, 110))
 # %% [markdown]
 # ## Losses per stage role
 #
-# Copies are cheap and flatter the average; prose is what counts.
+# Copies are easy and lower the average; prose is what counts.
 
 # %%
 for one in state.losses:

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Where everything lies, and whether it fits
+# # Where arrays are placed, and whether they fit
 #
 # How a row of tokens and a weight matrix are cut over devices, what travels between them, and what the planner says
-# about a slice that nobody has rented yet. The devices here are pieces of the CPU; the planner compiles for TPUs where
-# `libtpu` is installed and counts where it is not. A minute on a CPU.
+# about a slice before anybody rents it. The devices here are host devices of the CPU. The planner compiles for TPUs
+# where `libtpu` is installed, and estimates where it is not. A minute on a CPU.
 
 # %%
 import json
@@ -21,7 +21,7 @@ print(len(jax.devices()), 'devices')
 # %% [markdown]
 # ## The mesh: four axes, always all four
 #
-# Rows of a batch are dealt out over `data` and `fsdp`, positions of a row over `context`, heads over `tensor`.
+# Rows of a batch are split over `data` and `fsdp`, positions of a row over `context`, heads over `tensor`.
 
 # %%
 from jax.sharding import NamedSharding, PartitionSpec
@@ -75,8 +75,8 @@ HTML(f'{style}{mesh_picture(dict(mesh.shape))}{zigzag_picture(4, 4096)}<div clas
 # %% [markdown]
 # ## Will it fit?
 #
-# A model of 80 million parameters at 65,536 tokens on four v5p chips. `verdict.source` says who answers: the TPU
-# compiler, or arithmetic.
+# A model of 80 million parameters at 65,536 tokens on four v5p chips. `verdict.source` says whether the answer is
+# the TPU compiler's or an estimate.
 
 # %%
 from rich.console import Console
@@ -99,7 +99,7 @@ show(verdict, Console(width=110))
 # %% [markdown]
 # ## The 14B at 262,144 tokens on a v6e-256 slice
 #
-# By arithmetic, which is at once; `polaris plan` without `--estimate` asks the compiler, in minutes.
+# An estimate takes no time; `polaris plan` without `--estimate` asks the compiler, which takes minutes.
 
 # %%
 Path('ministral').mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 # # What is inside a trajectory
 #
 # Reads the novel that ships with the package, plans it backwards with the offline annotator, and shows the transcript
-# a model is trained on: its stages, what is supervised, and how the verdict comes about. Runs on a CPU in well under a
+# a model is trained on: its stages, what is supervised, and the verdict with its reasons. Runs on a CPU in well under a
 # minute.
 
 # %%

@@ -42,7 +42,6 @@ class ChatTemplate:
     Attributes:
       source: the Jinja template.
       end_id: the control token that ends an assistant's message, or None if the template writes none.
-      has_tags: whether the template marks with ``{% generation %}`` what a trainer learns from.
 
     Raises:
       InputError: the template does not run.
@@ -59,10 +58,6 @@ class ChatTemplate:
         after = self.tokenizer.control_pattern.search(said, said.find(_PROBE) + len(_PROBE))
         self.end_id = tokenizer.control_tokens[after[0]] if after else None
 
-    @property
-    def has_tags(self) -> bool:
-        return self._tagged is not None
-
     def text(
         self,
         messages: Sequence[Message],
@@ -77,7 +72,7 @@ class ChatTemplate:
         Args:
           add_generation_prompt: the text ends where the assistant's next message begins.
           continue_final_message: the text ends after the content of the last message, so that it can be continued.
-          mark_tags: for a template that ``has_tags``: writes ``TAG_START`` and ``TAG_STOP`` where its tags are.
+          mark_tags: writes ``TAG_START`` and ``TAG_STOP`` for the ``{% generation %}`` tags that the template has.
           variables: more template variables, such as ``enable_thinking``. They override ``bos_token`` and the like.
 
         Raises:

@@ -56,14 +56,12 @@ class TokenStore:
     Attributes:
       path: as it was given to ``open``.
       entries: one ``Entry`` per trajectory.
-      tokenizer_fingerprint: of the tokenizer the tokens were made with.
       content_hash: sha256 (hex) over tokenizer and entries; equal hashes mean equal data.
     """
 
     def __init__(self, path: str, manifest: Mapping[str, Any], arrays: dict[str, ts.TensorStore]):
         self.path = path
         self.entries = [Entry(**entry) for entry in manifest["trajectories"]]
-        self.tokenizer_fingerprint: str = manifest["tokenizer"]
         self.content_hash: str = manifest["content_hash"]
         self._arrays = arrays
         self.lengths = np.array([entry.n_tokens for entry in self.entries], np.int64)

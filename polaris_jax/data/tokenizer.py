@@ -34,7 +34,7 @@ from polaris_jax import storage
 from polaris_jax.data.backends import Backend, read_huggingface, read_sentencepiece
 from polaris_jax.data.vocabulary_formats import from_tekken, tekken_settings
 from polaris_jax.errors import InputError
-from polaris_jax.trajectory import EOT, SPECIALS, START, STOP
+from polaris_jax.trajectory import EOT, SPECIALS
 
 TEKKEN = "tekken.json"
 # Key of ``tokenizer_config.json`` that names the file with which stores were built. An export of a SentencePiece
@@ -55,7 +55,7 @@ class Tokenizer:
     Attributes:
       vocab_size: one more than the largest id.
       bos_id: the token every trajectory begins with, or None; ``encode`` never adds it.
-      start_header_id, stop_header_id, eot_id: the stage tokens.
+      eot_id: the stage token that ends a message.
       special_ids: sorted ids that are not text: the stage tokens, BOS and every id without bytes.
       control_tokens: the special ids that have a name: name → id.
       control_pattern: matches any of these names; it has one group.
@@ -88,24 +88,11 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(vocabulary + b"\0bos=" + str(backend.bos).encode()).hexdigest()
 
     @property
-    def start_header_id(self) -> int:
-        """Id of ``<|start_header_id|>``."""
-        return self._stage_id(START)
-
-    @property
-    def stop_header_id(self) -> int:
-        """Id of ``<|stop_header_id|>``."""
-        return self._stage_id(STOP)
-
-    @property
     def eot_id(self) -> int:
         """Id of ``<|eot_id|>``."""
-        return self._stage_id(EOT)
-
-    def _stage_id(self, name: str) -> int:
-        if name not in self._stage_ids:
+        if EOT not in self._stage_ids:
             raise self._without_stages()
-        return self._stage_ids[name]
+        return self._stage_ids[EOT]
 
     def _without_stages(self) -> InputError:
         missing = ", ".join(name for name in STAGE_TOKENS if name not in self._stage_ids)

@@ -12,25 +12,6 @@ import numpy as np
 EPSILON = 1e-6
 
 
-def row_scores(token_rewards: np.ndarray, mask: np.ndarray, mode: str = "sum", clip: float = 0.0) -> np.ndarray:
-    """Reduces rewards per token to one score per row.
-
-    Args:
-      token_rewards, mask: ``[B, T]``.
-      mode: ``sum``; ``sum_norm`` (the sum over the width ``T``); ``mean`` (over the row's own tokens).
-      clip: scores are clipped to ``+-clip``; 0 is off.
-
-    Returns:
-      ``[B] float32``.
-    """
-    rewards, mask = np.asarray(token_rewards, np.float32), np.asarray(mask, np.float32)
-    if mode == "mean":
-        scores = (rewards * mask).sum(1) / np.maximum(mask.sum(1), 1.0)
-    else:
-        scores = rewards.sum(1) / (rewards.shape[1] if mode == "sum_norm" else 1)
-    return np.clip(scores, -clip, clip) if clip else scores
-
-
 def group_advantages(
     scores: Sequence[float] | np.ndarray,
     groups: Sequence,

@@ -13,7 +13,7 @@ import base64
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -203,13 +203,6 @@ def open_journal(workdir: str | os.PathLike, step: int, folder: str = FOLDER) ->
     own = Journal(workdir, step, folder) if cluster.is_first() else None
     lines = cluster.from_first(own and own.lines())
     return own or Journal(workdir, step, folder, lines=lines)
-
-
-def read_journals(workdir: str | os.PathLike) -> Iterator[tuple[int, list[dict]]]:
-    """``(step, lines)`` of every recorded step, in order."""
-    folder = storage.join(os.fspath(workdir), FOLDER)
-    for name in sorted(name for name in storage.names(folder) if name.endswith(".jsonl")):
-        yield int(name.removesuffix(".jsonl")), storage.read_lines(storage.join(folder, name))
 
 
 def _pack(array: np.ndarray, dtype: str) -> str:

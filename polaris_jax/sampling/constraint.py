@@ -141,10 +141,6 @@ class Constraint:
         self._raise_on_error()
         return words
 
-    def allows(self, tokens: Sequence[int]) -> bool:
-        """Whether all of ``tokens`` may come next, in this order."""
-        return self._matcher.validate_tokens(list(tokens)) == len(tokens)
-
     def consume(self, tokens: Sequence[int]) -> None:
         """Advances the state by ``tokens`` (not the end token).
 

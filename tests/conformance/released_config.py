@@ -135,14 +135,14 @@ def released_spec(kwargs: Mapping[str, Any]) -> ReleasedSpec:
 
 
 def without_length_sentence(prompt: str) -> str:
-    """The prompt without all that follows its last sentence before ``words long``; every full stop ends a sentence."""
+    """The prompt up to the sentence that holds its last ``words long``; every full stop ends a sentence."""
     mention = max((found.start() for found in re.finditer(r"words\s+long", prompt, re.IGNORECASE)), default=0)
     start = max((end.end() for end in re.finditer(r"[.!?\n]", prompt[:mention])), default=0)
     return prompt[:start].rstrip() if start else prompt
 
 
 def native_schema(provider: str, model: str) -> bool:
-    """Whether the release lets the provider enforce the judge's schema; else the schema stands in the prompt."""
+    """Whether the release lets the provider enforce the judge's schema; else the prompt holds the schema."""
     return model.startswith(_NATIVE.get(provider, ()))
 
 

@@ -1,4 +1,4 @@
-"""The given novels: headings by line, honest counts, scenes and chapters that lose nothing."""
+"""The given novels: lines of headings, word counts, and scenes and chapters that lose no text."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_text_is_clean(novels):
 
 
 def test_chapters_together_are_the_book(corpus, books, novels):
-    """Between its first heading and its end, only headings and notes are missing, and nothing is made up."""
+    """Between the first heading and the end, only headings and notes are missing, and nothing is added."""
     for book in books:
         novel = novels[book["file"]]
         raw = (corpus / book["file"]).read_text("utf-8-sig").replace("\r\n", "\n").split("\n")

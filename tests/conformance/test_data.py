@@ -1,4 +1,4 @@
-"""The input pipeline on whole novels: nothing of a text is lost between the file and the batch."""
+"""The input pipeline on whole novels: no text is lost between the file and the batch."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the engine writes greedily is what ``transformers`` writes, however the work is cut up and wherever it lives."""
+"""The engine's greedy tokens equal those of ``transformers``, however requests share slots and on any mesh."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tokenizers
+from small_tokenizers import save_byte_level
 
 from polaris_jax.data import STAGE_TOKENS, load_tokenizer
 from polaris_jax.models import from_pretrained, unstack
@@ -38,20 +38,9 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    """As many byte-level tokens as the parity models know; what they mean does not matter here."""
-    engine = tokenizers.Tokenizer(tokenizers.models.BPE())
-    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=512,
-        special_tokens=["<s>", *STAGE_TOKENS],
-        show_progress=False,
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-    )
-    engine.train_from_iterator([Path(__file__).read_text() * 2], trainer)
-    path = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
-    engine.save(str(path))
-    return load_tokenizer(path)
+    """A byte-level tokenizer no larger than the parity models' vocabularies; what its tokens spell does not matter."""
+    texts, special = [Path(__file__).read_text() * 2], ["<s>", *STAGE_TOKENS]
+    return load_tokenizer(save_byte_level(tmp_path_factory.mktemp("bpe"), texts, 512, special))
 
 
 @lru_cache
@@ -85,7 +74,7 @@ def params(family):
     return from_pretrained(ROOT / family / FAMILIES[family][0], dtype=jnp.float32)
 
 
-# On meshes families differ in their kinds of layers: two have them all, the others' are slow tests.
+# Two families have every kind of layer. The others run on meshes among the slow tests only.
 CASES = [
     pytest.param(
         family,

@@ -12,7 +12,7 @@ from polaris_jax.data.prompt_story import read_prompt_stories
 from polaris_jax.options import replace
 from polaris_jax.rewards import released
 from polaris_jax.rl import RlConfig
-from polaris_jax.rl.advantages import group_advantages, row_scores
+from polaris_jax.rl.advantages import group_advantages
 from polaris_jax.rl.aggregation import aggregation_weights
 from polaris_jax.rl.auto_weights import AutoWeightOptions, AutoWeights
 from polaris_jax.rl.groups import Member, make_batch
@@ -41,6 +41,25 @@ def number(value):
 
 def numbers(value):
     return [numbers(item) for item in value] if isinstance(value, list) else number(value)
+
+
+def row_scores(token_rewards: np.ndarray, mask: np.ndarray, mode: str = "sum", clip: float = 0.0) -> np.ndarray:
+    """Reduces rewards per token to one score per row.
+
+    Args:
+      token_rewards, mask: ``[B, T]``.
+      mode: ``sum``; ``sum_norm`` (the sum over the width ``T``); ``mean`` (over the row's own tokens).
+      clip: scores are clipped to ``+-clip``; 0 is off.
+
+    Returns:
+      ``[B] float32``.
+    """
+    rewards, mask = np.asarray(token_rewards, np.float32), np.asarray(mask, np.float32)
+    if mode == "mean":
+        scores = (rewards * mask).sum(1) / np.maximum(mask.sum(1), 1.0)
+    else:
+        scores = rewards.sum(1) / (rewards.shape[1] if mode == "sum_norm" else 1)
+    return np.clip(scores, -clip, clip) if clip else scores
 
 
 def test_advantages(golden):
@@ -96,7 +115,7 @@ def test_policy_loss(golden):
             dual_clip=case["dual_clip_c"],
         )
         if math.isnan(number(case["loss"])):
-            # The recorded one divides nothing by nothing; ours has no token to learn from, so nothing to lose.
+            # The recorded loss is 0 / 0; ours has no token to learn from and is 0.
             assert mask.sum() == 0
             assert float((terms.loss * aggregation_weights(mask, case["mode"])).sum()) == 0.0
             assert np.isnan(micro_batch_weights(mask, len(mask))).all()

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus folder; set POLARIS_SHARED"),
 ]
-# The library's own limits instead of the profile's, and no window: every novel is to be seen whole.
+# The library's own limits instead of the profile's, and no window, so that every novel is built whole.
 WHOLE = BuildOptions("full", window=0, min_words=2_000, max_words=700_000)
 
 
@@ -42,7 +42,7 @@ def test_every_novel_of_the_corpus_becomes_a_valid_trajectory(tokenizer, tmp_pat
     for kind, tokens in build.report["by_kind"].items():
         record_property(f"share of {kind}", f"{tokens / build.report['tokens']:.4f}")
 
-    # A second build asks nobody anything and leaves every byte as it is.
+    # A second build makes no call and changes no byte.
     before = {file: file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file()}
     again = build_library(novels[::-1], tmp_path / "store", tokenizer, WHOLE)
     assert (again.run["read_now"], again.run["planned_now"]) == (0, 0)

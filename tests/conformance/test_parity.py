@@ -1,7 +1,7 @@
 """Every checkpoint of the parity data reproduces what ``transformers`` computed from it.
 
-Which families, folders and cases there are is read from the data: any folder of the same layout passes or fails by the
-same code. Each check runs on one device; the plain checkpoint of each family also runs on a mesh of two by two.
+Families, folders and cases are read from the data, so any folder of the same layout is tested by the same code. Each
+check runs on one device; the plain checkpoint of each family also runs on a mesh of two by two.
 """
 
 import importlib.util
@@ -65,7 +65,7 @@ ALL = [(*folder, False) for folder in FOLDERS] + [(*folder, True) for folder in 
 
 
 def _off(family, checkpoint, file, spread):
-    """On the mesh families differ in which weights there are; two have every kind, the others' are slow tests."""
+    """Two families have every kind of weight. The others run on the mesh among the slow tests only."""
     return spread and family not in ("ministral3", "qwen3_5")
 
 

@@ -64,7 +64,7 @@ def words(count):
 
 
 def adds_up(reply):
-    """Whether a reply's totals are those of its scores, all of them whole and in range: nothing to disagree about."""
+    """Whether a reply's scores are whole and in range and add up to its totals: then both readings agree."""
     try:
         read = read_rubric_scores(reply)
     except (InvalidJudgeReply, TypeError):
@@ -276,7 +276,7 @@ def test_engine_as_released(golden, config):
 
 
 def test_engine_as_intended(golden, config):
-    """The scalar is the clipped story scalar; a failed judgement has none; a response without a story has the least."""
+    """The scalar is the clipped story scalar; a failed judgement has none; without a story it is the minimum."""
     for case in golden["engine"]["cases"]:
         spec, about = supported(config, case), case["desc"]
         if spec is None:

@@ -1,4 +1,4 @@
-"""The style measures on given novels: nothing between two halves of a book, and loops are seen in any author."""
+"""The style measures on given novels: the halves of a book do not differ, and loops are found in any author."""
 
 from dataclasses import replace
 

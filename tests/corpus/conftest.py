@@ -1,4 +1,4 @@
-"""Four short novels, told apart by title and author, two files that are none, and a tokenizer for them."""
+"""Four short novels with different titles or authors, two files that are not novels, and a tokenizer for them."""
 
 import re
 from dataclasses import replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from corpus_library import NOVEL, OPTIONS, piece
+from schema_model import Model
 
 from polaris_jax.corpus import plan_novel
 from polaris_jax.data import train_sentencepiece
@@ -23,7 +24,7 @@ def chapters() -> list[str]:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory, chapters) -> Path:
-    """Four novels by three authors, a text that is too short, and one that is no text."""
+    """Four novels by three authors, a text that is too short, and a file that is not text."""
     folder = tmp_path_factory.mktemp("library")
     works = [
         ("The Weir", "Agnes Holm"),
@@ -52,3 +53,11 @@ def tokenizer_folder(tokenizer, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer_folder")
     tokenizer.save(folder)
     return folder
+
+
+@pytest.fixture
+def model():
+    """A ``schema_model.Model`` that is listening."""
+    pytest.importorskip("openai", reason="pip install polaris-jax[llm] to run this")
+    with Model() as server:
+        yield server

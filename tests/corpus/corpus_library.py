@@ -1,4 +1,4 @@
-"""Small novels cut from the bundled one, and how to look at a store's files."""
+"""Small novels cut from the bundled one, and a reader of a store's files."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -18,5 +18,5 @@ def piece(title: str, author: str, chapters: list[str]) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a store."""
+    """The bytes of every file of a store, by its path in the folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -1,16 +1,16 @@
-"""``polaris build --batch``: rounds of files instead of calls, and in the end the store that calls would have built."""
+"""``polaris build --batch``: rounds of batch files instead of calls build the store that calls would build."""
 
 import hashlib
 import json
 
 import pytest
-from test_build_with_model import model, value  # noqa: F401
+from schema_answers import schema_answer
 
 from polaris_jax.cli import main
 
 
 @pytest.fixture
-def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
+def command(library, tokenizer_folder, tmp_path, model):
     def of(store, *more):
         return [
             "build",
@@ -25,7 +25,7 @@ def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
             "--annotator=openai",
             "--model=toy",
             "--context-tokens=65536",
-            f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1",
+            f"--base-url={model.address}/v1",
             "--json",
             *more,
         ]
@@ -34,15 +34,15 @@ def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
 
 
 def answered(file, spoiled=lambda number: False):
-    """What a provider gives back for a round: the answers of the model of the tests, some of them cut short."""
+    """A provider's file of answers to a round: those of the test model, some of them cut short."""
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
         asked = json.loads(line)
         body = asked["body"]
-        # The model of the tests answers by the bytes it gets; here by what they say.
+        # The test model draws its answers from the bytes of the request; here from the messages alone.
         seed = int(hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()[:6], 16)
         schema = body["response_format"]["json_schema"]["schema"]
-        said = json.dumps(value(schema, "", seed, body["messages"][-1]["content"]))
+        said = json.dumps(schema_answer(schema, seed, body["messages"][-1]["content"]))
         cut = spoiled(number)
         choice = {
             "index": 0,
@@ -55,7 +55,7 @@ def answered(file, spoiled=lambda number: False):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def test_round_after_round_a_library_is_planned_without_a_call(command, model, tmp_path, capsys):  # noqa: F811
+def test_round_after_round_a_library_is_planned_without_a_call(command, model, tmp_path, capsys):
     folder, rounds = tmp_path / "batches", 0
     while main(command("store", f"--batch={folder}")) == 0:
         said = json.loads(capsys.readouterr().out)

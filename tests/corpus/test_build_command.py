@@ -1,4 +1,4 @@
-"""``polaris build`` as a person types it."""
+"""The command line of ``polaris build``."""
 
 import json
 import os
@@ -8,21 +8,13 @@ import sys
 import time
 
 import pytest
+from command_line import refused
 from corpus_library import contents
 
 from polaris_jax.cli import main
 from polaris_jax.data import TokenStore
 
 MINI = ["--window=4096", "--min-words=500", "--per-book=1"]
-
-
-def mistake(capsys, *arguments):
-    """Runs a build that must fail as the caller's mistake; returns its one line."""
-    assert main(["build", *map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.strip().splitlines()
-    return line
 
 
 def test_build_then_build_again(library, tokenizer_folder, tmp_path, capsys):
@@ -90,7 +82,7 @@ def test_a_config_file_and_flags_that_win(library, tokenizer_folder, tmp_path, c
     assert main([*command, "--config.per_book=2"]) == 0
     options = json.loads(capsys.readouterr().out)["options"]
     assert (options["window"], options["per_book"], options["shares"]) == (4096, 2, [1.0, 0.0, 0.0])
-    assert "perbook" in mistake(capsys, *command[1:], "--config.perbook=2")
+    assert "perbook" in refused(capsys, "build", *command[1:], "--config.perbook=2")
 
 
 @pytest.mark.parametrize(
@@ -115,15 +107,17 @@ def test_a_wrong_flag_is_one_line_and_leaves_nothing(library, tokenizer_folder, 
         pytest.importorskip("apache_beam")
     elif not any("unner" in flag for flag in flags):
         flags = ["--runner=local", *flags]
-    line = mistake(capsys, "--books", library, "--tokenizer", tokenizer_folder, "--out", tmp_path / "store", *flags)
+    line = refused(
+        capsys, "build", "--books", library, "--tokenizer", tokenizer_folder, "--out", tmp_path / "store", *flags
+    )
     assert says in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_flags_and_files(library, tokenizer_folder, tmp_path, capsys):
-    assert "--books" in mistake(capsys, "--tokenizer", tokenizer_folder, "--out", tmp_path / "store")
-    assert "no such file" in mistake(
-        capsys, "--books", tmp_path / "*.txt", "--tokenizer", tokenizer_folder, "--out", tmp_path / "store"
+    assert "--books" in refused(capsys, "build", "--tokenizer", tokenizer_folder, "--out", tmp_path / "store")
+    assert "no such file" in refused(
+        capsys, "build", "--books", tmp_path / "*.txt", "--tokenizer", tokenizer_folder, "--out", tmp_path / "store"
     )
 
 

@@ -1,4 +1,4 @@
-"""``polaris build --data``: rows and manuscripts become a store; nothing is lost, and a broken row leaves nothing."""
+"""``polaris build --data``: rows and manuscripts become a store; nothing is lost, and a broken row leaves no store."""
 
 import json
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_a_broken_file_is_refused_and_nothing_is_written(broken, model, tmp_path
     assert build(model, out, SAMPLES / "broken" / broken) == 2
     said = capsys.readouterr().err
     assert broken.split("/")[0] in said or "chapter 1.md" in said
-    assert len(said.split("polaris build:")) == 2  # one complaint
+    assert len(said.split("polaris build:")) == 2  # one error line
     assert not [path for path in out.rglob("*") if path.is_file()]
 
 
@@ -130,7 +130,7 @@ def test_all_broken_rows_are_named_and_an_older_store_stays(model, tokenizer, tm
     said = capsys.readouterr().err
     assert "rows.jsonl:2: text" in said
     assert "rows.jsonl:3: text" in said
-    # A row that only the template refuses is found later, and leaves no more behind.
+    # A row that only the template refuses is found later, and leaves nothing behind either.
     (tmp_path / "refused").mkdir()
     for path in model.iterdir():
         (tmp_path / "refused" / path.name).write_bytes(path.read_bytes())

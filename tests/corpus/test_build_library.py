@@ -1,4 +1,4 @@
-"""A library build as its user sees it: the same store from any runner, nothing done twice, no book stops another."""
+"""A library build: every runner makes the same store, no work is done twice, and no book stops another."""
 
 import json
 import os
@@ -208,7 +208,7 @@ def test_killed_in_the_middle_it_goes_on_and_gives_the_same_bytes(
 
 
 def test_finished_books_are_plain_files(built):
-    """What a person finds who looks into the work area."""
+    """So that a person can look into the work area."""
     out, build = built
     work = out.with_name("store.work")
     facts = [json.loads(file.read_text(encoding="utf-8")) for file in (work / "books").glob("*.json")]

@@ -1,4 +1,4 @@
-"""A build keeps to what a person says about single books, tells where their words went, and refuses collections."""
+"""A build follows a user's rules for single books, reports where their words went, and refuses collections."""
 
 import json
 from pathlib import Path

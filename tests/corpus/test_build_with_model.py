@@ -1,19 +1,11 @@
-"""A build whose plans a model writes: nothing is asked twice, gaps keep a book out until they are filled, budgets hold.
+"""A build with plans by a model: no question is asked twice, books with gaps stay out until filled, budgets hold."""
 
-The server here speaks the OpenAI protocol and answers every question with a value of the schema it was given.
-"""
-
-import hashlib
 import json
 import shutil
-import threading
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
 
 import pytest
 from corpus_library import OPTIONS, contents
-from schema_answers import schema_answer
-from servers import Handler
 
 from polaris_jax.cli import main
 from polaris_jax.corpus import build_library, find_novels, new_job
@@ -23,55 +15,10 @@ from polaris_jax.llm import ClientSpec
 from polaris_jax.scaffold import AnnotatorSpec
 
 
-class Model(ThreadingHTTPServer):
-    """``broken`` says which calls (counted from 0) are answered with a server error."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.calls, self.broken, self.lock = 0, lambda number: False, threading.Lock()
-
-
-class _Handler(Handler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        with self.server.lock:
-            number = self.server.calls
-            self.server.calls += 1
-        if self.server.broken(number):
-            return self.answer(500, {"error": {"message": "broken"}})
-        asked = json.loads(body)
-        schema = asked["response_format"]["json_schema"]["schema"]
-        seed = int(hashlib.sha256(body).hexdigest()[:6], 16)
-        said = json.dumps(schema_answer(schema, seed, asked["messages"][-1]["content"]))
-        return self.answer(
-            200,
-            {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "toy",
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
-                "usage": {"prompt_tokens": 2000, "completion_tokens": 500, "total_tokens": 2500},
-            },
-        )
-
-
-@pytest.fixture
-def model():
-    pytest.importorskip("openai", reason="pip install polaris-jax[llm] to run this")
-    server = Model()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
 def annotator(model, cache, **more) -> AnnotatorSpec:
-    address = f"http://127.0.0.1:{model.server_address[1]}/v1"
-    client = ClientSpec("openai", "toy", base_url=address, cache=str(cache), attempts=1, backoff=0.0, **more)
+    client = ClientSpec(
+        "openai", "toy", base_url=f"{model.address}/v1", cache=str(cache), attempts=1, backoff=0.0, **more
+    )
     return AnnotatorSpec("llm", client, samples=1)
 
 
@@ -126,7 +73,7 @@ def test_a_spent_budget_stops_before_the_call_and_a_larger_one_goes_on(build, mo
     finished = build()
     assert not finished.run["unfinished"]
     total = model.calls
-    model.calls = 0
+    model.requests.clear()
     build("elsewhere")  # the replies are all there
     assert model.calls == 0
     assert total > asked
@@ -145,7 +92,7 @@ def test_from_the_command_line(library, tokenizer_folder, tmp_path, model, capsy
         "--per-book=1",
         "--annotator=openai",
         "--model=toy",
-        f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1",
+        f"--base-url={model.address}/v1",
         "--samples=1",
         "--json",
     ]

@@ -1,15 +1,14 @@
-"""``polaris build --estimate``: what the plans of a library would cost is what they cost, and no call is made."""
+"""``polaris build --estimate``: the estimated cost of a library's plans is what they cost, and no call is made."""
 
 import json
 
 import pytest
-from test_build_with_model import model  # noqa: F401
 
 from polaris_jax.cli import main
 
 
 @pytest.fixture
-def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
+def command(library, tokenizer_folder, tmp_path, model):
     return [
         "build",
         "--books",
@@ -22,13 +21,13 @@ def command(library, tokenizer_folder, tmp_path, model):  # noqa: F811
         "--min-words=500",
         "--annotator=openai",
         "--model=toy",
-        f"--base-url=http://127.0.0.1:{model.server_address[1]}/v1",
+        f"--base-url={model.address}/v1",
         "--samples=2",
         "--json",
     ]
 
 
-def test_an_estimate_makes_no_call_and_a_build_makes_as_many(command, model, capsys, tmp_path):  # noqa: F811
+def test_an_estimate_makes_no_call_and_a_build_makes_as_many(command, model, capsys, tmp_path):
     assert main([*command, "--estimate", "--prices=0.5,3"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert model.calls == 0
@@ -41,8 +40,8 @@ def test_an_estimate_makes_no_call_and_a_build_makes_as_many(command, model, cap
     assert total["hours"] > 0
     assert main(command) == 0
     made = json.loads(capsys.readouterr().out)["run"]["ledger"]["calls"]
-    # The scenes are the library's in the estimate and the model's in the build, and the build's calls hold the
-    # corrections of this model.
+    # The estimate counts the library's scenes, the build the model's. The build's calls also hold this model's
+    # corrections.
     assert total["calls"] == pytest.approx(made, rel=0.15)
 
 

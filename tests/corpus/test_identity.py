@@ -103,7 +103,7 @@ def test_the_first_of_alike_books_stays():
 
 @pytest.mark.parametrize("other", ["", "bell ellis"])
 def test_editions_that_a_split_would_part_are_one_work(other):
-    """A revised edition under a pen name, or one that names nobody; a second novel of the author is no edition."""
+    """A revised edition under a pen name, or without an author; a second novel of the author is no edition."""
     first, revised = signature([words(0, 10_000)]), signature([words(4_000, 14_000)])
     assert similarity(first, revised) < 0.5
     assert [copy.of for copy in find_duplicates(["bronte", other], ["x", "y"], [first, revised], 0.7)] == [0]

@@ -1,4 +1,4 @@
-"""A folder of novels of every kind: each file that can be a book is read, and none is passed over in silence."""
+"""A folder of novels of every kind: each file that can be a book is read, and every other one is reported."""
 
 import pytest
 

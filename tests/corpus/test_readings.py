@@ -1,4 +1,4 @@
-"""Rules for single books by a glob of their file names; a rule that cannot be meant is refused."""
+"""Rules for single books by a glob of their file names; a rule that fits no book or contradicts another is refused."""
 
 import pytest
 

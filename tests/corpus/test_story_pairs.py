@@ -27,7 +27,7 @@ STORIES = {
 
 
 class Model(OfflineAnnotator):
-    """Stands for a model: its requests are its own."""
+    """Stands in for a model: it writes requests of its own."""
 
     name = "test/model"
 

@@ -1,4 +1,4 @@
-"""What becomes of one novel under each profile."""
+"""One novel under each profile."""
 
 from dataclasses import replace
 

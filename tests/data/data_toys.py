@@ -26,7 +26,7 @@ It was a cold house. The stairs were stone, the rail was iron, and the oil was k
 """
 
 
-# How newer vocabularies cut text into words: punctuation takes the newlines after it along.
+# Newer vocabularies split text into words so that newlines stay with the punctuation before them.
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -1,8 +1,8 @@
-"""Of a chat the assistant's turns with their end token are learned and nothing else, whatever the template is like."""
+"""Under any chat template the loss covers the assistant's turns with their end tokens, and nothing else."""
 
 import numpy as np
 import pytest
-import tokenizers
+from small_tokenizers import save_byte_level
 
 from polaris_jax.data import load_tokenizer
 from polaris_jax.data.chat import ChatTemplate
@@ -19,14 +19,14 @@ TEMPLATES = {
     "llama 3": "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + "
     "m.content | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-    # The system message goes into the last request, as with Mistral: a prefix of the chat is no prefix of its text.
+    # The system message goes into the last request, as with Mistral: a shorter chat's text is not its beginning.
     "mistral": "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
     "{% set messages = messages[1:] %}{% endif %}{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}"
     "{% if loop.index0 == (messages | length - 2 if messages[-1].role == 'assistant' else messages | length - 1) "
     "and system is defined %}"
     "{{ '[INST] ' + system + '\n\n' + m.content + ' [/INST]' }}{% else %}{{ '[INST] ' + m.content + ' [/INST]' }}"
     "{% endif %}{% else %}{{ ' ' + m.content + '</s>' }}{% endif %}{% endfor %}",
-    # Thinking is written in the last turn only, and an empty block where there is none, as with Qwen3.
+    # Only the last turn keeps its thinking; without any it gets an empty block, as with Qwen3.
     "thinking": "{% for m in messages %}{% set said = m.content %}{% set thought = '' %}"
     "{% if m.role == 'assistant' and '</think>' in said %}"
     "{% set thought = said.split('</think>')[0].split('<think>')[-1].strip('\n') %}"
@@ -65,19 +65,9 @@ LEARNED = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A byte-level vocabulary in which punctuation and line ends join, with the control tokens of several families."""
-    engine = tokenizers.Tokenizer(tokenizers.models.BPE())
-    engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    engine.decoder = tokenizers.decoders.ByteLevel()
     text = [" ".join(message["content"] for message in CHAT) + "\n\nassistant\n\n\n<think>\n\n</think>\n\n"] * 20
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    engine.train_from_iterator(
-        text,
-        tokenizers.trainers.BpeTrainer(
-            vocab_size=420, show_progress=False, initial_alphabet=alphabet, special_tokens=list(NAMES)
-        ),
-    )
     place = tmp_path_factory.mktemp("vocabulary")
-    engine.save(str(place / "tokenizer.json"))
+    save_byte_level(place, text, 420, NAMES)
     (place / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
     return place
 
@@ -100,7 +90,7 @@ def test_the_assistants_turns_and_their_end_tokens_are_learned(name, tokenizer):
     chat = encode_chat(template, CHAT)
     np.testing.assert_array_equal(chat.tokens, template.encode(CHAT, add_generation_prompt=False))
     assert set(chat.turns.tolist()) == {-1, 2, 4}
-    # By hand, from the rendering alone: where each turn stands in it, and which tokens begin there.
+    # By hand, from the rendering alone: the place of each turn, and the tokens that begin there.
     text, at, expected = template.text(CHAT), 0, []
     for turn in LEARNED[name]:
         start = text.index(turn, at if expected else text.index(FIRST, text.index("Where is")) - 20)
@@ -135,15 +125,15 @@ def test_a_templates_own_tags_say_the_same(name, tokenizer):
     whole, before, learned, after = (part.replace("IM", IM) for part in spans[name])
     tagged_turn = f"{{{{ {before} }}}}{{% generation %}}{{{{ {learned} }}}}{{% endgeneration %}}{{{{ {after} }}}}"
     source = TEMPLATES[name].replace(f"{{{{ {whole} }}}}", tagged_turn)
-    if name == "thinking":  # earlier turns stand in the other branch, with the messages of the user
+    if name == "thinking":  # earlier turns are in the other branch, with the messages of the user
         other = "{{ IM + said + '<|im_end|>\n' }}".replace("IM", IM)
         earlier = "{{ IM }}{% generation %}{{ said + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}".replace("IM", IM)
         source = source.replace(
             other, "{% if m.role == 'assistant' %}" + earlier + "{% else %}" + other + "{% endif %}"
         )
     tagged = ChatTemplate(source, tokenizer, {"bos_token": "<s>"})
-    assert tagged.has_tags
-    assert not plain.has_tags
+    assert tagged.text(CHAT, mark_tags=True) != tagged.text(CHAT)
+    assert plain.text(CHAT, mark_tags=True) == plain.text(CHAT)
     assert tagged.text(CHAT) == plain.text(CHAT)
     np.testing.assert_array_equal(encode_chat(tagged, CHAT).turns, encode_chat(plain, CHAT).turns)
 

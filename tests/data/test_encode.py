@@ -1,4 +1,4 @@
-"""What the loss sees: every span's own text, with the span's weight, and nothing else."""
+"""The loss covers the text of every span with the span's weight, and nothing else."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_the_prose_is_supervised_and_ends_with_a_supervised_end_of_turn(vocabula
     prose = tokenizer.decode(book.tokens[(book.kinds == KINDS.index("prose")) & (book.weights > 0)])
     assert prose == "".join(PROSE)
     ends = book.weights[book.tokens == tokenizer.eot_id]
-    assert ends.tolist() == [0.0] + [1.0] * (len(ends) - 1)  # the prompt's own is the person's, not the model's
+    assert ends.tolist() == [0.0] + [1.0] * (len(ends) - 1)  # the first end token belongs to the prompt
 
 
 def test_one_bos_comes_first_and_is_not_a_target(vocabularies, transcript):

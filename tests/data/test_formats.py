@@ -1,4 +1,4 @@
-"""Every format's sample is read whole; its broken twin is refused with its line; no field is dropped in silence.
+"""A sample of every format is read whole; its broken twin is refused with the line; no field is dropped silently.
 
 ``formats/good`` and ``formats/broken`` hold small files made for these tests (the manuscripts by pandoc from one text).
 """
@@ -25,7 +25,7 @@ from polaris_jax.errors import InputError
 
 SAMPLES = Path(__file__).parent / "formats"
 WEIR = "Nobody had asked the water to be quiet, and it was not."
-# File: its format, its rows, the fields nothing is made of, and what a row holds.
+# File: its format, its rows, the unused fields, and the content of a row.
 GOOD = {
     "trajectory.txt": ("trajectories", 1, set(), lambda r: isinstance(r, Transcript) and "## Book Title" in r.text),
     "sharegpt.jsonl": ("sharegpt", 2, {"id"}, lambda r: [m["role"] for m in r.messages][-1] == "assistant"),
@@ -41,7 +41,7 @@ GOOD = {
     "manuscript.epub": ("epub", 1, set(), lambda r: WEIR in r.text and "Chapter 2" in r.text),
     "markdown/chapter 1.md": ("document", 1, {"front matter"}, lambda r: r.text.lstrip().startswith("## Chapter 1")),
 }
-# File: where the fault is, and what is said about it.
+# File: the place of the fault, and the message.
 BROKEN = {
     "sharegpt.jsonl": ("sharegpt.jsonl:2: conversations[2]: from", "narrator"),
     "messages.jsonl": ("messages.jsonl:3: messages[2]: content", "is empty"),
@@ -198,7 +198,7 @@ def test_content_counts_not_the_name(tmp_path):
     (tmp_path / "cut.json").write_text(json.dumps([chat, chat], indent=1)[:-9])
     assert "cut off" in str(rows_of(tmp_path / "cut.json")[0])
     (tmp_path / "joined.json").write_text(json.dumps([{"text": "a\u200db e\u0301"}], ensure_ascii=False))
-    assert rows_of(tmp_path / "joined.json")[0].record.text == "a\u200db e\u0301"  # rows stay to the letter
+    assert rows_of(tmp_path / "joined.json")[0].record.text == "a\u200db e\u0301"  # rows stay unchanged
     assert format_of({"prompt": None, "text": "T"}) == "text"
 
 
@@ -213,7 +213,7 @@ def test_a_folder_is_read_in_natural_order_and_names_what_it_leaves(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("Text.")
     same = [str(tmp_path / "a.txt"), str(tmp_path / "other" / "a.txt")]
-    assert [file.name for file in find_files(same)[0]] == same  # two of one name are told apart
+    assert [file.name for file in find_files(same)[0]] == same  # two of one name stay distinct
     shutil.rmtree(tmp_path / "other")
     (tmp_path / "a.txt").unlink()
     with pytest.raises(InputError, match="no file that ends in"):

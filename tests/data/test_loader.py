@@ -1,4 +1,4 @@
-"""Batches: exactly the stored text, shifted and weighted, the same however a run is cut up."""
+"""Batches: exactly the stored text, shifted and weighted, the same wherever a run is resumed."""
 
 import json
 
@@ -29,7 +29,7 @@ def assert_equal(one, other):
 
 
 def written_out(trajectories, rows):
-    """The batch, one token at a time, as its definition reads."""
+    """The batch, built from its definition one token at a time."""
     names = {
         "tokens": "int32",
         "targets": "int32",

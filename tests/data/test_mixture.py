@@ -1,4 +1,4 @@
-"""Rows from several stores come in the asked-for shares, stages follow one another, and a step is a pure function."""
+"""Rows from several stores come in the requested shares, stages follow one another, and a step is a pure function."""
 
 import numpy as np
 import pytest

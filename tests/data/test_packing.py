@@ -21,7 +21,7 @@ def test_every_document_is_in_exactly_one_bin_and_no_bin_overflows(lengths, wind
         assert offsets[1:].tolist() == ends[:-1].tolist()
         assert ends[-1] <= window
     assert plan.fill == pytest.approx(sum(lengths) / (len(plan) * window))
-    # No two bins could have been one, or the last-opened of them would not have been opened.
+    # No two bins fit into one; otherwise the later one would not have been opened.
     totals = sorted(sum(np.asarray(lengths)[plan.bin(i)[0]]) for i in range(len(plan)))
     assert len(totals) < 2 or totals[0] + totals[1] > window
 

@@ -1,4 +1,4 @@
-"""A store is whole or not there; what it gives back is what went in, to the bit."""
+"""A store is complete or absent; it returns what was written, to the bit."""
 
 import json
 import shutil
@@ -118,7 +118,7 @@ def test_one_flipped_bit_anywhere_is_noticed(tokenizer, tmp_path):
             except InputError as error:
                 damage = [str(error)]
             shutil.rmtree(tmp_path / "bad")
-            # An index entry of a piece that nobody wrote carries no data; its checksum still tells.
+            # The index entry of a piece that was never written has no data; its checksum still finds the change.
             assert damage, f"bit {place} of {name}"
 
 

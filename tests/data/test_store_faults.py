@@ -1,4 +1,4 @@
-"""A bucket that fails now and then costs time, never a wrong token; one that stays broken is said in one line."""
+"""A bucket that fails now and then costs time but gives no wrong token; one that stays broken ends in one line."""
 
 import pytest
 from buckets import FaultyBucket

@@ -1,4 +1,4 @@
-"""What a person relies on: the text comes back exactly, and a tokenizer is what its fingerprint says."""
+"""Decoding gives the text back exactly, and a fingerprint identifies a tokenizer."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_a_token_belongs_to_the_span_of_its_first_character(vocabularies, name, 
     np.testing.assert_array_equal(tokens, tokenizer.encode(text))
     encoded, table, byte = text.encode(), tokenizer.token_bytes(), 0
     for token, span in zip(tokens, owner, strict=True):
-        # The character that the token's first byte is part of: those complete before it, counted.
+        # The character that holds the token's first byte: its index is the number of characters complete before it.
         character = len(encoded[: byte + 1].decode(errors="ignore"))
         character -= encoded[byte] < 0x80 or len(encoded[: byte + 1].decode(errors="ignore")) > len(
             encoded[:byte].decode(errors="ignore")
@@ -148,7 +148,7 @@ def test_missing_stage_tokens_are_named_and_can_be_added(tmp_path):
     grown = add_stage_tokens(plain, tmp_path / "grown")
     reusing = add_stage_tokens(plain, tmp_path / "reusing", reuse=["<spare_3>", "<spare_1>", "<spare_0>"])
     assert (grown.vocab_size, reusing.vocab_size) == (size + 3, size)
-    assert reusing.start_header_id == 4
+    assert reusing.control_tokens["<|start_header_id|>"] == 4
     np.testing.assert_array_equal(grown.encode(TEXT), reusing.encode(TEXT))
     with pytest.raises(InputError, match="reuse='<nothing>'"):
         add_stage_tokens(plain, tmp_path / "wrong", reuse=["<nothing>"])

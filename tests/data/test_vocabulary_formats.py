@@ -89,7 +89,7 @@ def test_text_is_spelt_in_the_canonical_form_of_the_vocabulary(nfc, text):
 
 
 def test_spans_of_decomposed_text_keep_their_tokens(nfc):
-    """Borders count characters of the text as given; one falls between a letter and its accent."""
+    """Borders of spans count characters of the text as given; one falls between a letter and its accent."""
     text = "e\u0301a\u212bb"
     tokens, owner = nfc.encode_spans(text, [0, 2, 3])
     assert [nfc.decode(tokens[owner == span]) for span in range(3)] == ["\u00e9", "a", "\u00c5b"]

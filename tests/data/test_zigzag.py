@@ -1,4 +1,4 @@
-"""Zigzag order: a permutation that comes back, and equal causal work on every shard."""
+"""Zigzag order: an invertible permutation, and equal causal work on every shard."""
 
 import numpy as np
 import pytest

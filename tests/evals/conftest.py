@@ -1,4 +1,4 @@
-"""Where judges answer: a real model behind a proxy, and proxies with set answers."""
+"""Judges: a real model behind a proxy, and proxies with fixed answers."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from servers import MODEL, Proxy
 
 @pytest.fixture
 def proxy(model_server):
-    """A real model; its address as ``--judge`` takes it is ``proxy.judge``."""
+    """A real model behind a proxy; ``proxy.judge`` is its address for ``--judge``."""
     with Proxy(model_server) as running:
         running.judge = f"openai:{MODEL}@{running.base_url}"
         yield running
@@ -20,11 +20,11 @@ def proxy(model_server):
 
 @pytest.fixture
 def judge_server():
-    """``judge_server({word: answer}, name)``: a judge that gives set answers to requests that contain the word."""
+    """``judge_server({word: answer}, name)``: a judge with a fixed answer to requests that contain the word."""
     running = []
 
     def serve(answers, name="judge"):
-        server = Proxy("http://127.0.0.1:1")
+        server = Proxy()
         server.always = answers
         server.judge = f"openai:{name}@{server.base_url}"
         running.append(server)

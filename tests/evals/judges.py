@@ -1,4 +1,4 @@
-"""Judges of the tests: replies as a judge would give them, served over HTTP by the proxy, and runs of the command."""
+"""Judges for the tests: replies in a judge's form, served over HTTP by the proxy, and runs of the command."""
 
 import json
 
@@ -9,7 +9,7 @@ from polaris_jax.evals.benches import eqbench_creative, eqbench_longform, pairwi
 
 
 def score_lines(criteria, virtue, fault=0):
-    """An EQ-Bench answer with one number for all virtues and one for all faults."""
+    """An EQ-Bench answer with one score for all good qualities and one for all faults."""
     faults = eqbench_longform.FAULTS | eqbench_creative.FAULTS
     lines = "\n".join(f"{name}: {fault if name in faults else virtue}" for name in criteria)
     return completion(f"[Analysis]\nAs read.\n\n[Scores]\n{lines}")
@@ -28,7 +28,7 @@ def answer(**fields):
 
 
 def verdict(winner, signs):
-    """A pairwise answer in which one place wins every criterion."""
+    """A pairwise answer in which one position wins every criterion."""
     return answer(chain_of_thought_reasoning="r", **dict.fromkeys(pairwise.CRITERIA, winner + "+" * signs))
 
 

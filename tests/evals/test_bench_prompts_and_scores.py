@@ -1,4 +1,4 @@
-"""How judges are asked and read: what every prompt holds, and odd answers that must not become scores."""
+"""Prompts to judges and readings of their answers: what every prompt holds, and odd answers that are no scores."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_story_quality_adds_up_the_scores_itself():
     bench = open_bench("story-quality", "brief")
     read = bench.read_answer(reply_text(positive_total=99, negative_total=0), STORY, "story")
     assert (read["overall"], read["positive"], read["negative"], read["miscounted"]) == (29, 30, 4, 1)
-    # The training formula takes off the penalty, capped at 3 for a story that earns far more than it loses.
+    # The training formula subtracts the penalty, capped at 3 for a story that earns far more than it loses.
     assert read["training"] == 30 - 4 + 3 - 3
     for wrong in (reply_text(P1=16), reply_text(P1=None), "{}", "no"):
         with pytest.raises(Unusable):

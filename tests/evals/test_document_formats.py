@@ -1,4 +1,4 @@
-"""Results as people paste them: Markdown, LaTeX, and a page that a browser shows without a network."""
+"""Results as Markdown, as LaTeX, and as a page that a browser shows without a network."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints of ours under evaluation: they write the stories themselves, and are asked what they know by heart."""
+"""Evaluation of our own checkpoints: they write the stories, and the audit measures what they have memorised."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_a_checkpoint_writes_stories_once_and_is_judged(tmp_path, folder, judge_
         43.99,
         0.0,
     }  # forced poetry 20 * 0.5^1.7, five times
-    # What is there is kept, what is missing is written again, to the same words.
+    # Stories that exist are kept; missing ones are written again, in the same words.
     file.write_text("".join(json.dumps(row) + "\n" for row in written[:2]))
     kept = file.stat().st_mtime_ns
     assert evaluate("eqbench-longform", out, *flags) == 0

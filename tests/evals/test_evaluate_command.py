@@ -1,4 +1,4 @@
-"""``polaris evaluate`` over stories: scores as computed by hand, failures that stay where they are, runs that go on."""
+"""``polaris evaluate`` over stories: scores equal those computed by hand, failures stay single, stopped runs go on."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def test_scores_bands_agreement_and_empty_stories(tmp_path, judge_server):
     assert scores["openai/strict", "s1"]["weighted"] == 84.25  # the golden value of 16 and 2
     assert scores["openai/lenient", "s4"] | {"empty": True, "weighted": 0, "words": 0} == scores["openai/lenient", "s4"]
     assert scores["openai/strict", "s3"]["length_ratio"] == 0.5
-    assert strict.calls == lenient.calls == 3  # nobody is asked about nothing
+    assert strict.calls == lenient.calls == 3  # no judge is asked about an empty story
 
     found = json.loads((out / "evaluation.json").read_text())
     titles = [section["title"] for section in found["sections"]]
@@ -125,7 +125,7 @@ def test_a_spent_budget_stops_the_asking_but_not_the_report(tmp_path, judge_serv
     server = judge_server({"P": creative(10)})
     file, out = story_file(tmp_path / "m.jsonl", {str(n): f"Story {n}" for n in range(6)}), tmp_path / "out"
     flags = (f"--generations={file}", f"--judge={server.judge}", "--judge-max-tokens=50", "--concurrency=1")
-    # Room for the upper bound of one call beside the 15 tokens each that two calls really took.
+    # Budget for the upper bound of one call beside the 15 tokens that each of two calls really took.
     [prompt] = EqBenchCreative().judge_prompts(read_generations(file)[0][0])
     budget = prompt_bound(Request(prompt.messages)) + 50 + 2 * 15
     assert evaluate("eqbench-creative", out, *flags, f"--budget-tokens={budget}") == 1
@@ -194,7 +194,7 @@ def test_longbench_counts_an_empty_story_as_nothing(tmp_path, judge_server):
 
 
 def test_batch_files_go_out_and_come_back(tmp_path, judge_server):
-    """What a provider's batch would do, done by hand: each line answered, one of them failed, one of another run."""
+    """The test plays the provider's batch: it answers every line, one with an error, and adds one of another run."""
     server = judge_server({})
     file = story_file(tmp_path / "m.jsonl", {"a": "Alpha", "b": "Beta", "c": "Gamma"})
     out, asked, answered = tmp_path / "out", tmp_path / "batch.jsonl", tmp_path / "answers.jsonl"

@@ -1,4 +1,4 @@
-"""Intervals that hold what they promise, agreement as others compute it, and lengths in their bands."""
+"""Intervals have their nominal coverage, agreement equals other libraries', and lengths fall into their bands."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""``polaris evaluate --estimate``: what judges would take, without a call and without a file."""
+"""``polaris evaluate --estimate``: the calls, tokens and cost of judges, without a call and without a file."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_pairs_and_stories_that_are_still_to_be_written(tmp_path, capsys, judge_
     flags = (*(f"--generations={file}" for file in files), f"--judge={server.judge}")
     found = estimate(capsys, "pairwise", tmp_path / "out", *flags)["judges"][0]
     assert (found["calls"], found["usd"]) == (4, None)  # two prompts, both orders; no price is known
-    # A checkpoint that is not even there: its stories are as long as the packaged prompts ask.
+    # The checkpoint need not exist: its stories count as long as the packaged prompts ask.
     found = estimate(
         capsys, "story-quality", tmp_path / "out", "--checkpoint=later", f"--judge={server.judge}", "--limit=3"
     )["judges"][0]

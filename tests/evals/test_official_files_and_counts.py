@@ -1,4 +1,4 @@
-"""Published prompt and rubric files as people have them, and lengths as the published code counts them."""
+"""Published prompt and rubric files in their own layouts, and lengths as the published code counts them."""
 
 import json
 
@@ -15,7 +15,7 @@ from polaris_jax.evals.length import length_groups
 
 CHECKLIST = [{"name": "Voice", "criteria_description": "d", "9-10": "best"}]
 STORY = Generation("1", "Tell of {a} ferry.", "A {story} with $INST$ in it.", 100, "m", {"checklist": CHECKLIST})
-# In the layouts of the published files; the words are not theirs.
+# The layouts are those of the published files; the words are ours.
 JUDGE_TXT = (
     'Rate this.\n<User Request>\n$INST$\n</User Request>\n<Response>\n$RESPONSE$\n</Response>\n{"Relevance": ...}'
 )

@@ -1,4 +1,4 @@
-"""``polaris evaluate pairwise``: ratings from judgements in both orders, whatever a judge thinks of the first place."""
+"""``polaris evaluate pairwise``: ratings from judgements in both orders, without a judge's position bias."""
 
 import json
 
@@ -19,12 +19,12 @@ def three_models(tmp_path):
 
 
 def better_first(a, b):
-    """How the judge's prompt begins when ``a`` stands in place A and ``b`` in place B."""
+    """The beginning of the judge's prompt with ``a`` in position A and ``b`` in position B."""
     return json.dumps(f"PIECE A\n{a}\n\nEND OF PIECE A\n\nPIECE B\n{b}\n")[1:-1]
 
 
 def honest():
-    """A judge who sees what is better, in whichever place it stands."""
+    """A judge that prefers the better story in either position."""
     ranks = ["GOOD", "FAIR", "BAD"]
     answers = {}
     for i, a in enumerate(ranks):

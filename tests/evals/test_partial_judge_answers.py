@@ -1,4 +1,4 @@
-"""A judge that rated half of the criteria, or was cut off, has not judged; what it names in passing is no score."""
+"""An answer with half of the criteria, or cut off, is no judgement; a number named in passing is no score."""
 
 import pytest
 from judges import evaluate, rows, story_file

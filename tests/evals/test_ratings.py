@@ -1,4 +1,4 @@
-"""Elo, Bradley-Terry and Glicko-2: planted strengths come back, intervals hold what they promise, others agree."""
+"""Elo, Bradley-Terry and Glicko-2: planted strengths are recovered, intervals have their coverage, others agree."""
 
 import math
 
@@ -11,7 +11,7 @@ from polaris_jax.evals.ratings.games import points_by_prompt
 
 
 def play(strengths, prompts, rng):
-    """Every pair once per prompt, with luck that pairs of one prompt share; strengths in nats."""
+    """Every pair once per prompt, with noise that the pairs of a prompt share; strengths in nats."""
     names = sorted(strengths)
     games = []
     for prompt in range(prompts):

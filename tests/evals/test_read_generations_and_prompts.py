@@ -1,4 +1,4 @@
-"""Files of stories and prompts as people have them: published layouts, and lines that are wrong."""
+"""Files of stories and prompts: published layouts, and malformed lines."""
 
 import json
 

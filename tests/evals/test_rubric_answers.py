@@ -1,4 +1,4 @@
-"""One answer of a judge in the forms that judges write it in: always the same score, or none."""
+"""A judge's answer has the same score in every form that judges write, or none."""
 
 import json
 

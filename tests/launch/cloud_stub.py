@@ -1,9 +1,9 @@
-"""Stands on PATH as gcloud, kubectl, xpk and docker: refuses what the real ones would, over a small cloud in a folder.
+"""Stands in for gcloud, kubectl, xpk and docker: refuses what the real ones would, over a cloud that is a folder.
 
 Flags are those of the public references: gcloud compute tpus queued-resources, kubectl, XPK's ``workload`` parser,
 docker. ``$CLOUD`` holds ``calls`` (a JSON line per call), ``state`` (of the queued resource) and ``script`` (what
-``describe`` answers, one per line; ``TRUTH`` for how it is, which is also the answer after the last). While ``offline``
-is there, the next copy fails. A worker is a folder: ``ssh`` runs its command in it, ``scp`` copies into it.
+``describe`` answers, one per line; ``TRUTH``: the real state, which is also the answer after the last). While
+``offline`` exists, the next copy fails. A worker is a folder: ``ssh`` runs its command in it, ``scp`` copies into it.
 """
 
 import json
@@ -83,14 +83,14 @@ def split(words: list[str], allowed: set[str]) -> tuple[list[str], dict[str, str
 
 
 def slices() -> list[int]:
-    """The numbers of the slices that are there; ``lost`` names those that are not."""
+    """The numbers of the slices that exist; ``lost`` names the others."""
     count, lost = CLOUD / "slices", CLOUD / "lost"
     gone = lost.read_text().split() if lost.exists() else []
     return [n for n in range(int(count.read_text()) if count.exists() else 1) if str(n) not in gone]
 
 
 def folders(number: int) -> list[Path]:
-    """Of the workers of a slice."""
+    """The folders of a slice's workers."""
     return [CLOUD / (f"{worker}-slice-{number}" if number else worker) for worker in WORKERS]
 
 
@@ -186,7 +186,7 @@ def reach(verb: str, names: list[str], flags: dict[str, str], worker: Path) -> N
 
 
 def end(worker: Path) -> None:
-    """The machine goes away, with what runs on it."""
+    """Ends the machine and what runs on it."""
     pid = worker / "polaris" / "run" / "pid"
     if pid.exists():
         subprocess.run(["pkill", "-KILL", "--session", pid.read_text().strip()], check=False)

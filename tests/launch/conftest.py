@@ -1,4 +1,4 @@
-"""A cloud in a folder for the launch scripts; the real tools, where a machine has them, are out of reach."""
+"""A cloud in a folder for the launch scripts; the machine's real tools are never called."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
-# What `uv` leaves behind, in the least form: a `polaris` that says what it was told and does what the test wrote.
+# In place of what `uv` installs: a `polaris` that records its arguments and does what the test wrote.
 TOLD = """#!/usr/bin/env bash
 joined="$JAX_PROCESS_ID of $JAX_NUM_PROCESSES at $JAX_COORDINATOR_ADDRESS"
 if [[ -n ${MEGASCALE_NUM_SLICES:-} ]]; then
@@ -88,7 +88,7 @@ class Cloud:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
-    """What a person has cloned: the scripts, the configs, a little source, all committed."""
+    """A clone: the scripts, the configs, a little source, all committed."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("launch", "configs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -28,7 +28,7 @@ def printed(block: str, environment: dict) -> str:
 
 
 def test_dry_runs_on_the_page_are_what_the_scripts_print(cloud):
-    """With the stand-ins on PATH, so that even a dry run that is none could do no harm."""
+    """The stand-ins are on PATH, so that a dry run which calls a tool by mistake does no harm."""
     environment = {"CLOUD": str(cloud.path), "PATH": f"{cloud.path / 'bin'}:/usr/bin:/bin"}
     text = PAGE.read_text(encoding="utf-8")
     now = BLOCK.sub(lambda block: printed(block[0], environment), text)

@@ -124,7 +124,7 @@ def test_what_was_killed_or_preempted_starts_again_and_a_defect_does_not(child_e
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_killed_process_takes_its_slice_with_it_and_the_others_start_again(child_environment, tmp_path, lost):
-    """The neighbours fail for want of it, which is no failure of theirs; a defect of one process still ends the run."""
+    """Failures of processes that waited for it do not count; a defect of one process still ends the run."""
     script = (
         'echo "$JAX_PROCESS_ID of $JAX_NUM_PROCESSES, slice $MEGASCALE_SLICE_ID of $MEGASCALE_NUM_SLICES"; '
         f"if [ $MEGASCALE_NUM_SLICES = 1 ]; then exit $LAST; fi; if [ $JAX_PROCESS_ID = {3 * lost} ]; then "

@@ -34,7 +34,7 @@ def test_the_lock_follows_extras_and_what_packages_require():
 
 
 def test_colab_keeps_what_it_has_where_others_hold_it():
-    """Packages of Colab that bound one of ours, or that its kernel has loaded, need not be replaced by our install."""
+    """Our bounds accept Colab's versions of packages that others there bound or that its kernel has loaded."""
     has = lock.read_lock(ROOT / "launch" / "colab.txt")
     kept = {"numpy", "rich", "tokenizers", "huggingface-hub", "gcsfs", "packaging", "google-cloud-storage", "lxml"}
     bounds = {requirement.name: requirement.specifier for requirement in lock.declared()}

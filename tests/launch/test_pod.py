@@ -99,7 +99,7 @@ def test_several_slices_are_one_request_and_one_run(cloud):
 
 @pytest.mark.parametrize(("lost", "left"), [(0, "-slice-1"), (1, "")])
 def test_when_a_slice_is_lost_the_run_goes_on_with_the_rest(cloud, lost, left):
-    """Its neighbours fail for want of it, and are started again as a run of one slice."""
+    """The other slice fails without it, and is started again as a run of one slice."""
     cloud.polaris(
         "if [[ -e $CLOUD/lost ]]; then exit 0; fi; echo start >>$CLOUD/starts\n"
         "until (($(wc -l <$CLOUD/starts) == 4)); do sleep 0.05; done\n"
@@ -139,7 +139,7 @@ def test_a_mistake_ends_a_run_at_once_and_a_defect_after_three_tries(cloud, code
 
 
 def test_a_worker_that_is_killed_on_a_machine_that_stays_is_a_failure(cloud):
-    """As the kernel does when the host's memory is not enough: three times, not a hundred."""
+    """As the kernel kills it when the host's memory is too small: it is started three times, not nine."""
     cloud.polaris("echo started >>$HOME/starts; kill -KILL $$\n")
     done = cloud.run("tpu_pod.sh", "run", *RUN, "--restarts=8")
     assert done.returncode == 1

@@ -16,7 +16,7 @@ POD = ("tpu", "run", "--name=run", "--type=v6e-8", "--zone=us-east5-a", "--workd
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with the package as a wheel of this checkout has it."""
+    """A folder with the package as a wheel of this checkout installs it."""
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
     for name in ("polaris_jax", "launch", "configs"):
@@ -64,7 +64,7 @@ def test_an_installed_package_sends_itself_and_a_config_of_ones_own(installed, t
     assert (checkout / sent).read_text() == own.read_text()
     for name in ("setup.py", "launch/requirements.lock", "launch/tpu_worker.sh", "polaris_jax/cli.py"):
         assert (checkout / name).read_bytes() == (ROOT / name).read_bytes(), name
-    # What is sent can be installed, and is what it came from.
+    # What is sent can be installed, and equals its source.
     assert "tpu_pod.sh" not in str(list((checkout / "polaris_jax").rglob("*")))
     rendered = launch(
         installed, tmp_path, "gke", "render", "--name=a", "--type=v5p-8", "--image=r/i:1", "--config=smollm2_135m_demo",

@@ -1,4 +1,4 @@
-"""EPUB files for tests, page by page, as makers of various habits would write them."""
+"""EPUB files for tests, page by page, in the habits of various producers."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is no English novel is turned away with one sentence that says why."""
+"""A text that is not an English novel is rejected with one sentence that says why."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Where every word of a file went, and what is said when the evidence disagrees."""
+"""The account of every word of a file, and the warnings when the evidence disagrees."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Chapters are found in every style of heading, with the line a reader would point at."""
+"""Chapters are found in every style of heading, at the right line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Collections are read as stories: by their authors' lines, the contents page, numbered titles, or space alone."""
+"""Collections are read as stories: by lines with authors, the contents page, numbered titles, or blank space alone."""
 
 import pytest
 

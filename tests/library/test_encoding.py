@@ -1,4 +1,4 @@
-"""A book reads the same whatever its bytes: every encoding people have used for English novels."""
+"""A book reads the same in every encoding that English novels come in."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""EPUB: every page read in its own encoding, apparatus said, the maker's headings and contents used as evidence."""
+"""EPUB: every page read in its own encoding, apparatus reported, the maker's headings and contents used as evidence."""
 
 import tracemalloc
 import zipfile

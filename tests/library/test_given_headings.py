@@ -1,4 +1,4 @@
-"""What a person says about a book wins: which lines are headings, accepted, rejected."""
+"""What a user says about a book overrides the rules: its headings, accepted, rejected."""
 
 import pytest
 

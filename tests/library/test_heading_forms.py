@@ -1,4 +1,4 @@
-"""Headings that only their series makes headings, and headings set in unusual ways, in several page settings."""
+"""Headings that only their series reveals, and headings set in unusual ways, in several page settings."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def _book(headings, between, title="THE MILL AT NIGHT\n\nby A. Writer"):
 @pytest.mark.parametrize("between", [ONE_BLANK, NO_BLANK_BELOW], ids=["one blank line", "text right below"])
 def test_every_chapter_is_found(form, between, write):
     if between is NO_BLANK_BELOW and form in NEEDS_SPACE:
-        pytest.skip("nothing but its place tells such a line from the text below it")
+        pytest.skip("only its place distinguishes such a line from the text below it")
     record = segment_record(read_novel(write(_book(SPACED[form], between))))
     assert record["accepted"], record["reason"]
     assert [row["words"] for row in record["chapters"]] == [len(prose(12, seed=n).split()) for n in range(6)]

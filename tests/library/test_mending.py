@@ -1,4 +1,4 @@
-"""Words broken by typesetting are made whole, as the book itself spells them."""
+"""Words broken by typesetting are joined again, in the book's own spelling."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Texts that are no novel, each made here: none of them is accepted in silence."""
+"""Texts that are not novels, each made here: none is accepted silently."""
 
 import random
 
@@ -153,7 +153,7 @@ def _swap(text, pairs):
 
 
 def _report(seed):
-    """What is done and what is there, in the present tense."""
+    """A report in the present tense."""
     pairs = (("had carried", "is carrying"), ("was looking", "is looking"), ("had hidden", "is hiding"))
     pairs += (("remembered", "has seen"), ("spoke of", "is told of"), ("asked about", "has asked of"))
     pairs += (("had been long", "is long"), ("was bad", "is bad"), ("they had", "they have"), ("it were", "it is"))

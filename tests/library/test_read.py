@@ -1,4 +1,4 @@
-"""Whole files: metadata, boilerplate, EPUB, Markdown, and files that are no books."""
+"""Whole files: metadata, boilerplate, EPUB, Markdown, and files that are not books."""
 
 import zipfile
 

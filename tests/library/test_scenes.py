@@ -1,4 +1,4 @@
-"""Scenes give back their chapter exactly and keep the limits the plan grammar sets."""
+"""The scenes of a chapter add up to it exactly, and keep the limits of the plan's grammar."""
 
 import random
 

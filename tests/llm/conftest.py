@@ -27,7 +27,7 @@ def proxy(model_server):
 @pytest.fixture
 def stub():
     """A proxy with nothing behind it, for calls that all meet a fault."""
-    with Proxy("http://127.0.0.1:1") as running:
+    with Proxy() as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""Asking a real model: answers under a schema, made once, never more at a time or for more than was allowed."""
+"""A client of a real model: answers fit the schema, are paid once, and stay within concurrency and budget."""
 
 import threading
 

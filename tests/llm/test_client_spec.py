@@ -1,4 +1,4 @@
-"""A client's spec travels, and says what is wrong with it."""
+"""A client's spec can be pickled, and a wrong field is named."""
 
 import importlib
 import pickle

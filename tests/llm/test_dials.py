@@ -1,4 +1,4 @@
-"""Dials of a client: what reaches which provider, what is part of a reply's key, how a cut answer is asked again."""
+"""Options of a client: what each provider gets, what a reply's key holds, how a truncated answer is asked again."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Replies survive crashes, damage and company; what is damaged is asked again."""
+"""Cached replies survive crashes, damage and several writers; a damaged one is asked again."""
 
 import json
 import multiprocessing

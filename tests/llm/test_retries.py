@@ -1,4 +1,4 @@
-"""Whatever happens on the way, an answer is the model's own or there is none."""
+"""Under any fault on the way, a client gives the model's own answer or none."""
 
 import random
 
@@ -32,7 +32,7 @@ LINE = "The sea lay flat."
 
 @pytest.fixture(scope="module")
 def undisturbed(model_server, word):
-    """What the model answers where nothing goes wrong."""
+    """The model's answers without a fault."""
     with open_client(ClientSpec("openai", MODEL, base_url=f"{model_server}/v1")) as client:
         return client.ask(word(LINE)).data
 
@@ -56,7 +56,7 @@ def test_a_server_that_hangs_is_left_and_asked_again(proxy, connect, word, undis
     reply = client.ask(word(LINE))
     assert reply.data == undisturbed
     assert reply.attempts == proxy.calls >= 2
-    # Whether a server that hangs charges for it is not known: the call is booked at its upper bound.
+    # A server that hangs may charge for the call, so it is booked at its upper bound.
     assert client.usage.summary()["unknown"] == reply.attempts - 1
 
 
@@ -118,7 +118,7 @@ def test_the_server_says_when_to_come_back(stub, connect, mood):
         connect(stub, attempts=2).ask(mood(LINE))
     assert stub.times[1] - stub.times[0] >= 1.0
     assert stub.calls == 2
-    # Nobody waits an hour inside a call.
+    # A call does not wait an hour.
     stub.always = {"Mood": "429 in an hour"}
     with pytest.raises(CallFailed, match="rate_limit after 1 attempt:"):
         connect(stub).ask(mood(LINE))

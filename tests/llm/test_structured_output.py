@@ -1,4 +1,4 @@
-"""An answer holds one value that is valid under its schema, or it is no answer."""
+"""An answer holds one value that is valid under its schema, or it is refused."""
 
 import json
 

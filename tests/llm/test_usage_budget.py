@@ -1,4 +1,4 @@
-"""A budget is a promise, whatever the threads do."""
+"""A budget holds, however many threads spend it."""
 
 import random
 import threading

@@ -1,7 +1,7 @@
-"""What PEFT makes of adapters, in a process of its own: ``python peft_judge.py < asked.json``.
+"""Logits of adapters by PEFT, in a process of its own: ``python peft_judge.py < asked.json``.
 
-It is asked ``{"adapters": [...], "tokens": [[...]]}``; each adapter names its ``base`` and its ``folder``. It answers,
-per adapter, the logits with it; and writes beside the folder one that PEFT made itself (``made``), with its logits.
+The input is ``{"adapters": [...], "tokens": [[...]]}``; each adapter names its ``base`` and its ``folder``. The answer
+has the logits of each. Beside each folder PEFT also writes an adapter of its own (``made``); its logits follow.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""An adapter as others read it: PEFT and llama.cpp compute with it what the merged model computes here."""
+"""PEFT and llama.cpp compute with an exported adapter what the merged model computes here."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ from tests.models.conftest import tiny
 
 HERE = Path(__file__).parent
 TOKENS = np.random.default_rng(0).integers(0, 97, (1, 12)).astype(np.int32)
-# Logits through four layers; torch and XLA add up in other orders.
+# Logits through four layers; torch and XLA add up in different orders.
 LOGITS = {"rtol": 2e-4, "atol": 2e-4}
 
 
@@ -127,9 +127,9 @@ def by_llama_cpp(gguf, prompt, lora=None):
 
 
 def greedy(model, prompt, ends, steps=16):
-    """``steps`` tokens, the likeliest each time; end tokens are passed over, as ``ignore_eos`` does.
+    """Up to ``steps`` greedy tokens; end tokens are skipped, as with ``ignore_eos``.
 
-    It ends before a token that the next likeliest is as near as rounding: what follows is anybody's choice.
+    Stops where the two likeliest tokens are closer than rounding, because what follows is arbitrary.
     """
     tokens = list(prompt)
     for _ in range(steps):

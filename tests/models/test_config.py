@@ -59,10 +59,10 @@ def test_head_dim_defaults_to_an_equal_split():
 @pytest.mark.parametrize(
     ("text", "top", "has_head", "tied"),
     [
-        (True, False, True, True),  # the text config's word is final
-        (None, True, True, False),  # then what is on disk
+        (True, False, True, True),  # the text config decides
+        (None, True, True, False),  # then the weights on disk
         (None, None, False, True),
-        (None, True, None, True),  # then the wrapper's word
+        (None, True, None, True),  # then the outer config
     ],
 )
 def test_who_decides_tying(text, top, has_head, tied):

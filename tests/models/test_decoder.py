@@ -1,4 +1,4 @@
-"""The forward pass and the cache: what a reader of its logits would notice."""
+"""The forward pass and the cache, judged by their logits."""
 
 import jax
 import jax.numpy as jnp
@@ -86,12 +86,12 @@ def test_recomputation_changes_no_gradient(remat):
     want, got = (gradient(params, r) for r in ("none", remat))
     moved = gradient(tolerances.last_bits_moved(params), "none")
     for ours, theirs, near in zip(*map(jax.tree.leaves, (got, want, moved)), strict=True):
-        # Rounded elsewhere, a gradient is as far off as by the last bits of its weights.
+        # Rounding elsewhere moves a gradient as much as moving the last bits of its weights does.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=8 * np.abs(near - theirs).max())
 
 
 def test_dots_multiplies_nothing_twice():
-    """The compiled backward pass holds no product of weights that the forward pass had made."""
+    """The compiled backward pass repeats no product of weights of the forward pass."""
     config = tiny("llama")
     params, tokens = weights(config), rows(config)
 
@@ -100,7 +100,7 @@ def test_dots_multiplies_nothing_twice():
         return compiled.lower(params).compile().as_text().count("rematted_computation/dot_general")
 
     assert again("dots") == 0
-    assert again("attention") > 0  # what is counted is what is meant
+    assert again("attention") > 0  # such products are counted
 
 
 def test_unknown_remat_names_the_choices():

@@ -1,6 +1,6 @@
-"""What leaves here behaves elsewhere as it does here: ids, chat, greedy text beyond the original length, and stops.
+"""Exports behave in other engines as here: token ids, chat, greedy text beyond the original length, and stops.
 
-``benchmarks/export_models.py`` writes models as their releases are laid out, ``export_judges.py`` asks the others.
+``benchmarks/export_models.py`` writes models in the layout of their releases, ``export_judges.py`` runs the engines.
 """
 
 import json
@@ -35,7 +35,7 @@ def test_transformers_reads_writes_and_stops_alike(made):
 
 
 def test_llama_cpp_reads_writes_and_stops_alike(made, tmp_path):
-    """And it writes by the stage grammars that lie beside the file."""
+    """It also writes by the stage grammars beside the file."""
     pytest.importorskip("xllamacpp")
     exported = export_table.as_gguf(made, tmp_path)
     stages = {file.stem: file.read_text() for file in Path(exported["gguf"]).parent.glob("stages/*.gbnf")}
@@ -73,7 +73,7 @@ def test_the_files_beside_the_weights(made):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", export_models.FAMILIES)
 def test_every_family_everywhere(family, tmp_path):
-    """vLLM and mistral-common are asked where ``POLARIS_ENGINES`` names their Python (``launch/engines_venv.sh``)."""
+    """vLLM and mistral-common run where ``POLARIS_ENGINES`` names their Python (``launch/engines_venv.sh``)."""
     made = asdict(export_models.make(family, tmp_path))
     judged = {"transformers": export_table.judge("transformers", sys.executable, [made])}
     judged["llama"] = export_table.judge("llama", sys.executable, [export_table.as_gguf(made, tmp_path)])
@@ -88,7 +88,7 @@ def test_every_family_everywhere(family, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
 def test_llama_cpp_reads_every_type_as_we_do(kind, tmp_path):
-    """llama.cpp rounds activations to the type that it multiplies in, 8 bits for a quantised matrix; not so here."""
+    """llama.cpp rounds activations to the type that it multiplies in, 8 bits for a quantised matrix; we do not."""
     pytest.importorskip("xllamacpp")
     made, _ = export_table.smollm2(tmp_path, kind)
     (found,) = export_table.judge("llama", sys.executable, [made])
@@ -99,7 +99,7 @@ def test_llama_cpp_reads_every_type_as_we_do(kind, tmp_path):
 
 
 def test_the_k_quants_are_left_to_llama_quantize(made, tmp_path, monkeypatch):
-    """Its command is told, or carried out where it is on PATH (here a stand-in of one line)."""
+    """Its command is printed, or run where it is on PATH (here a stand-in of one line)."""
     told = convert(made["folder"], str(tmp_path / "told"), to="gguf", gguf_type="q4_k_m")
     name = Path(made["folder"]).name
     assert f"llama-quantize {name}-F16.gguf {name}-Q4_K_M.gguf Q4_K_M" in told

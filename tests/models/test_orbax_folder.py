@@ -1,4 +1,4 @@
-"""Orbax folders: what we write, Orbax restores; what a run saved, becomes a Hugging Face folder again."""
+"""Orbax folders: Orbax restores what we write, and a run's checkpoint becomes a Hugging Face folder again."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def same(a, b):
 
 @pytest.fixture(name="small_pieces")
 def _small_pieces(monkeypatch):
-    """Even tiny tensors travel in several pieces, with a remainder."""
+    """Makes pieces so small that even tiny tensors are copied in several, with a remainder."""
     monkeypatch.setattr(tensors_module, "PIECE_BYTES", 700)
 
 

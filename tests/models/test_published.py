@@ -1,4 +1,4 @@
-"""What is published for the families: quantised, adapted, damaged or hostile; loaded, or refused in one true line."""
+"""Folders as published for the families, quantised, adapted, damaged or hostile: loaded, or refused in one line."""
 
 import json
 import shutil

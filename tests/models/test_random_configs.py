@@ -1,4 +1,4 @@
-"""Configs that nobody released, drawn at random: ``transformers`` computes the same from the folder that it wrote."""
+"""Random configs of no release: our results equal those of ``transformers``, which wrote the folder."""
 
 import jax
 import jax.numpy as jnp
@@ -69,13 +69,13 @@ CASES = {
 SPREAD = ("llama-wide-heads", "mistral-window", "ministral3-tied", "qwen3-wide-heads", "qwen3_5-one-key-head")
 
 
-# What these vary, others vary too; with all of them the file takes twice as long.
+# Other cases vary the same things; with all of them the file takes twice as long.
 SLOW = ("llama-untied", "llama-plain", "mistral-tied", "qwen3-window", "qwen3_5-tied", "qwen3_5-attention-last")
 
 
 @pytest.fixture(params=[pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in CASES])
 def theirs(request, tmp_path):
-    """A random model in ``transformers`` and the folder it saved itself to."""
+    """A random model in ``transformers`` and the folder that it was saved to."""
     return make(CASES[request.param], tmp_path)
 
 
@@ -107,7 +107,7 @@ def loss_and_gradients(decoder, ids):
 
 
 def test_logits_loss_and_gradients(theirs, tmp_path):
-    """Gradients of layers with peaked attention amplify rounding, some a thousandfold: by how much is measured here."""
+    """Gradients of layers with peaked attention amplify rounding, some a thousandfold; the factor is measured here."""
     model, folder = theirs
     ours = from_pretrained(folder)
     ids = np.random.default_rng(0).integers(3, ours.config.vocab_size, (2, 70))

@@ -1,4 +1,4 @@
-"""Weights on their way: in pieces, to every device its own part, in little memory."""
+"""Weights are loaded in pieces: every device gets its own part, and memory stays small."""
 
 import json
 import subprocess

@@ -27,7 +27,7 @@ def normal(seed, *shape):
 
 
 def cache_of(length, dtype=jnp.float32, rows=B, seed=0):
-    """A cache with numbers in every slot, as after texts that have been shortened."""
+    """A cache with numbers in every slot, as texts leave it that have been shortened since."""
     k, v = (3 * normal(seed + i, N, rows, G, length, D) for i in range(2))
     if dtype != jnp.int8:
         return {"k": k.astype(dtype), "v": v.astype(dtype)}
@@ -93,7 +93,7 @@ def test_blocks_equal_all_slots(T, row, dtype, window):
 
 
 def test_neighbours_do_not_change_a_bit_and_room_nothing_but_rounding():
-    """A cache of another length is another program, the same numbers in it up to the order of sums."""
+    """A cache of another length is another program, with the same results up to the order of sums."""
     q, k, v = new_tokens(B, 1)
     alone = WriteIndex(0, jnp.asarray([100, 0, 0, 0]), jnp.asarray([1, 0, 0, 0]))
     beside = WriteIndex(0, jnp.asarray([100, 900, 5, 0]), jnp.asarray([1, 1, 1, 0]))

@@ -1,4 +1,4 @@
-"""The kernels of decoding, interpreted: the plain attention's numbers, and exactly the slots it writes."""
+"""The kernels of decoding, interpreted, give plain attention's numbers and write exactly its slots."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from polaris_jax.ops.decode_attention_tpu import decode_attention, fits, read_bl
 from polaris_jax.sharding import make_mesh
 
 LAYERS, ROWS, G, R, D = 2, 5, 2, 3, 128
-OVER = 17 * BLOCK  # no block of several divides it
+OVER = 17 * BLOCK  # a prime number of blocks: no larger read block divides it
 
 
 def case(capacity, dtype=jnp.float32, rows=ROWS):
@@ -84,7 +84,7 @@ def test_over_a_mesh():
 
 
 def test_what_lies_behind_the_end_of_the_cache_is_not_read():
-    """A block that hangs over the end has any numbers there, also none; interpreted, they are NaN."""
+    """A block that extends beyond the end holds arbitrary numbers there; the interpreter makes them NaN."""
     q, k, v, cache = case(OVER)
     assert OVER % read_block(OVER, 8 * D)
     index = WriteIndex(0, jnp.full(ROWS, OVER - 200), jnp.ones(ROWS, jnp.int32))

@@ -65,7 +65,7 @@ def test_gradients_equal_those_of_the_recurrence():
 
 @pytest.mark.parametrize("C", [1, 2, 5, 37, 64])
 def test_the_solve_and_its_gradients_are_those_of_the_solver_in_float64(C):
-    """Keys correlated at 0.5, which makes a system of condition some tens."""
+    """Keys correlated at 0.5 make a system whose condition number is some tens."""
     draw = np.random.default_rng(C)
     keys = draw.normal(size=(2, 3, C, 16)) + draw.normal(size=(2, 3, 1, 16))
     keys /= np.linalg.norm(keys, axis=-1, keepdims=True)

@@ -63,7 +63,7 @@ def test_the_kernels_equal_the_xla_path(case):
 
 
 def test_a_row_in_two_parts_hands_its_memory_over():
-    """With what it says of padding: tokens beyond ``valid`` and beyond the row leave the memory alone."""
+    """Padding too: tokens beyond ``valid`` and beyond the row do not change the memory."""
     case = Case(150)
     (q, k, v, beta, log_decay, initial), _, _ = delta_rule_cases.draw(case)
     whole, last = kernel_results(case)[:2]
@@ -84,8 +84,8 @@ def test_a_row_in_two_parts_hands_its_memory_over():
 
 @pytest.mark.parametrize("start", [CHUNK, 101])
 def test_documents_of_a_row_do_not_mix(start):
-    """Whatever stood before, the last document's outputs, memory and gradients are the same, to the bit where it
-    begins with a chunk; elsewhere decays are differences of sums from the chunk's start, which round otherwise."""
+    """Whatever comes before it, the last document has the same outputs, memory and gradients, to the bit where it
+    begins with a chunk. Elsewhere its decays are differences of sums from the chunk's start, which round otherwise."""
     case = Case(150, starts=(start,))
     inputs, segments, cotangents = delta_rule_cases.draw(case)
     other, _, _ = delta_rule_cases.draw(case, seed=1)

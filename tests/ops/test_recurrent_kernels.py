@@ -50,7 +50,7 @@ def test_the_short_convolution(given):
         return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
 
     def plain(x, kernel, state):
-        if given == "documents and state":  # as one row, whose first outputs nobody asked for
+        if given == "documents and state":  # as one row, without its first outputs
             row, owners = jnp.concatenate([state, x], axis=1), jnp.concatenate([before, segments], axis=1)
             return jax.nn.silu(delta_rule.causal_convolution(row, kernel, segment_ids=owners)[0][:, K - 1 :])
         options = {"segment_ids": segments} if given == "documents" else {"state": state}
@@ -86,7 +86,7 @@ def test_a_mesh_without_tpus_has_the_portable_backend():
 
 
 def test_xla_rounds_the_steps_beside_the_rule_once():
-    """As the kernels do: of bfloat16 inputs, to the bit what float32 gives, rounded."""
+    """As the kernels do: from bfloat16 inputs the result is the float32 result, rounded once."""
     draw = jax.random.split(jax.random.key(0), 5)
     x, gate = (jax.random.normal(key, (1, 16, 24), jnp.bfloat16) for key in draw[:2])
     kernel, scale = jax.random.normal(draw[2], (4, 24)), jax.random.normal(draw[3], (8,))

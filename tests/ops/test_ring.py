@@ -40,7 +40,7 @@ def run(fn, q, k, v, cotangent, positions, segments, **options):
 
 
 def check(length, shards, documents, mesh, *, order=None, atol=2e-5, **options):
-    """Compares with ``attention``, from which only the window is shared."""
+    """Compares with ``attention``, which gets only the window of the options."""
     arrays = inputs(shards, 2, length, 6, 2, 8, documents)
     expected = jax.jit(lambda *a: run(attention, *a, window=options.get("window")))(*arrays)
     order = zigzag(length, shards) if order is None else order
@@ -136,7 +136,7 @@ def test_no_buffer_as_large_as_the_score_matrix():
         .as_text()
     )
     shapes = {tuple(map(int, dims.split(","))) for dims in re.findall(r"f32\[([\d,]+)\]", text)}
-    assert (1, S // 4, 2, 4) in shapes  # a shard's queries are there, so the check below looks at real shapes
+    assert (1, S // 4, 2, 4) in shapes  # a shard's queries are found, so the check below looks at real shapes
     chunk = S // 8
     assert not [shape for shape in shapes if sum(dim >= chunk for dim in shape) > 1]
 

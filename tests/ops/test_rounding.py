@@ -66,7 +66,7 @@ def test_same_bits_on_any_mesh():
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_noise_is_uniform_and_does_not_repeat_over_places_or_keys(impl):
-    """Of 65,536 possible values each comes as often as chance has it; neighbours and successive keys are unrelated."""
+    """Each of the 65,536 values comes about equally often; neighbours and successive keys are uncorrelated."""
     n = 1 << 20
     keys = [jax.random.fold_in(jax.random.key(3, impl=impl), step) for step in range(8)]
     # Between 1 and its successor, 2^-7 apart, the result says whether the noise reached the complement of the low bits.

@@ -119,7 +119,7 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     for module in (tile_tpu_forward, tile_tpu_backward):
         monkeypatch.setattr(module, "STEP", 128)
     monkeypatch.setattr(tile_tpu_forward, "MASKED_ROWS", 128)
-    jax.clear_caches()  # kernels are traced once for their shapes, and units are none of them
+    jax.clear_caches()  # kernels are traced once per shape, and units are not part of it
     S, D, window = 1024, 64, 600
     rows, wide = (1, 1, S), (1, 1, S, D)
     q, kv, dout, lse, delta, dq = random(wide, (2, 1, 1, S, D), wide, rows, rows, wide)
@@ -217,7 +217,7 @@ def test_keys_nobody_sees_change_nothing(chip):
     ],
 )
 def test_the_query_gradient_never_races(S, heads, block, chip):
-    """Its blocks are fetched and written by hand; the TPU interpreter delays transfers and tells of conflicts."""
+    """Its blocks are fetched and written by hand; the TPU interpreter delays transfers and reports conflicts."""
     q, kv, dout, lse, delta, dq = random(
         (1, heads, S, 128), (2, 1, 1, S, 128), (1, heads, S, 128), (1, heads, S), (1, heads, S), (1, heads, S, 128)
     )

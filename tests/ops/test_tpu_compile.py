@@ -1,6 +1,5 @@
 """The TPU compiler, which needs no TPU, accepts the kernels, runs transfers beside them, and leaves caches in place."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -8,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from topology_programs import needs_libtpu
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+    needs_libtpu,
 ]
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tpu_compile_attention.py"
 
@@ -72,7 +72,7 @@ def test_a_million_tokens_on_a_device_have_a_schedule_that_fits(case):
 
 @pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
 def test_a_token_turns_no_cache_over(model):
-    """A cache of 262,144 tokens is changed where it lies, one text or several, one token or a chunk."""
+    """A cache of 262,144 tokens is updated in place, for one text or several, by one token or a chunk."""
     script = SCRIPT.with_name("decode_hlo.py")
     cases = [f"v5:2x2x1/tensor=4/{tokens}" for tokens in ("1", "512", "1/4")] + ["v6e:2x4/tensor=4,context=2/1"]
     shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model

@@ -1,15 +1,14 @@
-"""On a chip with two TensorCores both work on a kernel, however few key heads a shard has; and what its schedule is."""
-
-import importlib.util
+"""Two TensorCores of a chip share a kernel, however few key heads a shard has; the table has its schedule."""
 
 import pytest
+from topology_programs import needs_libtpu
 
 from polaris_jax.planner.attention_time import table
 from polaris_jax.planner.kernel_schedule import KernelCase, kernel_schedule
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+    needs_libtpu,
 ]
 
 
@@ -25,7 +24,7 @@ def test_both_cores_of_a_v5p_share_a_kernel(key_heads, group, which, tmp_path, m
 @pytest.mark.parametrize("chip", ["v5p", "v6e"])
 @pytest.mark.parametrize("which", ["forward", "backward"])
 def test_the_table_is_of_these_kernels(which, chip, tmp_path, monkeypatch):
-    """``planner/kernels.json`` says what the compiler says: benchmarks/kernel_schedule.py --write makes it."""
+    """``planner/kernels.json`` equals what the compiler says; benchmarks/kernel_schedule.py --write makes it."""
     monkeypatch.setenv("POLARIS_PLAN_CACHE", str(tmp_path))
     [known] = (row for row in table() if (row.which, row.chip, row.width, row.window) == (which, chip, 128, None))
     found = kernel_schedule(KernelCase(which, chip))

@@ -1,4 +1,4 @@
-"""Muon orthogonalises every matrix of every stack, equals a plain numpy reference, and does so once per mesh."""
+"""Muon orthogonalises every matrix of every stack once on any mesh, and equals a plain numpy reference."""
 
 import re
 
@@ -59,14 +59,14 @@ def numpy_polar(matrix, steps=5):
 
 
 def numpy_heads(stack, name):
-    """The matrices that a stack consists of when every head is one."""
+    """The matrices of a stack, one per head."""
     if name == "o":
         return [block for layer in stack for block in np.split(layer, HEADS, axis=0)]
     return [block for layer in stack for block in np.split(layer, HEADS if name == "q" else KV, axis=1)]
 
 
 def test_singular_values_lie_in_the_published_band_and_directions_are_the_polar_factor():
-    """The quintic maps all that is not tiny to about [0.7, 1.2] (Jordan 2024); near the bottom of a spectrum to 0.6."""
+    """The quintic maps singular values that are not tiny to about [0.7, 1.2] (Jordan 2024), small ones to 0.6."""
     tree = jax.tree.leaves(matrices())
     for stack, moved in zip(tree, jax.tree.leaves(orthogonalize(matrices())), strict=True):
         for before, after in zip(stack, moved, strict=True):
@@ -122,7 +122,7 @@ def test_three_steps_equal_a_plain_numpy_muon_on_every_mesh(per_head):
         return params
 
     def far(got, want):
-        """The largest relative difference of how a parameter has moved."""
+        """The largest relative difference between the two movements of a parameter."""
         apart = jax.tree.map(lambda ours, other, p: tolerances.distance(ours - p, other - p), got, want, start)
         return max(jax.tree.leaves(apart))
 

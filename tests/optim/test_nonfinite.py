@@ -1,4 +1,4 @@
-"""A step with infinite or NaN gradients changes not one bit and is counted; the run goes on as after a pause."""
+"""A step with infinite or NaN gradients changes no bit and is counted; the run then goes on as if it had paused."""
 
 import jax
 import jax.numpy as jnp

@@ -5,7 +5,6 @@ cut down to the lines that the readers look at: once with collectives that ride 
 """
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from benchmark_scripts import load
 from polaris_jax.training.config import apply_overrides, default_config, train_config
 
 DATA = Path(__file__).parent / "data"
-ROOT = Path(__file__).parents[2]
-needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 
 _runs = load("time_model")
 LLAMA_2_7B, LLAMA_3_1_8B = _runs.LLAMA_2_7B, _runs.LLAMA_3_1_8B  # of the published runs

@@ -1,4 +1,4 @@
-"""The estimate never has attention run faster than the matrix unit of the chip can, nor than its kernels' schedule."""
+"""The estimate of attention is never faster than the chip's matrix unit or the schedule of its kernels."""
 
 import itertools
 
@@ -17,8 +17,10 @@ from tests.planner.conftest import SMALL
 
 @pytest.mark.parametrize(("topology", "unit"), [("v5p-8", 128), ("v6e-4", 256)])
 def test_heads_narrower_than_the_matrix_unit_waste_the_rest(small, topology, unit):
-    """Scores sum over a head's 128 channels, outputs have as many; of the five products backward and two forward the
-    two that sum over the channels feed that much of a ``unit`` x ``unit`` array, the others a whole one at best."""
+    """Attention has two products forward and five backward; two of them in each pass sum over a head's 128 channels.
+
+    Those fill only 128 rows of a ``unit`` x ``unit`` array, the others all of it at best.
+    """
     config, slice_ = small("mesh.context=4"), find_slice(topology)
     verdict = plan(config, topology, estimate=True)
     flops = work(config, ModelConfig.from_hf(SMALL), slice_.devices).attention

@@ -4,6 +4,7 @@ import re
 import shlex
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError
@@ -11,7 +12,6 @@ from polaris_jax.planner import plan
 from polaris_jax.training import default_config, load_config, train_config
 from polaris_jax.training.config import flatten
 from polaris_jax.training.config.files import PACKAGED, packaged_configs
-from tests.planner.conftest import ROOT, needs_libtpu
 
 CONFIGS = [PACKAGED / f"{name}.py" for name in packaged_configs()]
 
@@ -27,7 +27,7 @@ def commands(file, verb):
 
 
 def trains(file):
-    """Whether the config is one of supervised training (other verbs have dial boards of their own)."""
+    """Whether the config is one of supervised training (other verbs have configs of their own)."""
     return set(flatten(load_config(file))) == set(flatten(default_config()))
 
 
@@ -77,7 +77,7 @@ def test_the_compiler_agrees(file, command, monkeypatch):
 
 @needs_libtpu
 def test_a_shipped_step_compiles(monkeypatch):
-    """The smallest of them in every run of the tests; the others above."""
+    """The smallest of them in every run of the tests; the others are slow tests above."""
     monkeypatch.chdir(ROOT)
     overrides = ["model.path=smollm2_135m", "data.window=2048", "data.batch_size=4"]
     compiled = plan(load_config("smollm2_135m_books", overrides), "v6e-4")
@@ -96,7 +96,7 @@ def test_the_two_slices_of_the_paper_recipe_run_the_same_numbers():
 
 @pytest.mark.parametrize("file", [*CONFIGS, PACKAGED / "base.py"], ids=lambda file: file.stem)
 def test_the_file_in_the_folder_of_configs_is_the_packaged_one(file):
-    """People look into ``configs/``; there is one truth."""
+    """``configs/`` is what people read; the package has the same values."""
     assert flatten(load_config(ROOT / "configs" / file.name)) == flatten(load_config(file.stem))
     assert docstring(ROOT / "configs" / file.name).splitlines()[0] == docstring(file).splitlines()[0]
 

@@ -1,11 +1,10 @@
-"""The TPU compiler takes the delta rule's kernels at the size of Qwen3.5 9B, and its schedule is what they promise."""
+"""The TPU compiler takes the delta rule's kernels at the size of Qwen3.5 9B, and schedules them within bounds."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
-from topology_programs import run
+from topology_programs import needs_libtpu, run
 
 from polaris_jax.errors import InputError
 from polaris_jax.planner.abstract import to_rows
@@ -16,7 +15,6 @@ from polaris_jax.planner.delta_rule_schedule import (
     matrix_minimum,
 )
 
-needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 PROGRAM = """
 import json, sys
 from jax.experimental import topologies
@@ -28,7 +26,7 @@ print(json.dumps([[text.count(f"{name}_{which}") > 0 for which in ("forward", "b
 """
 
 
-@needs_compiler
+@needs_libtpu
 @pytest.mark.parametrize("width", [128, pytest.param(64, marks=pytest.mark.slow)])
 def test_the_step_of_a_hybrid_on_tpus_has_the_kernels_where_heads_are_wide_enough(small, width):
     config = small("mesh.tensor=2", "mesh.fsdp=2", "data.window=2048", "data.batch_size=2")
@@ -48,7 +46,7 @@ def test_the_step_of_a_hybrid_on_tpus_has_the_kernels_where_heads_are_wide_enoug
     assert run(PROGRAM, json.dumps(to_rows(config))) == [[width == 128] * 2] * 3
 
 
-@needs_compiler
+@needs_libtpu
 @pytest.mark.slow
 @pytest.mark.parametrize(("chip", "cores", "most"), [("v5p", 2, 1.5e-3), ("v6e", 1, 2.4e-3), ("tpu7x", 1, 2.4e-3)])
 def test_a_layer_of_the_9b_within_its_time(chip, cores, most, tmp_path, monkeypatch):
@@ -59,7 +57,7 @@ def test_a_layer_of_the_9b_within_its_time(chip, cores, most, tmp_path, monkeypa
     assert delta_rule_schedule(DeltaRuleCase("forward", chip)) == both[0]  # from disk
 
 
-@needs_compiler
+@needs_libtpu
 @pytest.mark.slow
 @pytest.mark.parametrize("heads", [{"key_heads": 16, "group": 3}, {"key_heads": 1, "group": 2, "rows": 2}])
 @pytest.mark.parametrize("which", ["forward", "backward"])
@@ -82,7 +80,7 @@ def test_the_matrix_minimum_counts_every_product():
     assert matrix_minimum(DeltaRuleCase("backward", "v5p"), 64, 8) == 8 * 1984 / 4
 
 
-@needs_compiler
+@needs_libtpu
 def test_an_unknown_kernel_is_refused():
     with pytest.raises(InputError, match="forward or backward"):
         delta_rule_schedule(DeltaRuleCase("sideways", "v5p"))

@@ -1,4 +1,4 @@
-"""The compiler's files are read right: one real step, cut down."""
+"""The compiler's files of one real step, cut down, are read correctly."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What recurrent layers send over ``context``: maps of halves, of a size that the length of the row does not change."""
+"""Recurrent layers send maps of half rows over ``context``; their size does not depend on the row's length."""
 
 import math
 import re
@@ -50,7 +50,7 @@ def test_what_is_sent_is_what_the_plan_says_and_as_much_for_a_row_twice_as_long(
     config = planned(64, remat)
     assert max(sent) <= config.data.batch_size * max(map_bytes(model, sizes))
     rows = [row for row in expected_collectives(config, model, sizes) if row.kind == "collective-permute"]
-    # The program of one repeat stands for all of them: forward, and backward with what is made once more.
+    # The program holds one repeat for all of them: forward, and backward with what is recomputed.
     repeats = model.num_layers // len(model.group)
     assert sum(row.count for row in rows) == repeats * len(sent)
     assert sum(row.bytes for row in rows) == repeats * sum(sent)

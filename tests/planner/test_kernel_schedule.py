@@ -1,8 +1,7 @@
-"""The compiler's files on a kernel are read: bundles by loop, slots with their capacities, what a branch may skip."""
-
-import importlib.util
+"""Reading the compiler's files of a kernel: bundles by loop, slots with their capacities, what a branch may skip."""
 
 import pytest
+from topology_programs import needs_libtpu
 
 from polaris_jax.errors import InputError
 from polaris_jax.planner.kernel_schedule import (
@@ -87,7 +86,7 @@ def test_matrix_units_hold_whole_squares():
     assert matrix_minimum(KernelCase("backward", "v6e"), transposed=True) == 1792
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+@needs_libtpu
 @pytest.mark.parametrize(("which", "chip", "field"), [("sideways", "v6e", "kernel"), ("forward", "v2", "chip")])
 def test_an_unknown_kernel_or_chip_is_one_line(which, chip, field):
     with pytest.raises(InputError, match=field):

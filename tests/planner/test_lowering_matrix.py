@@ -7,14 +7,13 @@ import sys
 
 import benchmark_scripts
 import pytest
-
-from tests.planner.conftest import ROOT, needs_libtpu
+from topology_programs import ROOT, needs_libtpu
 
 SCRIPT = benchmark_scripts.FOLDER / "lowering_matrix.py"
 
 
 def rows(*flags, seconds):
-    """What the script says of every case; libtpu stays out of the process of the tests."""
+    """The script's result of every case; libtpu stays out of the process of the tests."""
     ran = subprocess.run(
         [sys.executable, str(SCRIPT), "--json", *flags],
         capture_output=True,

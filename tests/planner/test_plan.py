@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError, RunError
@@ -21,7 +22,6 @@ from polaris_jax.planner.abstract import to_rows
 from polaris_jax.planner.picture import page, write_picture
 from polaris_jax.planner.topology import find_slice
 from polaris_jax.training import load_config
-from tests.planner.conftest import ROOT, needs_libtpu
 
 BOOKS = str(ROOT / "configs" / "ministral3_14b_books_1m.py")
 
@@ -173,7 +173,7 @@ def test_the_shipped_configs_fit_where_they_say(name, topology, overrides):
 
 
 def test_the_compiler_ends_with_whoever_started_it(small, tmp_path):
-    """A planner that was killed leaves no process behind that compiles for minutes."""
+    """A killed planner leaves no process behind that compiles for minutes."""
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"config": to_rows(small()), "topology": "v5:2x2x1", "options": {}}))
     process = subprocess.Popen(
@@ -299,7 +299,7 @@ def test_the_compiler_and_arithmetic_agree_on_the_14b(topology, overrides):
 
 
 def test_what_a_run_costs_follows_the_table_of_prices(tmp_path, monkeypatch):
-    """A person's prices hold at once, for a verdict that was kept on disk too."""
+    """A user's prices apply at once, also to a verdict that was kept on disk."""
     config = load_config(BOOKS)
     before = plan(config, "v5p-128", estimate=True)
     own = tmp_path / "prices.toml"

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax import post_training_plan as planning
 from polaris_jax.cli import main
@@ -12,7 +13,6 @@ from polaris_jax.rl import default_rl_config
 from polaris_jax.rl.config import rl_config
 from polaris_jax.rl.rollout_weights import rollout_axes
 from polaris_jax.training import apply_overrides, load_config
-from tests.planner.conftest import ROOT, needs_libtpu
 
 RECIPE = "qwen3_5_9b_polaris"
 
@@ -88,7 +88,7 @@ def test_what_the_compiler_said_of_a_phase_is_kept_on_disk(kept, monkeypatch):
     assert asked == ["rollout", "log-probabilities", "gradients", "gradients", "update"]
     assert first.phases == plan_post_training(config, "v5p-8", estimate=True).phases
 
-    # Neither where things lie nor judge and prices are in these programs.
+    # Paths, judge and prices do not change these programs.
     elsewhere = apply_overrides(load_config(RECIPE), ["data.train=elsewhere", "judge.kind=none"])
     assert plan_post_training(elsewhere, "v5p-8").judge_calls is None
     assert first == plan_post_training(config, "v5p-8")

@@ -1,4 +1,4 @@
-"""The estimate of time, held to published runs whose settings are known, and to what must be so."""
+"""The estimate of time against published runs with known settings, and against properties that it must have."""
 
 import benchmark_scripts
 import pytest

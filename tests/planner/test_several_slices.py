@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from topology_programs import ROOT, needs_libtpu
 
 from polaris_jax.cli import main
 from polaris_jax.errors import InputError
@@ -22,7 +23,7 @@ from polaris_jax.planner.roofline import sent_over_dcn
 from polaris_jax.planner.topology import find_slice, mesh_sizes
 from polaris_jax.planner.traffic import expected_collectives
 from polaris_jax.sharding.chips import CHIPS
-from tests.planner.conftest import ROOT, needs_libtpu, program_text
+from tests.planner.conftest import program_text
 
 TWO = ("mesh.data=2", "mesh.context=4", "data.batch_size=4", "train.microbatches=2", "optim.reduce_dtype=float32")
 

@@ -1,12 +1,11 @@
-"""The step lowers for TPU on a mesh with a tensor axis, whose attention is a kernel that no compiler can split."""
+"""The step lowers for TPU on a mesh with a tensor axis, whose attention is a kernel that the compiler cannot split."""
 
 import json
 
 import pytest
-from topology_programs import run
+from topology_programs import needs_libtpu, run
 
 from polaris_jax.planner.abstract import to_rows
-from tests.planner.conftest import needs_libtpu
 
 PROGRAM = """
 import json, sys

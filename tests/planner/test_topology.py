@@ -1,4 +1,4 @@
-"""Names of slices, and meshes that stand on them: what is wrong is told in one line with the smallest change."""
+"""Names of slices and meshes on them: a wrong one is refused in one line with the smallest change."""
 
 import pytest
 

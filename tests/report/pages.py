@@ -37,12 +37,12 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """All that is shown, white space collapsed."""
+        """All visible text, white space collapsed."""
         shown = (text for place, text in self.texts if not any(at.startswith(("style.", "title.")) for at in place))
         return " ".join(" ".join(shown).split())
 
     def inside(self, css: str) -> list[tuple[tuple[str, ...], str]]:
-        """Texts in elements of this class, labels of folds left out."""
+        """Texts in elements of this class, without the labels of folds."""
         return [
             (place, text)
             for place, text in self.texts

@@ -1,4 +1,4 @@
-"""Greys and text colours of the pages stand out from what they lie on, in light and in dark."""
+"""Greys and text colours of the pages contrast with their background, in light and in dark."""
 
 import re
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""The report of a demo: its numbers are those of the files, it survives whatever is missing, and it stands alone."""
+"""The report of a demo: its numbers are those of the files, missing files do not break it, and it is one file."""
 
 import json
 import shutil

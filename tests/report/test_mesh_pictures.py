@@ -1,4 +1,4 @@
-"""The pictures of the mesh say what the data pipeline and the ring really do."""
+"""The pictures of the mesh show what the data pipeline and the ring really do."""
 
 from collections import Counter
 

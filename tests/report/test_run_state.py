@@ -1,4 +1,4 @@
-"""``polaris watch``: what the files of a run say is what is shown, during the run, after it, and when it has died."""
+"""``polaris watch``: it shows what a run's files say, during the run, after it, and after a crash."""
 
 import json
 import os

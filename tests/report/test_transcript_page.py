@@ -1,4 +1,4 @@
-"""The transcript page: all of the text, coloured by what the trajectory room says it is, and honest about mistakes."""
+"""The transcript page: all of the text, coloured by role and kind, with its mistakes."""
 
 import re
 from collections import Counter

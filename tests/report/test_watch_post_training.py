@@ -1,4 +1,4 @@
-"""``polaris watch`` on a post-training run: a judge that is away or cannot be asked is not mistaken for health."""
+"""``polaris watch`` on a post-training run: a run whose judge is away or refuses is not shown as healthy."""
 
 import io
 import json
@@ -72,4 +72,4 @@ def test_a_frame_shows_rewards_lengths_failures_and_the_price(workdir):
         assert words in frame
     for words in ("KL from the policy", "mean ratio", "entropy"):
         assert words in frame
-    assert "nats per token)" not in frame  # the loss of a policy is no likelihood
+    assert "nats per token)" not in frame  # the loss of a policy is not a likelihood

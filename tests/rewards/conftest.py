@@ -1,4 +1,4 @@
-"""Judges behind a proxy that spoils calls."""
+"""Judges behind a proxy that makes calls fail."""
 
 import pytest
 from servers import MODEL, Proxy
@@ -10,7 +10,7 @@ from polaris_jax.rewards import JudgeSpec, open_judge
 @pytest.fixture
 def proxy():
     """A proxy with no model behind it: it answers with what a test puts in ``faults``."""
-    with Proxy("http://127.0.0.1:1") as running:
+    with Proxy() as running:
         yield running
 
 

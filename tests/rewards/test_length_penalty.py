@@ -1,4 +1,4 @@
-"""Length: what the prompt asks for is understood, hidden from the judge, and missing it costs."""
+"""Length: the request in a prompt is read and hidden from the judge, and missing it costs reward."""
 
 import pytest
 

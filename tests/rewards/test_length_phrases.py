@@ -1,4 +1,4 @@
-"""How people ask for a length, in many words and languages: it is read, met, and hidden from the judge."""
+"""How people ask for a length, in many words and languages: each is read, met, and hidden from the judge."""
 
 import json
 from pathlib import Path

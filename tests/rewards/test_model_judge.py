@@ -1,4 +1,4 @@
-"""Judges of language models: every fault is survived or named, nothing is paid twice, nothing is invented."""
+"""Judges of language models: every fault is survived or named, no answer is paid twice, no score is invented."""
 
 import json
 
@@ -141,7 +141,7 @@ def test_impossible_judges_are_refused(fields):
 
 
 def test_a_real_model_answers_the_rubric(model_server, connect):
-    """SmolLM2 has no taste, but the schema holds: every score is there and in range, after faults on the way."""
+    """SmolLM2's scores mean nothing, but the schema holds: after faults on the way, each is present and in range."""
     with Proxy(model_server) as proxy:
         proxy.faults = ["429", "cut"]
         judged = connect(proxy, timeout=60.0).judge(PROMPT, "Mara crossed the bridge. The river was loud.")

@@ -1,4 +1,4 @@
-"""The offline judge: deterministic, in the judge's format, and easily told apart from taste."""
+"""The offline judge: deterministic, in the judge's format, and declared not to measure quality."""
 
 from rubric_replies import PROMPT
 

@@ -1,4 +1,4 @@
-"""What judges write around the JSON that they were asked for, and what is no JSON however long one reads."""
+"""Text that judges write around the JSON that they were asked for, and replies that hold no JSON."""
 
 import pytest
 from rubric_replies import PROMPT, STORY, brief

@@ -1,4 +1,4 @@
-"""The rubric: everything it scores is explained, and its schema takes what it asks for."""
+"""The rubric explains every score, and its schema accepts what it asks for."""
 
 import json
 

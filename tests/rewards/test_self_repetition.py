@@ -1,4 +1,4 @@
-"""Self-repetition: the fast way agrees with the definition, and hurts what a reader would call repetitive."""
+"""Self-repetition: the fast way agrees with the definition, and costs what a reader would call repetitive."""
 
 import pytest
 from hypothesis import given, settings

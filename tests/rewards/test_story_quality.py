@@ -1,4 +1,4 @@
-"""Story Quality: our totals, not the judge's; floor, cap, gate and clip where the recipe has them."""
+"""Story Quality: our totals, not the judge's; floor, cap, gate and clip as in the recipe."""
 
 import json
 

@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from judged_runs import JUDGED
 from ml_collections import ConfigDict
+from servers import Proxy
 from tiny_policy import make_policy, tiny_config
 
 
@@ -19,3 +21,11 @@ def policy(tmp_path_factory) -> Path:
 def make_config(policy) -> Callable[[], ConfigDict]:
     """Fresh configs of ``tiny_policy.tiny_config``."""
     return partial(tiny_config, policy)
+
+
+@pytest.fixture
+def judge():
+    """A judge behind HTTP that gives every story the same good scores."""
+    with Proxy() as proxy:
+        proxy.always = {"STORY": JUDGED}
+        yield proxy

@@ -1,4 +1,4 @@
-"""A judge behind HTTP whose scores depend on the story alone, and which meets a fault in the middle of a run."""
+"""A judge behind HTTP whose scores depend on the story alone, with a fault in the middle of a run."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ FAULTS = {
     "empty": (200, "", "stop"),
     "slow": (200, None, "stop"),  # the right answer, late
 }
-# Passing by themselves; the others last until somebody mends the judge.
+# These faults end by themselves; the others last until ``mend``.
 PASSING = ("503", "slow")
 
 
@@ -38,10 +38,10 @@ def sheet_of(question: str) -> str:
 
 
 class FaultyJudge(Server):
-    """Answers well but for ``fault`` (a name of ``FAULTS``), which begins at question ``at``.
+    """Answers correctly except for ``fault`` (a name of ``FAULTS``), which begins at question ``at``.
 
     Attributes:
-      mend: ends the fault. lasts: seconds after its first appearance at which a passing one ends by itself.
+      mend: ends the fault. lasts: seconds from the first appearance of a passing fault to its end.
       paid: question → usable answers that were sent. faulty: questions that met the fault.
     """
 
@@ -64,7 +64,7 @@ class FaultyJudge(Server):
         self.fault = None
 
     def meets(self):
-        """The fault that a question meets, whose number is ``calls``."""
+        """The fault that question number ``calls`` meets."""
         if self.fault is None or self.calls <= self.at:
             return None
         self.begun = min(self.begun, time.monotonic())

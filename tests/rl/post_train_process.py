@@ -1,6 +1,6 @@
 """A post-training run in a process that a test can kill: ``python post_train_process.py CONFIG WORKDIR``.
 
-Alone it takes one device; as one of several processes all that there are.
+Alone it takes one device; as one of several processes it takes all.
 """
 
 import json

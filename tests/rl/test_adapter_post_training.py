@@ -1,4 +1,4 @@
-"""Post-training of an adapter: the sampler writes with what the last update made of it, over a base that stays."""
+"""Post-training of an adapter: the sampler uses the adapter of the last update over an unchanged base."""
 
 from importlib.resources import files
 

@@ -1,4 +1,4 @@
-"""Benchmarks at every validation: written with the present weights, judged by the run's own judge, refused in time."""
+"""Benchmarks at every validation: written with the current weights, judged by the run's own judge, refused early."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_scores_are_metrics_and_the_stories_are_kept(make_config, tmp_path):
     config.validation.update({"benches": ("longbench-write",), "bench_limit": 2, "first": False})
     criteria = ("Relevance", "Accuracy", "Coherence", "Clarity", "Breadth and Depth", "Reading Experience")
     rated = dict.fromkeys(criteria, 4)
-    with Proxy("http://127.0.0.1:1") as proxy:
+    with Proxy() as proxy:
         proxy.always = {"Breadth": completion(json.dumps({"Analysis": "fine"} | rated)), "STORY": completion(SHEET)}
         config.judge.base_url = proxy.base_url
         post_train(config, tmp_path, devices=jax.devices()[:1], benches=run_bench, say=lambda line: None)

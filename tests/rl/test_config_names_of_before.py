@@ -1,4 +1,4 @@
-"""Fields that were called otherwise are understood wherever a config is written, and one line names the new one."""
+"""Earlier names of fields work wherever a config is written, and one line gives the new name."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Three stories to choose from: a human reference finds the best one that is never drawn, and a worse one fades."""
+"""A policy over three stories finds the best, never sampled, from a human reference; a worse reference fades."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ ROLLOUTS, ROWS, RATE = 5, 7, 0.2
 
 @pytest.fixture(scope="module")
 def gradient():
-    """Of the objective in the three logits: ``gradient(logits, arms, advantages, weights, drawn, behaviour)``."""
+    """Gradient of the objective in three logits: ``gradient(logits, arms, advantages, weights, drawn, behaviour)``."""
     objective = grpo(GrpoOptions())
 
     def loss(logits, arms, advantages, weights, drawn, behaviour):
@@ -41,7 +41,7 @@ def learn(gradient, logits, rewards, reference, reference_reward, *, steps, seed
         probabilities = np.asarray(jax.nn.softmax(logits), np.float64)
         curve.append(probabilities)
         weight = 0.0 if reference is None else weight_of(step)
-        drawn = ROLLOUTS + (weight == 0)  # without a reference its place is one rollout more
+        drawn = ROLLOUTS + (weight == 0)  # without a reference there is one more rollout
         arms = np.zeros(ROWS, int)
         arms[:drawn] = rng.choice(3, drawn, p=probabilities / probabilities.sum())
         scores = np.asarray(rewards)[arms]

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+from journals import read_journals
 from toys import reward
 
-from polaris_jax.rl.journal import Journal, Reward, Rollout, read_journals
+from polaris_jax.rl.journal import Journal, Reward, Rollout
 
 
 def rollout(member):
     draw = np.random.default_rng(member)
-    text = "a line\u2028and\x85another"  # line ends that are none in JSON lines
+    text = "a line\u2028and\x85another"  # they end a line of text, but not of JSON lines
     tokens = draw.integers(0, 9, 5).astype(np.int32)
     logprobs, model_logprobs = np.log(draw.random((2, 5))).astype(np.float32)
     return Rollout("0/a", member, tokens, logprobs, model_logprobs, text, "stop")
@@ -83,7 +84,7 @@ IN_A_BUCKET = """
 import sys
 from polaris_jax import storage
 from polaris_jax.rl import journal
-from test_journal import rollout
+from test_journal import read_journals, rollout
 run = "gs://library/run"
 for step in (1, 2, 3):
     held = journal.Journal(run, step)
@@ -95,7 +96,7 @@ for step in (1, 2, 3):
     else:
         held.close()
     storage.write_json(f"{held.stem}.groups.json", {})
-read = {step: len(lines) for step, lines in journal.read_journals(run)}
+read = {step: len(lines) for step, lines in read_journals(run)}
 dropped = journal.Journal(run, 1).drop_later()
 print(read, dropped, sorted(storage.names(f"{run}/steps")))
 """

@@ -1,7 +1,7 @@
-"""The fault matrix: whatever befalls the judge, a run ends with the weights of a run that nothing befell.
+"""The fault matrix: after any fault of the judge, a run ends with the weights of a run without faults.
 
-Wherever the judge comes back. Until then no weight moves, and no answer is paid twice. The runs that are killed, and an
-outage of five minutes, are those of ``benchmarks/judge_faults.py``.
+No weight moves until the judge is back, and no answer is paid twice. ``benchmarks/judge_faults.py`` kills runs and has
+an outage of five minutes.
 """
 
 import json
@@ -26,7 +26,7 @@ def run(config, judge, workdir):
 
 @pytest.fixture(scope="module")
 def settings(make_config):
-    """``settings()``: a run of two steps whose judge is asked patiently, but not for long."""
+    """``settings()``: a run of two steps that asks its judge twice and waits for it in short pauses."""
 
     def make():
         config = on_passages(make_config())
@@ -41,7 +41,7 @@ def settings(make_config):
 
 @pytest.fixture(scope="module")
 def undisturbed(settings, tmp_path_factory):
-    """Weights and questions of the run that nothing befell."""
+    """Weights and questions of a run without faults."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with FaultyJudge() as judge:
         run(settings(), judge, folder)

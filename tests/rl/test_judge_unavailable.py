@@ -1,4 +1,4 @@
-"""A judge that does not answer: a run stops or waits, and no weight moves on what nobody has judged."""
+"""A judge that does not answer: a run stops or waits, and no weight moves without judgements."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ from polaris_jax.training import read_metrics
 
 @pytest.fixture
 def judge():
-    with Proxy("http://127.0.0.1:1") as proxy:
+    with Proxy() as proxy:
         yield proxy
 
 

@@ -24,7 +24,7 @@ WORD_LIST = WORDS.split()
 
 
 def pair_rows(count, seed=0):
-    """Pairs of one taste: what is chosen ends on the water, what is rejected on the hill."""
+    """Pairs of one preference: the chosen story ends on the water, the rejected one on the hill."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         first, second = (WORD_LIST[index] for index in rng.integers(0, len(WORD_LIST), 2))
@@ -132,7 +132,7 @@ def test_the_update_follows_the_gradient_of_the_loss_over_the_whole_model(object
         margin = typed.rl.dpo_beta * ((chosen - reference[::2]) - (rejected - reference[1::2]))
         return -jnp.log(jax.nn.sigmoid(margin)).mean()
 
-    loss, theirs = jax.jit(jax.value_and_grad(plain))(params)  # one program compiles faster than its operations
+    loss, theirs = jax.jit(jax.value_and_grad(plain))(params)  # faster to compile than single operations
     assert metrics["loss"] == pytest.approx(float(loss), rel=1e-4)
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):

@@ -1,4 +1,4 @@
-"""Every field that ``polaris rl`` accepts is read by some run, or refused at the door."""
+"""Every field that ``polaris rl`` accepts is read by some run, or refused before one starts."""
 
 from importlib.resources import files
 
@@ -12,7 +12,7 @@ from polaris_jax.rl.groups import group_requests
 from polaris_jax.rl.tasks import RlTask
 
 NOVEL = str(files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt")
-# Supervised training's alone; another value than the default is refused (``tests/rl/test_rl_loop.py``).
+# For supervised training only; another value than the default is refused (``tests/rl/test_rl_loop.py``).
 REFUSED = ("loss.z_loss", "mesh.slices", "train.microbatches")
 
 
@@ -47,7 +47,7 @@ def test_no_field_of_a_post_training_config_is_accepted_and_never_read(make_conf
     with config_reads.recorded(RlConfig) as found:
         for name, config in (("grpo", grpo), ("orpo", orpo), ("dpo", dpo)):
             assert post_train(config, tmp_path / name, devices=one).finished
-        # What a run asks only of a model's judge, and of tasks with reasoning.
+        # These read what only a model as judge, and only tasks with reasoning, need.
         judge_spec(rl_config(asked), "replies")
         group_requests([thinking], rl_config(asked), True)
     # ``RewardSpec`` is used by other verbs too; its fields have tests of their own (``tests/rewards``).

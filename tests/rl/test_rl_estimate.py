@@ -1,4 +1,4 @@
-"""``polaris rl --estimate``: what judging a run would take, before anything is loaded, asked or written."""
+"""``polaris rl --estimate``: the calls and cost of judging a run, before anything is loaded, asked or written."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Who counts in a group: failed judgements leave, references are measured and do not measure, inert as released."""
+"""Statistics of a group: without failed judgements and human references; as released, references have no effect."""
 
 from dataclasses import replace
 

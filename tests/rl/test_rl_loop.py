@@ -6,43 +6,26 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from buckets import environment as bucket_environment
-from servers import MODEL, Proxy, completion
+from journals import read_journals
+from judged_runs import JUDGED, NOVEL, on_passages
 
 from polaris_jax.errors import InputError
-from polaris_jax.rewards.dimensions import DIMENSIONS
 from polaris_jax.rl import post_train
-from polaris_jax.rl.journal import Journal, read_journals
+from polaris_jax.rl.journal import Journal
 from polaris_jax.training import load_weights, read_metrics
 from polaris_jax.training.events import read_events
-
-NOVEL = str(files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt")
-SHEET = json.dumps({d.id: 0 if d.id in ("BONUS", "PENALTY") else 6 if d.sign > 0 else 2 for d in DIMENSIONS})
 
 
 @pytest.fixture
 def config(make_config):
     """Passages of the bundled novel, a judge behind HTTP, three steps."""
-    config = make_config()
-    config.data.update({"kind": "passages", "train": NOVEL, "words": (4, 12), "max_prompt_tokens": 200, "limit": 6})
-    config.rollout.max_tokens = 48
-    config.rl.window = 256
-    config.rewards.length.min_words = 1
-    config.judge.update({"kind": "llm", "provider": "openai", "model": MODEL, "rubric": "brief", "concurrency": 4})
-    return config
-
-
-@pytest.fixture
-def judge():
-    with Proxy("http://127.0.0.1:1") as proxy:
-        proxy.always = {"STORY": completion(SHEET)}
-        yield proxy
+    return on_passages(make_config())
 
 
 def start(config, workdir: Path | str, folder: Path, **variables) -> subprocess.Popen:
@@ -87,8 +70,8 @@ def test_a_killed_step_goes_on_to_the_same_losses_and_pays_no_judge_twice(config
 
 READ_BACK = """
 import json, sys
+from journals import read_journals
 from polaris_jax.report.sample_view import recorded_steps
-from polaris_jax.rl.journal import read_journals
 from polaris_jax.training import read_metrics
 lines = [[line["step"], line["loss"], line["grad_norm"]] for line in read_metrics(sys.argv[1])]
 rewards = {step: sum(line["kind"] == "reward" for line in found) for step, found in read_journals(sys.argv[1])}
@@ -98,7 +81,7 @@ print(json.dumps({"losses": lines, "rewards": rewards, "steps": recorded_steps(s
 
 @pytest.mark.slow
 def test_a_run_in_a_bucket_is_killed_and_goes_on(config, judge, tmp_path, bucket, bucket_client):
-    """The folder is gs://; what a kill takes of a step is written again to the same tokens, and paid once."""
+    """The folder is gs://; after a kill the step's lost work is redone with the same tokens, and paid once."""
     config.judge.base_url = judge.base_url
     config.train.checkpoint_every = 3
     variables = bucket_environment(bucket)
@@ -124,7 +107,7 @@ def test_a_run_in_a_bucket_is_killed_and_goes_on(config, judge, tmp_path, bucket
 
 def test_a_run_learns_validates_and_leaves_everything_behind(config, judge, tmp_path):
     config.judge.base_url = judge.base_url
-    good = completion(SHEET)
+    good = JUDGED
     judge.always, judge.faults = {}, [*[good] * 4, "500", "empty", "garbage", *[good] * 100]
     config.judge.update({"attempts": 1, "concurrency": 1})
     config.judge.pause.shortest = 0.1
@@ -221,7 +204,7 @@ def test_several_passes_and_a_reference_policy(config, tmp_path):
     records = []
     post_train(config, tmp_path, on_step=records.append, devices=jax.devices()[:1])
     assert records[0]["loss/divergence"] >= 0
-    assert records[1]["policy/kl_old"] != 0.0  # the second pass no longer sees the policy that wrote
+    assert records[1]["policy/kl_old"] != 0.0  # by the second pass the policy has moved since the rollouts
     assert records[1]["loss/divergence"] > 0
 
 

@@ -1,4 +1,4 @@
-"""What a run is refused for before weights are loaded, what it says at its start, and when it is given up."""
+"""Why a run is refused before weights are loaded, what it prints at its start, and when it gives up."""
 
 import json
 from dataclasses import replace
@@ -105,7 +105,7 @@ def test_orpo_without_a_single_human_text_is_refused(make_config, tmp_path):
 
 
 def test_a_reference_weighs_what_it_should_beside_filtered_rollouts():
-    """Its tokens are nobody's draw; they get the mean importance weight of the tokens beside them."""
+    """Its tokens were not sampled; they get the mean importance weight of the tokens beside them."""
     members = groups([[0.1, 0.5], [0.2, 0.9]], human_reference_scalar=1.0)
 
     def with_ratio(member, ratio):
@@ -145,7 +145,7 @@ def test_a_collapse_that_lasts_is_named_and_ends_the_run(change, match):
     watch = CollapseWatch(CollapseOptions(steps=3), start)
     watch.look(bad[0])
     watch.look(bad[1])
-    resumed = CollapseWatch(CollapseOptions(steps=3), [*start, *bad[:2]])  # what it knows is in the records
+    resumed = CollapseWatch(CollapseOptions(steps=3), [*start, *bad[:2]])  # its state is in the records
     for one in (watch, resumed):
         with pytest.raises(RunError, match=match) as given_up:
             one.look(bad[2])

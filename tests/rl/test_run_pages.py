@@ -23,7 +23,7 @@ from pages import Page
 def run(make_config, tmp_path_factory):
     """Two steps with a judge whose calls have a price."""
     folder = tmp_path_factory.mktemp("run")
-    with Proxy("http://127.0.0.1:1") as judge:
+    with Proxy() as judge:
         judge.always = {"STORY": JUDGED}
         config = on_passages(make_config(), judge.base_url)
         config.train.steps = 2

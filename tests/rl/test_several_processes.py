@@ -6,21 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 
 import jax
 import pytest
-from servers import MODEL, Proxy, completion
+from journals import read_journals
+from judged_runs import on_passages
 
-from polaris_jax.rewards.dimensions import DIMENSIONS
-from polaris_jax.rl.journal import read_journals
 from polaris_jax.training import read_metrics
 from tests.training.processes import assert_same_weights, pid_of
 
 ROOT = Path(__file__).parents[2]
-SHEET = json.dumps({d.id: 0 if d.id in ("BONUS", "PENALTY") else 6 if d.sign > 0 else 2 for d in DIMENSIONS})
-# Of a step, what must not depend on how its devices are spread over processes.
+# Fields of a step that must not depend on how its devices are spread over processes.
 NUMBERS = ("step", "loss", "grad_norm", "update_norm", "reward/policy", "rollout/tokens", "length/words")
 
 
@@ -28,26 +25,13 @@ NUMBERS = ("step", "loss", "grad_norm", "update_norm", "reward/policy", "rollout
 def config(make_config):
     """Two steps of passages on 2 x 2 devices, every rollout judged over HTTP.
 
-    No sum over devices has more than two terms, whose order does not matter: of four, gloo and a single process add in
-    another order.
+    No sum over devices has more than two terms, whose order does not matter: gloo adds four in another order than a
+    single process does.
     """
-    config = make_config()
+    config = on_passages(make_config())
     config.mesh.update({"fsdp": 2, "context": 2})
-    novel = str(files("polaris_jax") / "library" / "books" / "the_hallin_inventory.txt")
-    config.data.update({"kind": "passages", "train": novel, "words": (4, 12), "max_prompt_tokens": 200, "limit": 6})
-    config.rollout.max_tokens = 48
-    config.rl.window = 256
-    config.rewards.length.min_words = 1
-    config.judge.update({"kind": "llm", "provider": "openai", "model": MODEL, "rubric": "brief", "concurrency": 4})
     config.train.update({"steps": 2, "checkpoint_every": 2})
     return config
-
-
-@pytest.fixture
-def judge():
-    with Proxy("http://127.0.0.1:1") as proxy:
-        proxy.always = {"STORY": completion(SHEET)}
-        yield proxy
 
 
 class Run:
@@ -90,7 +74,7 @@ def numbers(workdir):
 
 
 def responses(workdir):
-    """Every line of the journals without the judge's times, in one order."""
+    """Every line of the journals without the judge's times, sorted."""
     return [
         (
             step,

@@ -1,4 +1,4 @@
-"""Data at the edge: steps whose task has no human text, prompts that name no length, intervals of zero."""
+"""Edge cases: steps whose task has no human text, prompts that name no length, intervals of zero."""
 
 import contextlib
 

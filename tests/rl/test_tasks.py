@@ -1,4 +1,4 @@
-"""What is written and what answers it: references as a model would write them, chapters under their plans, passages."""
+"""Tasks of post-training: references in a model's form, chapters under their plans, passages."""
 
 import numpy as np
 import pytest

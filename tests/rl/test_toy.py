@@ -1,4 +1,4 @@
-"""A policy whose optimum is known: one token for ever. GRPO nears it, a human reference shows the way, unless inert."""
+"""A policy with a known optimum, one token repeated: GRPO nears it, and a human reference leads to it unless inert."""
 
 import jax
 import numpy as np
@@ -16,12 +16,13 @@ from polaris_jax.rl.tasks import RlTask
 from polaris_jax.rl.updating import grpo_options, policy_update
 from polaris_jax.sampling import Engine, Sampler, SamplingOptions
 from polaris_jax.training.state import initial_state
+from polaris_jax.trajectory import START
 
 STEPS, LENGTH = 24, 8
 
 
 def worth(tokens, wished) -> float:
-    """1 for the wished token everywhere; its neighbours in the vocabulary are worth half, so that there is a way."""
+    """1 for the target token at every place; its neighbours in the vocabulary count half, so that rewards differ."""
     apart = np.abs(np.asarray(tokens, int) - wished)
     return float(np.mean(np.where(apart == 0, 1.0, np.where(apart < 60, 0.5, 0.0))))
 
@@ -31,7 +32,7 @@ def learn(make_config, policy, monkeypatch):
     """``learn(references, token of the reference, as_released=...)``: mean worth of the policy's rows, step by step."""
     tokenizer = load_tokenizer(policy)
     wished = int(tokenizer.encode("lamp")[0])
-    prompt = np.append(tokenizer.encode("the river"), tokenizer.start_header_id).astype(np.int32)
+    prompt = np.append(tokenizer.encode("the river"), tokenizer.control_tokens[START]).astype(np.int32)
 
     def run_it(references: bool, shift: int = 0, as_released: bool = False, steps: int = STEPS) -> np.ndarray:
         config = make_config()

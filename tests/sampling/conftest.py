@@ -40,6 +40,11 @@ def hybrid(tokenizer):
     return random_model(tokenizer.vocab_size, "qwen3_5_text")
 
 
+@pytest.fixture(params=["model", "hybrid"])
+def any_model(request):
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="session")
 def written(model, tokenizer, tmp_path_factory):
     """``(folder, book, events)`` of a finished book that nobody may change."""

@@ -1,6 +1,7 @@
 """Random models small enough to write whole books in seconds, and the text their vocabulary is learnt from."""
 
 import jax
+import numpy as np
 from small_models import small_config
 
 from polaris_jax.models import init_params
@@ -45,3 +46,8 @@ def random_model(vocab_size: int, kind: str = "llama", seed: int = 0):
 
 def small_sampler(model, tokenizer, max_length: int = 4096) -> Sampler:
     return Sampler(*model, tokenizer, max_length=max_length, prefill_chunk=64, first_capacity=2048)
+
+
+def ids(n: int, seed: int = 0) -> list[int]:
+    """``n`` random tokens of text."""
+    return np.random.default_rng(seed).integers(3, 400, n).tolist()

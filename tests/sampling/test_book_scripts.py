@@ -35,7 +35,7 @@ def write(machine, script, folder, **how):
 
 @pytest.mark.parametrize("scripts", [(), ("cjk",), ("arabic",), ("hebrew", "emoji"), tuple(SCRIPTS)])
 def test_the_decoder_can_spell_every_preview_of_a_script(scripts):
-    """llguidance takes no token back, so where one ends must be seen at its last byte."""
+    """llguidance takes no token back, so the grammar must know the end of an element at its last byte."""
     grammar, rng = phrases.preview(replace(TINY, scripts=scripts)), random.Random(str(scripts))
     vocabulary = LLTokenizer("byte")
     for _ in range(10):

@@ -16,11 +16,6 @@ from polaris_jax.sharding import make_mesh
 GREEDY = SamplingOptions(temperature=0.0)
 
 
-@pytest.fixture(params=["model", "hybrid"])
-def any_model(request):
-    return request.getfixturevalue(request.param)
-
-
 def ids(n, vocab, seed=0):
     return np.random.default_rng(seed).integers(0, vocab, n).tolist()
 

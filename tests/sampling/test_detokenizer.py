@@ -1,4 +1,4 @@
-"""Streamed text never takes anything back."""
+"""Streamed text is never taken back."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ def test_text_ends_before_the_first_stop_string_however_the_bytes_arrive(text, s
     shown += stream.flush()
     ends = [text.find(string) for string in stop if string in text]
     if ends:
-        # The first to be complete ends the text; an earlier, longer one may still have been open.
+        # The first complete stop ends the text, though a longer one may have begun earlier.
         assert stream.stopped
         assert any(text[len(shown) :].startswith(string) for string in stop)
     else:

@@ -1,8 +1,9 @@
-"""A plan is text: a person changes it, the change is judged, and the rest of the book follows the new plan."""
+"""A person edits a plan: the edit is checked, and the rest of the book follows the new plan."""
 
 import json
 
 import pytest
+from command_line import exit_code
 from sampling_models import PROMPT, TINY, small_sampler
 
 from polaris_jax.cli import main
@@ -21,7 +22,7 @@ def folder(written, tmp_path):
 
 
 def other_names(plan: str) -> str:
-    """The plan with its last chapter called otherwise."""
+    """The plan with another name for its last chapter."""
     name = extract_planned_chapters(plan)[-1]["chapter_name"]
     return plan.replace(f"- {name}\n", "- The Lamp Out\n").replace(f"#### {name}\n", "#### The Lamp Out\n")
 
@@ -149,14 +150,6 @@ def test_an_editor_that_fails_is_the_callers_mistake(folder, monkeypatch, capsys
     monkeypatch.setenv("VISUAL", "no-such-editor --wait")
     with pytest.raises(InputError, match="no-such-editor"):
         edit_by_hand(folder, "book_plan", write_it_first=lambda which: None)
-
-
-def exit_code(command):
-    """Of a command line; the parser of flags exits by itself."""
-    try:
-        return main(command)
-    except SystemExit as end:
-        return end.code
 
 
 @pytest.mark.parametrize(

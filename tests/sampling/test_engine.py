@@ -7,20 +7,12 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from sampling_models import ids
 
 from polaris_jax.errors import InputError
 from polaris_jax.sampling import Constraint, Engine, GenerationRequest, Sampler, SamplingOptions, grammar_tokenizer
 
 CREATIVE = SamplingOptions(temperature=0.9, top_k=40, top_p=0.95, min_p=0.01, repetition_penalty=1.1)
-
-
-def ids(n, seed=0):
-    return np.random.default_rng(seed).integers(3, 400, n).tolist()
-
-
-@pytest.fixture(params=["model", "hybrid"])
-def any_model(request):
-    return request.getfixturevalue(request.param)
 
 
 def sampler_of(model, tokenizer, **kwargs):

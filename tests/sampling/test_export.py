@@ -1,4 +1,4 @@
-"""A reader gets title, chapter names and prose, and none of the machinery."""
+"""An exported book has title, chapter names and prose, and nothing of the plan."""
 
 import xml.etree.ElementTree as ET
 import zipfile

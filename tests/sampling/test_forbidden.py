@@ -1,4 +1,4 @@
-"""A forbidden phrase is found as a reader would, and no book keeps one."""
+"""Forbidden phrases are found as whole words in any case and spacing, and no book keeps one."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A loop is seen as soon as it closes, and text is cut where a reader would cut it."""
+"""A loop is found as soon as its text repeats, and text is cut where a reader would cut it."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ COUNTS = {3: 1, 5: 4, 20: 2}
 
 
 def expected(options: SamplingOptions, allowed=None, seen=(), shifted=False):
-    """The distribution, written from the definitions with loops and no cleverness."""
+    """The distribution, from the definitions, with plain loops."""
     x = LOGITS.astype(np.float64).copy()
     for i, bias in BIAS.items() if shifted else ():
         x[i] += bias

@@ -1,4 +1,4 @@
-"""A person who waits sees where the writer is, how much is left, and exactly the text that will be in the book."""
+"""Progress shows where the writer is, how much is left, and exactly the text of the finished book."""
 
 import io
 from dataclasses import replace
@@ -12,7 +12,7 @@ from polaris_jax.trajectory import split_stages
 
 
 def told(events):
-    """What a listener has heard of each stage in the end."""
+    """The text of each stage that a listener has received in the end."""
     heard = {}
     for event in events:
         key = (event.stage, event.chapter)

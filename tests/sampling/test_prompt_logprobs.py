@@ -4,17 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sampling_models import small_sampler
+from sampling_models import ids, small_sampler
 
 from polaris_jax.errors import InputError
 from polaris_jax.models import Decoder
 from polaris_jax.sampling import Constraint, Engine, GenerationRequest, SamplingOptions, grammar_tokenizer
 
 GREEDY = SamplingOptions(0.0)
-
-
-def prompt_of(n, seed=0):
-    return np.random.default_rng(seed).integers(3, 400, n).tolist()
 
 
 def direct(model, tokens):
@@ -28,7 +24,7 @@ def direct(model, tokens):
 def test_they_equal_a_direct_forward_pass(kind, request, tokenizer):
     model = request.getfixturevalue(kind)
     engine = Engine(small_sampler(model, tokenizer), 3)
-    prompts = [prompt_of(n, n) for n in (1, 2, 9, 70, 150)]
+    prompts = [ids(n, n) for n in (1, 2, 9, 70, 150)]
     requests = [GenerationRequest(p, GREEDY, max_tokens=2, ignore_eos=True, prompt_logprobs=3) for p in prompts]
     plain = GenerationRequest(prompts[3], GREEDY, max_tokens=2, ignore_eos=True)
     *scored, unscored = engine.generate([*requests, plain])
@@ -49,7 +45,7 @@ def test_they_equal_a_direct_forward_pass(kind, request, tokenizer):
 
 def test_a_prompt_may_be_scored_without_a_token_being_written(model, tokenizer):
     engine = Engine(small_sampler(model, tokenizer), 2)
-    prompt = prompt_of(40)
+    prompt = ids(40)
     first, again = (engine.generate([GenerationRequest(prompt, max_tokens=0, prompt_logprobs=0)])[0] for _ in range(2))
     assert (first.tokens, first.finish_reason, engine.counts.sampled) == ((), "length", 0)
     assert first.prompt.top == ((),) * 39
@@ -65,7 +61,7 @@ def test_a_prompt_may_be_scored_without_a_token_being_written(model, tokenizer):
 @pytest.mark.parametrize("regex", ["", "sea"])
 def test_a_grammar_that_leaves_no_choice_does_not_end_a_request_before_its_prompt_is_scored(model, tokenizer, regex):
     sampler = small_sampler(model, tokenizer)
-    prompt = prompt_of(150)
+    prompt = ids(150)
     options = {"ignore_eos": True, "max_tokens": 8, "prompt_logprobs": 0}
     bound = GenerationRequest(
         prompt, GREEDY, constraint=Constraint.regex(regex, grammar_tokenizer(tokenizer)), **options

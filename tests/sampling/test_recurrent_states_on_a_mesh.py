@@ -1,4 +1,4 @@
-"""The memories of recurrent layers lie spread over ``tensor`` by heads, and no token gathers them."""
+"""The memories of recurrent layers are sharded over ``tensor`` by heads, and no token gathers them."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Books written with somebody else's engine: llama.cpp with a real model, our own server; by grammar and by form."""
+"""Books written with other engines: llama.cpp with a real model, our own server; by grammar and by form."""
 
 import json
 import sys
@@ -148,7 +148,7 @@ def test_a_call_that_fails_for_a_while_is_made_again_and_one_that_always_fails_e
 
 
 class _Chat(Handler):
-    """A chat model that answers what the test gives it, and lists itself."""
+    """A server with one chat model that answers what the test gives it."""
 
     def do_GET(self):
         if self.path == "/v1/models":

@@ -1,4 +1,4 @@
-"""However early a stage is cut off, the shortest continuation makes it whole."""
+"""However early a stage is cut off, the shortest continuation completes it."""
 
 import random
 

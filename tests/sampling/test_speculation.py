@@ -1,11 +1,11 @@
-"""Guessed tokens change no text: drawn with guesses, right or wrong, it has the bits that it has without."""
+"""Guessed tokens change no text: with guesses, right or wrong, its bits are those without."""
 
 from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from sampling_models import PROMPT, TINY
+from sampling_models import PROMPT, TINY, ids
 
 from polaris_jax.checkpoint_sampler import open_sampler
 from polaris_jax.cli import main
@@ -37,17 +37,13 @@ FICTION = SamplingOptions(
 )
 
 
-def ids(n, seed=0):
-    return np.random.default_rng(seed).integers(3, 400, n).tolist()
-
-
 def sampler_of(model, tokenizer, speculate=4, **more):
     sizes = {"max_length": 256, "prefill_chunk": 8, "first_capacity": 256}
     return Sampler(*model, tokenizer, speculate=speculate, **sizes | more)
 
 
 class Oracle:
-    """Guesses from texts that are known already, some of them spoilt; else nothing."""
+    """Guesses from texts that are known already, some of them wrong; else nothing."""
 
     def __init__(self, texts, spoil=0):
         self.texts, self.spoil, self.rows = texts, spoil, {}
@@ -197,7 +193,7 @@ def test_the_cache_is_as_after_reading_without_guesses(model, tokenizer, dtype):
         cache.rewind([28])
         cache.append_generated([[loop[3]]])
     np.testing.assert_array_equal(guessing.logits, plain.logits)
-    for cache in (guessing, plain):  # the last tokens that there is room for
+    for cache in (guessing, plain):  # the last tokens that fit
         for token in (loop * 3)[4 : 4 + 64 - cache.lengths[0]]:
             cache.append_generated([[token]])
     np.testing.assert_array_equal(guessing.logits, plain.logits)
@@ -216,7 +212,7 @@ def test_a_plan_is_the_same_with_and_without_guesses(model, tokenizer, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(PromptLookup, "guess", lambda self, row, unread, most: [])
         assert book("plain", 6) == guessed
-    # A book is gone on with as it was begun: another width may round otherwise.
+    # A book is resumed with the number of guesses it began with: another width may round otherwise.
     with pytest.raises(InputError, match="speculate"):
         book("guessed", 0)
 

@@ -29,7 +29,7 @@ from polaris_jax.sampling.writer import write_book
 from polaris_jax.trajectory import FIRST_CHAPTER, check, next_step, open_transcript, split_stages
 from polaris_jax.trajectory.grammar import Literal, Token, repeat, seq
 
-# Room for the shortest continuation and little else: every list of the book has to be closed for the model.
+# Only a little more than the shortest continuation fits: the writer has to close every list for the model.
 STARVED = replace(TINY, caps=dict.fromkeys(TINY.caps, 20) | {"first_chapter_text": 60, "chapter_text": 60})
 
 
@@ -346,7 +346,7 @@ def test_prose_that_keeps_looping_is_cut_back_further_each_time_and_then_closed(
     cached.commit(open_transcript(PROMPT))
     opening = next_step(cached.text, TINY)
     step = replace(opening, name="chapter_text", grammar=paragraphs, target_words=50, max_tokens=900)
-    for seed in range(40):  # hot, so that going on is as likely as ending, whatever the model
+    for seed in range(40):  # hot, so that any model is as likely to go on as to end
         heard = []
 
         def on_text(text, taken_back, attempt, heard=heard):

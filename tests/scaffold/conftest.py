@@ -1,8 +1,10 @@
-"""The bundled novel, read once; and where a real model answers."""
+"""The bundled novel, read once; models behind HTTP, with answers of the test and a real one."""
 
+import contextlib
 from importlib.resources import files
 
 import pytest
+from http_model import Model
 
 from polaris_jax.library import read_novel
 
@@ -16,3 +18,10 @@ def hallin():
 def smollm2(model_server):
     """Base URL of an OpenAI-compatible server with a small real model."""
     return f"{model_server}/v1"
+
+
+@pytest.fixture
+def serve():
+    """``serve(said)``: an ``http_model.Model`` that is listening."""
+    with contextlib.ExitStack() as servers:
+        yield lambda said: servers.enter_context(Model(said))

@@ -1,13 +1,13 @@
-"""A stand-in for a large model behind a real HTTP server: it thinks, declines and breaks off, and a book is made."""
+"""A stand-in for a large model behind a real HTTP server: it thinks, declines and breaks off, and a book results."""
 
 import json
 import os
 from dataclasses import replace
 
 import pytest
+from http_model import honest
 from scripted import novel_of, words_of
 from servers import Handler, Server, completion
-from test_hopeless_models import honest, serve  # noqa: F401
 
 from polaris_jax.library import read_novel
 from polaris_jax.llm import ClientSpec
@@ -21,8 +21,7 @@ NOVEL = novel_of(*(words_of(name, place, 700) for name, place in PEOPLE))
 
 
 def planned(server, tmp_path, **more):
-    address = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    client = ClientSpec("openai", "toy", base_url=address, backoff=0.0, cache=str(tmp_path / "replies"))
+    client = ClientSpec("openai", "toy", base_url=f"{server.address}/v1", backoff=0.0, cache=str(tmp_path / "replies"))
     annotator = open_annotator(AnnotatorSpec("llm", client, context_tokens=131_072, **more))
     try:
         (book,) = build_books(NOVEL, annotator, FULL)
@@ -32,7 +31,7 @@ def planned(server, tmp_path, **more):
     return book, annotator.client.usage
 
 
-def test_it_thinks_beyond_its_room_once_and_is_given_twice_as_much(serve, tmp_path):  # noqa: F811
+def test_it_thinks_beyond_its_room_once_and_is_given_twice_as_much(serve, tmp_path):
     """Every answer is empty until its limit is doubled: thinking has used it up. Nothing falls back."""
     least = {}
 
@@ -47,7 +46,7 @@ def test_it_thinks_beyond_its_room_once_and_is_given_twice_as_much(serve, tmp_pa
     assert usage.retries == sum(1 for _ in least)
 
 
-def test_it_declines_one_chapter_and_the_others_are_planned(serve, tmp_path):  # noqa: F811
+def test_it_declines_one_chapter_and_the_others_are_planned(serve, tmp_path):
     def said(body):
         book, _, question = body["messages"][1]["content"].partition("\n\n---\n")
         return ("", "content_filter") if "Ruth" in book and "card" in question else honest(body)
@@ -58,7 +57,7 @@ def test_it_declines_one_chapter_and_the_others_are_planned(serve, tmp_path):  #
     assert all(path.startswith("chapters/2/") for path in fallen)
 
 
-def test_answers_come_in_fences_with_remarks_and_are_read(serve, tmp_path):  # noqa: F811
+def test_answers_come_in_fences_with_remarks_and_are_read(serve, tmp_path):
     def said(body):
         text, finish = honest(body)
         return f"<think>Easy.</think>Here it is:\n```json\n{text}\n```", finish
@@ -67,7 +66,7 @@ def test_answers_come_in_fences_with_remarks_and_are_read(serve, tmp_path):  # n
     assert set(book.provenance["failures"]) <= {"arcs"}
 
 
-def test_a_second_build_pays_for_nothing(serve, tmp_path):  # noqa: F811
+def test_a_second_build_pays_for_nothing(serve, tmp_path):
     server = serve(honest)
     first, _ = planned(server, tmp_path)
     calls = server.calls

@@ -1,74 +1,22 @@
-"""A model that never answers is left after a few calls, with one line; one that needs room to think gets it."""
+"""A model that never answers ends a build after a few calls, in one line; one that thinks long gets more tokens."""
 
 import json
-import threading
-from http.server import ThreadingHTTPServer
 
 import pytest
-from scripted import novel_of, sound, words_of
-from servers import Handler
+from http_model import honest
+from scripted import novel_of, words_of
 
 from polaris_jax.errors import InputError
-from polaris_jax.llm import ClientSpec, Request
+from polaris_jax.llm import ClientSpec
 from polaris_jax.scaffold import AnnotatorSpec, build_books, mini_profile, open_annotator
 
 pytest.importorskip("openai", reason="pip install polaris-jax[llm] to run this")
 NOVEL = novel_of(words_of("Agnes", "mill", 700), words_of("Tom", "weir", 700), words_of("Agnes", "ford", 600))
 
 
-class Model(ThreadingHTTPServer):
-    """Answers with ``said(body)``: ``(text, finish reason)``, or a status of an error."""
-
-    daemon_threads = True
-
-    def __init__(self, said):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.said, self.calls, self.limits, self.lock = said, 0, [], threading.Lock()
-
-
-class _Handler(Handler):
-    def do_POST(self):
-        body = self.body()
-        with self.server.lock:
-            self.server.calls += 1
-            self.server.limits.append(body["max_tokens"])
-        said = self.server.said(body)
-        if isinstance(said, int):
-            status, content = said, {"error": {"message": "no"}}
-        else:
-            message = {"role": "assistant", "content": said[0]}
-            choice = {"index": 0, "finish_reason": said[1], "message": message}
-            usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
-            status, content = 200, {"model": "toy", "choices": [choice], "usage": usage}
-        self.answer(status, content)
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(said):
-        servers.append(Model(said))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
 def annotator(server, concurrency=8, **more):
-    address = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    client = ClientSpec("openai", "toy", base_url=address, backoff=0.0, concurrency=concurrency)
+    client = ClientSpec("openai", "toy", base_url=f"{server.address}/v1", backoff=0.0, concurrency=concurrency)
     return open_annotator(AnnotatorSpec("llm", client, **more))
-
-
-def honest(body):
-    """A sound answer under the schema that was sent."""
-    schema = json.dumps(body["response_format"]["json_schema"]["schema"])
-    messages = tuple((message["role"], message["content"]) for message in body["messages"])
-    return json.dumps(sound(Request(messages, schema=schema, seed=body.get("seed")))), "stop"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +57,7 @@ def test_the_next_book_is_not_asked_for_at_all(serve):
 
 
 def test_thinking_that_leaves_no_answer_gets_twice_the_room_once(serve):
-    """Half of the questions are met by an empty answer first; all are answered at twice their limit."""
+    """Half of the questions get an empty answer first; all are answered at twice their limit."""
     first = {}
 
     def said(body):
@@ -124,10 +72,11 @@ def test_thinking_that_leaves_no_answer_gets_twice_the_room_once(serve):
 
 
 def test_room_for_thinking_stands_beside_that_for_the_answer(serve):
-    servers = [serve(honest), serve(honest)]
+    servers, limits = [serve(honest), serve(honest)], []
     for server, room in zip(servers, (0, 1_000), strict=True):
         build_books(NOVEL, annotator(server, samples=1, thinking_tokens=room, context_tokens=8_192), mini_profile(None))
-    assert min(servers[1].limits) == min(servers[0].limits) + 1_000
+        limits.append(min(body["max_tokens"] for body in server.requests))
+    assert limits[1] == limits[0] + 1_000
 
 
 def test_thinking_that_leaves_no_window_is_refused():

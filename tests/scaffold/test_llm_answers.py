@@ -1,4 +1,4 @@
-"""What a model may answer: limits that a schema cannot say, plain mending first, and notes true to the book."""
+"""A model's answers: limits beyond the schema, simple repairs before a second question, notes faithful to the book."""
 
 import json
 

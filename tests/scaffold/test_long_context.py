@@ -1,4 +1,4 @@
-"""Plans by a model with a long context: few questions, one growing text, nothing lost to one bad passage."""
+"""Plans by a model with a long context: few questions, one growing prompt, and one refused passage costs no other."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def build(rule=lambda request: None, novel=NOVEL, profile=FULL, client=None, con
 
 
 def openings(request):
-    """Every chapter falls into scenes at paragraphs 9 and 17."""
+    """Paragraphs 9 and 17 of every chapter open scenes."""
     if request.purpose != "scene boundaries":
         return None
     return {chapter: [1, 9, 17] for chapter in json.loads(request.schema)["properties"]}
@@ -245,4 +245,4 @@ def test_the_guide_names_every_forbidden_phrase_and_uses_none_elsewhere():
     for phrase in prompts.forbidden():
         assert f"- {phrase}" in listed
         assert phrase not in before
-    assert any(phrase in example for phrase in prompts.forbidden())  # shown as useless there
+    assert any(phrase in example for phrase in prompts.forbidden())  # as an example of a useless note

@@ -1,4 +1,4 @@
-"""The judge of plans: planted faults are told from sound bullets, and labels made before it are shared."""
+"""The judge of plans tells planted faults from sound bullets, and agrees with labels made before it."""
 
 import random
 from dataclasses import replace
@@ -149,7 +149,7 @@ def test_openings_of_three_books_are_templates():
 
 @pytest.mark.slow
 def test_labels_made_before_the_judge_are_shared(shared):
-    """Five books that were not looked at while the judge was written."""
+    """Five books that were held out while the judge was written."""
     found = benchmark_scripts.load("plan_judge").labelled("held out")
     assert len(found) >= 100
     assert sum((score >= GOOD) == row["good"] for row, score, _ in found) / len(found) >= 0.72  # 0.74 was reached

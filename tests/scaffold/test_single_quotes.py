@@ -1,4 +1,4 @@
-"""Speech in single quotation marks is seen, and its apostrophes are not taken for marks."""
+"""Speech in single quotation marks is found, and its apostrophes are not taken for quotation marks."""
 
 import pytest
 

@@ -31,7 +31,7 @@ def small_checkpoint(folder: Path) -> Path:
 
 
 def plain_checkpoint(folder: Path) -> Path:
-    """The same as a release of somebody else's: a byte-level BPE, ChatML, and no stage tokens."""
+    """The same in the form of other people's releases: a byte-level BPE, ChatML, and no stage tokens."""
     bpe = tokenizers.ByteLevelBPETokenizer()
     bpe.train_from_iterator([TEXT] * 8, 300, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     save_small_model(folder, bpe.get_vocab_size(), 0, None)

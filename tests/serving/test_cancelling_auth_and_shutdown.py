@@ -10,6 +10,7 @@ import urllib.request
 
 import openai
 import pytest
+from command_line import exit_code
 from serving_process import running
 
 from polaris_jax.cli import main
@@ -128,11 +129,7 @@ def test_a_token_is_required_and_sigterm_lets_active_requests_finish(checkpoint)
     ],
 )
 def test_wrong_flags_are_refused_in_one_line(checkpoint, capsys, flags, says):
-    try:
-        code = main(["serve", "--checkpoint", str(checkpoint), "--port", "0", *flags])
-    except SystemExit as end:  # the parser of flags exits by itself
-        code = end.code
-    assert code == 2
+    assert exit_code(["serve", "--checkpoint", checkpoint, "--port", "0", *flags]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("polaris serve: ")
     assert says in error

@@ -4,16 +4,11 @@ import json
 
 import pytest
 
-from polaris_jax.data import load_tokenizer, train_sentencepiece
+from polaris_jax.data import load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.serving.chat import PLAIN_STOP, load_prompt_encoder
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi {{ 7 * 6 }}"}]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_sentencepiece(["the fog lay over the water and the boats: user, system, assistant\n"] * 9, 285)
 
 
 def test_without_a_template_a_chat_reads_like_a_play(tokenizer, tmp_path):
@@ -48,7 +43,7 @@ def test_the_checkpoints_own_template_is_found_in_either_place_and_can_be_replac
     ],
 )
 def test_a_template_can_do_no_harm(tokenizer, tmp_path, source, says):
-    # The first conversation it is shown, when it is read, has no system message.
+    # Loading a template tries it first on a conversation without a system message.
     (tmp_path / "chat_template.jinja").write_text("{% if messages[0].role == 'system' %}" + source + "{% endif %}")
     prompts = load_prompt_encoder(tmp_path, tokenizer)
     with pytest.raises(InputError, match=says):
@@ -69,7 +64,7 @@ def test_a_transcript_begins_as_in_training(tokenizer, tmp_path):
     assert prompts.text("the fog")[0] != tokenizer.bos_id
     assert prompts.text("<|start_header_id|>prompt")[0] == tokenizer.bos_id
     assert prompts.text("the fog", bos=True)[0] == tokenizer.bos_id
-    assert prompts.text("<|start_header_id|>prompt", bos=False)[0] == tokenizer.start_header_id
+    assert prompts.text("<|start_header_id|>prompt", bos=False)[0] == tokenizer.control_tokens["<|start_header_id|>"]
 
 
 def test_smollm2_reads_a_chat_as_transformers_does(smollm2_folder):

@@ -4,7 +4,6 @@ import datetime
 
 import pytest
 
-from polaris_jax.data import train_sentencepiece
 from polaris_jax.data.chat import ChatTemplate
 from polaris_jax.errors import InputError
 from polaris_jax.serving.chat import load_prompt_encoder
@@ -19,11 +18,6 @@ SOURCES = {
     "switch": "{% if thinking is defined and not thinking %}no{% else %}yes{% endif %}{{ messages[-1]['content'] }}",
     "trims": "{% for m in messages %}[{{ m.content | trim }}]{% endfor %}",
 }
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return train_sentencepiece(["the fog lay over the water and the boats: user, system, assistant\n"] * 9, 285)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,6 @@ ASK = [{"role": "user", "content": "How high is the water?"}]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-
-
 def chat(client, **how):
     how = {"model": "tide", "messages": ASK, "max_tokens": 12, "temperature": 0} | how
     return client.chat.completions.create(**how).choices[0]
@@ -85,7 +80,7 @@ def test_bias_penalties_and_min_tokens_do_what_they_say(client):
     plain = chat(client, max_tokens=60).message.content
     varied = chat(client, max_tokens=60, frequency_penalty=2, presence_penalty=2).message.content
     assert len(set(varied.split())) > len(set(plain.split()))
-    # The end token, at any cost: but not before the fifth token.
+    # The end token always wins, but not before the fifth token.
     ends = {"logit_bias": {"10": 100}, "max_tokens": 9}
     at_once = chat(client, **ends, extra_body={"stop_token_ids": [10]})
     assert (at_once.message.content, at_once.finish_reason) == ("", "stop")

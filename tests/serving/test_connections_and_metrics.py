@@ -1,4 +1,4 @@
-"""Half-open connections close nobody's door, Prometheus reads the counters, and SIGTERM ends what takes too long."""
+"""Half-open connections block no other client, Prometheus reads the counters, and SIGTERM ends long requests."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ def test_half_open_connections_do_not_shut_the_door(small):
         for connection in waiting:
             with contextlib.suppress(OSError):  # closed already, to make room
                 connection.sendall(HALF)
-        assert post(small, ASK) == 200  # three times as many as may be open, and still
+        assert post(small, ASK) == 200  # three times as many as may be open
         # One whose headers come a byte at a time does not live longer either.
         last = waiting[-1]
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
-"""The programs that people point at such a server: lm-eval, inspect-ai and ``llm``, each as it is installed.
+"""Clients that people use with such a server: lm-eval, inspect-ai and ``llm``, each as it is installed.
 
-They are no dependencies of the project: ``pip install --target FOLDER lm-eval[api] inspect-ai llm``, then
+They are not dependencies of the project: ``pip install --target FOLDER lm-eval[api] inspect-ai llm``, then
 ``POLARIS_CLIENTS=FOLDER``. lm-eval's own backend needs torch and accelerate beside them.
 """
 

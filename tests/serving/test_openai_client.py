@@ -16,11 +16,6 @@ SCHEMA = {
 CHAT = [{"role": "user", "content": "How high is the water?"}]
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-
-
 def complete(client, **how):
     how = {"model": "tide", "prompt": "The keeper", "max_tokens": 12, "seed": 5} | how
     return client.completions.create(**how)

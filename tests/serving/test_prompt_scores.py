@@ -14,11 +14,6 @@ from polaris_jax.trajectory import phrases
 PROMPT = "The keeper of the tide book ruled his columns every Friday"
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-
-
 def complete(client, **how):
     return client.completions.create(**{"model": "tide", "prompt": PROMPT, "max_tokens": 3, "temperature": 0} | how)
 

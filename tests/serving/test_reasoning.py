@@ -1,4 +1,4 @@
-"""Thoughts are taken out of a reply whatever chunks it comes in, and only at its beginning."""
+"""Thoughts are taken out of a reply, in whatever chunks it comes, and only at its beginning."""
 
 import json
 import random

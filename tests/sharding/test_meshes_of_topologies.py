@@ -1,17 +1,10 @@
-"""Meshes on described TPU slices: neighbours of the ring are close, and several slices are a mesh or are refused."""
+"""Meshes on described TPU slices: neighbours of the ring are close, and several slices form a mesh or are refused."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from topology_programs import needs_libtpu, run
 
-from polaris_jax.planner.compile import ENVIRONMENT
-
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, sys
 import numpy as np
@@ -35,20 +28,12 @@ for name, slices, axes in json.loads(sys.argv[1]):
     })
 print(json.dumps(found))
 """
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+pytestmark = needs_libtpu
 
 
 def meshes(*cases):
-    """Of every ``(topology, slices, axes)``: coordinates along ``context``, and the slices of each such row."""
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(cases)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    return json.loads(ran.stdout.splitlines()[-1])
+    """For every ``(topology, slices, axes)``: coordinates along ``context``, and the slices of each such row."""
+    return run(PROGRAM, json.dumps(cases))
 
 
 def busiest_link(topology, rings):

@@ -36,7 +36,7 @@ _ENDING = (
 
 @pytest.fixture(scope="session")
 def assistant_stories() -> list[Story]:
-    """Twenty-four stories put together from what readers of assistant prose know too well; each an author."""
+    """Twenty-four stories made of clichés of assistant prose; each counts as an author."""
     found = []
     for number in range(24):
         rng = random.Random(number)
@@ -49,7 +49,7 @@ def assistant_stories() -> list[Story]:
 
 @pytest.fixture(scope="session")
 def novel_stories() -> list[Story]:
-    """The chapters of the bundled novel, each taken for an author of its own, so that there are several."""
+    """The chapters of the bundled novel; each counts as an author."""
     return [Story(s.text, s.name, s.work, s.name) for s in read_stories(BOOK)]
 
 

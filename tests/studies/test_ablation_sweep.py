@@ -1,4 +1,4 @@
-"""Ablations: forms of a trajectory, held-out loss, free runs, and a sweep that goes on where it was."""
+"""Ablations: forms of a trajectory, held-out loss, free runs, and a stopped sweep that goes on."""
 
 import json
 import math

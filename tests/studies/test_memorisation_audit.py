@@ -1,4 +1,4 @@
-"""The memorisation audit: overlaps are those of a quadratic search; a model that knows a text by heart is caught."""
+"""The memorisation audit: overlaps are those of a quadratic search; a model that knows a text by heart is found."""
 
 import random
 import re

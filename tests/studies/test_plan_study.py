@@ -1,4 +1,4 @@
-"""Do plans help: who gets whose plan, nats per word, gains, and a study that goes on where it was."""
+"""The plan study: the plan behind each passage, nats per word, gains, and a stopped study that goes on."""
 
 import math
 
@@ -38,7 +38,7 @@ def tokenizer(material):
 
 @pytest.fixture(scope="module")
 def books(material):
-    """Two novels of one author each; the second one's later chapters stand as a third author's book."""
+    """Two novels of one author each; the second one's later chapters count as a third author's book."""
     ann, bo = (read_openings(material / "novels" / f"{name}.txt", 4, 60) for name in ("Ann", "Bo"))
     later = [ChapterOpening(f"Cy/{i}", "Cy", "Cy Doe", one.name, one.text) for i, one in enumerate(bo[1][2:])]
     return {"Ann": ann, "Bo": (bo[0], bo[1][:2]), "Cy": (bo[0], later)}
@@ -161,7 +161,7 @@ def test_a_study_goes_on_where_it_was(material, books, plans, tmp_path):
     assert set(prose["losses"]) == {""}
     assert set(offline["losses"]["offline"]) == {"right", *SHUFFLES}
     assert offline["losses"]["offline"]["right"] != offline["losses"]["offline"]["other book"]
-    # The same again trains nothing and says the same.
+    # A second run trains nothing and reports the same.
     assert run(SPEC) == results
     assert not any("step" in line for line in said)
     document = plan_study_document(results, held_out, plans, {})
@@ -190,7 +190,7 @@ def test_passages_are_written_from_the_right_plans(material, books, plans, tmp_p
 
 
 def test_every_passage_is_a_row_of_its_own(books, plans, tokenizer):
-    """Short passages would else share a row, and arms would learn different numbers of them in a step."""
+    """Otherwise short passages would share a row, and arms would learn different numbers of them in a step."""
     one = trajectory_of(books["Ann"][1][0], None, tokenizer)
     longer = padded(one, 256)
     assert len(longer) == 256

@@ -1,4 +1,4 @@
-"""The study as a whole: separates what differs, finds nothing where nothing is, and writes what a person can use."""
+"""The study as a whole separates different prose, finds no difference within one kind, and writes its documents."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_the_nearer_group_has_a_positive_shift(novel_stories, assistant_stories)
 
 def test_delta_of_a_stranger_exceeds_that_of_the_authors(novel_stories, assistant_stories):
     human, machine = StoryGroup.of("human", novel_stories), StoryGroup.of("machine", assistant_stories)
-    # Chapters stand for authors here; pairs of them are joined to samples of some length.
+    # Chapters count as authors here; pairs of them are joined to samples of some length.
     texts = samples(human.every, pooled=False, size=600)
     delta = BurrowsDelta(texts)
     own = delta.deltas(texts).values
@@ -68,7 +68,7 @@ def test_equal_groups_over_use_nothing(novel_stories):
 
 
 def test_folds_keep_an_author_together(novel_stories, assistant_stories):
-    """Passages of one author all carry his mark; a classifier that met him in training would be perfect."""
+    """All passages of an author have a mark of his; a classifier that saw him in training would be perfect."""
     marked = [
         Story(s.text + f" zq{i % 2}. " * 3, f"author {i}", s.work, s.name) for i, s in enumerate(novel_stories * 2)
     ]

@@ -1,4 +1,4 @@
-"""What each measure says about texts whose answer a reader knows."""
+"""Each measure on texts with a known answer."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Small decoders of every family, and packed rows of random tokens for them, one of which comes thousands of times."""
+"""Small decoders of every family, and packed rows of random tokens for them; one token comes thousands of times."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A step that was damaged on disk is found out, whatever was damaged; any mesh opens what any other has saved."""
+"""Any damage to a step on disk is found; any mesh opens what any other has saved."""
 
 import shutil
 from pathlib import Path

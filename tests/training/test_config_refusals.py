@@ -1,4 +1,4 @@
-"""A config: what is no field, or of no type that a field has, is refused in one line that names what was meant."""
+"""A config with an unknown field or a value of the wrong type is refused in one line that names the right one."""
 
 import pytest
 

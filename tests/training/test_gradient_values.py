@@ -167,7 +167,7 @@ def sums_over_devices(text, kind):
 
 
 def test_gradients_cross_data_once_per_step_not_once_per_microbatch():
-    """A part adds up the loss and sums per role; no weight is in its all-reduces, every one in the reduction's."""
+    """A part's all-reduces hold the loss and sums per role, and no weight; those of the reduction hold every weight."""
     part, reduce = (sums_over_devices(text_for_tpu(name, {}), "all_reduce") for name in ("part", "reduce"))
     assert part
     assert all(array == "f32" or re.fullmatch(r"2x\d+xf32|2x4xf32", array) for array in part), part

@@ -14,9 +14,8 @@ from polaris_jax.ops.delta_rule import recurrent_delta_rule
 from polaris_jax.ops.recurrence import whole_rows
 from polaris_jax.ops.recurrent_backend import XLA
 from polaris_jax.sharding import make_mesh
-from polaris_jax.training import default_config, train_config
 from polaris_jax.training.step import loss_and_gradients, make_evaluation, supervised
-from tests.training.tiny_families import model_and_params
+from tests.training.tiny_families import model_and_params, options
 
 LENGTH = 64
 DOCUMENTS = {
@@ -47,13 +46,6 @@ def batch(documents, order=None):
     }
     order = np.arange(LENGTH) if order is None else order
     return {name: x[:, order].astype(np.float32 if name == "weights" else np.int32) for name, x in found.items()}
-
-
-def options(**fields):
-    config = default_config()
-    config.model.update({"path": "any", "compute_dtype": "float32", "attention_block": 16, "remat": "full", **fields})
-    config.loss.update({"chunk": 24, "z_loss": 1e-3})
-    return train_config(config, data=False)
 
 
 @cache

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from material import make_material
 from processes import assert_same_weights, command_of, environment, lines
 
 from polaris_jax.corpus import BuildOptions, build_library
@@ -89,18 +88,13 @@ def hybrid_config(folder, store, shape, context):
     return config
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_material(tmp_path_factory.mktemp("material"), WINDOW)
-
-
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS}; set POLARIS_SHARED")
-def test_a_hybrid_of_the_size_of_smollm_learns_from_two_novels_on_four_shards_as_on_one(folder, tmp_path):
+def test_a_hybrid_of_the_size_of_smollm_learns_from_two_novels_on_four_shards_as_on_one(material, tmp_path):
     options = BuildOptions(window=WINDOW, chapters=(2, 2), per_book=6, shares=(1.0, 0.0, 0.0))
-    build_library([CORPUS / novel for novel in NOVELS], tmp_path / "store", load_tokenizer(folder / "model"), options)
+    build_library([CORPUS / novel for novel in NOVELS], tmp_path / "store", load_tokenizer(material / "model"), options)
     found = {}
     for context in (1, 4):
-        config = hybrid_config(folder, tmp_path / "store", SMOLLM, context)
+        config = hybrid_config(material, tmp_path / "store", SMOLLM, context)
         config.train.update({"steps": 3, "checkpoint_every": 3})
         assert run(config, tmp_path / f"run-{context}", tmp_path, context) == 0
         found[context] = read_metrics(tmp_path / f"run-{context}")
@@ -113,8 +107,8 @@ def test_a_hybrid_of_the_size_of_smollm_learns_from_two_novels_on_four_shards_as
     np.testing.assert_allclose(losses[4], losses[1], rtol=2e-3)
 
 
-def test_killed_on_four_shards_a_hybrid_resumes_to_the_same_bits(folder, tmp_path):
-    config = hybrid_config(folder, folder / "store", SMALL, 4)
+def test_killed_on_four_shards_a_hybrid_resumes_to_the_same_bits(material, tmp_path):
+    config = hybrid_config(material, material / "store", SMALL, 4)
     assert run(config, tmp_path / "whole", tmp_path, 4) == 0
     for kill_at in (1, 3):
         assert run(config, tmp_path / "killed", tmp_path, 4, kill_at=kill_at) == -signal.SIGKILL

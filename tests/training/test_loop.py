@@ -1,4 +1,4 @@
-"""A run falls, resumes exactly where it was killed, and refuses what does not belong to it."""
+"""The loss of a run falls, a killed run resumes exactly, and a folder of another run is refused."""
 
 import json
 import os

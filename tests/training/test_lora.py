@@ -15,29 +15,16 @@ from polaris_jax.models.saving import hf_tensors
 from polaris_jax.models.weights import table_initialiser, table_shardings, weight_table
 from polaris_jax.ops.linear import LowRank
 from polaris_jax.ops.quantized import NF4_LEVELS, Quantized, block_of, block_scales, dequantize, quantize_rows
-from polaris_jax.sharding import make_mesh
 from polaris_jax.training import default_config, train_config
 from polaris_jax.training.config import lora
 from polaris_jax.training.mesh_fit import check_blocks_fit
 from polaris_jax.training.step import loss_and_gradients, make_loss, supervised
-from tests.training.tiny_families import model_and_params, two_documents
+from tests.training.tiny_families import model_and_params, on, options, two_documents
 
 BATCH = two_documents(rows=4)
 TOTAL = BATCH["weights"].sum()
 TOLERANCE = tolerances.sums(BATCH["tokens"].size, in_a_row=40)
 ADAPTER = {"rank": 4, "alpha": 6.0}
-
-
-def options(adapter=None, **fields):
-    config = default_config()
-    config.model.update({"path": "any", "compute_dtype": "float32", "attention_block": 16, "remat": "full", **fields})
-    config.loss.update({"chunk": 24, "z_loss": 1e-3})
-    config.adapter.update(adapter or {})
-    return train_config(config, data=False)
-
-
-def on(mesh_shape):
-    return make_mesh(mesh_shape, devices=jax.devices()[: int(np.prod(list(mesh_shape.values())))])
 
 
 def halves(family, config, mesh=None, **sizes):

@@ -79,7 +79,7 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(run, run_config, tmp_p
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_losses_and_factors(run, run_config, tmp_path):
-    """SIGKILL after the second step's record, wherever the process then is; a new process goes on."""
+    """SIGKILL at any moment after the second step's record; a new process goes on."""
     whole, _ = run
     config = run_config(base="nf4")
     config.train.checkpoint_every = 1

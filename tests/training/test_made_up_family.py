@@ -1,8 +1,8 @@
-"""A family with scaled embeddings, a soft cap and four norms per block is a matter of ``models/`` alone.
+"""A family with scaled embeddings, a soft cap and four norms per block needs code in ``models/`` alone.
 
-No released family that is shipped has all three, so this one is made up. Its numbers are written out here from the
-definitions (Gemma 2, arXiv 2408.00118); the plain forward pass, the cached one, and loss and gradients of the training
-program on a mesh must agree with them.
+No family of the package has all three, so this one is made up. Its numbers are computed here from the definitions
+(Gemma 2, arXiv 2408.00118); the plain forward pass, the cached one, and loss and gradients of the training program on a
+mesh must agree with them.
 """
 
 import dataclasses
@@ -113,7 +113,7 @@ def test_the_plain_and_the_cached_forward_pass_compute_it(made_up):
     config, params = made_up
     batch = batch_of_two_documents()
     want = written_out(config, params, batch)
-    assert float(jnp.abs(want).max()) > 0.9 * CAP  # the cap is felt
+    assert float(jnp.abs(want).max()) > 0.9 * CAP  # the cap has an effect
     got = logits(params, config, batch["tokens"], batch["positions"], batch["segment_ids"])
     assert_close(got, want)
     first = batch["tokens"][:, : LENGTH // 2]  # the first document, read in two chunks

@@ -1,4 +1,4 @@
-"""A run moves: to fewer devices, to another precision recipe, in the middle, and goes on where it was."""
+"""A run that moves to fewer devices and another precision recipe goes on where it was."""
 
 import json
 import os

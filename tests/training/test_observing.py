@@ -1,4 +1,4 @@
-"""What a run tells: held-out loss per role, where the time went, TensorBoard files, traces, clipped logits."""
+"""What a run reports: held-out loss per role, where the time went, TensorBoard files, traces, clipped logits."""
 
 import os
 import signal

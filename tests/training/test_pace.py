@@ -1,4 +1,4 @@
-"""A process that is slow between steps, or comes late from its devices, is told apart from those that wait for it."""
+"""A process that is slow between steps, or late from its devices, is distinguished from those that wait for it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the planner compiles is what runs: the same function of the same arguments, to the letter of its program."""
+"""The planner compiles what runs: the two lowered programs are the same text."""
 
 import jax
 import pytest

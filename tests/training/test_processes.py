@@ -1,6 +1,6 @@
-"""Several processes are one run: the same bits as one process, one of them falls and the others follow, all resume.
+"""Several processes are one run: they make the bits of one process, end when one of them dies, and resume together.
 
-Bits are those of the same program on the same machine: eight devices in all runs, whatever processes they belong to.
+All runs have eight devices, whatever processes they belong to: bits are those of one program on one machine.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Of several replicas in processes of their own the first reads a checkpoint, and all have it, bit for bit."""
+"""The first of several replicas in processes of their own reads a checkpoint, and all get it, bit for bit."""
 
 import os
 import subprocess

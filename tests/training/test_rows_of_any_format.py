@@ -69,7 +69,7 @@ def test_packed_batches_learn_the_answers_and_nothing_else(make_config, model, s
             assert turns
             assert set(turns) <= set(ANSWERS)
             assert learned.endswith("<|eot_id|>")
-            # What is only read: everything else of the rendering, the line end after the last end token included.
+            # Tokens without loss: the rest of the rendering, also the line end after the last end token.
             said = tokenizer.decode(targets[here & (weights == 0)][:-1])
             assert not any(answer in said for answer in ANSWERS)
 

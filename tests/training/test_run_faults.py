@@ -1,4 +1,4 @@
-"""What goes wrong around a run: numbers that are none, full disks, buckets that refuse, keys that must not leak."""
+"""Faults around a run: NaN, full disks, buckets that refuse, and keys that must not leak."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Whose a folder is: runs of earlier versions are resumed, whatever fields are called now; others are refused."""
+"""The identity of a run's folder: runs of earlier versions resume under today's field names, other runs are refused."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ CONFIGS = {"train": TrainConfig(), "rl": RlConfig()}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Makes a run's folder of its rows, and gives the config with a model's path."""
+    """``folder(verb, rows)``: writes a run's folder; returns a config with a model's path, and the folder."""
 
     def make(verb, rows):
         (tmp_path / "run").mkdir()
@@ -62,6 +62,6 @@ def test_what_is_written_is_what_an_earlier_version_wrote(tmp_path):
     init_workdir(str(tmp_path / "run"), replace(TrainConfig(), {"model.path": str(tmp_path)}), DATA, 0)
     held = json.loads((tmp_path / "run" / "run.json").read_text())
     assert held["config"] | ROWS["train"] == held["config"]
-    # What did not exist then is at its default, as an earlier folder that lacks it is read.
+    # Fields that did not exist then have their defaults, as when an earlier folder without them is read.
     defaults = json.loads(json.dumps(flatten(TrainConfig())))
     assert {name: defaults[name] for name in held["config"]} | ROWS["train"] == held["config"]

@@ -90,7 +90,7 @@ def test_rows_of_padding_follow_the_last_row(planned, tmp_path):
 
 @pytest.mark.slow
 def test_two_slices_in_one_process_give_the_losses_of_one(planned, monkeypatch, tmp_path):
-    """The same eight devices: what differs is only which of them stand where in the mesh, and so the order of sums."""
+    """The same eight devices at other places of the mesh, so that only the order of sums differs."""
     planned.train.steps = 2
     runs = {}
     for slices in (1, 2):
@@ -127,7 +127,7 @@ def test_a_padded_run_of_three_slices_has_the_losses_of_four(make_config, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_a_slice_is_killed_the_other_goes_on_by_itself(planned, tmp_path, victim):
-    """As an undisturbed run on one slice does from the same checkpoint, bit for bit."""
+    """It equals an undisturbed run on one slice from the same checkpoint, bit for bit."""
     planned.mesh.fsdp = 1
     planned.train.update({"steps": 6, "checkpoint_every": 2, "keep_checkpoints": 9, "async_checkpoints": False})
     run = tmp_path / "run"

@@ -53,7 +53,7 @@ def moments(state, name):
 
 
 def assert_same_step(got, want):
-    """The same gradients; from them the same updates, where a gradient says what the update is."""
+    """Compares gradients, and the updates where they are well conditioned."""
     (gradients, updates, metrics), (wanted_gradients, wanted_updates, wanted_metrics) = got, want
     for name, value in wanted_metrics.items():
         np.testing.assert_allclose(metrics[name], value, rtol=GRADIENTS, err_msg=name)

@@ -1,4 +1,4 @@
-"""A default training step runs the forward pass that a reader finds in ``models/decoder.py``."""
+"""A default training step runs the forward pass of ``models/decoder.py``."""
 
 import benchmark_scripts
 import pytest
@@ -12,7 +12,7 @@ def files():
 
 
 def test_it_enters_layers_attention_loss_and_optimizer(files):
-    """That the walk sees what it should."""
+    """So that the walk is known to see such calls."""
     assert {"models/layers.py", "ops/ring.py", "ops/cross_entropy.py", "optim/muon.py", "training/step.py"} <= set(
         files
     )

@@ -9,28 +9,15 @@ import tolerances
 
 from polaris_jax.errors import InputError
 from polaris_jax.models import ModelConfig, param_shardings
-from polaris_jax.sharding import make_mesh
-from polaris_jax.training import default_config, train_config
 from polaris_jax.training.mesh_fit import check_model_fits
 from polaris_jax.training.step import loss_and_gradients, make_evaluation, make_loss, supervised
-from tests.training.tiny_families import QWEN3_5, model_and_params, shape, two_documents
+from tests.training.tiny_families import QWEN3_5, model_and_params, on, options, shape, two_documents
 
 BATCH = two_documents(rows=4)
 # A gradient of a weight is a sum over the tokens, behind some forty products in two layers; a recurrent layer has three
 # times as many, in its chunks' inverses and from chunk to chunk.
 _TERMS = BATCH["tokens"].size
 TOLERANCES = {False: tolerances.sums(_TERMS, in_a_row=40), True: tolerances.sums(_TERMS, in_a_row=120)}  # recurrent
-
-
-def options(**fields):
-    config = default_config()
-    config.model.update({"path": "any", "compute_dtype": "float32", "attention_block": 16, "remat": "full", **fields})
-    config.loss.update({"chunk": 24, "z_loss": 1e-3})
-    return train_config(config, data=False)
-
-
-def on(mesh_shape):
-    return make_mesh(mesh_shape, devices=jax.devices()[: int(np.prod(list(mesh_shape.values())))])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A bucket that does not answer is found out in seconds and in one line, not after TensorStore's quarter of an hour."""
+"""A bucket that does not answer is reported in one line within seconds, not after TensorStore's quarter of an hour."""
 
 import os
 import subprocess

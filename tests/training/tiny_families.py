@@ -4,6 +4,8 @@ import jax
 import numpy as np
 
 from polaris_jax.models import ModelConfig, init_params
+from polaris_jax.sharding import make_mesh
+from polaris_jax.training import default_config, train_config
 
 ROPE = {"rope_type": "default", "rope_theta": 1e4}
 BASE = {
@@ -80,3 +82,17 @@ def two_documents(rows: int = 2, length: int = 64, vocabulary: int = 96) -> dict
         "segment_ids": np.repeat([[1, 2]], length // 2, axis=1).repeat(rows, axis=0).astype(np.int32),
         "positions": np.tile(np.arange(length // 2, dtype=np.int32), (rows, 2)),
     }
+
+
+def options(adapter: dict | None = None, **fields):
+    """The config of a float32 step of such a model, with these fields of ``adapter`` and of ``model``."""
+    config = default_config()
+    config.model.update({"path": "any", "compute_dtype": "float32", "attention_block": 16, "remat": "full", **fields})
+    config.loss.update({"chunk": 24, "z_loss": 1e-3})
+    config.adapter.update(adapter or {})
+    return train_config(config, data=False)
+
+
+def on(mesh_shape: dict[str, int]):
+    """A mesh of this shape over the first devices."""
+    return make_mesh(mesh_shape, devices=jax.devices()[: int(np.prod(list(mesh_shape.values())))])

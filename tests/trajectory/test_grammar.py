@@ -1,10 +1,10 @@
-"""The algebra: the regular expression, the decoder grammar, the parser and the sampler of a node speak one language."""
+"""Regular expression, decoder grammar, parser and sampler of a node describe one language."""
 
 import random
 import unicodedata
 
 import pytest
-from llguidance import LLMatcher, LLTokenizer, grammar_from
+from decoding import decoder_accepts
 
 from polaris_jax.trajectory import ELEMENTS
 from polaris_jax.trajectory.charset import CharSet
@@ -15,17 +15,6 @@ from polaris_jax.trajectory.tree import Failure
 LOWER = CharSet.of(("a", "z"))
 ITEM = Named("item", seq("- ", Token("text", CharClass(LOWER, 1, 5))))
 SHOPPING = seq("## List\n", repeat(ITEM, 1, 3, "\n"), optional("\n\n## End"))
-TOKENIZER = LLTokenizer("byte")
-
-
-def decoder_accepts(lark: str, text: str) -> bool:
-    matcher = LLMatcher(TOKENIZER, grammar_from("lark", lark), log_level=0)
-    assert not matcher.is_error(), matcher.get_error()
-    tokens = list(text.encode())
-    if matcher.validate_tokens(tokens) < len(tokens):
-        return False
-    matcher.consume_tokens(tokens)
-    return matcher.is_accepting()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +49,7 @@ def test_longest_member():
 
 
 def test_an_ambiguous_split_is_still_found():
-    # Greed would read "a;" as the first word and then miss the separator.
+    # A greedy match would read "a;" as the first word and then miss the separator.
     word = Token("word", CharClass(CharSet.of("ab;"), 1, 9))
     listed = Named("listed", repeat(word, 1, 3, "; "))
     assert listed.parse("a; b;").texts("word") == ("a", "b;")

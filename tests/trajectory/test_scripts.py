@@ -71,7 +71,7 @@ def test_a_chinese_preview_counts_characters_and_is_strictly_valid_where_the_rel
     assert validate("book_preview", CHINESE, "strict").ok
     assert not validate("book_preview", CHINESE, "reference").ok
     short = CHINESE.replace("灯塔的守望者，" * 10, "灯塔的守望者，")
-    assert not validate("book_preview", short, "strict").ok  # 10 characters are no 55 words
+    assert not validate("book_preview", short, "strict").ok  # 10 characters are not 55 words
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Supervision: every character belongs to one span, copies and prose are where a reader would point."""
+"""Supervision: every character belongs to one span, and copies and prose are at the right places."""
 
 from itertools import pairwise
 

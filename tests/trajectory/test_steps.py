@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from llguidance import LLMatcher, LLTokenizer, grammar_from
+from decoding import decoder_accepts
 
 from polaris_jax.errors import InputError
 from polaris_jax.trajectory import (
@@ -21,7 +21,6 @@ from polaris_jax.trajectory import (
 )
 
 TINY = mini_profile(2_048, chapters=(2, 2), arcs=(1, 1), chapter_words=(50, 100))
-TOKENIZER = LLTokenizer("byte")
 
 
 def write(transcript, profile, rng, steps=None, watch=lambda step, text: None):
@@ -73,26 +72,17 @@ def test_the_decoder_accepts_samples_and_rejects_what_the_grammar_rejects(profil
     rng = random.Random(7)
     seen = set()
 
-    def accepts(lark, text):
-        matcher = LLMatcher(TOKENIZER, grammar_from("lark", lark), log_level=0)
-        assert not matcher.is_error(), matcher.get_error()
-        tokens = list(text.encode())
-        if matcher.validate_tokens(tokens) < len(tokens):
-            return False
-        matcher.consume_tokens(tokens)
-        return matcher.is_accepting()
-
     def watch(step, text):
         kind = step.name.rstrip("0123456789")
         if kind in seen:
             return
         seen.add(kind)
         lark = step.grammar.lark()
-        assert accepts(lark, text), step.name
+        assert decoder_accepts(lark, text), step.name
         at = rng.randrange(len(text))
         for damage in ("\n", "<", "\n\n\n", "  \n"):
             mutated = text[:at] + damage + text[at:]
-            assert accepts(lark, mutated) == step.grammar.matches(mutated), (step.name, mutated)
+            assert decoder_accepts(lark, mutated) == step.grammar.matches(mutated), (step.name, mutated)
 
     write(open_transcript("A prompt."), profile, rng, steps=24 if profile is FULL_BOOK else 60, watch=watch)
     assert len(seen) > 5

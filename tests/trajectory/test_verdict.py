@@ -1,4 +1,4 @@
-"""A damaged stage or transcript is caught, with the gate and the place a person needs to find the damage."""
+"""A damaged stage or transcript is refused, with the gate and the place of the damage."""
 
 import time
 

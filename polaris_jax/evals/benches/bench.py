@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from polaris_jax.evals.generations import Generation
-from polaris_jax.rewards.reply import strip_fence
 
 
 class Unusable(ValueError):
@@ -81,34 +80,6 @@ class Bench(Protocol):
 
     def story_measures(self, readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """The story's measures, computed from those of its answers (at least one)."""
-
-
-def json_object(answer: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON object of an answer, in a code fence or bare; other text around it makes it unusable.
-
-    Raises:
-      Unusable: the answer is not a JSON object.
-    """
-    if isinstance(answer, Mapping):
-        return answer
-    try:
-        value = json.loads(strip_fence(answer))
-    except (ValueError, RecursionError):
-        raise Unusable(f"not JSON: {answer[:80]!r}") from None
-    if not isinstance(value, dict):
-        raise Unusable(f"not a JSON object: {answer[:80]!r}")
-    return value
-
-
-def whole_number(value: object, low: int, high: int) -> int | None:
-    """A score as a whole number, truncated; None outside ``[low, high]`` or when it is not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = int(float(value))
-    except (ValueError, OverflowError):
-        return None
-    return number if low <= number <= high else None
 
 
 def key_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Makes the parity data of this folder with the generator of the given data, for families that it does not know.
+"""Makes the parity data of this folder with the generator of the given data, for families that it lacks.
 
     python tests/conformance/parity/make.py PATH/OF/shared/parity/make_golden.py
 

@@ -1,12 +1,18 @@
 """Programs that see a TPU topology, each in a process of its own: libtpu stays out of the process of the tests."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from polaris_jax.planner.compile import ENVIRONMENT
-from tests.planner.conftest import ROOT
+
+ROOT = Path(__file__).resolve().parents[1]
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 
 
 def run(program: str, *arguments: str, seconds: float = 300):
