@@ -96,3 +96,14 @@ run = jax.jit(logits, static_argnums=1)
 def config(request) -> ModelConfig:
     """One tiny config per family."""
     return tiny(request.param)
+
+
+# For tests of what all families share: a decoder of attention layers and a hybrid run by default, the others are slow.
+few_families = pytest.mark.parametrize(
+    "config",
+    [
+        family if family in ("llama", "qwen3_5_text") else pytest.param(family, marks=pytest.mark.slow)
+        for family in FAMILY
+    ],
+    indirect=True,
+)

@@ -12,7 +12,7 @@ from polaris_jax.models import Decoder, cached_forward, head_kernel, hidden, ini
 from polaris_jax.models.weights import abstract_params, param_shardings
 from polaris_jax.sharding import make_mesh
 
-from .conftest import run, tiny, weights
+from .conftest import few_families, run, tiny, weights
 
 LENGTH = 37
 
@@ -35,6 +35,7 @@ def test_packed_documents_equal_each_alone(config, params):
     assert bool(jnp.isfinite(packed).all())
 
 
+@few_families
 def test_later_tokens_change_nothing_before_them(config, params):
     tokens = rows(config)
     changed = tokens.at[:, 20].add(1)
@@ -109,6 +110,7 @@ def test_unknown_remat_names_the_choices():
         hidden(weights(config), config, rows(config), remat="some")
 
 
+@few_families
 def test_float32_masters_compute_in_bfloat16(config, params):
     x = hidden(params, config, rows(config), compute_dtype=jnp.bfloat16)
     assert x.dtype == jnp.bfloat16
@@ -135,6 +137,7 @@ def test_constrain_meets_the_residual_stream():
     assert shapes == [(2, LENGTH, config.hidden_size)] * 2  # the embedding, and the one traced block
 
 
+@few_families
 def test_module_is_the_pure_functions(config, params):
     model = Decoder(config, params)
     tokens = rows(config)
@@ -154,6 +157,7 @@ def test_numpy_and_nested_list_tokens_work():
     assert model(np.asarray([[1, 2, 3]])).shape == model([[1, 2, 3]]).shape == (1, 3, config.vocab_size)
 
 
+@few_families
 def test_declared_shapes_dtypes_and_shardings_hold(config):
     mesh = make_mesh({"fsdp": 2, "tensor": 2}, devices=jax.devices()[:4])
     params = init_params(config, jax.random.key(0), jnp.bfloat16, mesh)
@@ -168,6 +172,7 @@ def test_declared_shapes_dtypes_and_shardings_hold(config):
     assert big.addressable_shards[0].data.size * 4 == big.size
 
 
+@few_families
 def test_initial_values_do_not_depend_on_where_they_are_made(config):
     mesh = make_mesh({"fsdp": 2, "tensor": 2}, devices=jax.devices()[:4])
     spread, single = init_params(config, jax.random.key(3), mesh=mesh), init_params(config, jax.random.key(3))

@@ -15,7 +15,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.models import Decoder, from_pretrained, init_params, save_pretrained
 from polaris_jax.sharding import make_mesh
 
-from .conftest import tiny, weights
+from .conftest import few_families, tiny, weights
 
 
 def made(family="llama", dtype=jnp.float32, **changes) -> Decoder:
@@ -59,6 +59,7 @@ def test_transformers_computes_the_same(config, tmp_path):
     np.testing.assert_allclose(model(tokens), want, atol=2e-3)
 
 
+@few_families
 def test_shards_split_and_join(config, tmp_path):
     model = Decoder(config, weights(config))
     save_pretrained(model, tmp_path / "model", shard_bytes=20_000)

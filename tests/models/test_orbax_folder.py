@@ -22,7 +22,7 @@ from polaris_jax.sharding import make_mesh
 from polaris_jax.training.checkpoint import Checkpoints
 from polaris_jax.training.state import TrainState
 
-from .conftest import tiny
+from .conftest import few_families, tiny
 
 
 def same(a, b):
@@ -37,6 +37,7 @@ def _small_pieces(monkeypatch):
     monkeypatch.setattr(tensors_module, "PIECE_BYTES", 700)
 
 
+@few_families
 @pytest.mark.usefixtures("small_pieces")
 def test_there_and_back_is_bit_equal(config, tmp_path):
     model = Decoder(config, init_params(config, jax.random.key(0), jnp.bfloat16))
@@ -49,6 +50,7 @@ def test_there_and_back_is_bit_equal(config, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "hf" / name).read_bytes(), name
 
 
+@few_families
 @pytest.mark.usefixtures("small_pieces")
 def test_orbax_restores_it_spread_over_a_mesh(config, tmp_path):
     model = Decoder(config, init_params(config, jax.random.key(0)))
@@ -62,6 +64,7 @@ def test_orbax_restores_it_spread_over_a_mesh(config, tmp_path):
         assert leaf.sharding.is_equivalent_to(told.sharding, leaf.ndim)
 
 
+@few_families
 def test_what_orbax_saved_is_read_in_pieces(config, tmp_path):
     params = init_params(config, jax.random.key(0), jnp.bfloat16)
     saver = ocp.StandardCheckpointer()

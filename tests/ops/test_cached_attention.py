@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
+from slow_cases import others_slow, product
 
 from polaris_jax.ops.cached_attention import (
     BLOCK,
@@ -39,9 +40,13 @@ def new_tokens(n, T):
     return normal(7, n, T, H, D), normal(8, n, T, G, D), normal(9, n, T, G, D)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int8])
-@pytest.mark.parametrize("shards", [1, 2, 3])
-@pytest.mark.parametrize("T", [1, 8, 100, 700])
+@pytest.mark.parametrize(
+    ("T", "shards", "dtype"),
+    others_slow(
+        product([1, 8, 100, 700], [1, 2, 3], [jnp.float32, jnp.int8]),
+        lambda T, shards, dtype: dtype == jnp.float32 or (T, shards) in ((1, 2), (100, 3)),
+    ),
+)
 def test_new_tokens_are_stored_as_slot_by_slot(T, shards, dtype):
     """At every edge: of blocks, of the capacity, of the padding, for one text or all, on every shard."""
     length = 2 * BLOCK
@@ -73,10 +78,13 @@ def assert_same(ours, plain):
         np.testing.assert_array_equal(ours[name], part, err_msg=name)
 
 
-@pytest.mark.parametrize("window", [None, 40])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int8])
-@pytest.mark.parametrize("row", [None, 2])
-@pytest.mark.parametrize("T", [1, 9])
+@pytest.mark.parametrize(
+    ("T", "row", "dtype", "window"),
+    others_slow(
+        product([1, 9], [None, 2], [jnp.float32, jnp.int8], [None, 40]),
+        lambda T, row, dtype, window: (dtype == jnp.float32) == (window is None),
+    ),
+)
 def test_blocks_equal_all_slots(T, row, dtype, window):
     start, valid = jnp.asarray([3, 700, 255, 0]), jnp.asarray([T, T - 1, T, 0])
     cache, rows = cache_of(4 * BLOCK, dtype), None

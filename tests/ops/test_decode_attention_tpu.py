@@ -7,6 +7,7 @@ import pytest
 import tolerances
 from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 from jax.experimental.pallas import tpu as pltpu
+from slow_cases import others_slow, product
 
 from polaris_jax.errors import InputError
 from polaris_jax.ops.cached_attention import (
@@ -36,9 +37,13 @@ def within(dtype):
     return tolerances.sums(OVER, in_a_row=3) * 16 if dtype == jnp.float32 else 2.0**-7
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("window", [None, 1, 700])
-@pytest.mark.parametrize("capacity", [64, BLOCK, 5 * BLOCK, OVER])
+@pytest.mark.parametrize(
+    ("capacity", "window", "dtype"),
+    others_slow(
+        product([64, BLOCK, 5 * BLOCK, OVER], [None, 1, 700], [jnp.float32, jnp.bfloat16]),
+        lambda capacity, window, dtype: (dtype == jnp.float32) == (capacity > BLOCK),
+    ),
+)
 def test_one_token_of_every_row(capacity, window, dtype):
     """At the edges of stretches, blocks and the capacity; a row of nothing but its token; a row that reads none."""
     q, k, v, cache = case(capacity, dtype)

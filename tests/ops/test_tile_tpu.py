@@ -74,7 +74,7 @@ def hop(by, q, kv, dout, lse, delta, q_ids, kv_ids, state, dq):
     ("chip", "schedule"),
     [
         ("TPU v5p", tile_tpu.SCHEDULE),
-        ("TPU v6 lite", tile_tpu.SCHEDULE),
+        pytest.param("TPU v6 lite", tile_tpu.SCHEDULE, marks=pytest.mark.slow),
         ("TPU v6 lite", 3),  # a row of tiles at a time
         pytest.param("TPU v5p", 3, marks=pytest.mark.slow),
         pytest.param("TPU v5 lite", 3, marks=pytest.mark.slow),
