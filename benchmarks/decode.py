@@ -1,13 +1,15 @@
 """How fast a checkpoint reads and writes on this machine, beside ``transformers`` and llama.cpp.
 
     python benchmarks/decode.py FOLDER [--tokens 32] [--contexts 1024,8192] [--rounds 5] [--chunks 64,256] [--gguf FILE]
+                                       [--weights int8,nf4]
 
 Ours and ``transformers`` do equal work: one text, float32, greedy, the same weights, all cores; their turns alternate,
 so that whatever else the machine does falls on both. Speeds are of the best round; a ratio is the median over the
 rounds of their time over ours, with the least and the greatest. Prompts of the shortest context are read in each of
 ``--chunks`` tokens at a time. llama.cpp does *not* do equal work: it computes from the quantised GGUF. ``flat`` is what
 a token costs beside attention at the longest context over the same at the shortest; attention over the cache is timed
-by itself, all layers in one program. Compilation is not counted.
+by itself, all layers in one program. Compilation is not counted. ``--weights`` are further turns of ours, with the
+layers' matrices quantised; ``weights_mb`` are all weights as they are held, those of the head in float32.
 Prints one JSON object.
 """
 
@@ -26,6 +28,7 @@ from polaris_jax.data import load_tokenizer
 from polaris_jax.models import from_pretrained, unstack
 from polaris_jax.ops.cached_attention import WriteIndex, partial_attention
 from polaris_jax.sampling import DecodeCache, Sampler, SamplingOptions
+from polaris_jax.training import load_weights
 
 GREEDY = SamplingOptions(temperature=0.0)
 
@@ -169,6 +172,7 @@ def main() -> None:
         "--chunks", default="64,256,512", help="tokens our prefill reads at once; decoding uses the first"
     )
     parser.add_argument("--gguf", help="the same model for llama.cpp (quantised: not equal work)")
+    parser.add_argument("--weights", default="", help="quantised forms that decode beside float32: int8, nf4")
     parser.add_argument("--alone", action="store_true", help="without transformers")
     args = parser.parse_args()
 
@@ -180,11 +184,19 @@ def main() -> None:
         for chunk in args.chunks.split(",")
     )
     theirs = None if args.alone else Theirs(args.folder)
+    quantized = {}
+    for held in filter(None, args.weights.split(",")):
+        _, weights, _ = load_weights(args.folder, dtype="float32", held=held)
+        weights = unstack(weights) if jax.default_backend() == "cpu" else weights
+        chunk = ours.sampler.chunk_sizes[-1]
+        quantized[f"ours_{held}"] = Ours(weights, model.config, tokenizer, max(contexts) + args.tokens + 8, chunk)
     results: dict = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "dtype": "float32"}
     tokens = np.random.default_rng(0).integers(100, 10_000, max(contexts)).tolist()
+    held_mb = lambda side: round(sum(x.nbytes for x in jax.tree.leaves(side.sampler.params)) / 1e6, 1)  # noqa: E731
+    results["weights_mb"] = {name: held_mb(side) for name, side in {"ours": ours, **quantized}.items()}
     beside = {}
     for n in contexts:
-        sides = {"ours": ours} | ({"transformers": theirs} if theirs else {})
+        sides = {"ours": ours, **quantized} | ({"transformers": theirs} if theirs else {})
         if n == contexts[0]:
             readers = {f"ours_{side.sampler.chunk_sizes[-1]}": side for side in (ours, *more)}
             readers |= {"transformers": theirs} if theirs else {}
@@ -192,10 +204,14 @@ def main() -> None:
             row = compared(alternating(reads, args.rounds), n, "prefill", "tokens_per_s")
         else:
             row = {}
-            for side in sides.values():
+        for name, side in sides.items():
+            if n != contexts[0] or name in quantized:
                 side.read(tokens[:n])
         turns = alternating({name: partial(side.write, args.tokens) for name, side in sides.items()}, args.rounds)
         row |= compared(turns, args.tokens, "decode", "tokens_per_s")
+        for name in quantized:
+            ratios = sorted(ours_s / own for own, ours_s in zip(turns[name], turns["ours"], strict=True))
+            row[f"decode_{name}_times_as_fast_as_float32"] = [ratios[0], statistics.median(ratios), ratios[-1]]
         attention = ours.attention_seconds(n, args.rounds)
         beside[n] = min(turns["ours"]) / args.tokens - attention
         row["attention_ms"] = 1e3 * attention

@@ -3,16 +3,20 @@
     python benchmarks/decode_hlo.py [--model SHAPE ...] [--cases v5:2x2x1/tensor=4/1 ...] [--length 262144]
 
 ``SHAPE`` is a folder with config.json (default: Ministral 3 14B and Qwen3.5 9B of ``configs/models``); a case is
-topology / mesh / tokens per text / texts / dtype of the cache. Needs libtpu, no TPU. One JSON line per case:
+topology / mesh / tokens per text / texts / dtype of the cache / the layers' matrices (``int8``, ``nf4``). Needs libtpu,
+no TPU. One JSON line per case:
 
 * ``held_gb``: weights and cache per chip; ``extra_gb``: what a step needs beside them. A step that changed the
   layout of the cache would need a copy of it.
+* ``whole_matrices``: instructions of the scheduled program, beside the insides of fusions, that give one of the layers'
+  quantised matrices in another dtype, whole.
 * ``cache_copies``: copies and transposes of whole caches in the scheduled program.
 * ``read_ms``: reading the weights and a full cache once at the chip's memory bandwidth, which a token cannot beat.
 """
 
 import argparse
 import json
+import math
 import os
 import re
 import tempfile
@@ -27,8 +31,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.models.cache import RECURRENT, init_cache
+from polaris_jax.models.lora import VALUES, SplitTable, held_table
 from polaris_jax.models.model_folder import read_config
-from polaris_jax.models.weights import abstract_params
+from polaris_jax.models.weights import abstract_tree
 from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.sampling.programs import DecodeState, append, state_sharding
 from polaris_jax.sharding import make_mesh
@@ -49,11 +54,12 @@ CASES = (
 def compile_case(model: str, case: str, length: int) -> dict:
     """Compiles one call of ``sampling.programs.append``."""
     topology, axes, tokens, *rest = case.split("/")
-    texts, dtype = (*rest, *("1", "bfloat16")[len(rest) :])
+    texts, dtype, held = (*rest, *("1", "bfloat16", "auto")[len(rest) :])
     config = read_config(model, shape_only=True)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh({k: int(v) for k, v in (part.split("=") for part in axes.split(","))}, devices=devices)
-    params = abstract_params(config, jnp.bfloat16, mesh)
+    table = held_table(config, held)
+    params = SplitTable({}, table).join({}, abstract_tree(table, jnp.bfloat16, mesh))
     n, rows = int(texts), config.vocab_rows or config.vocab_size
     state = jax.eval_shape(lambda: DecodeState(init_cache(config, n, length, jnp.dtype(dtype)), jnp.zeros((n, rows))))
     where = state_sharding(mesh, state)
@@ -74,7 +80,8 @@ def compile_case(model: str, case: str, length: int) -> dict:
         if path[-1].key not in (*RECURRENT, "length")
     ]
     shapes = "|".join(re.escape(f"[{','.join(map(str, shape))}]") for shape in set(kept))
-    held = memory.argument_size_in_bytes
+    codes = [table_weight.shape[1:] for path, table_weight in table.items() if path[-1] == VALUES]
+    bytes_held = memory.argument_size_in_bytes
     chip = chip_of(devices[0].device_kind)
     return {
         "model": Path(model).name,
@@ -84,11 +91,26 @@ def compile_case(model: str, case: str, length: int) -> dict:
         "texts": n,
         "cache": dtype,
         "length": length,
-        "held_gb": round(held / 1e9, 2),
-        "extra_gb": round((memory.peak_memory_in_bytes - held) / 1e9, 3),
+        "weights": held,
+        "held_gb": round(bytes_held / 1e9, 2),
+        "extra_gb": round((memory.peak_memory_in_bytes - bytes_held) / 1e9, 3),
+        "whole_matrices": whole_matrices(hlo, codes, mesh.shape["tensor"]),
         "cache_copies": len(re.findall(rf"= \w+(?:{shapes})\S* (?:copy|transpose|copy-start)\(", hlo)),
-        "read_ms": round(1e3 * held / chip.hbm, 1),
+        "read_ms": round(1e3 * bytes_held / chip.hbm, 1),
     }
+
+
+def whole_matrices(hlo: str, shapes: list[tuple[int, ...]], tensor: int) -> int:
+    """How many instructions outside of fusions give numbers of as many elements as a matrix has on a device."""
+    sizes = {rows * columns // tensor for rows, columns in shapes}
+    made = re.compile(r"= (?:f32|bf16)\[([\d,]+)\]\S* (?!parameter|bitcast\(|get-tuple-element)")
+    found, inside = 0, False
+    for line in hlo.splitlines():
+        if header := re.match(r"(?:ENTRY )?%?(\S+) \(.*\{$", line):
+            inside = "fus" in header[1]
+        elif not inside and (shape := made.search(line)):
+            found += math.prod(map(int, shape[1].split(","))) in sizes
+    return found
 
 
 def main() -> None:

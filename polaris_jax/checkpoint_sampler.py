@@ -15,6 +15,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.models import describe, unstack
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.export_files import GENERATION, end_tokens
+from polaris_jax.models.lora import Held
 from polaris_jax.models.model_folder import ModelFolder, find_model_folder
 from polaris_jax.sampling import Sampler
 from polaris_jax.sampling.sampler import check_speculation
@@ -36,6 +37,7 @@ def open_sampler(
     axes: Mapping[str, int] | None = None,
     dtype: Any = None,
     cache_dtype: Any = None,
+    weights: Held | None = None,
     speculate: int = 0,
     within_positions: bool = False,
     stages: bool = True,
@@ -49,6 +51,8 @@ def open_sampler(
         ``sampling_mesh``.
       dtype: of weights and arithmetic; default as stored.
       cache_dtype: of cached keys and values; default that of the weights.
+      weights: ``int8`` or ``nf4``: the layers' matrices are quantised as they are read, run of rows by run of rows, and
+        the model is nowhere whole in another form; default: in ``dtype``, like embedding and norms.
       speculate: most tokens that are guessed with each one generated (``Sampler``); 0: none.
       within_positions: refuse a ``max_length`` beyond the model's positions, before its weights are read.
       stages: False takes a model whose vocabulary lacks the stage tokens: it chats, and writes no books.
@@ -63,7 +67,7 @@ def open_sampler(
         raise InputError("--window", max_length, f"the model has {config.max_positions} positions")
     check_speculation("--speculate", speculate, config)
     mesh = sampling_mesh(axes, config)
-    config, params, folder = load_weights(model, dtype=dtype, mesh=mesh)
+    config, params, folder = load_weights(model, dtype=dtype, mesh=mesh, held=weights or "auto")
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu and mesh is None and describe(config).total >= MIN_UNSTACKED_PARAMETERS:
         params = unstack(params)

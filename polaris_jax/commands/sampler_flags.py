@@ -10,10 +10,11 @@ from polaris_jax.errors import InputError
 from polaris_jax.options import AT_LEAST_1, NOT_NEGATIVE
 
 DTYPES = ("float32", "bfloat16")
+_IN_TEXT = ("dtype", "cache_dtype", "weights", "speculate")  # options that may change a text
 
 
 def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
-    """``--mesh``, ``--dtype``, ``--cache-dtype`` and ``--speculate``, the first three with vLLM's names as aliases."""
+    """``--mesh``, ``--dtype``, ``--cache-dtype``, ``--weights`` and ``--speculate``; some have vLLM's name besides."""
     flags = parser.add_argument_group("devices and dtypes")
     flags.add_argument(
         "--mesh",
@@ -33,6 +34,12 @@ def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
         dest="cache_dtype",
         choices=(*DTYPES, "int8"),
         help="dtype of cached keys and values (default: that of the weights)",
+    )
+    flags.add_argument(
+        "--weights",
+        choices=("int8", "nf4"),
+        help="hold the layers' matrices in 8 bits, with a scale per column, or in 4, with one for every 64 numbers, "
+        "quantised while they are read (default: in --dtype)",
     )
     flags.add_argument(
         "--speculate",
@@ -59,13 +66,14 @@ def sampler_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "axes": axes,
         "dtype": arguments.dtype,
         "cache_dtype": arguments.cache_dtype,
+        "weights": arguments.weights,
         "speculate": arguments.speculate or 0,
     }
 
 
 def dtypes_of(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The part of ``sampler_options`` that may change a text (the mesh does not), as words for a run's identity."""
-    return tuple(f"{name}={options[name]}" for name in ("dtype", "cache_dtype", "speculate") if options.get(name))
+    return tuple(f"{name}={options[name]}" for name in _IN_TEXT if options.get(name))
 
 
 def _axes(text: str) -> dict[str, int]:

@@ -271,7 +271,7 @@ def _refuse_other_flags(a: argparse.Namespace) -> None:
     """Raises an ``InputError`` about a flag that does not apply to where the model runs."""
     from polaris_jax.errors import InputError
 
-    local = ("mesh", "tensor_parallel_size", "devices", "dtype", "cache_dtype", "speculate")
+    local = ("mesh", "tensor_parallel_size", "devices", "dtype", "cache_dtype", "weights", "speculate")
     for name in local if a.server else ("engine", "api_key_env"):
         if getattr(a, name) is not None:
             advice = "is for a checkpoint; the server has its own" if a.server else "needs --server"

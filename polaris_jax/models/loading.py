@@ -18,8 +18,9 @@ from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from polaris_jax.errors import InputError
-from polaris_jax.models.folder import BucketFolder, LocalFolder, open_folder
-from polaris_jax.models.lora import Held, quantized_tensors
+from polaris_jax.models.config import ModelConfig
+from polaris_jax.models.folder import open_folder
+from polaris_jax.models.lora import Held, SplitTable, held_table, quantized_tensors
 from polaris_jax.models.model_folder import find_model_folder
 from polaris_jax.models.module import Decoder
 from polaris_jax.models.orbax_folder import open_model
@@ -53,23 +54,22 @@ def from_pretrained(path: Any, *, dtype: Any = None, mesh: Mesh | None = None, v
     found = find_model_folder(path, "checkpoint")
     if found.run is not None:
         raise InputError("checkpoint", str(path), "is a training run; export it with polaris convert")
-    folder = open_folder(found.weights)
-    return load_decoder(folder, found.hf_config, dtype=dtype, mesh=mesh, vocab_multiple=vocab_multiple)
-
-
-def load_decoder(
-    folder: LocalFolder | BucketFolder,
-    hf_config: Mapping[str, Any],
-    *,
-    dtype: Any = None,
-    mesh: Mesh | None = None,
-    vocab_multiple: int = 1,
-) -> Decoder:
-    """``from_pretrained`` of a folder whose ``config.json`` is read already: ``hf_config``."""
-    config, stored = open_model(folder, hf_config)
+    config, stored = open_model(open_folder(found.weights), found.hf_config)
     rows = -(-config.vocab_size // vocab_multiple) * vocab_multiple
     config = replace(config, vocab_rows=rows if rows > config.vocab_size else 0)
     return Decoder(config, load_tensors(weight_table(config), stored, dtype, mesh))
+
+
+def load_held(config: ModelConfig, stored: Mapping[str, HFTensor], dtype: Any, mesh: Mesh | None, held: Held) -> Params:
+    """The parameter tree of a model that does not learn, from Hugging Face tensors.
+
+    Args:
+      dtype, mesh: as for ``from_pretrained``.
+      held: ``int8`` and ``nf4``: every matrix of the layers is an ``ops.quantized.Quantized``, made run of rows by run
+        of rows as it is read.
+    """
+    table = held_table(config, held)
+    return SplitTable({}, table).join({}, load_tensors(table, quantized_tensors(stored, table, held), dtype, mesh))
 
 
 def load_tensors(table: Table, stored: Mapping[str, HFTensor], dtype: Any, mesh: Mesh | None) -> Params:

@@ -21,7 +21,7 @@ from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.tensors import HFTensor
 from polaris_jax.models.weights import Path, Table, Weight, weight_table
 from polaris_jax.ops.linear import LowRank
-from polaris_jax.ops.quantized import Quantized, block_of, block_scales, quantize_rows
+from polaris_jax.ops.quantized import BLOCK, Quantized, block_of, block_scales, quantize_rows
 
 Held = Literal["auto", "int8", "nf4"]
 A, B = "lora_a", "lora_b"
@@ -82,11 +82,27 @@ def split_table(config: ModelConfig, lora: Lora | None) -> SplitTable:
             continue
         if path in targets:
             trained[*path, A], trained[*path, B] = _factors(weight, targets[path])
-        if lora.base != "auto" and _is_matrix(path, weight) and block_of(weight.shape[1]) > 1:
-            frozen[*path, VALUES], frozen[*path, SCALES] = _quantized(weight, lora.base)
-        else:
-            frozen[path] = weight
+        frozen |= _held_rows(path, weight, lora.base, BLOCK)
     return SplitTable(trained, frozen, lora.alpha)
+
+
+def held_table(config: ModelConfig, held: Held) -> Table:
+    """The table of all weights of a model that only writes, the layers' matrices held in the given way.
+
+    ``int8`` has one scale per column, which leaves the sum: the product then reads the codes themselves, where with
+    several blocks the TPU compiler first writes a matrix's numbers to memory. ``nf4`` would lose too much by it.
+    """
+    most = None if held == "int8" else BLOCK
+    rows = [_held_rows(path, weight, held, most) for path, weight in weight_table(config).items()]
+    return {path: weight for row in rows for path, weight in row.items()}
+
+
+def _held_rows(path: Path, weight: Weight, held: Held, most: int | None) -> Table:
+    """The rows of a frozen weight: its own, or its codes and scales, ``most`` numbers (None: a column) to a scale."""
+    if held == "auto" or not _is_matrix(path, weight) or block_of(weight.shape[1]) == 1:
+        return {path: weight}
+    values, scales = _quantized(weight, held, most)
+    return {(*path, VALUES): values, (*path, SCALES): scales}
 
 
 def target_ranks(config: ModelConfig, lora: Lora) -> dict[Path, int]:
@@ -163,9 +179,9 @@ def _factors(weight: Weight, rank: int) -> tuple[Weight, Weight]:
     return a, b
 
 
-def _quantized(weight: Weight, kind: Held) -> tuple[Weight, Weight]:
+def _quantized(weight: Weight, kind: Held, most: int | None) -> tuple[Weight, Weight]:
     layers, width, out = weight.shape
-    block = block_of(width)
+    block = width if most is None else block_of(width, most)
     values = replace(
         weight,
         shape=(layers, width // (2 if kind == "nf4" else 1), out),
@@ -186,15 +202,16 @@ def quantized_tensors(tensors: Mapping[str, HFTensor], table: Table, kind: Held)
     for path, weight in table.items():
         if path[-1] != VALUES:
             continue
+        blocks = table[*path[:-1], SCALES].shape[1]
         for name, _ in weight.hf_tensors():
-            whole = tensors[name.removesuffix(f".{VALUES}")]
-            found |= {f"{name.removesuffix(VALUES)}{part}": _part(whole, part, kind) for part in (VALUES, SCALES)}
+            stem = name.removesuffix(f".{VALUES}")
+            found |= {f"{stem}.{part}": _part(tensors[stem], part, kind, blocks) for part in (VALUES, SCALES)}
     return found
 
 
-def _part(whole: HFTensor, part: str, kind: Held) -> HFTensor:
+def _part(whole: HFTensor, part: str, kind: Held, blocks: int) -> HFTensor:
     out, width = whole.shape
-    block = block_of(width)
+    block = width // blocks
     dtype: np.dtype
     make: Callable[[np.ndarray, str, int], np.ndarray]
     if part == SCALES:

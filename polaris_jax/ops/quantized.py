@@ -6,7 +6,10 @@ byte: byte ``j`` of a block holds row ``j`` in its low half and row ``j + block 
 of whole blocks can be read alone.
 
 A product makes the weight's numbers in the dtype of the activations, uses them and drops them, in either pass; what is
-kept for the backward pass is the quantised form.
+kept for the backward pass is the quantised form. With one block, a scale per column, the scale leaves the sum: a TPU
+then reads the codes alone, and turns them into numbers inside the product. On a CPU a product is a library call whose
+operands lie in memory, and the compiler would make those of all layers first; so without gradients a CPU goes through a
+weight piece by piece, each small enough for its cache.
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 BLOCK = 64
+# Of a weight's numbers in float32 that a CPU makes at a time: about half of what its second cache holds.
+PIECE_BYTES = 1 << 20
 # QLoRA's table: quantiles of a normal distribution, scaled to [-1, 1], with an exact zero.
 NF4_LEVELS = (
     -1.0,
@@ -86,14 +91,52 @@ def _nf4_level(codes: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def quantized_linear(x: jax.Array, weight: Quantized) -> jax.Array:
     """``x [..., in] @ weight [in, out]`` in ``x.dtype``; the weight has no gradient."""
+    return jax.lax.platform_dependent(x, weight, cpu=linear_in_pieces, default=_linear_at_once)
+
+
+def _linear_at_once(x: jax.Array, weight: Quantized) -> jax.Array:
+    if _by_column(weight):
+        return (_float32_product(x, weight.values.astype(x.dtype)) * weight.scales[0]).astype(x.dtype)
     return x @ dequantize(weight, x.dtype)
+
+
+def linear_in_pieces(x: jax.Array, weight: Quantized) -> jax.Array:
+    """``quantized_linear``, at most about ``PIECE_BYTES`` of the weight's numbers at a time; sums are float32.
+
+    There are at least two pieces: a loop of one would be none, and nothing would say when its numbers are made.
+    """
+    blocks, out = weight.scales.shape
+    width, by_column = x.shape[-1], _by_column(weight)
+    parts = width if by_column else blocks  # that pieces are made of
+    counts = [n for n in range(1, parts + 1) if parts % n == 0 and (n > 1 or parts == 1)]
+    count = next((n for n in counts if 4 * out * (width // n) <= PIECE_BYTES), parts)
+
+    def add(total: jax.Array, piece: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        part, values, scales = piece
+        numbers = values.astype(x.dtype) if by_column else dequantize(Quantized(values, scales), x.dtype)
+        return total + _float32_product(part, numbers), None
+
+    given = jnp.moveaxis(x.reshape(*x.shape[:-1], count, -1), -2, 0)
+    values = weight.values.reshape(count, -1, out)
+    scales = jnp.zeros((count, 0)) if by_column else weight.scales.reshape(count, -1, out)
+    total, _ = jax.lax.scan(add, jnp.zeros((*x.shape[:-1], out), jnp.float32), (given, values, scales))
+    return (total * weight.scales[0] if by_column else total).astype(x.dtype)
+
+
+def _by_column(weight: Quantized) -> bool:
+    """Whether the codes are numbers themselves, and one scale per column is left."""
+    return weight.scales.shape[0] == 1 and weight.values.dtype == jnp.int8
+
+
+def _float32_product(x: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jnp.matmul(x, numbers, preferred_element_type=jnp.float32)
 
 
 def _backward(weight, dy):
     return dy @ dequantize(weight, dy.dtype).T, None
 
 
-quantized_linear.defvjp(lambda x, weight: (quantized_linear(x, weight), weight), _backward)
+quantized_linear.defvjp(lambda x, weight: (_linear_at_once(x, weight), weight), _backward)
 
 
 def block_scales(rows: np.ndarray, kind: str, block: int) -> np.ndarray:

@@ -26,11 +26,12 @@ from polaris_jax.errors import InputError, RunError
 from polaris_jax.models.adapters import merge_adapter
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.folder import open_folder
-from polaris_jax.models.loading import load_decoder, load_tensors
-from polaris_jax.models.lora import split_table
+from polaris_jax.models.loading import load_held
+from polaris_jax.models.lora import Held, split_table
 from polaris_jax.models.model_folder import ModelFolder, find_model_folder
+from polaris_jax.models.orbax_folder import open_model, read_orbax
 from polaris_jax.models.saving import table_tensors
-from polaris_jax.models.weights import abstract_params, abstract_tree, weight_table
+from polaris_jax.models.weights import abstract_params, abstract_tree
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training import cluster
 from polaris_jax.training.fingerprint import fingerprint
@@ -325,6 +326,7 @@ def load_weights(
     dtype: DTypeLike | None = None,
     mesh: Mesh | None = None,
     step: int | str | None = None,
+    held: Held = "auto",
 ) -> tuple[ModelConfig, dict, str]:
     """Loads a trained run or a Hugging Face folder; what an adapter's run has learned is merged into its base model.
 
@@ -333,6 +335,8 @@ def load_weights(
         ``find_model_folder`` found it.
       dtype: of the parameters; default as stored (of an adapter's run: as the base model is).
       step: of a run: a number, or ``best`` (smallest held-out loss); default the newest.
+      held: how the layers' matrices are held (``models.loading.load_held``). A run's are then quantised as they are
+        read, and its fingerprints, which are of whole arrays, are not compared.
 
     Returns:
       ``(config, parameter tree, folder of config.json and the tokenizer)``.
@@ -342,8 +346,8 @@ def load_weights(
     """
     found = path if isinstance(path, ModelFolder) else find_model_folder(path)
     if found.run is None:
-        decoder = load_decoder(open_folder(found.weights), found.hf_config, dtype=dtype, mesh=mesh)
-        return decoder.config, decoder.params, found.path
+        config, tensors = open_model(open_folder(found.weights), found.hf_config)
+        return config, load_held(config, tensors, dtype, mesh, held), found.path
     checkpoints = Checkpoints(found.run, read_only=True)
     try:
         chosen = checkpoints.choose(step)
@@ -356,7 +360,10 @@ def load_weights(
             trained = split_table(config, adapter.lora).trained
             params = checkpoints.restore_params(chosen, abstract_tree(trained, stored, mesh))
             merged = merge_adapter(adapter.open(found.run, config, table_tensors(params, trained)), base)
-            return config, load_tensors(weight_table(config), merged, dtype, mesh), found.path
+            return config, load_held(config, merged, dtype, mesh, held), found.path
+        if held != "auto":
+            arrays = read_orbax(storage.join(found.run, CHECKPOINTS, str(chosen), "params"), config)
+            return config, load_held(config, arrays, dtype, mesh, held), found.path
         params = checkpoints.restore_params(chosen, abstract_params(config, dtype or stored, mesh))
     finally:
         checkpoints.close()

@@ -71,6 +71,21 @@ def test_a_million_tokens_on_a_device_have_a_schedule_that_fits(case):
 
 
 @pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
+def test_a_token_reads_int8_weights_as_they_are(model):
+    """No matrix of a layer is made whole in another dtype, for one text or several, on one chip or over four."""
+    script = SCRIPT.with_name("decode_hlo.py")
+    cases = [f"v5:2x2x1/tensor={chips}/1/{texts}/bfloat16/int8" for chips, texts in ((1, 1), (1, 8), (4, 1))]
+    shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
+    command = [sys.executable, str(script), "--model", str(shape), "--length", "8192", "--cases", *cases]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(rows) == len(cases)
+    for row in rows:
+        assert row["whole_matrices"] == 0, row
+        assert row["extra_gb"] < 0.02 * row["held_gb"], row
+
+
+@pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
 def test_a_token_turns_no_cache_over(model):
     """A cache of 262,144 tokens is updated in place, for one text or several, by one token or a chunk."""
     script = SCRIPT.with_name("decode_hlo.py")

@@ -1,8 +1,12 @@
 """A vocabulary of a few hundred pieces, two random models, and one book that several tests look at."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from polaris_jax.data import train_sentencepiece
@@ -13,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sampling_models import PROMPT, TEXT, TINY, random_model, small_sampler
 
 from polaris_jax.sampling.writer import write_book
+from polaris_jax.training import Checkpoints, TrainState
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +37,20 @@ def checkpoint(model, tokenizer, tmp_path_factory):
     params, config = model
     save_pretrained(Decoder(config, params), str(folder))
     tokenizer.save(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(checkpoint, model, tmp_path_factory):
+    """A training run with one checkpoint, whose weights are those of ``checkpoint`` doubled."""
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(checkpoint, folder / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "run.json").write_text(json.dumps({"stored_dtype": "float32"}))
+    checkpoints = Checkpoints(folder, asynchronous=False)
+    doubled = jax.tree.map(lambda x: 2 * x, model[0])
+    checkpoints.save(3, TrainState(jnp.int32(3), doubled, {"momentum": jnp.zeros(1)}), {})
+    checkpoints.wait()
+    checkpoints.close()
     return folder
 
 

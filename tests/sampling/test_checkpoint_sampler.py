@@ -1,11 +1,8 @@
 """A sampler opens a training run and a Hugging Face folder alike, and reads config.json once."""
 
-import json
 import shutil
 from collections import Counter
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,21 +11,6 @@ from polaris_jax.checkpoint_sampler import open_sampler
 from polaris_jax.errors import InputError
 from polaris_jax.models.folder import LocalFolder
 from polaris_jax.models.model_folder import find_model_folder
-from polaris_jax.training import Checkpoints, TrainState
-
-
-@pytest.fixture(scope="session")
-def run(checkpoint, model, tmp_path_factory):
-    """A training run with one checkpoint, whose weights are those of ``checkpoint`` doubled."""
-    folder = tmp_path_factory.mktemp("run")
-    shutil.copytree(checkpoint, folder / "model", ignore=shutil.ignore_patterns("*.safetensors"))
-    (folder / "run.json").write_text(json.dumps({"stored_dtype": "float32"}))
-    checkpoints = Checkpoints(folder, asynchronous=False)
-    doubled = jax.tree.map(lambda x: 2 * x, model[0])
-    checkpoints.save(3, TrainState(jnp.int32(3), doubled, {"momentum": jnp.zeros(1)}), {})
-    checkpoints.wait()
-    checkpoints.close()
-    return folder
 
 
 @pytest.fixture
