@@ -112,11 +112,11 @@ def test_the_kernels_read_pages_by_their_table(window, dtype):
     want, wanted = cached_attention_reference(q, k, v, pool, index, window=window)
     for name in pool:
         np.testing.assert_array_equal(kept[name], wanted[name])
-    within = tolerances.sums(M * BLOCK, in_a_row=3) * 16 if dtype == jnp.float32 else 2.0**-7
+    # In bfloat16 weights are rounded before their sum, against another maximum, and the result is rounded.
+    near = {"rtol": 0, "atol": 48 * tolerances.sums(M * BLOCK, in_a_row=3)}
+    near = near if dtype == jnp.float32 else {"rtol": 2.0**-7, "atol": 3 * 2.0**-7}
     for b in (0, 1, 3):
-        np.testing.assert_allclose(
-            got[b].astype(jnp.float32), want[b].astype(jnp.float32), rtol=0, atol=3 * within, err_msg=str(b)
-        )
+        np.testing.assert_allclose(*(x[b].astype(jnp.float32) for x in (got, want)), **near, err_msg=str(b))
 
 
 def test_heads_of_pages_are_spread_over_tensor():
