@@ -106,7 +106,7 @@ def compile_case(model: str, case: str, length: int) -> dict:
 
 
 def whole_matrices(hlo: str, shapes: list[tuple[int, ...]], tensor: int) -> int:
-    """How many instructions outside of fusions give numbers of as many elements as a matrix has on a device."""
+    """How many instructions outside of fusions give a matrix with as many numbers as one of ``shapes`` on a device."""
     sizes = {rows * columns // tensor for rows, columns in shapes}
     made = re.compile(r"= (?:f32|bf16)\[([\d,]+)\]\S* (?!parameter|bitcast\(|get-tuple-element)")
     found, inside = 0, False
@@ -114,7 +114,8 @@ def whole_matrices(hlo: str, shapes: list[tuple[int, ...]], tensor: int) -> int:
         if header := re.match(r"(?:ENTRY )?%?(\S+) \(.*\{$", line):
             inside = "fus" in header[1]
         elif not inside and (shape := made.search(line)):
-            found += math.prod(map(int, shape[1].split(","))) in sizes
+            sides = [side for side in map(int, shape[1].split(",")) if side > 1]
+            found += len(sides) <= 2 and math.prod(sides) in sizes
     return found
 
 
