@@ -3,8 +3,8 @@
     python benchmarks/decode_hlo.py [--model SHAPE ...] [--cases v5:2x2x1/tensor=4/1 ...] [--length 262144]
 
 ``SHAPE`` is a folder with config.json (default: Ministral 3 14B and Qwen3.5 9B of ``configs/models``); a case is
-topology / mesh / tokens per text / texts / dtype of the cache / the layers' matrices (``int8``, ``nf4``). Needs libtpu,
-no TPU. One JSON line per case:
+topology / mesh / tokens per text / texts / dtype of the cache / the layers' matrices (``int8``, ``nf4``) / tokens of a
+cache in pages (0: each text has its own room). Needs libtpu, no TPU. One JSON line per case:
 
 * ``held_gb``: weights and cache per chip; ``extra_gb``: what a step needs beside them. A step that changed the
   layout of the cache would need a copy of it.
@@ -20,6 +20,7 @@ import math
 import os
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -34,6 +35,7 @@ from polaris_jax.models.cache import RECURRENT, init_cache
 from polaris_jax.models.lora import VALUES, SplitTable, held_table
 from polaris_jax.models.model_folder import read_config
 from polaris_jax.models.weights import abstract_tree
+from polaris_jax.ops.cached_attention import BLOCK
 from polaris_jax.planner.compile import ENVIRONMENT
 from polaris_jax.sampling.programs import DecodeState, append, state_sharding
 from polaris_jax.sharding import make_mesh
@@ -54,14 +56,16 @@ CASES = (
 def compile_case(model: str, case: str, length: int) -> dict:
     """Compiles one call of ``sampling.programs.append``."""
     topology, axes, tokens, *rest = case.split("/")
-    texts, dtype, held = (*rest, *("1", "bfloat16", "auto")[len(rest) :])
+    texts, dtype, held, pool = (*rest, *("1", "bfloat16", "auto", "0")[len(rest) :])
     config = read_config(model, shape_only=True)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh({k: int(v) for k, v in (part.split("=") for part in axes.split(","))}, devices=devices)
     table = held_table(config, held)
     params = SplitTable({}, table).join({}, abstract_tree(table, jnp.bfloat16, mesh))
     n, rows = int(texts), config.vocab_rows or config.vocab_size
-    state = jax.eval_shape(lambda: DecodeState(init_cache(config, n, length, jnp.dtype(dtype)), jnp.zeros((n, rows))))
+    pages = int(pool) // BLOCK or None
+    cache = partial(init_cache, config, n, length, jnp.dtype(dtype), pages=pages)
+    state = jax.eval_shape(lambda: DecodeState(cache(), jnp.zeros((n, rows))))
     where = state_sharding(mesh, state)
     state = jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), state, where)
     everywhere = NamedSharding(mesh, P())
@@ -77,7 +81,7 @@ def compile_case(model: str, case: str, length: int) -> dict:
     kept = [
         leaf.sharding.shard_shape(leaf.shape)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state.cache)
-        if path[-1].key not in (*RECURRENT, "length")
+        if path[-1].key not in (*RECURRENT, "length", "pages")
     ]
     shapes = "|".join(re.escape(f"[{','.join(map(str, shape))}]") for shape in set(kept))
     codes = [table_weight.shape[1:] for path, table_weight in table.items() if path[-1] == VALUES]
@@ -91,6 +95,7 @@ def compile_case(model: str, case: str, length: int) -> dict:
         "texts": n,
         "cache": dtype,
         "length": length,
+        "pages": pages,
         "weights": held,
         "held_gb": round(bytes_held / 1e9, 2),
         "extra_gb": round((memory.peak_memory_in_bytes - bytes_held) / 1e9, 3),
@@ -101,7 +106,7 @@ def compile_case(model: str, case: str, length: int) -> dict:
 
 
 def whole_matrices(hlo: str, shapes: list[tuple[int, ...]], tensor: int) -> int:
-    """How many instructions outside of fusions give numbers of as many elements as a matrix has on a device."""
+    """How many instructions outside of fusions give a matrix with as many numbers as one of ``shapes`` on a device."""
     sizes = {rows * columns // tensor for rows, columns in shapes}
     made = re.compile(r"= (?:f32|bf16)\[([\d,]+)\]\S* (?!parameter|bitcast\(|get-tuple-element)")
     found, inside = 0, False
@@ -109,7 +114,8 @@ def whole_matrices(hlo: str, shapes: list[tuple[int, ...]], tensor: int) -> int:
         if header := re.match(r"(?:ENTRY )?%?(\S+) \(.*\{$", line):
             inside = "fus" in header[1]
         elif not inside and (shape := made.search(line)):
-            found += math.prod(map(int, shape[1].split(","))) in sizes
+            sides = [side for side in map(int, shape[1].split(",")) if side > 1]
+            found += len(sides) <= 2 and math.prod(sides) in sizes
     return found
 
 

@@ -18,7 +18,7 @@ from polaris_jax.models.export_files import GENERATION, end_tokens
 from polaris_jax.models.lora import Held
 from polaris_jax.models.model_folder import ModelFolder, find_model_folder
 from polaris_jax.sampling import Sampler
-from polaris_jax.sampling.sampler import check_speculation
+from polaris_jax.sampling.sampler import check_cache_tokens, check_speculation
 from polaris_jax.sharding import make_mesh
 from polaris_jax.training import load_weights
 
@@ -38,6 +38,7 @@ def open_sampler(
     dtype: Any = None,
     cache_dtype: Any = None,
     weights: Held | None = None,
+    cache_tokens: int | None = None,
     speculate: int = 0,
     within_positions: bool = False,
     stages: bool = True,
@@ -53,6 +54,7 @@ def open_sampler(
       cache_dtype: of cached keys and values; default that of the weights.
       weights: ``int8`` or ``nf4``: the layers' matrices are quantised as they are read, run of rows by run of rows, and
         the model is nowhere whole in another form; default: in ``dtype``, like embedding and norms.
+      cache_tokens: tokens that all texts of a cache have room for together (``Sampler``); default: each has its own.
       speculate: most tokens that are guessed with each one generated (``Sampler``); 0: none.
       within_positions: refuse a ``max_length`` beyond the model's positions, before its weights are read.
       stages: False takes a model whose vocabulary lacks the stage tokens: it chats, and writes no books.
@@ -67,6 +69,7 @@ def open_sampler(
         raise InputError("--window", max_length, f"the model has {config.max_positions} positions")
     check_speculation("--speculate", speculate, config)
     mesh = sampling_mesh(axes, config)
+    check_cache_tokens("--cache-tokens", cache_tokens, max_length, mesh)
     config, params, folder = load_weights(model, dtype=dtype, mesh=mesh, held=weights or "auto")
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu and mesh is None and describe(config).total >= MIN_UNSTACKED_PARAMETERS:
@@ -80,6 +83,7 @@ def open_sampler(
         cache_dtype=cache_dtype,
         prefill_chunk=CPU_CHUNK if on_cpu else ACCELERATOR_CHUNK,
         first_capacity=min(max_length, 2048),
+        cache_tokens=cache_tokens,
         speculate=speculate,
     )
 

@@ -40,6 +40,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="texts generated at the same time",
     )
+    parser.add_argument(
+        "--cache-tokens",
+        type=whole(AT_LEAST_1),
+        metavar="N",
+        help="tokens that all texts together have room for, in pages of 512; a request waits until there are pages for "
+        "its prompt and max_tokens (default: every slot has room of its own, as much as the longest text needs)",
+    )
     parser.add_argument("--chat-template", metavar="FILE", help="Jinja template that replaces the checkpoint's own")
     add_sampler_flags(parser)
     limits = parser.add_argument_group("limits")
@@ -84,7 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     from polaris_jax.sampling import Engine
 
     model = find_model_folder(a.checkpoint)
-    sampler = open_sampler(model, a.window or 8192, within_positions=a.window is not None, stages=False, **placement)
+    placement |= {"within_positions": a.window is not None, "cache_tokens": a.cache_tokens}
+    sampler = open_sampler(model, a.window or 8192, stages=False, **placement)
     try:
         prompts = load_prompt_encoder(model.path, sampler.tokenizer, a.chat_template)
     except (OSError, UnicodeDecodeError) as error:

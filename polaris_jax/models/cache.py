@@ -35,7 +35,13 @@ def unstack(params: Params) -> Params:
 
 
 def init_cache(
-    config: ModelConfig, batch: int, length: int, dtype: Any = jnp.float32, *, unstacked: bool = False
+    config: ModelConfig,
+    batch: int,
+    length: int,
+    dtype: Any = jnp.float32,
+    *,
+    unstacked: bool = False,
+    pages: int | None = None,
 ) -> Params:
     """An empty cache for ``batch`` rows of up to ``length`` tokens.
 
@@ -43,20 +49,25 @@ def init_cache(
       length: rounded up to whole blocks of ``ops.cached_attention`` when it is longer than one.
       dtype: of keys, values and convolution tails; with int8, tails are bfloat16.
       unstacked: for weights from ``unstack``: ``blocks`` is a tuple of such trees, each with ``repeats`` 1.
+      pages: keys and values lie in so many pages of one block, which any row may have; default: every row has its own.
 
     Returns:
       ``{"length": [B] int32, "blocks": {"0": ...}}``. Attention layers hold ``k`` and ``v``, each
       ``[repeats, B, G, length, d]`` (int8 with ``k_scale``, ``v_scale [repeats, B, G, length] float32``); linear layers
-      hold ``conv [repeats, B, K-1, C]`` and ``memory [repeats, B, H, dk, dv] float32``.
+      hold ``conv [repeats, B, K-1, C]`` and ``memory [repeats, B, H, dk, dv] float32``. With ``pages`` there is also
+      ``pages [B, length / BLOCK] int32``, those of every row in order (``WriteIndex.pages``), and keys and values have
+      ``pages`` and ``BLOCK`` in the place of ``B`` and ``length``.
     """
     repeats = config.num_layers // len(config.group)
     length = length if length <= BLOCK else -(-length // BLOCK) * BLOCK
-    make = partial(_empty_blocks, config, batch=batch, length=length, dtype=jnp.dtype(dtype))
+    places = (batch, length) if pages is None else (pages, BLOCK)
+    make = partial(_empty_blocks, config, batch=batch, places=places, dtype=jnp.dtype(dtype))
     blocks = tuple(make(1) for _ in range(repeats)) if unstacked else make(repeats)
-    return {"length": jnp.zeros((batch,), jnp.int32), "blocks": blocks}
+    table = {} if pages is None else {"pages": jnp.zeros((batch, length // BLOCK), jnp.int32)}
+    return {"length": jnp.zeros((batch,), jnp.int32), **table, "blocks": blocks}
 
 
-def _empty_blocks(config: ModelConfig, repeats: int, batch: int, length: int, dtype: jnp.dtype) -> Params:
+def _empty_blocks(config: ModelConfig, repeats: int, batch: int, places: tuple[int, int], dtype: jnp.dtype) -> Params:
     blocks = {}
     for j, kind in enumerate(config.group):
         if kind == "linear_attention":
@@ -69,7 +80,8 @@ def _empty_blocks(config: ModelConfig, repeats: int, batch: int, length: int, dt
                 "memory": jnp.zeros(memory, jnp.float32),
             }
         else:
-            shape = (repeats, batch, config.num_kv_heads, length, config.head_dim)
+            outer, inner = places
+            shape = (repeats, outer, config.num_kv_heads, inner, config.head_dim)
             blocks[str(j)] = {name: jnp.zeros(shape, dtype) for name in ("k", "v")}
             if dtype == jnp.int8:
                 blocks[str(j)] |= {f"{name}_scale": jnp.zeros(shape[:-1], jnp.float32) for name in ("k", "v")}
@@ -107,9 +119,11 @@ def cache_sharding(mesh: Mesh, cache: Params) -> Params:
             return NamedSharding(mesh, P(None, rows, head_axis(mesh, x.shape[2])))
         if name == "conv":  # its channels are the columns of a projection, which lie so
             return NamedSharding(mesh, P(None, rows, None, head_axis(mesh, x.shape[3])))
-        return NamedSharding(mesh, P(None, rows, head_axis(mesh, x.shape[2]), CONTEXT))
+        heads = head_axis(mesh, x.shape[2])
+        return NamedSharding(mesh, P(None, None, heads) if "pages" in cache else P(None, rows, heads, CONTEXT))
 
-    return map_blocks(sharding, cache) | {"length": NamedSharding(mesh, P())}
+    whole = {name: NamedSharding(mesh, P()) for name in cache if name != "blocks"}
+    return map_blocks(sharding, cache) | whole
 
 
 def take_rows(x: jax.Array, rows: jax.Array | None, axis: int = 0) -> jax.Array:

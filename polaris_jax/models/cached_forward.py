@@ -51,12 +51,13 @@ def cached_forward(
     start = take_rows(cache["length"], rows)
     positions = start[:, None] + jnp.arange(T, dtype=jnp.int32)
     turn = rotation(config.rope, positions)
+    pages = take_rows(cache["pages"], rows) if "pages" in cache else None
 
     def attention_mixer(window: int | None, memory: Params, r: jax.Array, w: Params, u: jax.Array):
         kept = {}
 
         def attend_to_cache(q, k, v):
-            out, kept["memory"] = attend(q, k, v, memory, WriteIndex(r, start, valid, rows), window=window)
+            out, kept["memory"] = attend(q, k, v, memory, WriteIndex(r, start, valid, rows, pages), window=window)
             return out
 
         out = attention(config, w["attention"], u, positions=positions, rotation=turn, attend=attend_to_cache)
@@ -92,4 +93,4 @@ def cached_forward(
         repeats = jnp.arange(config.num_layers // len(config.group))
         (x, blocks), _ = jax.lax.scan(group, (x, cache["blocks"]), (params["blocks"], repeats))
     length = put_rows(cache["length"], start + valid, rows)
-    return final_norm(params, config, x), {"length": length, "blocks": blocks}
+    return final_norm(params, config, x), cache | {"length": length, "blocks": blocks}

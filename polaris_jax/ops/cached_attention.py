@@ -13,6 +13,11 @@ Over the mesh, rows are spread over ``data`` and ``fsdp``, heads over ``tensor``
 robin, so that every shard has its part of any length. Each shard attends to its own blocks; their unfinished softmax
 states are merged by one maximum and two sums (FlashAttention-2, arXiv 2307.08691; as in ``attention.SoftmaxState``).
 
+Where a row's slots lie is said by ``WriteIndex.pages``. Without it they are the row's own, ``L`` in a run. With it the
+arrays have pages in the place of rows, each one block of slots, ``[N, P, G, BLOCK, d]``, and ``pages`` names those of a
+row in order: rows may then be of any length together, and share what they have in common. The arithmetic is the same,
+block by block. Pages are not spread over ``context``.
+
 On TPU a single new token per row is read by kernels of its own (``decode_attention_tpu``).
 """
 
@@ -45,12 +50,19 @@ class WriteIndex(NamedTuple):
       start: ``[n] int32``, tokens that the rows hold already; valid: ``[n] int32``, how many of the new are real.
       rows: None when there are new tokens for all ``B`` rows (``n == B``); else ``[n] int32``: the ``B`` rows are
         ``n`` equal groups (one per shard of the rows), and this is the position of one row in each group.
+      pages: ``[n, M] int32``, the pages of the ``n`` rows, block by block; None: a row's slots are its own. Rows may
+        name the same page, but where one of them writes no other may look.
     """
 
     layer: jax.Array | int
     start: jax.Array
     valid: jax.Array
     rows: jax.Array | None = None
+    pages: jax.Array | None = None
+
+    def capacity(self, cache: KVCache) -> int:
+        """Slots of a row on this shard."""
+        return cache["k"].shape[3] if self.pages is None else self.pages.shape[1] * BLOCK
 
 
 class BlockShard(NamedTuple):
@@ -78,8 +90,14 @@ def store(cache: KVCache, index: WriteIndex, k: jax.Array, v: jax.Array, shard: 
     n, T = k.shape[:2]
 
     def write(i: jax.Array | int, cache: KVCache) -> KVCache:
-        row = i if index.rows is None else index.rows[i]
-        first, token = _target_slots(index.start[i], T, cache["k"].shape[3], shard)
+        if index.pages is None:
+            row = i if index.rows is None else index.rows[i]
+            return change(cache, i, row, *_target_slots(index.start[i], T, cache["k"].shape[3], shard))
+        for block in range((T + BLOCK - 2) // BLOCK + 1):  # that ``T`` tokens may lie in
+            cache = change(cache, i, *_target_page(index.pages[i], index.start[i], T, block))
+        return cache
+
+    def change(cache: KVCache, i: jax.Array | int, row: jax.Array | int, first: jax.Array, token: jax.Array) -> KVCache:
         real = (token >= 0) & (token < index.valid[i])
         token = jnp.clip(token, 0, T - 1)
         changed = {}
@@ -124,39 +142,56 @@ def _target_slots(start: jax.Array, tokens: int, capacity: int, shard: BlockShar
     return first, (slots // BLOCK * shard.stride + shard.offset) * BLOCK + slots % BLOCK - start
 
 
+def _target_page(pages: jax.Array, start: jax.Array, tokens: int, block: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """``_target_slots`` in one of the pages that ``tokens`` new ones may lie in: ``(page, first slot, token [slots])``.
+
+    Args:
+      pages: ``[M] int32``, of the row. block: how many pages after that of ``start``.
+    """
+    number = start // BLOCK + block
+    length = min(max(tokens, MINIMUM_SLOTS), BLOCK)
+    first = jnp.clip(start - number * BLOCK, 0, BLOCK - length)
+    token = number * BLOCK + first + jnp.arange(length, dtype=jnp.int32) - start
+    there = jnp.minimum(number, len(pages) - 1)
+    return pages[there], first, jnp.where(number < len(pages), token, -1)
+
+
 def partial_attention(
     q: jax.Array, cache: KVCache, index: WriteIndex, window: int | None = None, shard: BlockShard = BlockShard()
 ) -> SoftmaxState:
     """The softmax state of ``q [n, T, H, d]`` over this shard's blocks: arrays ``[n, G, R*T]``, ``out [.., d]``."""
     n, T, H, d = q.shape
-    G, L = cache["k"].shape[2:4]
+    G, L = cache["k"].shape[2], index.capacity(cache)
     grouped = q.reshape(n, T, G, H // G, d).transpose(0, 2, 3, 1, 4).reshape(n, G, -1, d)
     positions = jnp.tile(index.start[:, None] + jnp.arange(T, dtype=jnp.int32), (1, H // G))[:, None, :, None]
     block = min(BLOCK, L)
     row, rows = (0, n) if index.rows is None else (index.rows[0], 1)
 
-    def cut(name: str, at: jax.Array) -> jax.Array:
+    def cut(name: str, i: jax.Array) -> jax.Array:
         x = cache[name]
-        zeros = (0,) * (x.ndim - 4)
-        x = jax.lax.dynamic_slice(x, (index.layer, row, 0, at, *zeros), (1, rows, G, block, *x.shape[4:]))[0]
+        if index.pages is not None:
+            page = jax.lax.dynamic_index_in_dim(index.pages, i, axis=1, keepdims=False)
+            x = x.at[index.layer, page].get(mode="promise_in_bounds")
+        else:
+            at = (index.layer, row, 0, i * block, *(0,) * (x.ndim - 4))
+            x = jax.lax.dynamic_slice(x, at, (1, rows, G, block, *x.shape[4:]))[0]
         return x.astype(q.dtype) if x.ndim == 4 else x[:, :, None]
 
     def step(i: jax.Array, state: SoftmaxState) -> SoftmaxState:
-        at = i * block
         seen = (i * shard.stride + shard.offset) * block + jnp.arange(block, dtype=jnp.int32)
         mask = seen <= positions
         if window is not None:
             mask &= positions - seen < window
-        scores = jnp.einsum("ngqd,ngkd->ngqk", grouped, cut("k", at), preferred_element_type=jnp.float32) * d**-0.5
+        scores = jnp.einsum("ngqd,ngkd->ngqk", grouped, cut("k", i), preferred_element_type=jnp.float32) * d**-0.5
         if "k_scale" in cache:
-            scores *= cut("k_scale", at)
+            scores *= cut("k_scale", i)
         scores = jnp.where(mask, scores, MASKED)
         top = jnp.maximum(state.running_max, scores.max(axis=-1))
         weights, shrink = jnp.exp(scores - top[..., None]), jnp.exp(state.running_max - top)
         total = state.denominator * shrink + weights.sum(axis=-1)
         if "v_scale" in cache:
-            weights *= cut("v_scale", at)
-        values = cut("v", at)
+            weights *= cut("v_scale", i)
+        values = cut("v", i)
         out = jnp.einsum("ngqk,ngkd->ngqd", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
         return SoftmaxState(top, total, state.out * shrink[..., None] + out)
 
@@ -274,7 +309,10 @@ def _sharded(
             return _finish(SoftmaxState(top, total, out), q), cache
 
         kept = {name: P(None, by_row, by_head, CONTEXT) for name in cache}
-        specs = (token, token, token, kept, P(), single, single, None if index.rows is None else single)
+        if index.pages is not None:
+            kept = dict.fromkeys(cache, P(None, None, by_head))
+        rows, pages = (None if part is None else single for part in (index.rows, index.pages))
+        specs = (token, token, token, kept, P(), single, single, rows, pages)
         program = jax.shard_map(shard_program, mesh=mesh, in_specs=specs, out_specs=(token, kept), check_vma=False)
         return program(q, k, v, cache, jnp.asarray(index.layer, jnp.int32), *index[1:])
 
@@ -312,6 +350,8 @@ def cached_attention_reference(
     q: jax.Array, k: jax.Array, v: jax.Array, cache: KVCache, index: WriteIndex, *, window: int | None = None
 ) -> tuple[jax.Array, KVCache]:
     """``cached_attention`` by the plain attention over all slots: what the others are tested against."""
+    if index.pages is not None:
+        return _over_pages_reference(q, k, v, cache, index, window)
     cache = store_reference(cache, index, k, v)
     whole = {name: part[index.layer] for name, part in cache.items()}
     if index.rows is not None:
@@ -332,3 +372,22 @@ def cached_attention_reference(
         kv_segments=(slots < (index.start + index.valid)[:, None]).astype(jnp.int32),
     )
     return out, cache
+
+
+def _over_pages_reference(
+    q: jax.Array, k: jax.Array, v: jax.Array, cache: KVCache, index: WriteIndex, window: int | None
+) -> tuple[jax.Array, KVCache]:
+    """``cached_attention_reference`` of rows whose pages are first laid side by side, and put back behind it."""
+    pages = index.pages
+    assert pages is not None
+    M = pages.shape[1]
+    blocks = {name: x[:, pages].swapaxes(2, 3) for name, x in cache.items()}  # [N, n, G, M, BLOCK, ...]
+    rows = {name: x.reshape(*x.shape[:3], M * BLOCK, *x.shape[5:]) for name, x in blocks.items()}
+    out, rows = cached_attention_reference(q, k, v, rows, index._replace(rows=None, pages=None), window=window)
+    blocks = {name: x.reshape(*x.shape[:3], M, BLOCK, *x.shape[4:]).swapaxes(2, 3) for name, x in rows.items()}
+    # Only the pages that a row writes to: others may be shared, and hold what they held.
+    first, last = index.start // BLOCK, (index.start + index.valid - 1) // BLOCK
+    number = jnp.arange(M)
+    written = (number >= first[:, None]) & (number <= last[:, None]) & (index.valid > 0)[:, None]
+    target = jnp.where(written, pages, cache["k"].shape[1])
+    return out, {name: x.at[:, target].set(blocks[name], mode="drop") for name, x in cache.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,31 +11,13 @@ import numpy as np
 from polaris_jax.errors import InputError
 from polaris_jax.models.cache import grow, init_cache
 from polaris_jax.sampling import programs
+from polaris_jax.sampling.chunking import Chunk, chunks
 from polaris_jax.sampling.options import LogitShifts, SampledTokens, SamplingOptions, option_arrays, sample_tokens
+from polaris_jax.sampling.pages import PageTable
 from polaris_jax.sampling.programs import DecodeState, PromptScores, RestorePlan, Snapshot
 from polaris_jax.sampling.read_ahead import ReadAhead
 from polaris_jax.sampling.sampler import Sampler
 from polaris_jax.sharding import fetch
-
-
-def chunks(n: int, sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Cuts ``n`` tokens into ``(real tokens, padded size)``: whole chunks while they fit, little padding at the end."""
-    plan = []
-    while n > 0:
-        holds = next((size for size in sizes if size >= n), sizes[-1])
-        # One padded chunk beats several small ones as soon as a quarter of it is real: weights are read once per chunk.
-        size = holds if 4 * n >= holds else max(s for s in sizes if s <= n)
-        plan.append((min(n, size), size))
-        n -= size
-    return plan
-
-
-class Chunk(NamedTuple):
-    """Tokens of a row (its position in its group), to be read padded to ``size``."""
-
-    row: int
-    tokens: Sequence[int]
-    size: int
 
 
 class DecodeCache:
@@ -46,6 +28,9 @@ class DecodeCache:
     their length is changed; recurrent layers return to the last ``save`` and read on from there. How a row is cut into
     chunks depends on that row alone.
 
+    With ``sampler.cache_tokens`` rows have pages of one pool (``PageTable``): a row takes them as it grows, ``fork``
+    shares the whole ones and copies the one that is partly filled, ``rewind`` gives them back.
+
     Args:
       sampler: the model.
       batch: ``B``.
@@ -54,7 +39,8 @@ class DecodeCache:
 
     Attributes:
       tokens: the token ids of each row.
-      capacity: tokens that a row has room for.
+      capacity: tokens that a row has room for; of paged rows, that it could have.
+      pages: which pages of the pool the rows have; None if each has room of its own.
       tokens_read: tokens read so far in all rows; passes: passes over the weights that read them.
       groups: shards of the mesh that rows are spread over; each reads a chunk of one of its rows at a time.
       ahead: the guesses that were read; None if ``sampler.speculate`` is 0.
@@ -64,7 +50,9 @@ class DecodeCache:
         self.sampler = sampler
         self._together = together
         self.tokens: list[list[int]] = [[] for _ in range(batch)]
-        self.capacity = sampler.round_capacity(sampler.first_capacity)
+        own = sampler.cache_tokens is None
+        self.capacity = sampler.round_capacity(sampler.first_capacity if own else sampler.max_length)
+        self.pages = self._no_pages()
         self.tokens_read = self.passes = 0
         vocabulary = sampler.config.vocab_size
         self._words = (vocabulary + 31) // 32
@@ -75,12 +63,17 @@ class DecodeCache:
         self._unstacked = isinstance(sampler.params["blocks"], tuple)
         self._state, self._snapshot = self._empty()
 
+    def _no_pages(self) -> PageTable | None:
+        pool = self.sampler.cache_tokens
+        return None if pool is None else PageTable(len(self.tokens), self.capacity, pool)
+
     def _empty(self) -> tuple[DecodeState, Snapshot]:
         """Arrays for rows of ``capacity`` tokens."""
         sampler, batch = self.sampler, len(self.tokens)
 
         def empty() -> DecodeState:
-            cache = init_cache(sampler.config, batch, self.capacity, sampler.cache_dtype, unstacked=self._unstacked)
+            form = {"unstacked": self._unstacked, "pages": None if self.pages is None else self.pages.pages}
+            cache = init_cache(sampler.config, batch, self.capacity, sampler.cache_dtype, **form)
             return DecodeState(cache, jnp.zeros((batch, sampler.config.vocab_size), jnp.float32))
 
         if sampler.mesh is None:
@@ -95,6 +88,7 @@ class DecodeCache:
         self.tokens = [[] for _ in self.tokens]
         self._seen[:] = 0
         self._saved_lengths = [0] * len(self.tokens)
+        self.pages = self._no_pages()
         if self.ahead is not None:
             self.ahead = ReadAhead(len(self.tokens), self.ahead.width)
         jax.tree.map(lambda x: x.delete(), (self._state, self._snapshot))
@@ -124,7 +118,7 @@ class DecodeCache:
         Raises:
           InputError: a row would exceed ``max_length``.
         """
-        self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
+        self._make_room(rows)
         # Each group of rows has a queue of chunks; single last tokens of all rows are read together in one pass.
         waiting: list[list[Chunk]] = [[] for _ in range(self.groups)]
         single = np.zeros((len(rows), 1), np.int32)
@@ -178,9 +172,9 @@ class DecodeCache:
 
     def _append_ahead(self, ahead: ReadAhead, rows: Sequence[Sequence[int]]) -> None:
         """Reads at most ``ahead.width`` tokens per row, and guesses after them as far as there is room."""
-        self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
-        most = min(self.capacity, self.sampler.max_length)
-        guesses = ahead.guess(rows, [most - len(row) for row in self.tokens])
+        self._make_room(rows)
+        room = [min(self.room(b), self.sampler.max_length) for b in range(len(rows))]
+        guesses = ahead.guess(rows, [most - len(row) for most, row in zip(room, self.tokens, strict=True)])
         tokens = np.zeros((len(rows), ahead.width), np.int32)
         valid, guessed = np.zeros((2, len(rows)), np.int32)
         for b, (new, after) in enumerate(zip(rows, guesses, strict=True)):
@@ -245,6 +239,9 @@ class DecodeCache:
         sampler = self.sampler
         how = {"config": sampler.config, "compute_dtype": sampler.compute_dtype, "mesh": sampler.mesh}
         self.passes += 1
+        if self.pages is not None and self.pages.changed:
+            self._state = programs.with_pages(self._state, self.pages.table, sampler.mesh)
+            self.pages.changed = False
         return program(sampler.params, self._state, *given, **how, **options)
 
     def append_scored(
@@ -260,7 +257,7 @@ class DecodeCache:
           Scores of ``tokens[1:]`` and ``following``, chunk by chunk: ``(scores, row, count)``. Those of the text are
           ``scores[row, :count]``; they are still on the device.
         """
-        self.reserve(len(self.tokens[row]) + len(tokens))
+        self._make_room([tokens if b == row else [] for b in range(len(self.tokens))])
         group, inside = divmod(row, len(self.tokens) // self.groups)
         targets = [*tokens[1:], following]
         scores, at = [], 0
@@ -389,7 +386,10 @@ class DecodeCache:
             one(length, np.int32),
         )
         copy = source != target
-        self._state = programs.restore(self._state, self._snapshot, plan, copy=copy, mesh=self.sampler.mesh)
+        if self.pages is not None:
+            self._copy_page(self.pages.share(source, target, length))
+        how = {"copy": copy and self.pages is None, "mesh": self.sampler.mesh}
+        self._state = programs.restore(self._state, self._snapshot, plan, **how)
         self.tokens[target] = self.tokens[source][:length]
         if self._saved_lengths[target] > length or copy:
             self._saved_lengths[target] = 0
@@ -400,6 +400,30 @@ class DecodeCache:
         """Whether one row can be forked from the other."""
         per_group = len(self.tokens) // self.groups
         return one // per_group == other // per_group
+
+    def room(self, row: int) -> int:
+        """Tokens that a row has room for now."""
+        return self.capacity if self.pages is None else self.pages.room(row)
+
+    def cover(self, row: int, length: int) -> None:
+        """Gives a row the pages for ``length`` tokens, so that no other takes them; raises ``InputError`` without."""
+        if self.pages is not None:
+            self._copy_page(self.pages.cover(row, len(self.tokens[row]), length))
+
+    def uncover(self, row: int) -> None:
+        """Takes from a row the pages that it has no tokens in."""
+        if self.pages is not None:
+            self.pages.shorten(row, len(self.tokens[row]))
+
+    def _make_room(self, rows: Sequence[Sequence[int]]) -> None:
+        """Makes room for the further tokens of every row."""
+        self.reserve(max(len(row) + len(new) for row, new in zip(self.tokens, rows, strict=True)))
+        for b, new in enumerate(rows):
+            if len(new):
+                self.cover(b, len(self.tokens[b]) + len(new))
+
+    def _copy_page(self, pair: tuple[int, int] | None) -> None:
+        self._state = programs.copy_page(self._state, *pair, mesh=self.sampler.mesh) if pair else self._state
 
     def reserve(self, length: int) -> None:
         """Makes room for rows of ``length`` tokens.

@@ -12,7 +12,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import jax
@@ -66,6 +66,8 @@ class Engine:
     Args:
       sampler: the model.
       slots: requests generated at the same time.
+        With ``sampler.cache_tokens`` a request waits until there are pages for its prompt and all of ``max_tokens``,
+        and none that began ever lacks one.
       exact: a text has the same bits as it would have alone. Rounding depends on how a text is cut into chunks and on
         how many are read at once. So a prefix is shared only if the rest is cut as without sharing (whole prompts, and
         whole chunks of them), and prompts are read one by one.
@@ -88,7 +90,7 @@ class Engine:
         self._active: dict[int, _ActiveRequest] = {}  # by slot
         self._events: list[TokenEvent] = []
         self._pieces = sampler.tokenizer.token_bytes()
-        self._breaker_tokens: dict[tuple[str, ...], np.ndarray] = {}
+        self._breakers = lru_cache(KEPT_BREAKERS)(partial(breaker_tokens, self._pieces))
         # Without a constraint every token of the vocabulary is allowed; further rows of the embedding are padding.
         known = np.zeros(-(-len(self._pieces) // 32) * 32, bool)
         known[: len(self._pieces)] = True
@@ -245,7 +247,12 @@ class Engine:
             if not scored and self._shared_soon(prompt) > max(shared, MIN_SHARED_TOKENS):
                 later.append((number, request))
                 continue
+            length = len(prompt) + request.max_tokens
+            if not self._sharing.find_pages(slot, source, shared, length, self._active):
+                later.append((number, request))
+                break
             self.cache.fork(source, slot, shared)
+            self.cache.cover(slot, length)
             self._sharing.note(slot, len(prompt))
             self.counts.reused += shared
             self.counts.prefilled += len(prompt) - shared
@@ -275,6 +282,7 @@ class Engine:
     def _end(self, slot: int, reason: FinishReason, error: str = "") -> None:
         """Frees a slot; its text stays in the cache until it is replaced. The request's last event says why."""
         active = self._active.pop(slot)
+        self.cache.uncover(slot)
         rest = active.detokenizer.flush()
         own = self._events and self._events[-1].request == active.number
         last = self._events.pop() if own else TokenEvent(active.number, None)
@@ -391,14 +399,6 @@ class Engine:
                 penalties = dry_penalties(self.cache.tokens[slot], dry, self._breakers(dry.breakers))
                 shifts.dry[slot, list(penalties)] = list(penalties.values())
         return shifts
-
-    def _breakers(self, strings: tuple[str, ...]) -> np.ndarray:
-        """Tokens that end a match of DRY; the last few sets are cached."""
-        if strings not in self._breaker_tokens:
-            self._breaker_tokens[strings] = breaker_tokens(self._pieces, strings)
-            while len(self._breaker_tokens) > KEPT_BREAKERS:
-                self._breaker_tokens.pop(next(iter(self._breaker_tokens)))
-        return self._breaker_tokens[strings]
 
     def _take(self, slot: int, sampled: SampledTokens) -> None:
         """Processes the token that was sampled for a slot."""

@@ -40,6 +40,23 @@ class PrefixSharing:
                 best = min(targets, key=lambda slot: len(cache.tokens[slot])), source, shared[source]
         return best
 
+    def find_pages(self, slot: int, source: int, shared: int, tokens: int, active: Container[int]) -> bool:
+        """Whether a paged cache has pages for a text of ``tokens``; ended texts give up theirs until it has.
+
+        Args:
+          slot, source, shared: as ``best_slot`` gave them.
+        """
+        pages = self._cache.pages
+        if pages is None:
+            return True
+        ended = [other for other in range(len(self._cache.tokens)) if other not in active and other != slot]
+        while pages.lacking(slot, source, shared, tokens) > 0:
+            if not ended:
+                return False
+            other = ended.pop()
+            self._cache.fork(other, other, 0)
+        return True
+
     def _shared_prefix(self, slot: int, prompt: Sequence[int]) -> int:
         """How many first tokens of ``prompt`` need not be read if they are taken from the text in ``slot``."""
         cache = self._cache

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -228,9 +229,30 @@ def restore(state: DecodeState, snapshot: Snapshot, plan: RestorePlan, *, copy: 
     return _keep_sharding(DecodeState(cache, row_state(logits, snapshot.logits, 0)), mesh)
 
 
+@partial(jax.jit, static_argnames="mesh", donate_argnames="state")
+def copy_page(state: DecodeState, source: jax.Array, target: jax.Array, *, mesh: Mesh | None) -> DecodeState:
+    """Copies one page of keys and values of all layers onto another."""
+
+    def copied(name: str, x: jax.Array) -> jax.Array:
+        if name in RECURRENT:
+            return x
+        page = jax.lax.dynamic_slice_in_dim(x, source, 1, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(x, page, target, axis=1)
+
+    return _keep_sharding(state._replace(cache=map_blocks(copied, state.cache)), mesh)
+
+
+def with_pages(state: DecodeState, table: np.ndarray, mesh: Mesh | None) -> DecodeState:
+    """The state whose rows have the pages of ``table [B, M] int32``."""
+    pages = jnp.array(table) if mesh is None else jax.device_put(table.copy(), NamedSharding(mesh, P()))
+    return state._replace(cache=state.cache | {"pages": pages})
+
+
 def recurrent_part(cache: Any) -> Any:
     """The states of recurrent layers, which cannot be shortened; keys and values are replaced by empty arrays."""
-    return map_blocks(lambda name, x: x if name in RECURRENT else x[:, :, :0, :0], cache)["blocks"]
+    rows = len(cache["length"])
+    none = lambda x: jnp.zeros((x.shape[0], rows, *(0,) * (x.ndim - 2)), x.dtype)  # noqa: E731
+    return map_blocks(lambda name, x: x if name in RECURRENT else none(x), cache)["blocks"]
 
 
 def _keep_sharding(state: DecodeState, mesh: Mesh | None) -> DecodeState:

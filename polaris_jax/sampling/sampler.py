@@ -11,7 +11,7 @@ from polaris_jax.data import Tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import param_shardings
-from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, row_axes
+from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, ROWS, row_axes
 
 SMALL_CHUNKS = (1, 8, 64)
 # Tokens whose products take as long as reading the weights once: peak over bandwidth, and on a CPU as measured.
@@ -32,6 +32,8 @@ class Sampler:
       prefill_chunk: most tokens of a prompt read at once; on a CPU 64 is as fast as more.
       first_capacity: tokens a cache has room for at first. It doubles when needed, and compiles again. Unused capacity
         costs memory, not time.
+      cache_tokens: tokens that all texts of a cache have room for together, in pages of ``BLOCK`` (``PageTable``);
+        default: each text has room of its own, which grows for all of them.
       speculate: most guessed tokens that are read in one pass with each generated token (``PromptLookup``); 0: none.
         Guesses change no text: a token is still sampled from its own logits with its own random number. But every
         pass then reads ``speculate + 1`` tokens, and may round differently from a pass that reads one.
@@ -40,7 +42,8 @@ class Sampler:
 
     Raises:
       InputError: the vocabulary does not fit the model, a length is not positive, or ``speculate`` is out of bounds or
-        set for a model with recurrent layers, which cannot undo a wrong guess.
+        set for a model with recurrent layers, which cannot undo a wrong guess; ``cache_tokens`` below ``max_length``,
+        or on a mesh that spreads texts or their tokens.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Sampler:
         compute_dtype: Any = None,
         prefill_chunk: int = 256,
         first_capacity: int = 1024,
+        cache_tokens: int | None = None,
         speculate: int = 0,
         mesh: Mesh | None = None,
     ):
@@ -64,6 +68,8 @@ class Sampler:
             if value < 1:
                 raise InputError(name, value, "must be at least 1")
         check_speculation("speculate", speculate, config)
+        check_cache_tokens("cache_tokens", cache_tokens, max_length, mesh)
+        self.cache_tokens = cache_tokens
         self.config, self.tokenizer, self.mesh = config, tokenizer, mesh
         self.speculate = speculate
         self.max_length, self.first_capacity = max_length, min(first_capacity, max_length)
@@ -110,6 +116,18 @@ class Sampler:
         if self.mesh is None or row_axes(self.mesh, batch) is None:
             return 1
         return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+
+
+def check_cache_tokens(name: str, cache_tokens: int | None, max_length: int, mesh: Mesh | None) -> None:
+    """Raises an ``InputError`` about ``name`` if texts cannot share so many tokens of room."""
+    if cache_tokens is None:
+        return
+    if cache_tokens < max_length:
+        raise InputError(name, cache_tokens, f"must have room for the longest text, {max_length} tokens")
+    spread = [] if mesh is None else [axis for axis in (*ROWS, CONTEXT) if mesh.shape[axis] > 1]
+    if spread:
+        advice = f"pages are not spread over {spread[0]}; use a mesh of tensor alone, or leave it out"
+        raise InputError(name, cache_tokens, advice)
 
 
 def check_speculation(name: str, speculate: int, config: ModelConfig) -> None:

@@ -90,6 +90,8 @@ def test_a_token_turns_no_cache_over(model):
     """A cache of 262,144 tokens is updated in place, for one text or several, by one token or a chunk."""
     script = SCRIPT.with_name("decode_hlo.py")
     cases = [f"v5:2x2x1/tensor=4/{tokens}" for tokens in ("1", "512", "1/4")] + ["v6e:2x4/tensor=4,context=2/1"]
+    # The same in pages of one pool.
+    cases += [f"v5:2x2x1/tensor=4/{tokens}/bfloat16/auto/524288" for tokens in ("1/4", "512/1")]
     shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
     done = subprocess.run(
         [sys.executable, str(script), "--model", str(shape), "--cases", *cases],
