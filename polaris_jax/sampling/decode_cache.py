@@ -72,8 +72,9 @@ class DecodeCache:
         sampler, batch = self.sampler, len(self.tokens)
 
         def empty() -> DecodeState:
-            form = {"unstacked": self._unstacked, "pages": None if self.pages is None else self.pages.pages}
-            cache = init_cache(sampler.config, batch, self.capacity, sampler.cache_dtype, **form)
+            pages = None if self.pages is None else self.pages.pages
+            room = sampler.config, batch, self.capacity, sampler.cache_dtype
+            cache = init_cache(*room, unstacked=self._unstacked, pages=pages)
             return DecodeState(cache, jnp.zeros((batch, sampler.config.vocab_size), jnp.float32))
 
         if sampler.mesh is None:
