@@ -35,7 +35,7 @@ def lengths(draw: np.random.Generator, spread: str) -> list[int]:
 
 def fill(rows: list[int], window: int, sizes: int, multiple: int, granule: int) -> float:
     """Real tokens over all tokens of the windows."""
-    chosen = best_window(rows, window, sizes=sizes, multiple=multiple, granule=granule) if sizes > 1 else window
+    chosen = best_window(rows, window, sizes=sizes, multiple=multiple, granule=granule)
     windows = -(-len(plan_bins(rows, chosen)) // multiple) * multiple
     return sum(rows) / (windows * chosen)
 

@@ -1,11 +1,13 @@
 """Attention over a cache equals the plain one over all slots, in blocks, in int8 and on every mesh."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
-from slow_cases import others_slow, product
+from slow_cases import others_slow
 
 from polaris_jax.ops.cached_attention import (
     BLOCK,

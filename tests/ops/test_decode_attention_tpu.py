@@ -1,5 +1,7 @@
 """The kernels of decoding, interpreted, give plain attention's numbers and write exactly its slots."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import tolerances
 from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 from jax.experimental.pallas import tpu as pltpu
-from slow_cases import others_slow, product
+from slow_cases import others_slow
 
 from polaris_jax.errors import InputError
 from polaris_jax.ops.cached_attention import (
