@@ -20,7 +20,7 @@ from polaris_jax.rewards.rubric_scores import InvalidJudgeReply, RubricScores, r
 from polaris_jax.rewards.spec import RewardSpec
 from polaris_jax.rewards.terms import COMPONENTS, TERMS, WEIGHTS, RewardTerm
 from polaris_jax.rewards.thinking import Response, TokenCounts, count_thought_tokens, split_thinking
-from polaris_jax.rewards.word_count import count_characters, count_longwriter, count_words
+from polaris_jax.rewards.word_count import count_characters, count_longwriter, count_words, word_pieces
 
 __all__ = [
     "COMPONENTS",
@@ -62,4 +62,5 @@ __all__ = [
     "split_thinking",
     "story_quality",
     "without_length_request",
+    "word_pieces",
 ]

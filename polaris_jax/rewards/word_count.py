@@ -6,6 +6,8 @@ and LongWriter's official counter do. The trajectory language counts differently
 
 import html
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 
 # Han, kana, bopomofo: lengths are requested in characters (字, 文字). Hangul has spaces between words.
 _CHARACTER = r"\u3005-\u3007\u3040-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -21,10 +23,12 @@ _MARK = (
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 LETTERS_PER_WORD = 4  # in Thai prose, signs not counted; an estimate, because only a dictionary can find the words
 _TOKEN = re.compile(rf"[{_CHARACTER}]|[{_UNSPACED}]+|(?:(?![{_CHARACTER}{_UNSPACED}])[\w{_MARK}])+")
+_CUT_INSIDE = re.compile(rf"[{_CHARACTER}{_UNSPACED}]")
 _UNSPACED_RUN = re.compile(rf"[{_UNSPACED}]")
 _ASCII_WORD = re.compile(r"\b[a-zA-Z]+\b")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _VISIBLE = re.compile(r"\S")
+_RUN = re.compile(r"\S+")
 
 
 def count_words(text: str) -> int:
@@ -41,6 +45,17 @@ def count_words(text: str) -> int:
         else:
             words += any(character.isalnum() or character == "_" for character in token)
     return words
+
+
+def word_pieces(text: str) -> Iterator[tuple[int, int, int]]:
+    """The pieces at whose borders ``text`` can be cut: start, end and number of words (``count_words``) of each.
+
+    A piece is what stands between spaces; in scripts without spaces, one counted token and the punctuation after it.
+    """
+    for run in _RUN.finditer(text):
+        tokens = [run.start() + m.start() for m in _TOKEN.finditer(run[0])] if _CUT_INSIDE.search(run[0]) else []
+        for start, end in pairwise([run.start(), *tokens[1:], run.end()]):
+            yield start, end, count_words(text[start:end])
 
 
 def count_longwriter(text: str) -> int:

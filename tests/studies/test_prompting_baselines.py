@@ -92,6 +92,12 @@ def test_texts_are_cut_at_sentences_and_remembered_from_sentences():
     assert cut("word " * 50, 10) == "word word word word word word word word word word"
     assert tail(text, 8) == "Eight nine ten eleven twelve."
     assert tail(text, 100) == text
+    # Words are counted as rewards and benches count them: two in a contraction, one per character of Chinese.
+    assert cut("I can't go on. I'll go on.", 6) == "I can't go on."
+    assert tail("She wept. I can't go on.", 5) == "I can't go on."
+    chinese = "船夫等了一夜。他不说话，也不哭。天亮了。"
+    assert cut(chinese, 13) == "船夫等了一夜。他不说话，也不哭。"
+    assert tail(chinese, 4) == "天亮了。"
 
 
 def test_memory_recalls_what_an_event_is_about_in_the_order_it_was_told():

@@ -1,6 +1,7 @@
 """Equal length: judges prefer long stories, so every story is continued until it is long enough, then cut."""
 
-from polaris_jax.studies.baselines.story_client import StoryClient, count, cut, tail
+from polaris_jax.rewards import count_words
+from polaris_jax.studies.baselines.story_client import StoryClient, cut, tail
 
 ROUNDS = 12  # limit for a model that answers in single sentences
 ENOUGH = 0.9
@@ -13,7 +14,7 @@ def full_length(client: StoryClient, prompt: str, story: str, words: int) -> str
       CallFailed: no usable continuation.
     """
     for round_ in range(ROUNDS):
-        missing = words - count(story)
+        missing = words - count_words(story)
         if missing <= (1 - ENOUGH) * words:
             break
         ask = (

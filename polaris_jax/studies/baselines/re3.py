@@ -5,7 +5,8 @@ far and its last lines. Rewrite: the best of several drafts by relevance to the 
 far (the original trains rerankers; here the model rates). Edit: a passage that contradicts the characters is corrected.
 """
 
-from polaris_jax.studies.baselines.story_client import StoryClient, bullet, count, tail
+from polaris_jax.rewards import count_words
+from polaris_jax.studies.baselines.story_client import StoryClient, bullet, tail
 
 DRAFTS = 3
 SECTION_WORDS = 200
@@ -61,6 +62,6 @@ def _edited(client: StoryClient, passage: str, characters: list[str], index: int
         f"Known about the characters:\n{facts}\n\nThe passage below contradicts this somewhere. Write the passage "
         f"again without the contradiction and change nothing else:\n{passage}"
     )
-    better = client.prose(ask, count(passage), sample=index)
+    better = client.prose(ask, count_words(passage), sample=index)
     # An edit that drops half of the passage is rejected.
-    return better if count(better) > count(passage) // 2 else passage
+    return better if count_words(better) > count_words(passage) // 2 else passage

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from polaris_jax.llm import CallFailed, Client, Reply, Request
+from polaris_jax.rewards import word_pieces
 from polaris_jax.trajectory.sentences import last_sentence_end
 
 _TOKENS_PER_WORD = 1.6  # generous: an answer is cut to its number of words afterwards
@@ -114,26 +115,30 @@ class StoryClient:
 
 def cut(text: str, words: int, least: float = 0.5) -> str:
     """At most ``words`` words, cut at the last sentence end beyond the share ``least``; paragraphs stay."""
-    places = [match.end() for match in re.finditer(r"\S+", text)]
-    if len(places) > words:
-        text = text[: places[words - 1]]
+    counted, whole = 0, 0
+    for _, end, count in word_pieces(text):
+        counted += count
+        if counted > words:
+            text = text[:whole]
+            break
+        whole = end
     ends = last_sentence_end(text)
     return text[:ends].rstrip() if ends > least * len(text) else text
 
 
 def tail(text: str, words: int = 120) -> str:
     """The last ``words`` words of a text, from the beginning of a sentence where possible."""
-    places = [match.start() for match in re.finditer(r"\S+", text)]
-    if len(places) <= words:
+    counted, begins = 0, len(text)
+    for start, _, count in reversed(list(word_pieces(text))):
+        counted += count
+        if counted > words:
+            break
+        begins = start
+    else:
         return text
-    last = text[places[-words] :]
-    begun = re.search(r"[.!?][\"'”’]*\s+", last)
+    last = text[begins:]
+    begun = re.search(r"[.!?][\"'”’]*\s+|[。！？][」』”’]*", last)
     return last[begun.end() :] if begun and begun.end() < len(last) // 2 else last
-
-
-def count(text: str) -> int:
-    """Whitespace-separated words."""
-    return len(text.split())
 
 
 def bullet(lines: Sequence[str]) -> str:

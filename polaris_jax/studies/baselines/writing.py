@@ -9,9 +9,10 @@ from polaris_jax.errors import InputError
 from polaris_jax.evals import jsonl
 from polaris_jax.evals.prompts import Prompt
 from polaris_jax.llm import CallFailed, Client
+from polaris_jax.rewards import count_words
 from polaris_jax.studies.baselines.full_length import full_length
 from polaris_jax.studies.baselines.methods import METHODS
-from polaris_jax.studies.baselines.story_client import StoryClient, count
+from polaris_jax.studies.baselines.story_client import StoryClient
 
 
 def write_baselines(
@@ -73,7 +74,7 @@ def write_baselines(
             "target_words": length,
             "model": name[0],
             "method": method,
-            "words": count(story),
+            "words": count_words(story),
             "calls": writer.calls,
             "tokens": writer.tokens,
             "notes": writer.notes,
