@@ -13,7 +13,7 @@ from polaris_jax.scaffold.annotator import Annotation, AnnotationTask, Context, 
 from polaris_jax.scaffold.assemble import NO_SUMMARY, chapter_card, legal_preview, plot_facts, scene_card
 from polaris_jax.scaffold.drafts import Draft, fit_scenes
 from polaris_jax.scaffold.offline import cast, pitch, vectors, world
-from polaris_jax.scaffold.offline.notes import content, shorter
+from polaris_jax.scaffold.offline.notes import content, is_counted, shorter
 from polaris_jax.scaffold.offline.ranking import conversation, notes_from, rarely_alike
 from polaris_jax.scaffold.profile import Bound, Detail, share
 from polaris_jax.trajectory import Arc, Chapter, Described, Preview, Scene, Vector
@@ -32,9 +32,9 @@ class _Counts:
     cast: int
 
     @classmethod
-    def of(cls, bullets: int) -> "_Counts":
-        """The limits for a plan whose cards and arcs have ``bullets`` bullets."""
-        most = _COUNTED * bullets
+    def of(cls, bullets: Collection[str]) -> "_Counts":
+        """The limits for a plan with these bullets in its cards and arcs, some of which may be counts already."""
+        most = _COUNTED * len(bullets) - sum(map(is_counted, bullets))
         shares = (max(least, round(part * most)) for part, least in ((0.35, 3), (0.2, 1), (0.15, 2), (0.3, 1)))
         return cls(*shares)
 
@@ -51,7 +51,7 @@ class OfflineAnnotator:
     """
 
     name = "deterministic"  # manifests record it, so it stays: equal books keep equal bytes
-    version = "3"
+    version = "4"
 
     def annotate(self, task: AnnotationTask, progress: Progress | None = None) -> Annotation:
         context, detail, parts = task.context, task.detail, task.parts
@@ -66,7 +66,7 @@ class OfflineAnnotator:
         arcs = self._arcs(parts, context, detail, task.arcs, used)
         facts = plot_facts(arcs)
         preview = legal_preview(self.preview(facts, named, context, detail.preview_words))
-        counted = _Counts.of(len(used))
+        counted = _Counts.of(used)
         main, side = self.characters(named, context, detail.main, detail.side, detail.person, used, counted.cast)
         return Annotation(
             chapters=tuple(chapters),

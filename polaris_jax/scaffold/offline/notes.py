@@ -49,6 +49,7 @@ _SAYS_NOW = word_set(
 )
 _STATES = word_set("is are has does")  # verbs of general statements
 _PRESENT = word_set("is are has have does do can will must may")
+_COUNTED = re.compile(r"The passage mentions |Has [\d,]+ words in |Chapters? \d+ (?:to \d+ )?of ")
 _PRESENT_IRREGULAR = frozenset(third_person(base) for base in IRREGULAR.values())
 
 
@@ -205,12 +206,17 @@ def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
     return main > 0 and not pending
 
 
+def is_counted(line: str) -> bool:
+    """Whether a bullet says counts, phrased by the annotator, where no sentence of the passage made a note."""
+    return _COUNTED.match(line) is not None
+
+
 def shorter(line: str, stats: NovelStats, budget: int, skip: Collection[str]) -> str | None:
     """A note cut at a phrase boundary to at most ``budget`` words and not in ``skip``, or None."""
     tokens = line.rstrip(".").split()
     if len(tokens) <= budget and line not in skip:
         return line
-    if line.startswith(("The passage mentions ", "Has ")):  # counts have no shorter form
+    if is_counted(line):  # it has no shorter form
         return None
     for end in range(min(budget, len(tokens) - 1), 4, -1):
         if tokens[end].lower() in CUT_BEFORE or tokens[end - 1].endswith(","):
