@@ -74,12 +74,16 @@ def params(family):
     return from_pretrained(ROOT / family / FAMILIES[family][0], dtype=jnp.float32)
 
 
-# Two families have every kind of layer. The others run on meshes among the slow tests only.
+# Two families have every kind of layer and share the ways; the other cases are slow ones.
+KEPT = {
+    "qwen3_5": ("chunked-refilled", "unstacked", "sharded-three-ways"),
+    "ministral3": ("one-by-one", "context-sharded"),
+}
 CASES = [
     pytest.param(
         family,
         way,
-        marks=[pytest.mark.slow] if "sharded" in way and family not in ("ministral3", "qwen3_5") else [],
+        marks=[] if way in KEPT.get(family, ("chunked-refilled",)) else [pytest.mark.slow],
     )
     for family in FAMILIES
     for way in WAYS

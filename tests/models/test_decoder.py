@@ -74,7 +74,7 @@ def test_a_full_cache_keeps_what_it_holds():
     np.testing.assert_array_equal(overfull["blocks"]["0"]["k"][..., :6, :], cache["blocks"]["0"]["k"][..., :6, :])
 
 
-@pytest.mark.parametrize("remat", ["full", "attention", "dots"])
+@pytest.mark.parametrize("remat", [pytest.param("full", marks=pytest.mark.slow), "attention", "dots"])
 def test_recomputation_changes_no_gradient(remat):
     config = tiny("qwen3_5_text")
     params = weights(config)

@@ -117,6 +117,7 @@ print(json.dumps({"beyond": peak[0] - before - held, "held": held}))
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_piece_not_the_model(tmp_path):
     """A 600 MB model in 4 MiB pieces: a second copy of its largest tensor (268 MB) would show beside all buffers."""
     model = made(

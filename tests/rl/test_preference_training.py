@@ -94,7 +94,7 @@ def test_dpo_of_equal_policies_is_log_2_and_far_margins_stay_finite():
         assert np.isfinite(float(loss))
 
 
-@pytest.mark.parametrize("objective", ["dpo", "dpo of means", "orpo"])
+@pytest.mark.parametrize("objective", ["dpo", pytest.param("dpo of means", marks=pytest.mark.slow), "orpo"])
 def test_the_update_follows_the_gradient_of_the_loss_over_the_whole_model(objective, config, pair_file, policy):
     """In two passes through weights per token, on packed windows, equal to one differentiation of the plain loss."""
     import jax.numpy as jnp

@@ -146,7 +146,7 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("speculate", [0, 3])
+@pytest.mark.parametrize("speculate", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_requests_wait_for_pages_and_write_what_they_would_have_written(model, tokenizer, speculate):
     wanted = Engine(sampler_of(model, tokenizer, speculate=speculate), 6, exact=True).generate(REQUESTS)
     engine = Engine(sampler_of(model, tokenizer, 4 * BLOCK, speculate=speculate), 6, exact=True)

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from dataclasses import replace
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tolerances
 from sampling_models import PROMPT
+from slow_cases import others_slow
 from small_models import small_config
 
 from polaris_jax.checkpoint_sampler import open_sampler, sampling_mesh
@@ -46,18 +48,24 @@ def read_and_write(params, config, tokenizer):
     return np.stack(seen)
 
 
-@pytest.mark.parametrize("form", [lambda params: params, unstack], ids=["stacked", "unstacked"])
-@pytest.mark.parametrize("held", ["int8", "nf4"])
-@pytest.mark.parametrize("family", ["model", "hybrid"])
+FORMS = {"stacked": lambda params: params, "unstacked": unstack}
+CASES = list(product(("model", "hybrid"), ("int8", "nf4"), FORMS))
+
+
+@pytest.mark.parametrize(
+    ("family", "held", "form"),
+    others_slow(CASES, lambda family, held, form: (family == "hybrid") == (form == "stacked")),
+)
 def test_logits_are_those_of_the_numbers_that_the_codes_stand_for(family, held, form, request, tokenizer):
     params, config = request.getfixturevalue(family)
     quantized = load_held(config, hf_tensors(params, config), jnp.float32, None, held)
     kinds = {type(node) for node in jax.tree.leaves(quantized["blocks"], is_leaf=is_quantized)}
     assert Quantized in kinds
     assert not any(map(is_quantized, jax.tree.leaves(quantized["embed"], is_leaf=is_quantized)))
-    got = read_and_write(form(quantized), config, tokenizer)
-    want = read_and_write(form(whole(quantized)), config, tokenizer)
-    as_stored = read_and_write(form(params), config, tokenizer)
+    formed = FORMS[form]
+    got = read_and_write(formed(quantized), config, tokenizer)
+    want = read_and_write(formed(whole(quantized)), config, tokenizer)
+    as_stored = read_and_write(formed(params), config, tokenizer)
     # Six products of each of two layers, one after the other, of at most 48 terms; a norm divides by what is left.
     assert tolerances.distance(got, want) < 8 * tolerances.sums(48, in_a_row=12)
     assert tolerances.distance(as_stored, want) > 1e-3  # the codes are not the weights

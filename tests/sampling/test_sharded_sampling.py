@@ -60,6 +60,7 @@ def book(checkpoint, out, capsys, *flags):
     return (out / "artifact.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_mesh_changes_no_letter_of_a_book_and_the_cache_may_be_smaller(checkpoint, tmp_path, capsys):
     alone = book(checkpoint, tmp_path / "alone", capsys)
     assert book(checkpoint, tmp_path / "spread", capsys, "--mesh=tensor=2,context=2") == alone

@@ -101,7 +101,7 @@ def check(mesh_shape, documents, order, **fields):
     "mesh_shape",
     [
         (("context", 1),),
-        (("context", 2),),
+        pytest.param((("context", 2),), marks=pytest.mark.slow),
         pytest.param((("context", 8),), marks=pytest.mark.slow),
         (("context", 4), ("tensor", 2)),
         pytest.param((("context", 1), ("tensor", 2)), marks=pytest.mark.slow),

@@ -152,7 +152,7 @@ def test_bad_input_is_refused_before_anything_is_written(make_config, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", ["stochastic_downcast", "bf16_stochastic"])
+@pytest.mark.parametrize("precision", ["stochastic_downcast", pytest.param("bf16_stochastic", marks=pytest.mark.slow)])
 def test_the_other_precision_recipes_learn_too(make_config, tmp_path, precision):
     config = make_config()
     config.optim.precision = precision

@@ -84,12 +84,12 @@ def by_the_chain_rule(family, adapter, **sizes):
 WIDE = {"intermediate_size": 128, "head_dim": 16}
 HYBRID = WIDE | {"linear_value_head_dim": 16}
 CASES = [
-    ("llama", {"fsdp": 2, "context": 2, "tensor": 2}, {"remat": "attention", "mlp_chunk": 16}, {"base": "int8"}, WIDE),
     ("qwen3_5_text", {"fsdp": 4, "tensor": 2}, {}, {"targets": ("attention/(q|v)", "mlp/down"), "base": "nf4"}, HYBRID),
     ("qwen3", {"data": 2, "fsdp": 2}, {"remat": "none"}, {"ranks": (("q_proj", 2),), "embeddings": True}, {}),
     ("ministral3", {"context": 4}, {"offload": True, "segments": 2}, {"embeddings": True, "base": "nf4"}, {}),
 ]
 SLOW = [
+    ("llama", {"fsdp": 2, "context": 2, "tensor": 2}, {"remat": "attention", "mlp_chunk": 16}, {"base": "int8"}, WIDE),
     ("qwen3", {"tensor": 8}, {"remat": "attention"}, {}, {}),
     ("qwen2", {"fsdp": 4}, {"remat": "dots"}, {"base": "nf4"}, {}),
     ("mistral", {"context": 4, "tensor": 2}, {"context_method": "all_gather"}, {"base": "int8"}, WIDE),

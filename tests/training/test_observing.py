@@ -219,6 +219,7 @@ def test_qk_clip_holds_the_largest_logit_down(make_config, tmp_path):
     assert clipped["qk_smallest_factor"] < 1
 
 
+@pytest.mark.slow
 def test_a_curriculum_resumes_in_the_middle_of_its_second_stage(make_config, tmp_path):
     config = make_config()
     config.data.curriculum = ((2, 2048, 4),)
