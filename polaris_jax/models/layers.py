@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.weights import Params
-from polaris_jax.ops.linear import linear
+from polaris_jax.ops.linear import linear, shifted
 from polaris_jax.ops.norm import rms_norm, zero_centred_rms_norm
 from polaris_jax.ops.recurrence import Recurrence
 from polaris_jax.ops.rotary import rotate
@@ -55,7 +55,7 @@ def attention(
     B, S, _ = u.shape
     q, k, v = (project(u, w[name]) for name in ("q", "k", "v"))
     if config.family.qkv_bias:
-        q, k, v = (x + w[name].astype(x.dtype) for x, name in ((q, "q_bias"), (k, "k_bias"), (v, "v_bias")))
+        q, k, v = (shifted(x, w[name]) for x, name in ((q, "q_bias"), (k, "k_bias"), (v, "v_bias")))
     q = q.reshape(B, S, config.num_heads, -1)
     k = k.reshape(B, S, config.num_kv_heads, -1)
     v = v.reshape(B, S, config.num_kv_heads, -1)

@@ -91,3 +91,17 @@ def _scaled_backward(saved, dy):
 
 
 scaled.defvjp(lambda x, scale: (scaled(x, scale), (x, scale)), _scaled_backward)
+
+
+@jax.custom_vjp
+def shifted(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """``x [..., D] + bias [D]`` in ``x.dtype``."""
+    return x + bias.astype(x.dtype)
+
+
+def _shifted_backward(bias, dy):
+    dbias = jnp.sum(dy.astype(jnp.float32), axis=tuple(range(dy.ndim - 1)))
+    return dy, dbias.astype(bias.dtype)
+
+
+shifted.defvjp(lambda x, bias: (shifted(x, bias), bias), _shifted_backward)
