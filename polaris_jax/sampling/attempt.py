@@ -11,7 +11,7 @@ from dataclasses import replace
 from llguidance import LLTokenizer
 
 from polaris_jax.errors import InputError
-from polaris_jax.sampling.book_model import AttemptContext, StepSample, WindowFull
+from polaris_jax.sampling.book_model import RESERVE, AttemptContext, StepSample, WindowFull
 from polaris_jax.sampling.cached_transcript import CachedTranscript
 from polaris_jax.sampling.constraint import Constraint
 from polaris_jax.sampling.forbidden import ForbiddenPhrases
@@ -24,8 +24,6 @@ from polaris_jax.trajectory import Step, close_prose, count_words
 from polaris_jax.trajectory.grammar import seq
 from polaris_jax.trajectory.stages import FENCE
 
-# Tokens kept free at the end of the window for closing what is open (trajectory specification 5.1).
-RESERVE = 256
 BYTES_PER_CHARACTER = 4
 
 

@@ -13,6 +13,9 @@ from polaris_jax.sampling.settings import WriterSettings
 from polaris_jax.sampling.text_diff import TextStreamDiff
 from polaris_jax.trajectory import Step
 
+# Tokens kept free at the end of the window for closing what is open (trajectory specification 5.1).
+RESERVE = 256
+
 
 class WindowFull(InputError):
     """The step has no room left in the window."""
@@ -59,6 +62,10 @@ class BookSession(Protocol):
     """A model that has read one transcript."""
 
     text: str  # everything committed
+
+    @property
+    def window(self) -> int:
+        """Tokens of the longest transcript."""
 
     @property
     def length(self) -> int:

@@ -23,6 +23,11 @@ class LocalSession(CachedTranscript):
         self._vocabulary = grammar_tokenizer(sampler.tokenizer)
 
     @property
+    def window(self) -> int:
+        """Tokens of the longest transcript."""
+        return self.cache.sampler.max_length
+
+    @property
     def length(self) -> int:
         """Tokens that the cache has read."""
         return self.cache.lengths[0]

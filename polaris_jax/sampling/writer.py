@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from polaris_jax.errors import InputError
-from polaris_jax.sampling.book_model import BookModel, BookSession, WindowFull
+from polaris_jax.sampling.book_model import RESERVE, BookModel, BookSession, WindowFull
 from polaris_jax.sampling.export import export_epub, export_text, readable
 from polaris_jax.sampling.forbidden import ForbiddenPhrases
 from polaris_jax.sampling.generate import Counts
@@ -35,6 +35,10 @@ from polaris_jax.trajectory import (
     split_stages,
 )
 from polaris_jax.trajectory.transcript import find_stage, stage_name
+
+# The plans between the text of the first chapter and that of the second, and the part of their caps that they may need.
+_BEFORE_NEXT_CHAPTER = ("full_book_chapters_plan", "book_characters_list", "scene_breakdown")
+_LISTS = 0.5
 
 End = Literal["complete", "until", "later_chapters", "window"]
 
@@ -193,7 +197,7 @@ class _Run:
             self.settings,
             seed=self.seed,
             counts=counts,
-            budget=self._remaining_cap(step, finished),
+            budget=self._budget(step, finished),
             on_text=self.reporter.text,
             on_note=self.reporter.note,
         )
@@ -216,6 +220,16 @@ class _Run:
             model_logprob=None if accepted.model_logprob is None else round(accepted.model_logprob, 4),
             notes=accepted.notes,
         )
+
+    def _budget(self, step: Step, finished: list[Stage]) -> int:
+        """Most tokens of a step. The text of the first chapter leaves the next one and its plans their part."""
+        cap = self._remaining_cap(step, finished)
+        if step.role != "first_chapter_text" or self.profile.family != "full_book":
+            return cap
+        caps = self.profile.caps
+        later = _LISTS * sum(caps[role] for role in _BEFORE_NEXT_CHAPTER) + caps["chapter_text"]
+        room = self.session.window - self.session.count(self.session.text) - RESERVE
+        return min(cap, max(int(room * cap / (cap + later)), step.target_words))
 
     def _remaining_cap(self, step: Step, finished: list[Stage]) -> int:
         """Tokens left of the cap that the steps of a stage share (trajectory specification 5.1)."""

@@ -17,7 +17,7 @@ from sampling_models import small_sampler as sampler
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.cache import unstack
-from polaris_jax.sampling.attempt import RESERVE
+from polaris_jax.sampling.book_model import RESERVE
 from polaris_jax.sampling.generate import Counts
 from polaris_jax.sampling.guard import LoopGuard
 from polaris_jax.sampling.local_model import LocalSession, weights_fingerprint
@@ -107,7 +107,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(written, model, tokenizer,
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 from polaris_jax.data import train_sentencepiece
@@ -124,7 +124,9 @@ write_book(sampler, {prompt!r}, TINY, seed=3, out_dir={folder!r})
 @pytest.mark.slow
 def test_a_killed_process_leaves_a_book_that_another_process_finishes(written, model, tokenizer, tmp_path):
     _, book, _ = written
-    script = SCRIPT.format(tests=str(Path(__file__).parent), prompt=PROMPT, folder=str(tmp_path))
+    script = SCRIPT.format(
+        tests=[str(folder) for folder in Path(__file__).parents[:2]], prompt=PROMPT, folder=str(tmp_path)
+    )
     process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"JAX_PLATFORMS": "cpu"})
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
@@ -288,6 +290,19 @@ def test_a_book_may_stop_early_and_go_on(model, tokenizer, tmp_path):
     whole = write(out_dir=tmp_path / "a")
     assert (whole.end, whole.verdict.ok, whole.verdict.truncated) == ("complete", True, False)
     assert whole.transcript.startswith(two.transcript)
+
+
+def test_a_first_chapter_without_end_leaves_the_next_one_its_room(written, model, tokenizer, tmp_path):
+    _, book, _ = written
+    begun = book.transcript[: book.transcript.index("<|start_header_id|>first_chapter_text")]
+    caps = TINY.caps | {"first_chapter_text": 1_500, "chapter_text": 1_500}
+    room = len(tokenizer.encode(begun)) + RESERVE + 1_500
+    (tmp_path / "artifact.txt").write_text(begun)
+    again = write_book(sampler(model, tokenizer, room), PROMPT, replace(TINY, caps=caps), seed=8, out_dir=tmp_path)
+    assert again.verdict.ok, again.verdict.violations
+    assert (again.end, again.transcript.count("chapter_text")) == ("complete", 2)
+    steps = {step["name"]: step for step in json.loads((tmp_path / "run.json").read_text())["steps"]}
+    assert steps["first_chapter_text"]["reason"] == "budget"  # left alone, it would have gone on
 
 
 def test_a_first_chapter_book_has_its_own_stages(model, tokenizer, tmp_path):

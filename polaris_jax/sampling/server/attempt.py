@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from polaris_jax.sampling.book_model import AttemptContext, StepSample, WindowFull
+from polaris_jax.sampling.book_model import RESERVE, AttemptContext, StepSample, WindowFull
 from polaris_jax.sampling.forbidden import ForbiddenPhrases
 from polaris_jax.sampling.guard import last_clean_end
 from polaris_jax.sampling.options import SamplingOptions
@@ -28,8 +28,6 @@ from polaris_jax.trajectory.grammar import Grammar, seq
 from polaris_jax.trajectory.json_form import fill
 from polaris_jax.trajectory.stages import FENCE
 
-# Tokens kept free at the end of the window for closing what is open (trajectory specification 5.1).
-RESERVE = 256
 BYTES_PER_CHARACTER = 4
 FORM_TOKENS = 2  # JSON of a text takes at most about twice its tokens
 LOOK_EVERY = 64  # characters between two checks for a loop
