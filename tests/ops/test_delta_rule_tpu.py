@@ -140,9 +140,12 @@ def test_heads_are_dealt_to_both_cores(keys, group, rows, most, cores, found):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("correlated", "bound"), [(0.0, USUAL), (0.5, USUAL), (0.9, NEARLY_EQUAL_KEYS)])
-def test_a_hundred_thousand_tokens(correlated, bound):
-    case = Case(100_000, correlated, 0.01, 0.5, starts=(37_123,), keys=1, values=1)
+@pytest.mark.parametrize(
+    ("correlated", "decay", "bound"),
+    [(0.0, 0.01, USUAL), (0.5, 0.01, USUAL), (0.5, 20.0, USUAL), (0.9, 0.01, NEARLY_EQUAL_KEYS)],
+)
+def test_a_hundred_thousand_tokens(correlated, decay, bound):
+    case = Case(100_000, correlated, decay, 0.5, starts=(37_123,), keys=1, values=1)
     found = delta_rule_cases.errors(
         kernel_results(case, Sizes(CHUNK, 1)), delta_rule_cases.exact_results(*delta_rule_cases.draw(case))
     )
