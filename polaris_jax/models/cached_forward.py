@@ -17,6 +17,7 @@ from polaris_jax.models.decoder import block, embed, final_norm
 from polaris_jax.models.layers import attention, linear_attention
 from polaris_jax.models.weights import Params
 from polaris_jax.ops.cached_attention import WriteIndex, cached_attention
+from polaris_jax.ops.linear import choose_adapters
 from polaris_jax.ops.recurrence import continued
 from polaris_jax.ops.rotary import rotation
 
@@ -33,6 +34,8 @@ def cached_forward(
     compute_dtype: Any = None,
 ) -> tuple[jax.Array, Params]:
     """Runs the decoder over ``tokens``, which follow the tokens that ``cache`` already holds.
+
+    Where weights have adapters, every row is read by its own, ``cache["adapter"]``.
 
     Args:
       tokens: ``[n, T] int32``, continuing each text at its own length.
@@ -52,6 +55,7 @@ def cached_forward(
     positions = start[:, None] + jnp.arange(T, dtype=jnp.int32)
     turn = rotation(config.rope, positions)
     pages = take_rows(cache["pages"], rows) if "pages" in cache else None
+    adapter = take_rows(cache["adapter"], rows) if "adapter" in cache else None
 
     def attention_mixer(window: int | None, memory: Params, r: jax.Array, w: Params, u: jax.Array):
         kept = {}
@@ -77,7 +81,7 @@ def cached_forward(
 
     def group(carry, layer):
         x, blocks = carry
-        w, r = layer
+        w, r = choose_adapters(layer[0], adapter), layer[1]
         kept = {}
         for j, kind in enumerate(config.group):
             x, kept[str(j)] = block(config, w[str(j)], x, partial(mixers[kind], blocks[str(j)], r))

@@ -4,7 +4,8 @@ A weight's gradient is rounded once, to the weight's dtype, when the sum over th
 """
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,30 @@ class LowRank:
     alpha: float = field(metadata={"static": True})
 
 
-def linear(x: jax.Array, w: jax.Array | Quantized | LowRank, *, gradient_first: bool = False) -> jax.Array:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Adapted:
+    """A weight ``[in, out]``, or a stack of them, and the terms of ``N`` adapters, of which each row has one.
+
+    Row ``i`` is multiplied by ``base + a[chosen[i]].T @ b[chosen[i]]``. The base is there once, and not merged.
+
+    Attributes:
+      a: ``[..., N + 1, r, in]``; b: ``[..., N + 1, r, out]``, times what the product is multiplied by. Entry 0 is
+        zeros: no adapter. An adapter of a smaller rank than ``r`` has zeros in the rest.
+      chosen: ``[rows] int32``; None where a weight is kept.
+    """
+
+    base: jax.Array | Quantized
+    a: jax.Array
+    b: jax.Array
+    chosen: jax.Array | None = None
+
+
+def linear(x: jax.Array, w: jax.Array | Quantized | LowRank | Adapted, *, gradient_first: bool = False) -> jax.Array:
     """``x [..., in] @ w [in, out]`` in ``x.dtype``. A weight that is not differentiated costs no gradient.
 
     Args:
+      x: for an ``Adapted`` weight ``[rows, T, in]``.
       gradient_first: the gradient of ``w`` is made before the gradient of ``x`` goes on. Left alone, the compiler may
         postpone it to the end of the layer, with both of its operands kept alive through all of attention's backward.
     """
@@ -37,9 +58,29 @@ def linear(x: jax.Array, w: jax.Array | Quantized | LowRank, *, gradient_first: 
         y = linear(x, w.base, gradient_first=gradient_first) + (w.alpha / w.a.shape[-1]) * term
         # Held in the dtype of ``x``: left alone, the compiler keeps the sum in float32 for a norm's backward pass.
         return jax.lax.optimization_barrier(y)
+    if isinstance(w, Adapted):
+        return linear(x, w.base, gradient_first=gradient_first) + _own_terms(x, w)
     if isinstance(w, Quantized):
         return quantized_linear(x, w)
     return _linear(gradient_first, x, w)
+
+
+def choose_adapters(weights: Any, chosen: jax.Array | None) -> Any:
+    """A tree of weights whose ``Adapted`` ones have the rows' adapters, ``chosen [rows] int32``; None: it has none."""
+    if chosen is None:
+        return weights
+
+    def choose(node: Any) -> Any:
+        return replace(node, chosen=chosen) if isinstance(node, Adapted) else node
+
+    return jax.tree.map(choose, weights, is_leaf=lambda node: isinstance(node, Adapted))
+
+
+def _own_terms(x: jax.Array, w: Adapted) -> jax.Array:
+    """Every row's term, by the factors of its own adapter alone: ``[rows, T, out]``."""
+    assert w.chosen is not None  # ``choose_adapters`` has set it
+    a, b = (jnp.take(factor.astype(x.dtype), w.chosen, axis=0, mode="clip") for factor in (w.a, w.b))
+    return jnp.einsum("ntr,nro->nto", jnp.einsum("nti,nri->ntr", x, a), b)
 
 
 @jax.custom_vjp
