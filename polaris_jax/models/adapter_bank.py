@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from polaris_jax.errors import InputError
-from polaris_jax.models.adapters import ADAPTER, ADAPTER_CONFIG, Adapter, factor_rank, read_adapter
+from polaris_jax.models.adapters import ADAPTER, ADAPTER_CONFIG, HEAD, Adapter, factor_rank, read_adapter
 from polaris_jax.models.checkpoint import read_json
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.folder import open_folder
@@ -41,15 +41,16 @@ def open_adapter_for(config: ModelConfig, field: str, address: str) -> Adapter:
         advice = f"has no {ADAPTER_CONFIG} and {ADAPTER}; give a folder as PEFT writes it (polaris convert --to=peft)"
         raise InputError(field, address, advice)
     adapter = read_adapter(folder, read_json(folder, ADAPTER_CONFIG))
-    beyond = [*adapter.whole, *(name for name, embedding in adapter.factors if embedding)]
+    shapes, others = {}, {HEAD}
+    for path, weight in weight_table(config).items():
+        names = [name for name, _ in weight.hf_tensors()]
+        if is_matrix(path, weight):
+            shapes |= dict.fromkeys(names, weight.hf_shape)
+        else:
+            others |= {*names}
+    beyond = [*adapter.whole, *(name for name, _ in adapter.factors if name in others)]
     if beyond:
         raise InputError(field, address, f"trains {beyond[0]} too; merge it with polaris convert, and serve the result")
-    shapes = {
-        name: weight.hf_shape
-        for path, weight in weight_table(config).items()
-        if is_matrix(path, weight)
-        for name, _ in weight.hf_tensors()
-    }
     if not adapter.factors:
         raise InputError(field, address, "has no terms for any matrix")
     for (name, _), pair in adapter.factors.items():

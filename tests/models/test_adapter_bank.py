@@ -161,7 +161,7 @@ BAD = {
         "trains model.embed_tokens.weight too; merge it",
     ),
     "embedding's term": (only({"model.embed_tokens.lora_embedding_A": (2, 97)}), "trains model.embed_tokens.weight"),
-    "head": (only({"lm_head.lora_A.weight": (2, 32)}), "lm_head.weight.*a weight of the base model"),
+    "head": (only({"lm_head.lora_A.weight": (2, 32)}), "trains lm_head.weight too"),
     "half": (only({f"{QUERY}_A.weight": (2, 32)}), "needs lora_A and lora_B"),
     "flat": (only({f"{QUERY}_A.weight": (2,), f"{QUERY}_B.weight": (32, 2)}), r"\[2\] and \[32, 2\] do not fit"),
     "rank 0": (only({f"{QUERY}_A.weight": (0, 32), f"{QUERY}_B.weight": (32, 0)}), "do not fit"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from small_adapters import drawn_adapter
 
 from polaris_jax.checkpoint_sampler import sampling_mesh
 from polaris_jax.errors import InputError
+from polaris_jax.models import param_shardings
 from polaris_jax.models.adapter_bank import add_adapters, open_adapter_for
 from polaris_jax.models.lora import Lora
 from polaris_jax.sampling import Engine, GenerationRequest, Sampler, SamplingOptions
@@ -33,9 +35,11 @@ def adapters(model, hybrid, tmp_path_factory):
 
 def adapted(model, adapters, tokenizer, mesh=None, **options):
     params, config = model
+    if mesh is not None:
+        params = jax.device_put(params, param_shardings(config, mesh))
     params = add_adapters(params, config, adapters[config.model_type], jnp.float32, mesh)
     sizes = {"max_length": 256, "prefill_chunk": 8, "first_capacity": 256}
-    return Sampler(params, config, tokenizer, adapters=NAMES, **sizes | options)
+    return Sampler(params, config, tokenizer, adapters=NAMES, mesh=mesh, **sizes | options)
 
 
 def asked(adapter, n=20, seed=0, tokens=10):
@@ -92,7 +96,7 @@ def test_guesses_change_no_text_of_an_adapter(model, adapters, tokenizer):
 
 def test_rows_over_a_mesh_have_their_own_adapters(model, adapters, tokenizer):
     mesh = sampling_mesh({"data": 2, "context": 2, "tensor": 2}, model[1])
-    cache, spread = (DecodeCache(adapted(model, adapters, tokenizer, on, mesh=on), 4) for on in (None, mesh))
+    cache, spread = (DecodeCache(adapted(model, adapters, tokenizer, on), 4) for on in (None, mesh))
     for one in (cache, spread):
         for row, adapter in enumerate((2, 0, 1, 2)):
             one.adapt(row, adapter)
