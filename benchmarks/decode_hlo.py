@@ -21,6 +21,7 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def compile_case(model: str, case: str, length: int) -> dict:
     texts, dtype, held, pool, adapters = (*rest, *("1", "bfloat16", "auto", "0", "0x0")[len(rest) :])
     config = read_config(model, shape_only=True)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    mesh = make_mesh({k: int(v) for k, v in (part.split("=") for part in axes.split(","))}, devices=devices)
+    sizes = {k: int(v) for k, v in (part.split("=") for part in axes.split(","))}
+    mesh = make_mesh(sizes, devices=devices[: math.prod(sizes.values())])
     table = held_table(config, held)
     params = SplitTable({}, table).join({}, abstract_tree(table, jnp.bfloat16, mesh))
     count, rank = map(int, adapters.split("x"))
@@ -91,8 +93,8 @@ def compile_case(model: str, case: str, length: int) -> dict:
         if path[-1].key not in (*RECURRENT, "length", "pages", "adapter")
     ]
     shapes = "|".join(re.escape(f"[{','.join(map(str, shape))}]") for shape in set(kept))
-    codes = [table_weight.shape[1:] for path, table_weight in table.items() if path[-1] == VALUES]
-    tensor = mesh.shape["tensor"]
+    codes = {math.prod(row.shape[1:]) // mesh.shape["tensor"] for path, row in table.items() if path[-1] == VALUES}
+    banks = bank_shapes(bank, mesh)
     bytes_held = memory.argument_size_in_bytes
     chip = chip_of(devices[0].device_kind)
     return {
@@ -107,34 +109,30 @@ def compile_case(model: str, case: str, length: int) -> dict:
         "weights": held,
         "held_gb": round(bytes_held / 1e9, 2),
         "extra_gb": round((memory.peak_memory_in_bytes - bytes_held) / 1e9, 3),
-        "whole_matrices": made_anew(hlo, {rows * columns // tensor for rows, columns in codes}, most_sides=2),
+        "whole_matrices": made_anew(hlo, lambda sides: len(sides) <= 2 and math.prod(sides) in codes),
         "adapters": adapters,
-        "bank_copies": made_anew(hlo, bank_sizes(bank, mesh), most_sides=4),
+        "bank_copies": made_anew(hlo, lambda sides: sides in banks),
         "cache_copies": len(re.findall(rf"= \w+(?:{shapes})\S* (?:copy|transpose|copy-start)\(", hlo)),
         "read_ms": round(1e3 * bytes_held / chip.hbm, 1),
     }
 
 
-def bank_sizes(bank: Table, mesh: Mesh) -> set[int]:
-    """Numbers that a device has of the adapters' factors of one matrix: of one layer, and of all."""
+def bank_shapes(bank: Table, mesh: Mesh) -> set[tuple[int, ...]]:
+    """What a device has of the adapters' factors of one matrix: of one layer, of all, and of all as one stack."""
     shapes = [weight_sharding(mesh, weight.axes, weight.shape).shard_shape(weight.shape) for weight in bank.values()]
-    return {math.prod(shape) for whole in shapes for shape in (whole, whole[1:])}
+    seen = {form for whole in shapes for form in (whole, whole[1:], (whole[0] * whole[1], *whole[2:]))}
+    return {tuple(side for side in shape if side > 1) for shape in seen}
 
 
-def made_anew(hlo: str, sizes: set[int], most_sides: int) -> int:
-    """How many instructions outside of fusions give an array of one of these ``sizes``.
-
-    Args:
-      most_sides: of more than 1 that such an array has.
-    """
+def made_anew(hlo: str, wanted: Callable[[tuple[int, ...]], bool]) -> int:
+    """How many instructions outside of fusions give an array whose sides, those of 1 left out, are ``wanted``."""
     made = re.compile(r"= (?:f32|bf16)\[([\d,]+)\]\S* (?!parameter|bitcast\(|get-tuple-element)")
     found, inside = 0, False
     for line in hlo.splitlines():
         if header := re.match(r"(?:ENTRY )?%?(\S+) \(.*\{$", line):
             inside = "fus" in header[1]
         elif not inside and (shape := made.search(line)):
-            sides = [side for side in map(int, shape[1].split(",")) if side > 1]
-            found += len(sides) <= most_sides and math.prod(sides) in sizes
+            found += wanted(tuple(side for side in map(int, shape[1].split(",")) if side > 1))
     return found
 
 

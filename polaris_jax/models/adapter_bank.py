@@ -41,7 +41,8 @@ def open_adapter_for(config: ModelConfig, field: str, address: str) -> Adapter:
         advice = f"has no {ADAPTER_CONFIG} and {ADAPTER}; give a folder as PEFT writes it (polaris convert --to=peft)"
         raise InputError(field, address, advice)
     adapter = read_adapter(folder, read_json(folder, ADAPTER_CONFIG))
-    shapes, others = {}, {HEAD}
+    shapes: dict[str, tuple[int, ...]] = {}
+    others = {HEAD}
     for path, weight in weight_table(config).items():
         names = [name for name, _ in weight.hf_tensors()]
         if is_matrix(path, weight):
@@ -85,7 +86,8 @@ def add_adapters(
     """
     table = weight_table(config)
     ranks = {path: rank for path, weight in table.items() if (rank := _largest_rank(weight, adapters))}
-    rows, bank = bank_table(config, ranks, len(adapters)), {}
+    rows = bank_table(config, ranks, len(adapters))
+    bank: dict[Path, jax.Array] = {}
     for path in ranks:
         stacks = {part: np.zeros(rows[*path, part].shape, jnp.dtype(dtype)) for part in (A, B)}
         for number, adapter in enumerate(adapters, start=1):

@@ -4,7 +4,7 @@ A weight's gradient is rounded once, to the weight's dtype, when the sum over th
 """
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -31,12 +31,13 @@ class LowRank:
 class Adapted:
     """A weight ``[in, out]``, or a stack of them, and the terms of ``N`` adapters, of which each row has one.
 
-    Row ``i`` is multiplied by ``base + a[chosen[i]].T @ b[chosen[i]]``. The base is there once, and not merged.
+    Row ``i`` of a layer is multiplied by ``base + a[chosen[i]].T @ b[chosen[i]]`` (``choose_adapters``). The base is
+    there once, and not merged.
 
     Attributes:
       a: ``[..., N + 1, r, in]``; b: ``[..., N + 1, r, out]``, times what the product is multiplied by. Entry 0 is
         zeros: no adapter. An adapter of a smaller rank than ``r`` has zeros in the rest.
-      chosen: ``[rows] int32``; None where a weight is kept.
+      chosen: ``[rows] int32``, counted through all leading axes of ``a``; None where a weight is kept.
     """
 
     base: jax.Array | Quantized
@@ -65,22 +66,43 @@ def linear(x: jax.Array, w: jax.Array | Quantized | LowRank | Adapted, *, gradie
     return _linear(gradient_first, x, w)
 
 
-def choose_adapters(weights: Any, chosen: jax.Array | None) -> Any:
-    """A tree of weights whose ``Adapted`` ones have the rows' adapters, ``chosen [rows] int32``; None: it has none."""
-    if chosen is None:
-        return weights
+def split_adapters(weights: Any) -> tuple[Any, Any]:
+    """``(weights, banks)``: a tree with the base of every ``Adapted`` in its place, and one with the ``Adapted`` alone.
 
-    def choose(node: Any) -> Any:
-        return replace(node, chosen=chosen) if isinstance(node, Adapted) else node
+    A loop over stacked layers slices the first, and reads of the second only what its rows have chosen.
+    """
+    bases = jax.tree.map(lambda node: node.base if _is_adapted(node) else node, weights, is_leaf=_is_adapted)
+    return bases, jax.tree.map(lambda node: node if _is_adapted(node) else None, weights, is_leaf=_is_adapted)
 
-    return jax.tree.map(choose, weights, is_leaf=lambda node: isinstance(node, Adapted))
+
+def choose_adapters(weights: Any, banks: Any, layer: jax.Array | int, adapter: jax.Array) -> Any:
+    """A layer's weights for rows that are read by ``adapter [rows] int32``.
+
+    Args:
+      weights, banks: of ``split_adapters``; ``weights`` of one layer, ``banks`` of it alone or of a stack that has it.
+      layer: its place in the stack.
+    """
+
+    def choose(bank: Adapted | None, weight: Any) -> Any:
+        return weight if bank is None else Adapted(weight, bank.a, bank.b, layer * bank.a.shape[-3] + adapter)
+
+    return jax.tree.map(choose, banks, weights, is_leaf=lambda node: node is None or _is_adapted(node))
+
+
+def _is_adapted(node: Any) -> bool:
+    return isinstance(node, Adapted)
 
 
 def _own_terms(x: jax.Array, w: Adapted) -> jax.Array:
     """Every row's term, by the factors of its own adapter alone: ``[rows, T, out]``."""
     assert w.chosen is not None  # ``choose_adapters`` has set it
-    a, b = (jnp.take(factor.astype(x.dtype), w.chosen, axis=0, mode="clip") for factor in (w.a, w.b))
+    a, b = (_entries(factor, w.chosen).astype(x.dtype) for factor in (w.a, w.b))
     return jnp.einsum("ntr,nro->nto", jnp.einsum("nti,nri->ntr", x, a), b)
+
+
+def _entries(stack: jax.Array, chosen: jax.Array) -> jax.Array:
+    """The entries of ``stack [..., r, D]``, its leading axes seen as one, that rows have chosen: ``[rows, r, D]``."""
+    return jnp.take(stack.reshape(-1, *stack.shape[-2:]), chosen, axis=0, mode="clip")
 
 
 @jax.custom_vjp
