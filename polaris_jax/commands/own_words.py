@@ -58,7 +58,7 @@ def _manuscript(file: str) -> str:
         if suffix not in (".md", ".markdown", ".txt", ""):
             raise InputError("--continue", file, "save it as .docx, .odt, .md or .txt, chapters under headings")
         text = _decoded(data, file, "--continue")
-        if not text.strip():
+        if not any(map(str.isalnum, text)):
             raise InputError("--continue", file, "has no text in it")
         return text
     word = read_word(data, file)

@@ -95,14 +95,24 @@ def _is_adapted(node: Any) -> bool:
 
 def _own_terms(x: jax.Array, w: Adapted) -> jax.Array:
     """Every row's term, by the factors of its own adapter alone: ``[rows, T, out]``."""
-    assert w.chosen is not None  # ``choose_adapters`` has set it
-    a, b = (_entries(factor, w.chosen).astype(x.dtype) for factor in (w.a, w.b))
-    return jnp.einsum("ntr,nro->nto", jnp.einsum("nti,nri->ntr", x, a), b)
+    a, b = (factor.reshape(-1, *factor.shape[-2:]) for factor in (w.a, w.b))  # one stack
+    return jax.lax.platform_dependent(x, a, b, w.chosen, cpu=terms_row_by_row, default=terms_at_once)
 
 
-def _entries(stack: jax.Array, chosen: jax.Array) -> jax.Array:
-    """The entries of ``stack [..., r, D]``, its leading axes seen as one, that rows have chosen: ``[rows, r, D]``."""
-    return jnp.take(stack.reshape(-1, *stack.shape[-2:]), chosen, axis=0, mode="clip")
+def terms_at_once(x: jax.Array, a: jax.Array, b: jax.Array, chosen: jax.Array) -> jax.Array:
+    """``x[i] @ a[chosen[i]].T @ b[chosen[i]]`` for ``x [rows, T, in]``, ``a [M, r, in]`` and ``b [M, r, out]``."""
+    own_a, own_b = (jnp.take(factor, chosen, axis=0, mode="clip").astype(x.dtype) for factor in (a, b))
+    return jnp.einsum("ntr,nro->nto", jnp.einsum("nti,nri->ntr", x, own_a), own_b)
+
+
+def terms_row_by_row(x: jax.Array, a: jax.Array, b: jax.Array, chosen: jax.Array) -> jax.Array:
+    """``terms_at_once`` for a CPU, whose gather would copy the factors number by number."""
+
+    def term(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        own_a, own_b = (jax.lax.dynamic_index_in_dim(factor, row[1], keepdims=False) for factor in (a, b))
+        return row[0] @ own_a.T.astype(x.dtype) @ own_b.astype(x.dtype)
+
+    return jax.lax.map(term, (x, chosen))
 
 
 @jax.custom_vjp

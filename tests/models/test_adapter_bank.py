@@ -20,7 +20,7 @@ from polaris_jax.models.loading import load_held
 from polaris_jax.models.lora import Lora
 from polaris_jax.models.saving import hf_tensors
 from polaris_jax.models.tensors import HFTensor
-from polaris_jax.ops.linear import Adapted
+from polaris_jax.ops.linear import Adapted, terms_at_once, terms_row_by_row
 from polaris_jax.ops.quantized import Quantized, dequantize
 from polaris_jax.sharding import make_mesh
 from tests.models.conftest import FAMILY, tiny
@@ -98,6 +98,16 @@ def test_matrices_that_no_adapter_has_a_term_for_stay_as_they_are(family):
     assert blocks["0"]["mlp"]["down"].a.shape[1:3] == (2, 5)
     assert blocks["0"]["mlp"]["gate"] is params["blocks"]["0"]["mlp"]["gate"]
     assert blocks["0"]["mlp"]["up"].base is params["blocks"]["0"]["mlp"]["up"]
+
+
+def test_terms_row_by_row_are_those_of_the_gather():
+    draw = np.random.default_rng(0)
+    x, a, b = (jnp.asarray(draw.standard_normal(shape), jnp.float32) for shape in ((3, 5, 24), (4, 6, 24), (4, 6, 10)))
+    chosen = jnp.asarray([3, 0, 3])
+    got, want = terms_row_by_row(x, a, b, chosen), terms_at_once(x, a, b, chosen)
+    assert got.shape == (3, 5, 10)
+    assert tolerances.distance(got, want) < tolerances.sums(24, in_a_row=2)
+    assert tolerances.distance(want[0], x[0] @ a[3].T @ b[3]) < tolerances.sums(24, in_a_row=2)
 
 
 @pytest.mark.parametrize("held", ["int8", "nf4"])
