@@ -80,6 +80,7 @@ def test_a_word_processors_manuscript_goes_on_like_a_text(write, tmp_path, form)
         (["--outline=DIR/count.md", "--prompt=x"], "line 3='##': is a heading without a name"),
         (["--outline=DIR/binary.md", "--prompt=x"], "is no text: character 4 is U+0000"),
         (["--continue=DIR/empty.md", "--prompt=x"], "has no text in it"),
+        (["--continue=DIR/long.txt", "--prompt=x"], "raise --window, or continue from a shorter part"),
         (["--continue=DIR/binary.md", "--prompt=x"], "is no text"),
         (["--continue=DIR/latin.txt", "--prompt=x"], "(byte 3 is 0xe9); save it as UTF-8"),
         (["--continue=DIR/text.docx", "--prompt=x"], "is no .docx file, whatever its name says"),
@@ -96,6 +97,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(write, tmp_path, fla
     (tmp_path / "nameless.md").write_text("# A\nB.\n## \n- c\n")
     (tmp_path / "count.md").write_text("# A\nB.\n## (1200 words)\n- c\n")
     (tmp_path / "binary.md").write_text("# A\0\n")
+    (tmp_path / "long.txt").write_text("Nobody doubted him on Saturdays.\n\n" * 900)
     (tmp_path / "latin.txt").write_bytes("Café.".encode("latin-1"))
     (tmp_path / "text.docx").write_text("He ran.")
     (tmp_path / "bad.md").write_text(f"# A\n## {'x' * 200}\n")
