@@ -1,8 +1,10 @@
 """Thousands of bad requests against ``polaris serve``: it must answer each, go on working, and not grow.
 
-    python benchmarks/serve_fuzz.py [CHECKPOINT] [--requests=10000] [--seed=0] [--parallel=16] [--speculate=N] [--url=http://...]
+    python benchmarks/serve_fuzz.py [CHECKPOINT] [--requests=10000] [--seed=0] [--parallel=16] \\
+        [--speculate=N] [--adapters=N] [--url=http://...]
 
-Starts a server of CHECKPOINT (default: a random model that it makes) unless ``--url`` names one that runs, and sends
+Starts a server of CHECKPOINT (default: a random model that it makes), with ``--adapters`` drawn ones beside it, unless
+``--url`` names one that runs. Requests ask for any of its models. It sends
 raw bytes: fields of every wrong type and size, broken JSON, broken UTF-8, nesting, hostile schemas and regular
 expressions, wrong methods, paths and headers, bodies too large, requests cut off in the middle, readers that leave a
 stream, and some good requests between them. Fails (exit code 1) if an answer is missing, late, not an error of
@@ -23,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "serving"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("tests/serving", "tests")]
 
 PATHS = ("/v1/completions", "/v1/chat/completions")
 SLOW = 60.0  # seconds after which an answer counts as missing
@@ -175,9 +177,9 @@ FINE_FIELDS: tuple[dict[str, object], ...] = (
 class Fuzz:
     """Draws requests as raw bytes; the same seed draws the same ones."""
 
-    def __init__(self, seed: int, model: str):
+    def __init__(self, seed: int, models: list[str]):
         self._rng = random.Random(seed)
-        self._model = model
+        self._models = models
         self._draws = (
             (self.one_wrong_field, 40),
             (self.wrong_body, 14),
@@ -197,7 +199,11 @@ class Fuzz:
 
     def fine_body(self) -> tuple[str, dict]:
         path = self._rng.choice(PATHS)
-        body = {"model": self._model, "max_tokens": self._rng.randint(1, 6), "seed": self._rng.randint(0, 9)}
+        body = {
+            "model": self._rng.choice(self._models),
+            "max_tokens": self._rng.randint(1, 6),
+            "seed": self._rng.randint(0, 9),
+        }
         if path == PATHS[0]:
             body["prompt"] = self._rng.choice(["The fog", [5, 6, 7], ["a", "b"], "é"])
         else:
@@ -367,9 +373,9 @@ async def run(arguments, url: str, process: int | None) -> dict:
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    model = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])["data"][0]["id"]
+    models = [one["id"] for one in json.loads((await reader.read()).partition(b"\r\n\r\n")[2])["data"]]
     writer.close()
-    fuzz, found, statuses, seconds, sizes = Fuzz(arguments.seed, model), [], Counter(), [], []
+    fuzz, found, statuses, seconds, sizes = Fuzz(arguments.seed, models), [], Counter(), [], []
     left = iter(range(arguments.requests))
 
     async def work() -> None:
@@ -395,7 +401,7 @@ async def run(arguments, url: str, process: int | None) -> dict:
     status, body = await send(
         address.hostname,
         address.port,
-        post(PATHS[0], json.dumps({"model": model, "prompt": "a", "seed": 1}).encode()),
+        post(PATHS[0], json.dumps({"model": models[0], "prompt": "a", "seed": 1}).encode()),
         "reads",
     )
     if status != 200:
@@ -425,16 +431,25 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speculate", type=int, default=0, help="the server's flag of that name")
+    parser.add_argument("--adapters", type=int, default=0, help="LoRA adapters to draw and to serve beside the model")
     parser.add_argument("--growth", type=float, default=128.0, metavar="MIB")
     arguments = parser.parse_args()
     from serving_process import running, small_checkpoint
+    from small_adapters import drawn_adapter
+
+    from polaris_jax.models.lora import Lora
+    from polaris_jax.models.model_folder import find_model_folder
 
     if arguments.url:
         result = asyncio.run(run(arguments, arguments.url, None))
     else:
         with tempfile.TemporaryDirectory() as scratch:
             checkpoint = arguments.checkpoint or small_checkpoint(Path(scratch) / "model")
-            flags = ("--window=1024", "--max-tokens=64", f"--speculate={arguments.speculate}")
+            flags = ["--window=1024", "--max-tokens=64", f"--speculate={arguments.speculate}"]
+            config = find_model_folder(checkpoint).config
+            for seed in range(arguments.adapters):
+                folder = drawn_adapter(config, Lora(4, 6.0), checkpoint, Path(scratch) / f"adapter{seed}", seed=seed)
+                flags += ["--adapter", f"adapter{seed}={folder}"]
             with running(checkpoint, *flags) as server:
                 result = asyncio.run(run(arguments, server.url, server.process.pid))
                 alive = server.process.poll() is None

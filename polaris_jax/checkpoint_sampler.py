@@ -13,6 +13,7 @@ from polaris_jax import storage
 from polaris_jax.data import load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.models import describe, unstack
+from polaris_jax.models.adapter_bank import add_adapters, open_adapter_for
 from polaris_jax.models.config import ModelConfig
 from polaris_jax.models.export_files import GENERATION, end_tokens
 from polaris_jax.models.lora import Held
@@ -40,6 +41,7 @@ def open_sampler(
     weights: Held | None = None,
     cache_tokens: int | None = None,
     speculate: int = 0,
+    adapters: Mapping[str, str] | None = None,
     within_positions: bool = False,
     stages: bool = True,
 ) -> Sampler:
@@ -56,12 +58,13 @@ def open_sampler(
         the model is nowhere whole in another form; default: in ``dtype``, like embedding and norms.
       cache_tokens: tokens that all texts of a cache have room for together (``Sampler``); default: each has its own.
       speculate: most tokens that are guessed with each one generated (``Sampler``); 0: none.
+      adapters: addresses of PEFT folders by the names that requests ask for them with (``models.adapter_bank``).
       within_positions: refuse a ``max_length`` beyond the model's positions, before its weights are read.
       stages: False takes a model whose vocabulary lacks the stage tokens: it chats, and writes no books.
 
     Raises:
-      InputError: neither a run nor a model, a mesh that does not fit the devices, a ``max_length`` beyond the model's
-        positions, or ``speculate`` with a model that cannot.
+      InputError: neither a run nor a model, an adapter that does not fit it, a mesh that does not fit the devices, a
+        ``max_length`` beyond the model's positions, or ``speculate`` with a model that cannot.
     """
     model = checkpoint if isinstance(checkpoint, ModelFolder) else find_model_folder(checkpoint)
     config = model.config
@@ -70,7 +73,10 @@ def open_sampler(
     check_speculation("--speculate", speculate, config)
     mesh = sampling_mesh(axes, config)
     check_cache_tokens("--cache-tokens", cache_tokens, max_length, mesh)
+    opened = [open_adapter_for(config, "--adapter", address) for address in (adapters or {}).values()]
     config, params, folder = load_weights(model, dtype=dtype, mesh=mesh, held=weights or "auto")
+    if opened:
+        params = add_adapters(params, config, opened, params["embed"]["embedding"].dtype, mesh)
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu and mesh is None and describe(config).total >= MIN_UNSTACKED_PARAMETERS:
         params = unstack(params)
@@ -85,6 +91,7 @@ def open_sampler(
         first_capacity=min(max_length, 2048),
         cache_tokens=cache_tokens,
         speculate=speculate,
+        adapters=tuple(adapters or ()),
     )
 
 

@@ -2,12 +2,14 @@
 
 import argparse
 import dataclasses
+import re
 import sys
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 MAX_PROMPT_BYTES, MAX_TRANSCRIPT_BYTES = 1 << 20, 64 << 20
+_BINARY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 if TYPE_CHECKING:
     from polaris_jax.trajectory import BookOutline, Profile
@@ -32,6 +34,8 @@ def outline_of(a: argparse.Namespace) -> "BookOutline":
     outline = BookOutline()
     if a.outline:
         outline = read_outline(read_text(a.outline, "--outline", MAX_PROMPT_BYTES))
+        if outline == BookOutline():
+            raise InputError("--outline", a.outline, "says nothing; give a title, a premise or chapters (## Name)")
     elif a.draft:
         outline = read_draft(_manuscript(a.draft), lambda line: print(f"polaris write: {line}", file=sys.stderr))
     if a.style:
@@ -48,9 +52,15 @@ def _manuscript(file: str) -> str:
 
     data = _bytes(file, "--continue")
     if word_format(BytesIO(data)) is None:
-        if Path(file).suffix.lower() not in (".md", ".markdown", ".txt", ""):
+        suffix = Path(file).suffix.lower()
+        if suffix in (".docx", ".odt"):
+            raise InputError("--continue", file, f"is no {suffix} file, whatever its name says; save it anew")
+        if suffix not in (".md", ".markdown", ".txt", ""):
             raise InputError("--continue", file, "save it as .docx, .odt, .md or .txt, chapters under headings")
-        return _decoded(data, file, "--continue")
+        text = _decoded(data, file, "--continue")
+        if not any(map(str.isalnum, text)):
+            raise InputError("--continue", file, "has no text in it")
+        return text
     word = read_word(data, file)
     if word.dropped:
         print(f"polaris write: left out of {file}: {', '.join(word.dropped)}", file=sys.stderr)
@@ -86,7 +96,7 @@ def read_text(file: str, flag: str, most: int = MAX_TRANSCRIPT_BYTES) -> str:
     """Reads the UTF-8 file of a flag.
 
     Raises:
-      InputError: the file cannot be read, or is larger than ``most`` bytes.
+      InputError: the file cannot be read, is no text in UTF-8, or is larger than ``most`` bytes.
     """
     return _decoded(_bytes(file, flag, most), file, flag)
 
@@ -108,6 +118,11 @@ def _decoded(content: bytes, file: str, flag: str) -> str:
     from polaris_jax.errors import InputError
 
     try:
-        return content.decode()
+        text = content.decode()
     except UnicodeDecodeError as error:
-        raise InputError(flag, file, f"cannot be read: {error}") from error
+        advice = f"cannot be read as UTF-8 (byte {error.start} is {content[error.start]:#04x}); save it as UTF-8 text"
+        raise InputError(flag, file, advice) from None
+    if binary := _BINARY.search(text):
+        advice = f"is no text: character {binary.start() + 1} is U+{ord(binary[0]):04X}; save it as UTF-8 text"
+        raise InputError(flag, file, advice)
+    return text

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from polaris_jax.commands.devices import compilation_cache
@@ -22,6 +23,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("--checkpoint", "--model", required=True, help="training run or Hugging Face folder")
     parser.add_argument("--name", "--served-model-name", dest="name", help="the name for clients; default: the folder")
+    parser.add_argument(
+        "--adapter",
+        "--lora-modules",
+        dest="adapters",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a LoRA adapter in PEFT's form, served beside the model: requests choose it by this name, and the weights "
+        "of the model are there once (repeatable)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="one that other machines can reach needs --token-env")
     parser.add_argument("--port", type=whole(_PORT), default=8000, help="0 takes any free one")
     parser.add_argument("--token-env", metavar="NAME", help="environment variable with the token for clients")
@@ -85,6 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
         shutdown_seconds=a.shutdown_seconds,
     )
     placement = sampler_options(a)
+    place = a.checkpoint if is_remote(a.checkpoint) else os.path.abspath(a.checkpoint)
+    name = a.name or name_of(place)
+    adapters = _adapters(a.adapters, name)
     compilation_cache()
     from polaris_jax.checkpoint_sampler import open_sampler
     from polaris_jax.models.model_folder import find_model_folder
@@ -92,29 +107,45 @@ def run(arguments: argparse.Namespace) -> int:
 
     model = find_model_folder(a.checkpoint)
     placement |= {"within_positions": a.window is not None, "cache_tokens": a.cache_tokens}
+    placement |= {"adapters": adapters}
     sampler = open_sampler(model, a.window or 8192, stages=False, **placement)
     try:
         prompts = load_prompt_encoder(model.path, sampler.tokenizer, a.chat_template)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("--chat-template", a.chat_template, f"cannot be read: {error}") from error
     engine = EngineThread(partial(Engine, sampler, a.slots), limits.queue)
-    place = a.checkpoint if is_remote(a.checkpoint) else os.path.abspath(a.checkpoint)
     served = ServedModel(
-        a.name or name_of(place),
+        name,
         sampler.tokenizer,
         engine.vocabulary,
         min(sampler.max_length, sampler.config.max_positions),
         prompts,
         sampling_defaults(model.path),
+        a.checkpoint,
+        adapters,
     )
     app = make_app(engine, served, limits, token=token, hosts=hosts)
 
     def ready(url: str) -> None:
-        print(f"{served.name} at {url}/v1 (Ctrl-C ends it)", flush=True)
+        print(f"{', '.join(served.names)} at {url}/v1 (Ctrl-C ends it)", flush=True)
 
     serve(app, a.host, a.port, limits, ready, engine.end_all)
     print("polaris serve: ended", file=sys.stderr)
     return 0
+
+
+def _adapters(given: Sequence[str], base: str) -> dict[str, str]:
+    """The addresses of ``NAME=FOLDER`` by name; raises ``InputError`` if ``base`` or another has the name already."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, _, address = text.partition("=")
+        if not name.strip() or not address.strip():
+            raise InputError("--adapter", text, "use NAME=FOLDER, such as poems=runs/poems/peft")
+        if name == base or name in found:
+            whose = "the model's own name; give another, or another --name" if name == base else "given twice"
+            raise InputError("--adapter", text, f"{name} is {whose}")
+        found[name] = address
+    return found
 
 
 def _share_memory_between_threads() -> None:

@@ -229,7 +229,7 @@ def run(arguments: argparse.Namespace) -> int:
             placed.unlink(missing_ok=True)
             with suppress(OSError):
                 placed.parent.rmdir()
-        if error.field == "max_length" and not a.server:  # the sampler's name for --window
+        if error.field == "max_length":  # the sampler's name for --window
             raise InputError("--window", error.value, error.advice.replace("max_length", "--window")) from None
         raise
     except (WritingError, CallFailed) as error:

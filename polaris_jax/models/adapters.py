@@ -110,6 +110,24 @@ def merge_adapter(adapter: Adapter, base: Mapping[str, HFTensor]) -> dict[str, H
     return merged
 
 
+def factor_rank(adapter: Adapter, name: str, pair: Mapping[str, HFTensor], shape: tuple[int, ...] | None) -> int:
+    """The rank of a weight's factors.
+
+    Args:
+      shape: ``(out, in)`` of what ``B [out, r] @ A [r, in]`` is added to; None: the base model has no such weight.
+
+    Raises:
+      InputError: one of them is missing, or they do not fit.
+    """
+    where = f"{adapter.where}: {name}"
+    if set(pair) != {"A", "B"} or shape is None:
+        raise InputError("adapter", where, "needs lora_A and lora_B, and a weight of the base model")
+    a, b = pair["A"].shape, pair["B"].shape
+    if len(shape) != 2 or len(a) != 2 or not a[0] or (a, b) != ((a[0], shape[1]), (shape[0], a[0])):
+        raise InputError("adapter", where, f"{list(a)} and {list(b)} do not fit {list(shape)} of the base model")
+    return a[0]
+
+
 def _is_tied(adapter: Adapter) -> bool:
     """Whether the output matrix is the embedding, which PEFT keeps twice where the model has it once."""
     embedding = next((x for name, x in adapter.whole.items() if name.endswith("embed_tokens.weight")), None)
@@ -159,20 +177,11 @@ def _flat(name: str) -> str:
 def _merged(
     adapter: Adapter, name: str, embedding: bool, pair: Mapping[str, HFTensor], base: Mapping[str, HFTensor]
 ) -> HFTensor:
-    if set(pair) != {"A", "B"} or name not in base:
-        raise InputError(
-            "adapter", f"{adapter.where}: {name}", "needs lora_A and lora_B, and a weight of the base model"
-        )
+    shape = base[name].shape if name in base else None
+    # Linear: B [out, r] @ A [r, in]. Embedding: (B [D, r] @ A [r, V]) transposed.
+    rank = factor_rank(adapter, name, pair, shape[::-1] if embedding and shape else shape)
     weight = base[name]
     left, right = (pair["A"], pair["B"]) if embedding else (pair["B"], pair["A"])
-    # Linear: B [out, r] @ A [r, in]. Embedding: (B [D, r] @ A [r, V]) transposed.
-    rank = pair["A"].shape[0]
-    shapes = (rank, weight.shape[0]) if embedding else (weight.shape[0], rank)
-    others = (weight.shape[1], rank) if embedding else (rank, weight.shape[1])
-    if left.shape != shapes or right.shape != others:
-        raise InputError(
-            "adapter", f"{adapter.where}: {name}", f"{left.shape} and {right.shape} do not fit {weight.shape}"
-        )
     scale = adapter.scale(name, rank)
 
     def rows(start: int, stop: int) -> np.ndarray:

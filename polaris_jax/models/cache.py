@@ -42,6 +42,7 @@ def init_cache(
     *,
     unstacked: bool = False,
     pages: int | None = None,
+    adapters: bool = False,
 ) -> Params:
     """An empty cache for ``batch`` rows of up to ``length`` tokens.
 
@@ -50,13 +51,15 @@ def init_cache(
       dtype: of keys, values and convolution tails; with int8, tails are bfloat16.
       unstacked: for weights from ``unstack``: ``blocks`` is a tuple of such trees, each with ``repeats`` 1.
       pages: keys and values lie in so many pages of one block, which any row may have; default: every row has its own.
+      adapters: for weights with adapters (``adapter_bank``): the cache says which one reads each row.
 
     Returns:
       ``{"length": [B] int32, "blocks": {"0": ...}}``. Attention layers hold ``k`` and ``v``, each
       ``[repeats, B, G, length, d]`` (int8 with ``k_scale``, ``v_scale [repeats, B, G, length] float32``); linear layers
       hold ``conv [repeats, B, K-1, C]`` and ``memory [repeats, B, H, dk, dv] float32``. With ``pages`` there is also
       ``pages [B, length / BLOCK] int32``, those of every row in order (``WriteIndex.pages``), and keys and values have
-      ``pages`` and ``BLOCK`` in the place of ``B`` and ``length``.
+      ``pages`` and ``BLOCK`` in the place of ``B`` and ``length``. With ``adapters`` there is ``adapter [B] int32``, 0
+      for none.
     """
     repeats = config.num_layers // len(config.group)
     length = length if length <= BLOCK else -(-length // BLOCK) * BLOCK
@@ -64,7 +67,8 @@ def init_cache(
     make = partial(_empty_blocks, config, batch=batch, places=places, dtype=jnp.dtype(dtype))
     blocks = tuple(make(1) for _ in range(repeats)) if unstacked else make(repeats)
     table = {} if pages is None else {"pages": jnp.zeros((batch, length // BLOCK), jnp.int32)}
-    return {"length": jnp.zeros((batch,), jnp.int32), **table, "blocks": blocks}
+    chosen = {"adapter": jnp.zeros((batch,), jnp.int32)} if adapters else {}
+    return {"length": jnp.zeros((batch,), jnp.int32), **table, **chosen, "blocks": blocks}
 
 
 def _empty_blocks(config: ModelConfig, repeats: int, batch: int, places: tuple[int, int], dtype: jnp.dtype) -> Params:

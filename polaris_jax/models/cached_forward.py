@@ -17,6 +17,7 @@ from polaris_jax.models.decoder import block, embed, final_norm
 from polaris_jax.models.layers import attention, linear_attention
 from polaris_jax.models.weights import Params
 from polaris_jax.ops.cached_attention import WriteIndex, cached_attention
+from polaris_jax.ops.linear import choose_adapters, split_adapters
 from polaris_jax.ops.recurrence import continued
 from polaris_jax.ops.rotary import rotation
 
@@ -33,6 +34,8 @@ def cached_forward(
     compute_dtype: Any = None,
 ) -> tuple[jax.Array, Params]:
     """Runs the decoder over ``tokens``, which follow the tokens that ``cache`` already holds.
+
+    Where weights have adapters, every row is read by its own, ``cache["adapter"]``.
 
     Args:
       tokens: ``[n, T] int32``, continuing each text at its own length.
@@ -52,6 +55,7 @@ def cached_forward(
     positions = start[:, None] + jnp.arange(T, dtype=jnp.int32)
     turn = rotation(config.rope, positions)
     pages = take_rows(cache["pages"], rows) if "pages" in cache else None
+    adapter = take_rows(cache["adapter"], rows) if "adapter" in cache else None
 
     def attention_mixer(window: int | None, memory: Params, r: jax.Array, w: Params, u: jax.Array):
         kept = {}
@@ -75,22 +79,24 @@ def cached_forward(
         "linear_attention": linear_mixer,
     }
 
-    def group(carry, layer):
+    def group(banks, carry, layer):
         x, blocks = carry
         w, r = layer
+        w = w if adapter is None else choose_adapters(w, banks, r, adapter)
         kept = {}
         for j, kind in enumerate(config.group):
             x, kept[str(j)] = block(config, w[str(j)], x, partial(mixers[kind], blocks[str(j)], r))
         return (x, kept), None
 
     x = embed(params, config, tokens, dtype=compute_dtype)
-    if isinstance(params["blocks"], tuple):
+    weights, banks = split_adapters(params["blocks"])
+    if isinstance(weights, tuple):
         blocks: tuple[Any, ...] = ()
-        for w, remembered in zip(params["blocks"], cache["blocks"], strict=True):
-            (x, remembered), _ = group((x, remembered), (w, 0))
+        for w, bank, remembered in zip(weights, banks, cache["blocks"], strict=True):
+            (x, remembered), _ = group(bank, (x, remembered), (w, 0))
             blocks += (remembered,)
     else:
         repeats = jnp.arange(config.num_layers // len(config.group))
-        (x, blocks), _ = jax.lax.scan(group, (x, cache["blocks"]), (params["blocks"], repeats))
+        (x, blocks), _ = jax.lax.scan(partial(group, banks), (x, cache["blocks"]), (weights, repeats))
     length = put_rows(cache["length"], start + valid, rows)
     return final_norm(params, config, x), cache | {"length": length, "blocks": blocks}

@@ -99,7 +99,7 @@ def held_table(config: ModelConfig, held: Held) -> Table:
 
 def _held_rows(path: Path, weight: Weight, held: Held, most: int | None) -> Table:
     """The rows of a frozen weight: its own, or its codes and scales, ``most`` numbers (None: a column) to a scale."""
-    if held == "auto" or not _is_matrix(path, weight) or block_of(weight.shape[1]) == 1:
+    if held == "auto" or not is_matrix(path, weight) or block_of(weight.shape[1]) == 1:
         return {path: weight}
     values, scales = _quantized(weight, held, most)
     return {(*path, VALUES): values, (*path, SCALES): scales}
@@ -111,7 +111,7 @@ def target_ranks(config: ModelConfig, lora: Lora) -> dict[Path, int]:
     Raises:
       InputError: a pattern that finds no matrix of the layers or only some layers of a stack, or is none.
     """
-    matrices = {path: weight for path, weight in weight_table(config).items() if _is_matrix(path, weight)}
+    matrices = {path: weight for path, weight in weight_table(config).items() if is_matrix(path, weight)}
     chosen = {
         path: lora.rank
         for pattern in lora.targets or ("",)
@@ -149,7 +149,7 @@ def _found(pattern: str, matrices: Table, field: str) -> list[Path]:
     return found
 
 
-def _is_matrix(path: Path, weight: Weight) -> bool:
+def is_matrix(path: Path, weight: Weight) -> bool:
     """Whether a weight is a matrix of a layer that activations are multiplied by (a convolution's taps are none)."""
     return weight.layers is not None and path[2] in INSIDE and weight.transpose and len(weight.shape) == 3
 

@@ -11,7 +11,7 @@ import numpy as np
 from polaris_jax.errors import InputError
 from polaris_jax.models.cache import grow, init_cache
 from polaris_jax.sampling import programs
-from polaris_jax.sampling.chunking import Chunk, chunks
+from polaris_jax.sampling.chunking import chunks, passes
 from polaris_jax.sampling.options import LogitShifts, SampledTokens, SamplingOptions, option_arrays, sample_tokens
 from polaris_jax.sampling.pages import PageTable
 from polaris_jax.sampling.programs import DecodeState, PromptScores, RestorePlan, Snapshot
@@ -44,6 +44,7 @@ class DecodeCache:
       tokens_read: tokens read so far in all rows; passes: passes over the weights that read them.
       groups: shards of the mesh that rows are spread over; each reads a chunk of one of its rows at a time.
       ahead: the guesses that were read; None if ``sampler.speculate`` is 0.
+      adapters: which adapter has read each row, by its place in ``sampler.adapters`` from 1 on; 0: none (``adapt``).
     """
 
     def __init__(self, sampler: Sampler, batch: int = 1, *, together: bool = False):
@@ -60,6 +61,7 @@ class DecodeCache:
         self.groups = sampler.row_groups(batch)
         self._saved_lengths = [0] * batch
         self.ahead = ReadAhead(batch, sampler.speculate + 1) if sampler.speculate else None
+        self.adapters = [0] * batch
         self._unstacked = isinstance(sampler.params["blocks"], tuple)
         self._state, self._snapshot = self._empty()
 
@@ -70,11 +72,12 @@ class DecodeCache:
     def _empty(self) -> tuple[DecodeState, Snapshot]:
         """Arrays for rows of ``capacity`` tokens."""
         sampler, batch = self.sampler, len(self.tokens)
+        self._adapters_there = [0] * batch  # on the device
 
         def empty() -> DecodeState:
             pages = None if self.pages is None else self.pages.pages
             room = sampler.config, batch, self.capacity, sampler.cache_dtype
-            cache = init_cache(*room, unstacked=self._unstacked, pages=pages)
+            cache = init_cache(*room, unstacked=self._unstacked, pages=pages, adapters=bool(sampler.adapters))
             return DecodeState(cache, jnp.zeros((batch, sampler.config.vocab_size), jnp.float32))
 
         if sampler.mesh is None:
@@ -120,24 +123,10 @@ class DecodeCache:
           InputError: a row would exceed ``max_length``.
         """
         self._make_room(rows)
-        # Each group of rows has a queue of chunks; single last tokens of all rows are read together in one pass.
-        waiting: list[list[Chunk]] = [[] for _ in range(self.groups)]
-        single = np.zeros((len(rows), 1), np.int32)
-        last = np.zeros(len(rows), np.int32)
-        per_group = len(rows) // self.groups
-        for b, new in enumerate(rows):
-            at = 0
-            for count, size in chunks(len(new), self.sampler.chunk_sizes):
-                if size == 1 and at == len(new) - 1:
-                    single[b, 0], last[b] = new[at], 1
-                else:
-                    waiting[b // per_group].append(Chunk(b % per_group, new[at : at + count], size))
-                at += count
-        while any(waiting):
-            if not (self._together and self._read_chunks_of_all(waiting)):
-                self._read_chunk(waiting)
-        if last.any():
-            self._read(single, last, None)
+        sampler = self.sampler
+        least = sampler.tokens_per_pass if self._together else None
+        for tokens, valid, which in passes(rows, sampler.chunk_sizes, self.groups, least):
+            self._read(tokens, valid, which)
         for b, new in enumerate(rows):
             self._extend(b, new)
 
@@ -196,39 +185,6 @@ class DecodeCache:
         if self.ahead is not None:
             self.ahead.lookup.extend(row, ids)
 
-    def _read_chunk(self, waiting: list[list[Chunk]]) -> None:
-        """Reads the next chunk of every group, if it has the largest size among all next chunks."""
-        size = max(line[0].size for line in waiting if line)
-        tokens = np.zeros((self.groups, size), np.int32)
-        valid, rows = np.zeros((2, self.groups), np.int32)
-        for group, line in enumerate(waiting):
-            if line and line[0].size == size:
-                rows[group], part, _ = line.pop(0)
-                tokens[group, : len(part)], valid[group] = part, len(part)
-        self._read(tokens, valid, rows)
-
-    def _read_chunks_of_all(self, waiting: list[list[Chunk]]) -> bool:
-        """Reads the next chunk of every row in one pass, if that costs less than one pass per chunk.
-
-        A pass takes the time of its products (padding and idle rows included) or of reading the weights, if longer.
-        """
-        first = [{chunk.row: chunk for chunk in reversed(line)} for line in waiting]  # of every row
-        size = max(chunk.size for line in first for chunk in line.values())
-        per_group, least = len(self.tokens) // self.groups, self.sampler.tokens_per_pass
-        alone = max(sum(max(chunk.size, least) for chunk in line.values()) for line in first)
-        passes = max(map(len, first))
-        if passes == 1 or max(per_group * size, least) > alone:
-            return False
-        tokens = np.zeros((len(self.tokens), size), np.int32)
-        valid = np.zeros(len(self.tokens), np.int32)
-        for group, line in enumerate(first):
-            for row, chunk in line.items():
-                b = group * per_group + row
-                tokens[b, : len(chunk.tokens)], valid[b] = chunk.tokens, len(chunk.tokens)
-                waiting[group].remove(chunk)
-        self._read(tokens, valid, None)
-        return True
-
     def _read(self, tokens: np.ndarray, valid: np.ndarray, rows: np.ndarray | None) -> None:
         if self.ahead is not None:
             self.ahead.forget()
@@ -241,8 +197,11 @@ class DecodeCache:
         how = {"config": sampler.config, "compute_dtype": sampler.compute_dtype, "mesh": sampler.mesh}
         self.passes += 1
         if self.pages is not None and self.pages.changed:
-            self._state = programs.with_pages(self._state, self.pages.table, sampler.mesh)
+            self._state = programs.with_rows(self._state, "pages", self.pages.table, sampler.mesh)
             self.pages.changed = False
+        if self.adapters != self._adapters_there:
+            self._adapters_there = list(self.adapters)
+            self._state = programs.with_rows(self._state, "adapter", np.array(self.adapters, np.int32), sampler.mesh)
         return program(sampler.params, self._state, *given, **how, **options)
 
     def append_scored(
@@ -362,7 +321,8 @@ class DecodeCache:
     def fork(self, source: int, target: int, length: int) -> None:
         """Replaces row ``target`` by the first ``length`` tokens of row ``source``; ``length``: a ``reusable_length``.
 
-        Logits are available at once if the state is present or saved, otherwise after the next token is read.
+        The row's adapter is then that of ``source``. Logits are available at once if the state is present or saved,
+        otherwise after the next token is read.
 
         Raises:
           ValueError: on a mesh, the rows live on different shards.
@@ -392,10 +352,21 @@ class DecodeCache:
         how = {"copy": copy and self.pages is None, "mesh": self.sampler.mesh}
         self._state = programs.restore(self._state, self._snapshot, plan, **how)
         self.tokens[target] = self.tokens[source][:length]
+        self.adapters[target] = self.adapters[source]
         if self._saved_lengths[target] > length or copy:
             self._saved_lengths[target] = 0
         self._seen[target] = 0
         self._mark_seen(target, np.asarray(self.tokens[target], np.int64))
+
+    def adapt(self, row: int, adapter: int) -> None:
+        """From now on a row, which is empty or has that adapter already, is read by an adapter.
+
+        Raises:
+          ValueError: another adapter has read its tokens.
+        """
+        if self.tokens[row] and self.adapters[row] != adapter:
+            raise ValueError(f"row {row} was read by adapter {self.adapters[row]}, not {adapter}")
+        self.adapters[row] = adapter
 
     def same_shard(self, one: int, other: int) -> bool:
         """Whether one row can be forked from the other."""

@@ -26,7 +26,7 @@ from polaris_jax.sampling.detokenizer import IncrementalDetokenizer
 from polaris_jax.sampling.dry import breaker_tokens, dry_penalties
 from polaris_jax.sampling.generate import Counts
 from polaris_jax.sampling.options import LogitShifts, SampledTokens, SamplingOptions
-from polaris_jax.sampling.prefix_sharing import MIN_SHARED_TOKENS, PrefixSharing, common_prefix
+from polaris_jax.sampling.prefix_sharing import MIN_SHARED_TOKENS, PrefixSharing
 from polaris_jax.sampling.programs import PromptScores
 from polaris_jax.sampling.request import (
     MAX_TOP_LOGPROBS,
@@ -117,13 +117,18 @@ class Engine:
         """Whether a request is waiting or active, or events are still to be returned."""
         return bool(self._waiting or self._events or self._active)
 
+    def check(self, request: GenerationRequest) -> None:
+        """Raises an ``InputError`` about a request that can never be served."""
+        request.check(self.sampler.tokenizer.vocab_size, self.sampler.max_length)
+        self.sampler.adapter_number(request.adapter)
+
     def submit(self, request: GenerationRequest) -> int:
         """Queues a request; returns its number.
 
         Raises:
           InputError: it can never be served.
         """
-        request.check(self.sampler.tokenizer.vocab_size, self.sampler.max_length)
+        self.check(request)
         number = next(self._numbers)
         self._waiting.append((number, request))
         return number
@@ -149,7 +154,7 @@ class Engine:
         """
         requests = list(requests)
         for request in requests:
-            request.check(self.sampler.tokenizer.vocab_size, self.sampler.max_length)
+            self.check(request)
         events: dict[int, list[TokenEvent]] = {self.submit(request): [] for request in requests}
         missing = set(events)
         while missing:
@@ -241,10 +246,13 @@ class Engine:
             number, request = self._waiting.popleft()
             prompt = [int(token) for token in request.prompt]
             scored = request.prompt_logprobs is not None
-            slot, source, shared = self._sharing.best_slot(prompt, self._active)
+            adapter = self.sampler.adapter_number(request.adapter)
+            slot, source, shared = self._sharing.best_slot(prompt, adapter, self._active)
             if scored:
                 source, shared = slot, 0  # a score needs the token to be read
-            if not scored and self._shared_soon(prompt) > max(shared, MIN_SHARED_TOKENS):
+            reading = [(other, active.request.prompt) for other, active in self._active.items() if active.prompt]
+            soon = 0 if scored else self._sharing.shared_soon(prompt, adapter, reading)
+            if soon > max(shared, MIN_SHARED_TOKENS):
                 later.append((number, request))
                 continue
             length = len(prompt) + request.max_tokens
@@ -252,6 +260,7 @@ class Engine:
                 later.append((number, request))
                 break
             self.cache.fork(source, slot, shared)
+            self.cache.adapt(slot, adapter)
             self.cache.cover(slot, length)
             self._sharing.note(slot, len(prompt))
             self.counts.reused += shared
@@ -267,17 +276,6 @@ class Engine:
                 self._force(slot, [])
         later.extend(self._waiting)
         self._waiting = later
-
-    def _shared_soon(self, prompt: Sequence[int]) -> int:
-        """How many tokens of ``prompt`` can be shared with a prompt that is still being read."""
-        shared = []
-        for active in self._active.values():
-            if active.prompt:
-                common = common_prefix(active.request.prompt, prompt)
-                # A recurrent state is saved at the end of a prompt only.
-                if not self.sampler.config.recurrent or common == len(active.request.prompt):
-                    shared.append(common)
-        return max(shared, default=0)
 
     def _end(self, slot: int, reason: FinishReason, error: str = "") -> None:
         """Frees a slot; its text stays in the cache until it is replaced. The request's last event says why."""

@@ -1,6 +1,6 @@
 """Finds the prefix of a new prompt whose state is in the cache already, so that it is not read again."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from polaris_jax.sampling.decode_cache import DecodeCache
 
@@ -9,7 +9,7 @@ MIN_SHARED_TOKENS = 16
 
 
 class PrefixSharing:
-    """Chooses the slot of a prompt, and the prefix that the cache has read already.
+    """Chooses the slot of a prompt, and the prefix that the cache has read already, by the same adapter.
 
     Args:
       cache: the rows, one per slot.
@@ -24,11 +24,15 @@ class PrefixSharing:
         """Records that a slot has got a prompt of so many tokens."""
         self._prompts[slot] = tokens
 
-    def best_slot(self, prompt: Sequence[int], active: Container[int]) -> tuple[int, int, int]:
-        """``(free slot, slot to copy the prefix from, tokens of the prefix)``; at least one slot is not ``active``."""
+    def best_slot(self, prompt: Sequence[int], adapter: int, active: Container[int]) -> tuple[int, int, int]:
+        """``(free slot, slot to copy the prefix from, tokens of the prefix)``; at least one slot is not ``active``.
+
+        Args:
+          adapter: that reads the prompt (``DecodeCache.adapters``).
+        """
         cache, slots = self._cache, range(len(self._cache.tokens))
         free = [slot for slot in slots if slot not in active]
-        shared = [self._shared_prefix(slot, prompt) for slot in slots]
+        shared = [self._shared_prefix(slot, prompt, adapter) for slot in slots]
         own = max(free, key=lambda slot: (shared[slot], -len(cache.tokens[slot])))
         best = own, own, shared[own]
         for source in slots:
@@ -57,9 +61,25 @@ class PrefixSharing:
             self._cache.fork(other, other, 0)
         return True
 
-    def _shared_prefix(self, slot: int, prompt: Sequence[int]) -> int:
+    def shared_soon(self, prompt: Sequence[int], adapter: int, reading: Iterable[tuple[int, Sequence[int]]]) -> int:
+        """How many first tokens of ``prompt`` can be shared with a prompt that is being read.
+
+        Args:
+          reading: ``(slot, whole prompt)`` of all that are.
+        """
+        shared = []
+        for slot, other in reading:
+            common = common_prefix(other, prompt) if self._cache.adapters[slot] == adapter else 0
+            # A recurrent state is saved at the end of a prompt only.
+            if not self._cache.sampler.config.recurrent or common == len(other):
+                shared.append(common)
+        return max(shared, default=0)
+
+    def _shared_prefix(self, slot: int, prompt: Sequence[int], adapter: int) -> int:
         """How many first tokens of ``prompt`` need not be read if they are taken from the text in ``slot``."""
         cache = self._cache
+        if cache.adapters[slot] != adapter:
+            return 0
         shared = common_prefix(cache.tokens[slot], prompt)
         if self._exact and not shared == len(prompt) == self._prompts[slot]:
             chunk = cache.sampler.chunk_sizes[-1]

@@ -242,10 +242,10 @@ def copy_page(state: DecodeState, source: jax.Array, target: jax.Array, *, mesh:
     return _keep_sharding(state._replace(cache=map_blocks(copied, state.cache)), mesh)
 
 
-def with_pages(state: DecodeState, table: np.ndarray, mesh: Mesh | None) -> DecodeState:
-    """The state whose rows have the pages of ``table [B, M] int32``."""
-    pages = jnp.array(table) if mesh is None else jax.device_put(table.copy(), NamedSharding(mesh, P()))
-    return state._replace(cache=state.cache | {"pages": pages})
+def with_rows(state: DecodeState, name: str, values: np.ndarray, mesh: Mesh | None) -> DecodeState:
+    """The state whose rows have these ``pages [B, M] int32`` or ``adapter [B] int32`` of the cache."""
+    array = jnp.array(values) if mesh is None else jax.device_put(values.copy(), NamedSharding(mesh, P()))
+    return state._replace(cache=state.cache | {name: array})
 
 
 def recurrent_part(cache: Any) -> Any:

@@ -30,6 +30,7 @@ class GenerationRequest:
       logit_bias: id → number added to its logit, before every other option.
       prompt_logprobs: how many of the model's most probable tokens to name beside each token of the prompt; None: the
         prompt's log-probabilities are not wanted. With them ``max_tokens`` may be 0.
+      adapter: name of the sampler's adapter that reads and continues the text; None: the base model alone.
       min_tokens: no end token is sampled before so many tokens, unless a constraint allows nothing else.
     """
 
@@ -45,6 +46,7 @@ class GenerationRequest:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     min_tokens: int = 0
     prompt_logprobs: int | None = None
+    adapter: str | None = None
 
     def check(self, vocabulary: int, max_length: int) -> None:
         """Checks the request against the sizes of a model.

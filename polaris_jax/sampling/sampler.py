@@ -1,5 +1,6 @@
 """A decoder ready to generate: weights, tokenizer, and the sizes, dtypes and mesh of its caches."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -37,6 +38,7 @@ class Sampler:
       speculate: most guessed tokens that are read in one pass with each generated token (``PromptLookup``); 0: none.
         Guesses change no text: a token is still sampled from its own logits with its own random number. But every
         pass then reads ``speculate + 1`` tokens, and may round differently from a pass that reads one.
+      adapters: names of the adapters that the weights have (``models.adapter_bank``), in their order there.
       mesh: spreads weights and caches (rows over ``data`` and ``fsdp``, heads over ``tensor``, tokens over ``context``)
         where sizes divide.
 
@@ -59,6 +61,7 @@ class Sampler:
         first_capacity: int = 1024,
         cache_tokens: int | None = None,
         speculate: int = 0,
+        adapters: Sequence[str] = (),
         mesh: Mesh | None = None,
     ):
         if tokenizer.vocab_size > config.vocab_size:
@@ -71,7 +74,7 @@ class Sampler:
         check_cache_tokens("cache_tokens", cache_tokens, max_length, mesh)
         self.cache_tokens = cache_tokens
         self.config, self.tokenizer, self.mesh = config, tokenizer, mesh
-        self.speculate = speculate
+        self.speculate, self.adapters = speculate, tuple(adapters)
         self.max_length, self.first_capacity = max_length, min(first_capacity, max_length)
         dtype = params["embed"]["embedding"].dtype
         self.cache_dtype = jnp.dtype(cache_dtype or dtype)
@@ -79,6 +82,18 @@ class Sampler:
         self.chunk_sizes = (*(size for size in SMALL_CHUNKS if size < prefill_chunk), prefill_chunk)
         self.tokens_per_pass = TOKENS_PER_PASS_ON_CPU if jax.default_backend() == "cpu" else TOKENS_PER_PASS
         self.params, self._shapes = self._on_mesh(params), _shapes(params)
+
+    def adapter_number(self, name: str | None) -> int:
+        """The place of an adapter in the weights' bank; 0 for None.
+
+        Raises:
+          InputError: there is no such adapter.
+        """
+        if name is None:
+            return 0
+        if name not in self.adapters:
+            raise InputError("adapter", name, f"is none of {', '.join(self.adapters) or 'this model, which has none'}")
+        return self.adapters.index(name) + 1
 
     def set_params(self, params: Any) -> None:
         """Replaces the weights by others of the same shapes; nothing is compiled again.

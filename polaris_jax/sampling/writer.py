@@ -94,7 +94,8 @@ def write_book(
 
     Raises:
       InputError: ``out_dir`` belongs to another prompt, seed, profile, model or settings, or to another process; the
-        transcript in it was edited beyond recognition; or not even two chapters fit ``max_length``.
+        transcript in it was edited beyond recognition; or not even two chapters, or the manuscript that is given, fit
+        ``max_length``.
       WritingError: a step that no attempt could write. What was written before stays on disk.
     """
     if until is not None:
@@ -119,6 +120,7 @@ def write_book(
             session = model.begin()
             reporter = ProgressReporter(session, profile.family, progress)
             try:
+                _check_manuscript(session, profile)
                 _commit_existing(session, transcript, profile, run_record)
                 end, transcript = _Run(session, profile, run_record, reporter, seed, settings).write(
                     until, later_chapters
@@ -136,6 +138,14 @@ def write_book(
         run_record.finish(transcript, end, summary, [path.name for path in exports])
     files = (run_record.transcript_path, run_record.run_path, *exports)
     return WrittenBook(transcript, verdict, end, run_record.totals(), files)
+
+
+def _check_manuscript(session: BookSession, profile: Profile) -> None:
+    """Raises ``InputError`` about a manuscript that alone fills the window, before a plan is written for it."""
+    tokens = sum(session.count(chapter.text) for chapter in profile.outline.chapters)
+    if tokens >= profile.window:
+        advice = f"the manuscript alone has {tokens} tokens; raise max_length, or continue from a shorter part of it"
+        raise InputError("max_length", profile.window, advice)
 
 
 def _commit_existing(session: BookSession, transcript: str, profile: Profile, run_record: RunRecord) -> None:

@@ -1,5 +1,6 @@
 """Errors in the format of OpenAI's API."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from polaris_jax.errors import InputError
@@ -33,10 +34,11 @@ def invalid_request(param: str | None, message: str, code: str | None = None) ->
     return ApiError(400, message, param=param, code=code)
 
 
-def unknown_model(name: str, served: str) -> ApiError:
-    """Status 404: ``name`` is not the model that is served."""
+def unknown_model(name: str, served: Sequence[str]) -> ApiError:
+    """Status 404: ``name`` is none of those that are served."""
+    names = " or ".join(map(repr, served[:12]))
     return ApiError(
-        404, f"The model {name[:100]!r} is not served here; this is {served!r}.", param="model", code="model_not_found"
+        404, f"The model {name[:100]!r} is not served here; this is {names}.", param="model", code="model_not_found"
     )
 
 

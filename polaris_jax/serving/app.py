@@ -111,15 +111,13 @@ class _Endpoints:
         return Response(self.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [self._model_object()]})
+        return JSONResponse({"object": "list", "data": [self._model_object(name) for name in self._served.names]})
 
     async def model(self, request: Request) -> Response:
-        if request.path_params["name"] != self._served.name:
-            raise unknown_model(request.path_params["name"], self._served.name)
-        return JSONResponse(self._model_object())
+        return JSONResponse(self._model_object(self._known(request.path_params["name"])))
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(openapi_document(self._served.name))
+        return JSONResponse(openapi_document(self._served.names))
 
     async def completions(self, request: Request) -> Response | EventStream:
         return await self._respond(request, "completion", requests.completion)
@@ -129,30 +127,37 @@ class _Endpoints:
 
     async def tokenize(self, request: Request) -> Response:
         body = read_body("tokenize", await read_limited(request, self._limits))
-        if body.get("model", self._served.name) != self._served.name:
-            raise unknown_model(body["model"], self._served.name)
+        self._known(body.get("model", self._served.name))
         encode = partial(self._served.prompts.text, body["prompt"], body.get("add_special_tokens"))
         tokens = [int(token) for token in await anyio.to_thread.run_sync(encode, limiter=self._compilers)]
         return JSONResponse({"count": len(tokens), "max_model_len": self._served.max_length, "tokens": tokens})
 
-    def _model_object(self) -> dict:
+    def _known(self, name: str) -> str:
+        """``name``; raises the 404 if it is none of those that are served."""
+        if name not in self._served.names:
+            raise unknown_model(name, self._served.names)
+        return name
+
+    def _model_object(self, name: str) -> dict:
+        base = name == self._served.name
         return {
-            "id": self._served.name,
+            "id": name,
             "object": "model",
             "created": self._created,
             "owned_by": "polaris_jax",
             "max_model_len": self._served.max_length,
+            "root": self._served.root if base else self._served.adapters[name],
+            "parent": None if base else self._served.name,
         }
 
     async def _respond(
         self, request: Request, kind: str, parse: Callable[..., ParsedRequest]
     ) -> Response | EventStream:
         body = read_body(kind, await read_limited(request, self._limits))
-        if body["model"] != self._served.name:
-            raise unknown_model(body["model"], self._served.name)
+        self._known(body["model"])
         # Long prompts and large schemas take a while, so they must not block the event loop.
         parsed = await anyio.to_thread.run_sync(parse, body, self._served, self._limits, limiter=self._compilers)
-        response = ResponseBuilder(parsed, self._served, chat=kind == "chat")
+        response = ResponseBuilder(parsed, chat=kind == "chat")
         choices = [self._choice(index, parsed) for index in range(len(parsed.requests))]
         handle = self._engine.submit(parsed.requests)
         self.metrics.prompt_tokens.inc(parsed.prompt_tokens)

@@ -133,7 +133,7 @@ class EngineThread:
           ApiError: there are too many already, or the server is shutting down.
         """
         for request in requests:
-            request.check(self.engine.sampler.tokenizer.vocab_size, self.engine.sampler.max_length)
+            self.engine.check(request)
         if self._stopping:
             raise shutting_down()
         if len(self._pending) + len(requests) > self._limit:

@@ -1,5 +1,6 @@
 """The server's OpenAPI document, made from the schemas that check its requests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from polaris_jax import __version__
@@ -44,18 +45,22 @@ _REFUSALS = {
 }
 
 
-def openapi_document(model: str) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of a server of ``model``."""
+def openapi_document(models: Sequence[str]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of a server of ``models``: the model's name, then those of its adapters."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"{model}, served by polaris_jax", "version": __version__},
+        "info": {"title": f"{models[0]}, served by polaris_jax", "version": __version__},
         "paths": {
-            "/v1/completions": {"post": _post("Continues texts", "Completion", COMPLETION, model, _reply("text"))},
-            "/v1/chat/completions": {"post": _post("Answers a chat", "ChatCompletion", CHAT, model, _reply("message"))},
-            "/tokenize": {"post": _post("Tokens of a text", "Tokenization", TOKENIZE, model, _TOKENS)},
-            "/v1/models": {"get": _get("The model", {"type": "object", "required": ["object", "data"]})},
+            "/v1/completions": {"post": _post("Continues texts", "Completion", COMPLETION, models, _reply("text"))},
+            "/v1/chat/completions": {
+                "post": _post("Answers a chat", "ChatCompletion", CHAT, models, _reply("message"))
+            },
+            "/tokenize": {"post": _post("Tokens of a text", "Tokenization", TOKENIZE, models, _TOKENS)},
+            "/v1/models": {
+                "get": _get("The model and its adapters", {"type": "object", "required": ["object", "data"]})
+            },
             "/v1/models/{name}": {
-                "get": _get("The model by name", {"type": "object", "required": ["id"]})
+                "get": _get("One of them by name", {"type": "object", "required": ["id"]})
                 | {
                     "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
                 }
@@ -82,8 +87,10 @@ def _reply(content: str) -> dict[str, Any]:
     }
 
 
-def _post(summary: str, name: str, schema: dict[str, Any], model: str, reply: dict[str, Any]) -> dict[str, Any]:
-    schema = schema | {"properties": schema["properties"] | {"model": {"enum": [model]}}}
+def _post(
+    summary: str, name: str, schema: dict[str, Any], models: Sequence[str], reply: dict[str, Any]
+) -> dict[str, Any]:
+    schema = schema | {"properties": schema["properties"] | {"model": {"enum": list(models)}}}
     return {
         "summary": summary,
         "operationId": f"create{name}",

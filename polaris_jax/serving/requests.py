@@ -23,11 +23,12 @@ class ServedModel:
     """The model that is served.
 
     Attributes:
-      name: the model's name in requests and responses.
+      name: the model's name in requests and responses. root: its address.
       tokenizer: the model's; vocabulary: the same in the form that constraints need.
       max_length: most tokens of a text, prompt included.
       prompts: encodes what callers send.
       defaults: sampling fields of requests that leave them out (``sampling_defaults``).
+      adapters: addresses of the adapters by name; a request that names one gets the model with it.
     """
 
     name: str
@@ -36,6 +37,13 @@ class ServedModel:
     max_length: int
     prompts: PromptEncoder
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    root: str = ""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a request may call the model: its own name, then the adapters'."""
+        return (self.name, *self.adapters)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class ParsedRequest:
     """A parsed body: one request per choice, and the form of the response.
 
     Attributes:
+      model: the name that it asked for.
       requests: prompt by prompt, ``n`` of each.
       echo: the texts of the prompts, which the response repeats; or empty.
       logprobs: number of alternatives per token, or None for no log-probabilities at all.
@@ -51,6 +60,7 @@ class ParsedRequest:
       stream: whether to send chunks at once; usage: whether the stream ends with the token counts.
     """
 
+    model: str
     requests: tuple[GenerationRequest, ...]
     n: int
     echo: tuple[str, ...]
@@ -149,7 +159,7 @@ def _parse(
     top_k = body.get("top_k", 0)
     seed = body["seed"] if "seed" in body else secrets.randbits(63)
     constraint = _constraint(body, served, limits)
-    n = int(body.get("n", 1))
+    n, model = int(body.get("n", 1)), body.get("model", served.name)
     base = GenerationRequest(
         prompt=(),
         max_tokens=int(most),
@@ -173,6 +183,7 @@ def _parse(
         min_tokens=int(body.get("min_tokens", 0)),
         stop=(*((own,) if isinstance(own, str) else own), *stop),
         stop_token_ids=tuple(int(token) for token in (*body.get("stop_token_ids", ()), *stop_ids)),
+        adapter=model if model in served.adapters else None,
     )
     requests = tuple(
         replace(
@@ -186,7 +197,7 @@ def _parse(
     )
     usage = (body.get("stream_options") or {}).get("include_usage", False)
     stream, named = body.get("stream", False), "prompt_logprobs" in body
-    return ParsedRequest(requests, n, tuple(echo), logprobs, stream, usage, named)
+    return ParsedRequest(model, requests, n, tuple(echo), logprobs, stream, usage, named)
 
 
 def _dry(body: Mapping[str, Any]) -> DryOptions | None:

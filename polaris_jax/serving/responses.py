@@ -9,7 +9,7 @@ from typing import Any
 
 from polaris_jax.sampling import TokenEvent
 from polaris_jax.sampling.request import PromptLogprobs
-from polaris_jax.serving.requests import ParsedRequest, ServedModel
+from polaris_jax.serving.requests import ParsedRequest
 
 # Clients see no difference between the end of the grammar and an end token of the model.
 REASONS = {"stop": "stop", "complete": "stop", "length": "length"}
@@ -123,7 +123,6 @@ class ResponseBuilder:
     """Builds the response to one request: its id, time and shape."""
 
     parsed: ParsedRequest
-    served: ServedModel
     chat: bool
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
@@ -163,7 +162,7 @@ class ResponseBuilder:
 
     def _frame(self, kind: str) -> dict[str, Any]:
         prefix = "chatcmpl" if self.chat else "cmpl"
-        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.served.name}
+        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.parsed.model}
 
     def _echo(self, choice: Choice) -> str:
         return self.parsed.echo[choice.index // self.parsed.n] if self.parsed.echo else ""

@@ -64,7 +64,7 @@ def _planned(chapters: list[tuple[str, list[str]]]) -> tuple[PlannedChapter, ...
         named = name[:LONGEST_NAME].strip() or f"Chapter {number}"
         prose = "\n\n".join(block.replace("```", "'''") for block in blocks)
         if not prose:
-            raise InputError("draft", named, "has no text under its heading")
+            raise InputError("draft", named, "has no text under its heading; write some, or remove the heading")
         finished = number < len(chapters) or last_sentence_end(prose) == len(prose)
         words = count_words(prose)
         wanted = bin_word_count(words if finished else 2 * words)

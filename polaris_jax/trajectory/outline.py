@@ -44,7 +44,7 @@ _SECTIONS = {
     "premise": "premise",
 }
 _CONTAINERS = ("chapters", "outline", "plot", "story", "synopsis")
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
+_HEADING = re.compile(r"(#{1,6})(?:\s+(.*?))??\s*#*\s*$")
 _BULLET = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s+(.*)$")
 _COUNT = re.compile(
     r"\s*[(（\[]\s*(?:about |ca\.? |~)?([0-9][0-9,. ]*)\s*(?:words?|字|w)?\s*[)）\]]\s*$", re.IGNORECASE
@@ -115,7 +115,7 @@ def read_outline(source: str) -> BookOutline:
             continue
         heading = _HEADING.match(line)
         if heading:
-            outline, where = _heading(outline, _plain(heading[2]), len(heading[1]), number)
+            outline, where = _heading(outline, _plain(heading[2] or ""), len(heading[1]), number)
             continue
         bullet = _BULLET.match(line)
         outline = _entry(outline, where, _plain(bullet[1] if bullet else line), number)
@@ -145,6 +145,8 @@ def _heading(outline: BookOutline, text: str, level: int, number: int) -> tuple[
         if int(re.sub(r"\D", "", count[1])) > LEGAL_COUNTS[-1]:
             raise InputError(f"outline line {number}", count[1], f"a chapter has at most {LEGAL_COUNTS[-1]} words")
     name = _NUMBER.sub("", text).strip() or text
+    if not name:
+        raise InputError(f"outline line {number}", "#" * level, "is a heading without a name; name the chapter")
     _check_line(name, LONGEST_NAME, number)
     if name.startswith("#"):
         raise InputError(f"outline line {number}", name, "a chapter's name cannot begin with #")

@@ -7,36 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from benchmark_scripts import FOLDER, load
+from small_adapters import drawn_adapter
 
 from polaris_jax.converting import convert
 from polaris_jax.errors import InputError
 from polaris_jax.models import Decoder, from_pretrained, init_params, save_pretrained
-from polaris_jax.models.adapter_folder import peft_settings, write_adapter
-from polaris_jax.models.lora import Lora, split_table
-from polaris_jax.models.saving import table_tensors
-from polaris_jax.models.weights import table_initialiser
+from polaris_jax.models.adapter_folder import peft_settings
+from polaris_jax.models.lora import Lora
 from tests.models.conftest import tiny
 
 HERE = Path(__file__).parent
 TOKENS = np.random.default_rng(0).integers(0, 97, (1, 12)).astype(np.int32)
 # Logits through four layers; torch and XLA add up in different orders.
 LOGITS = {"rtol": 2e-4, "atol": 2e-4}
-
-
-def drawn(model, lora, base, folder, size=0.3, files=None):
-    """Writes an adapter for the model in ``base``, every array of it drawn; returns its folder."""
-    trained = split_table(model, lora).trained
-    params = table_initialiser(trained, jnp.dtype(jnp.float32), None, model.num_layers)(jax.random.key(1))
-    draw = np.random.default_rng(1)
-    params = jax.tree.map(
-        lambda x: x + size * draw.standard_normal(x.shape).astype(np.float32) / x.shape[-2] ** 0.5, params
-    )
-    write_adapter(table_tensors(params, trained), peft_settings(model, lora, str(base)), folder, files or {})
-    return folder
 
 
 ADAPTERS = {
@@ -59,7 +45,7 @@ def _judged(tmp_path_factory):
     for family, (lora, made) in ADAPTERS.items():
         model, base = tiny(family), root / f"{family}-base"
         save_pretrained(Decoder(model, init_params(model, jax.random.key(0))), base)
-        folder = drawn(model, lora, base, root / family)
+        folder = drawn_adapter(model, lora, base, root / family)
         asked.append({"base": str(base), "folder": str(folder), "made": made})
     done = subprocess.run(
         [sys.executable, str(HERE / "peft_judge.py")],
@@ -150,7 +136,9 @@ def test_llama_cpp_applies_the_adapter_to_the_base_model(family, tmp_path):
     sys.path.insert(0, str(FOLDER))
     made = asdict(load("export_models").make(family, tmp_path / "made"))
     base = from_pretrained(made["folder"])
-    folder = drawn(base.config, Lora(4, 8.0, ranks=(("mlp", 2),)), made["folder"], tmp_path / "adapter", size=0.1)
+    folder = drawn_adapter(
+        base.config, Lora(4, 8.0, ranks=(("mlp", 2),)), made["folder"], tmp_path / "adapter", size=0.1
+    )
     convert(str(folder), str(tmp_path / "lora"), to="gguf-lora")
     convert(made["folder"], str(tmp_path / "gguf"), to="gguf", gguf_type="F32")
     (gguf,), (lora,) = (tmp_path / "gguf").glob("*.gguf"), (tmp_path / "lora").glob("*.gguf")
@@ -163,7 +151,7 @@ def test_llama_cpp_applies_the_adapter_to_the_base_model(family, tmp_path):
 def test_a_trained_embedding_is_no_part_of_a_gguf_adapter(tmp_path):
     model = tiny("qwen3")
     save_pretrained(Decoder(model, init_params(model, jax.random.key(0))), tmp_path / "base")
-    folder = drawn(model, Lora(2, 4.0, embeddings=True), tmp_path / "base", tmp_path / "adapter")
+    folder = drawn_adapter(model, Lora(2, 4.0, embeddings=True), tmp_path / "base", tmp_path / "adapter")
     with pytest.raises(InputError, match="write the merged model with --to gguf"):
         convert(str(folder), str(tmp_path / "lora"), to="gguf-lora")
     with pytest.raises(InputError, match="holds a whole model"):

@@ -104,3 +104,19 @@ def test_a_token_turns_no_cache_over(model):
     for row in rows:
         assert row["cache_copies"] == 0, row
         assert row["extra_gb"] < 0.02 * row["held_gb"], row
+
+
+@pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
+def test_texts_of_several_adapters_read_their_own_factors_alone(model):
+    """Nothing gives the factors of all adapters, of a layer or of all, nor the cache, for a token or for a prompt."""
+    script = SCRIPT.with_name("decode_hlo.py")
+    each = (("1/4", "int8"), ("512/1", "auto"))
+    cases = [f"v5:2x2x1/tensor=4/{tokens}/bfloat16/{held}/0/4x16" for tokens, held in each]
+    shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
+    command = [sys.executable, str(script), "--model", str(shape), "--length", "8192", "--cases", *cases]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(rows) == len(cases)
+    for row in rows:
+        assert (row["bank_copies"], row["cache_copies"], row["whole_matrices"]) == (0, 0, 0), row
+        assert row["extra_gb"] < 0.02 * row["held_gb"], row

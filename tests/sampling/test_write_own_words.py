@@ -75,6 +75,15 @@ def test_a_word_processors_manuscript_goes_on_like_a_text(write, tmp_path, form)
         (["--continue=DIR/draft.md", "--outline=DIR/outline.md"], "not both"),
         (["--outline=DIR/missing.md"], "cannot be read"),
         (["--outline=DIR/bad.md", "--prompt=x"], "line 2"),
+        (["--outline=DIR/empty.md", "--prompt=x"], "says nothing"),
+        (["--outline=DIR/nameless.md", "--prompt=x"], "line 3='##': is a heading without a name"),
+        (["--outline=DIR/count.md", "--prompt=x"], "line 3='##': is a heading without a name"),
+        (["--outline=DIR/binary.md", "--prompt=x"], "is no text: character 4 is U+0000"),
+        (["--continue=DIR/empty.md", "--prompt=x"], "has no text in it"),
+        (["--continue=DIR/long.txt", "--prompt=x"], "raise --window, or continue from a shorter part"),
+        (["--continue=DIR/binary.md", "--prompt=x"], "is no text"),
+        (["--continue=DIR/latin.txt", "--prompt=x"], "(byte 3 is 0xe9); save it as UTF-8"),
+        (["--continue=DIR/text.docx", "--prompt=x"], "is no .docx file, whatever its name says"),
         (["--scripts=runes", "--prompt=x"], "runes"),
         (["--redo-scene=2.1", "--prompt=x"], "there is no book"),
         (["--engine=vllm", "--prompt=x"], "needs --server"),
@@ -84,6 +93,13 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(write, tmp_path, fla
     (tmp_path / "outline.md").write_text(OUTLINE)
     (tmp_path / "draft.md").write_text("# A\n\nText.")
     (tmp_path / "draft.pdf").write_text("%PDF")
+    (tmp_path / "empty.md").write_text(" \n---\n")
+    (tmp_path / "nameless.md").write_text("# A\nB.\n## \n- c\n")
+    (tmp_path / "count.md").write_text("# A\nB.\n## (1200 words)\n- c\n")
+    (tmp_path / "binary.md").write_text("# A\0\n")
+    (tmp_path / "long.txt").write_text("Nobody doubted him on Saturdays.\n\n" * 900)
+    (tmp_path / "latin.txt").write_bytes("Café.".encode("latin-1"))
+    (tmp_path / "text.docx").write_text("He ran.")
     (tmp_path / "bad.md").write_text(f"# A\n## {'x' * 200}\n")
     code, said, out = write(*(flag.replace("DIR", str(tmp_path)) for flag in flags))
     assert (code, told in said, "\n" in said.strip()) == (2, True, False), said
