@@ -271,7 +271,7 @@ class _Demo:
         if list(self.book.glob("*.epub")) and json.loads(record.read_text(encoding="utf-8")).get("verdict"):
             self.console.print(f"book: already written (delete {self.book} to have it written again)")
             return
-        # The caps of the profile's stages add up to two windows and a quarter: a model that fills them ends its book too.
+        # The caps of the stages add up to two windows and a quarter: a model that fills them ends its book too.
         sampler = open_sampler(self.run_dir, 3 * self.settings.window)
         with LiveProgress(self.console) as live:
             write_book(
