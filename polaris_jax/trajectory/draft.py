@@ -5,11 +5,17 @@ any is one chapter. If the text does not end with a finished sentence, the last 
 """
 
 import re
-import unicodedata
 from collections.abc import Callable
 
 from polaris_jax.errors import InputError
-from polaris_jax.trajectory.outline import LONGEST_BULLET, LONGEST_NAME, BookOutline, PlannedChapter, check_title
+from polaris_jax.trajectory.outline import (
+    LONGEST_BULLET,
+    LONGEST_NAME,
+    BookOutline,
+    PlannedChapter,
+    check_title,
+    markdown,
+)
 from polaris_jax.trajectory.sentences import last_sentence_end
 from polaris_jax.trajectory.transcript import SPECIALS
 from polaris_jax.trajectory.words import bin_word_count, count_words
@@ -33,7 +39,7 @@ def read_draft(source: str, say: Callable[[str], None] = lambda line: None) -> B
     Raises:
       InputError: there is no prose, a chapter has none, two chapters have one name, or the title has too many words.
     """
-    text = unicodedata.normalize("NFC", source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    text = markdown(source, "draft")
     for special in SPECIALS:
         if special in text:
             raise InputError("draft", special, "is reserved; remove it")
@@ -47,6 +53,7 @@ def read_draft(source: str, say: Callable[[str], None] = lambda line: None) -> B
             chapters[-1][1].append("\n".join(lines))
     title, above = "", [line for block in chapters[0][1] for line in block.split("\n")]
     if len(chapters) > 1 and _is_title_page(above):
+        above = [line for line in above if any(map(str.isalnum, line))]  # a rule is no title
         title, chapters = above[0] if above else "", chapters[1:]
         if above[1:]:
             say(f"left out of the manuscript, as its title page: {'; '.join(above[1:])}")

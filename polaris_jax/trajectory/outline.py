@@ -26,6 +26,7 @@ from polaris_jax.errors import InputError
 from polaris_jax.trajectory import elements as e
 from polaris_jax.trajectory.preview_words import words
 from polaris_jax.trajectory.scripts import SCRIPTS, alphabet
+from polaris_jax.trajectory.sentences import last_sentence_end
 from polaris_jax.trajectory.words import LEGAL_COUNTS, bin_word_count
 
 LONGEST_BULLET, LONGEST_NAME = 300, 120  # characters, as in the released grammar
@@ -45,6 +46,8 @@ _SECTIONS = {
 }
 _CONTAINERS = ("chapters", "outline", "plot", "story", "synopsis")
 _HEADING = re.compile(r"(#{1,6})(?:\s+(.*?))??\s*#*\s*$")
+_UNDERLINED = re.compile(r"(?m)(?:(?<=\n\n)|\A)(?!#|[-*+•] )([^\n]{1,120})\n(=+|--+)[ \t]*$")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n[\w.-]+[ \t]*:")
 _BULLET = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s+(.*)$")
 _COUNT = re.compile(
     r"\s*[(（\[]\s*(?:about |ca\.? |~)?([0-9][0-9,. ]*)\s*(?:words?|字|w)?\s*[)）\]]\s*$", re.IGNORECASE
@@ -108,7 +111,7 @@ def read_outline(source: str) -> BookOutline:
       InputError: a line is out of place or breaks a rule of the plan; the error names it.
     """
     outline, where = BookOutline(), "premise"
-    text = unicodedata.normalize("NFC", source.lstrip("\ufeff"))
+    text = markdown(source, "outline")
     for number, raw in enumerate(text.splitlines(), 1):
         line = " ".join(raw.split())
         if not line or re.fullmatch(r"(?:[-*_] ?){3,}", line):
@@ -125,6 +128,27 @@ def read_outline(source: str) -> BookOutline:
         if names.count(name) > 1:
             raise InputError("outline", name, "is the name of two chapters; give each its own")
     return outline
+
+
+def markdown(source: str, field: str) -> str:
+    """A person's text in NFC, with Markdown's underlined headings in the form with ``#``; no line changes its number.
+
+    A finished sentence over a line of ``---`` is no heading: the line stands between scenes.
+
+    Raises:
+      InputError: it begins with front matter, which would become a part of the text.
+    """
+    text = unicodedata.normalize("NFC", source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    if _FRONT_MATTER.match(text):
+        raise InputError(f"{field} line 1", "---", "front matter is not read; remove it, and begin with # Title")
+
+    def heading(found: re.Match[str]) -> str:
+        over = found[1].strip()
+        if not over or last_sentence_end(over) == len(over):
+            return found[0]
+        return f"{'#' if found[2][0] == '=' else '##'} {over}\n"
+
+    return _UNDERLINED.sub(heading, text)
 
 
 def _heading(outline: BookOutline, text: str, level: int, number: int) -> tuple[BookOutline, str]:

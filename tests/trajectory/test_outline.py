@@ -175,3 +175,22 @@ def test_a_title_page_is_no_chapter_and_what_it_says_is_told():
 def test_a_draft_without_prose_or_with_doubled_names_is_refused(text, told):
     with pytest.raises(InputError, match=told):
         read_draft(text)
+
+
+def test_headings_that_are_underlined_are_headings():
+    outline = read_outline("The Tide\n===\n\nA keeper waits.\n---\n\nOne\n---\n- He ran.\n\nTwo (500 words)\n-----\n")
+    assert (outline.title, outline.premise) == ("The Tide", "A keeper waits.")
+    assert [(chapter.name, chapter.beats, chapter.word_count) for chapter in outline.chapters] == [
+        ("One", ("He ran.",), 0),
+        ("Two", (), 500),
+    ]
+    draft = read_draft("The Tide\n===\n\nOne\n---\n\nHe ran.\n\n---\n\nShe sat.\n")
+    assert draft.title == "The Tide"
+    assert [(chapter.name, chapter.text) for chapter in draft.chapters] == [("One", "He ran.\n\n---\n\nShe sat.")]
+
+
+@pytest.mark.parametrize("read", [read_outline, read_draft])
+def test_front_matter_is_refused_and_a_rule_is_not(read):
+    with pytest.raises(InputError, match="line 1='---': front matter is not read"):
+        read("---\ntitle: The Tide\ntags: [sea]\n---\n\n# One\n\nHe ran.\n")
+    assert read("---\n\n# One\n\nHe ran.\n\n## Two\n\nShe sat.\n").chapters[-1].name == "Two"
