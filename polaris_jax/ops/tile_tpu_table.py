@@ -38,8 +38,8 @@ class Kernels:
 _WIDE = {
     (False, "forward"): BlockSizes(2048, 1024),
     (False, "backward"): BlockSizes(1024, 1024),
-    (True, "forward"): BlockSizes(2048, 1024),
-    (True, "backward"): BlockSizes(2048, 1024),
+    (True, "forward"): BlockSizes(2048, 2048),
+    (True, "backward"): BlockSizes(2048, 2048),
 }
 _VERY_WIDE = {
     (False, "forward"): BlockSizes(1024, 1024),
