@@ -69,10 +69,7 @@ def _kernel(
         out_ref[...] = out_in[...]
 
     def compute(kind):
-        if kind != FULL:
-            ids[0] = as_column(kv_ids[0, :1])
-        if kind == MASKED_TILE:
-            ids[1] = as_column(kv_ids[0, 1:])
+        rows_of_ids = {FULL: 0, MASKED_TILE: 2}.get(kind, 1)
 
         def scores_of(keys, queries):
             scores = jax.lax.dot_general(
@@ -103,6 +100,9 @@ def _kernel(
 
         def body(i, _):
             here = units.places(i)
+            for keys, _ in here[:: units.parts]:  # in the loop, beside the first scores
+                for row in range(rows_of_ids):
+                    ids[row, keys] = as_column(kv_ids[0, row : row + 1, keys])
             scores, late = scores_of(*here[0]), None
             for n, (keys, queries) in enumerate(here):
                 following = scores_of(*here[n + 1]) if n + 1 < len(here) else None
