@@ -43,11 +43,12 @@ T = TypeVar("T")
 
 class PreparedQueries(NamedTuple):
     """What the backward kernels read of the queries, made once for all hops: queries times ``scale * log2(e)``, the
-    output's gradient, and ``numbers [B, H, 2, S]``: the log-sum-exp in base 2 and finite, and ``sum(dout * out)``."""
+    output's gradient, the log-sum-exp in base 2 and finite, and ``sum(dout * out)``."""
 
     q: jax.Array
     dout: jax.Array
-    numbers: jax.Array
+    lse: jax.Array
+    delta: jax.Array
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,7 @@ class TpuHops:
     def prepare(self, q: jax.Array, dout: jax.Array, lse: jax.Array, delta: jax.Array) -> PreparedQueries:
         # A row that saw nothing has no finite lse; any finite one makes its weights exactly 0.
         lse = jnp.where(lse == MASKED, 0.0, lse * LOG2E)
-        numbers = jnp.stack([lse, delta], axis=2)
-        return PreparedQueries(self._turned(self.queries(q)), self._turned(dout), numbers)
+        return PreparedQueries(self._turned(self.queries(q)), self._turned(dout), lse, delta)
 
     def dq(self, dq: jax.Array) -> jax.Array:
         return self._turned(dq)
@@ -160,7 +160,8 @@ class TpuHops:
                 prepared.q,
                 kv,
                 prepared.dout,
-                prepared.numbers,
+                prepared.lse,
+                prepared.delta,
                 q_meta,
                 kv_meta,
                 *sums,

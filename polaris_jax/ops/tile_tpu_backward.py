@@ -35,7 +35,7 @@ from polaris_jax.ops.tiles import FULL, Tiles, TokenMetadata
 STEP = 512  # keys handled at once inside a tile
 
 
-def _kernel(codes, q, dout, numbers, kv, q_ids, kv_ids, *refs, rows, heads, capacity, window, step):
+def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, *refs, rows, heads, capacity, window, step):
     *_, dkv, dq, slots, fetched, written = refs  # before them what is updated in place
     n, g, t, r = (pl.program_id(axis) for axis in range(4))
     count = pl.num_programs(2)
@@ -68,12 +68,12 @@ def _kernel(codes, q, dout, numbers, kv, q_ids, kv_ids, *refs, rows, heads, capa
                     window,
                 )
                 scores = jnp.where(mask, scores, MASKED)
-            weights = jnp.exp2(scores - numbers[0, 0, :1])
+            weights = jnp.exp2(scores - lse[0, 0])
             dkv[1, 0, 0, keys] += jax.lax.dot(
                 weights.astype(dout.dtype), dout[0, 0], preferred_element_type=jnp.float32
             )
             dweights = jax.lax.dot_general(v, dout[0, 0], across_queries, preferred_element_type=jnp.float32)
-            dscores = (weights * (dweights - numbers[0, 0, 1:])).astype(q.dtype)
+            dscores = (weights * (dweights - delta[0, 0])).astype(q.dtype)
             dkv[0, 0, 0, keys] += jax.lax.dot(dscores, q[0, 0], preferred_element_type=jnp.float32)
             slots[sums.slot] += jax.lax.dot_general(
                 dscores, k, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
@@ -100,7 +100,8 @@ def backward_kernel(
     q: jax.Array,
     kv: jax.Array,
     dout: jax.Array,
-    numbers: jax.Array,
+    lse: jax.Array,
+    delta: jax.Array,
     q_meta: TokenMetadata,
     kv_meta: TokenMetadata,
     dq: jax.Array,
@@ -116,7 +117,7 @@ def backward_kernel(
     Args:
       tiles: rows are key blocks, columns query blocks; ``n B`` lists for the ``B`` rows of the batch, list ``i`` for
         row ``i % B``. No two lists of a row share a query block.
-      q: times ``scale * log2(e)``. numbers: ``[B, H, 2, S] float32``, as in ``tile_tpu.PreparedQueries``.
+      q: times ``scale * log2(e)``. lse: in base 2, finite.
       dq: is added to.
       dkv: ``[2, n B, G, Skv, D]``, takes the gradients of the key blocks that have a tile; None: every block has one.
 
@@ -137,7 +138,7 @@ def backward_kernel(
 
         return index
 
-    rows = pl.BlockSpec((1, 1, 2, q_block), at(lambda b, n, g, h, i, j: (b, h, 0, i)))
+    row = pl.BlockSpec((1, 1, 1, q_block), at(lambda b, n, g, h, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, q_block, D), at(lambda b, n, g, h, i, j: (b, h, i, 0)))
     anywhere, in_place = pl.BlockSpec(memory_space=pl.ANY), [dq] if dkv is None else [dq, dkv]
     dkv, dq = pl.pallas_call(
@@ -148,7 +149,8 @@ def backward_kernel(
             in_specs=[
                 block,
                 block,
-                rows,
+                row,
+                row,
                 pl.BlockSpec((2, 1, 1, kv_block, D), at(lambda b, n, g, h, i, j: (0, b, g, j, 0))),
                 pl.BlockSpec((1, 2, q_block), at(lambda b, n, g, h, i, j: (b, 0, i))),
                 pl.BlockSpec((1, 2, kv_block), at(lambda b, n, g, h, i, j: (b, 0, j))),
@@ -168,7 +170,7 @@ def backward_kernel(
             jax.ShapeDtypeStruct((2, lists, G, Skv, D), jnp.float32),
             jax.ShapeDtypeStruct(dq.shape, jnp.float32),
         ],
-        input_output_aliases={7: 1} if dkv is None else {7: 1, 8: 0},
+        input_output_aliases={8: 1} if dkv is None else {8: 1, 9: 0},
         compiler_params=compiler_params("parallel", "parallel", "arbitrary", "arbitrary"),
         cost_estimate=cost(
             q,
@@ -182,5 +184,5 @@ def backward_kernel(
         ),
         interpret=interpret,
         name="attention_backward",
-    )(flat_codes(tiles.codes), q, dout, numbers, kv, q_ids, kv_ids, *in_place)
+    )(flat_codes(tiles.codes), q, dout, lse[:, :, None], delta[:, :, None], kv, q_ids, kv_ids, *in_place)
     return dq, dkv

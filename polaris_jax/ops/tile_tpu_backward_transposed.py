@@ -34,7 +34,7 @@ from polaris_jax.ops.tile_tpu_parts import (
 from polaris_jax.ops.tiles import FULL, MASKED_TILE, SKIP, Tiles, TokenMetadata
 
 
-def _kernel(codes, q, dout, numbers, kv, k_transposed, q_ids, kv_ids, *refs, rows, heads, capacity, window, units):
+def _kernel(codes, q, dout, lse, delta, kv, k_transposed, q_ids, kv_ids, *refs, rows, heads, capacity, window, units):
     """``q``, ``dout``: ``[D, q_block]``; ``ids [2, kv_block, 128]``: those of the keys, for all heads."""
     *_, dkv, dq, slots, ids, fetched, written = refs  # before them what is updated in place
     n, g, t, r = (pl.program_id(axis) for axis in range(4))
@@ -80,8 +80,8 @@ def _kernel(codes, q, dout, numbers, kv, k_transposed, q_ids, kv_ids, *refs, row
                     window,
                 )
                 scores = jnp.where(mask, scores, MASKED)
-            weights = jnp.exp2(scores - numbers[0, 0, :1, queries])
-            dscores = (weights * (dweights - numbers[0, 0, 1:, queries])).astype(q.dtype)
+            weights = jnp.exp2(scores - lse[0, 0, :, queries])
+            dscores = (weights * (dweights - delta[0, 0, :, queries])).astype(q.dtype)
             across_queries = (((1,), (1,)), ((), ()))
             dkv[1, 0, 0, :, keys] += jax.lax.dot_general(
                 dout[0, 0, :, queries], weights.astype(q.dtype), across_queries, preferred_element_type=jnp.float32
@@ -126,7 +126,8 @@ def backward_kernel(
     q: jax.Array,
     kv: jax.Array,
     dout: jax.Array,
-    numbers: jax.Array,
+    lse: jax.Array,
+    delta: jax.Array,
     q_meta: TokenMetadata,
     kv_meta: TokenMetadata,
     dq: jax.Array,
@@ -161,7 +162,7 @@ def backward_kernel(
 
         return index
 
-    rows = pl.BlockSpec((1, 1, 2, q_block), at(lambda b, n, g, h, i, j: (b, h, 0, i)))
+    row = pl.BlockSpec((1, 1, 1, q_block), at(lambda b, n, g, h, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, D, q_block), at(lambda b, n, g, h, i, j: (b, h, 0, i)))
     anywhere, in_place = pl.BlockSpec(memory_space=pl.ANY), [dq] if dkv is None else [dq, dkv]
     dkv, dq = pl.pallas_call(
@@ -172,7 +173,8 @@ def backward_kernel(
             in_specs=[
                 block,
                 block,
-                rows,
+                row,
+                row,
                 pl.BlockSpec((2, 1, 1, kv_block, D), at(lambda b, n, g, h, i, j: (0, b, g, j, 0))),
                 pl.BlockSpec((1, 1, D, kv_block), at(lambda b, n, g, h, i, j: (b, g, 0, j))),
                 pl.BlockSpec((1, 2, q_block), at(lambda b, n, g, h, i, j: (b, 0, i))),
@@ -194,7 +196,7 @@ def backward_kernel(
             jax.ShapeDtypeStruct((2, lists, G, D, Skv), jnp.float32),
             jax.ShapeDtypeStruct(dq.shape, jnp.float32),
         ],
-        input_output_aliases={8: 1} if dkv is None else {8: 1, 9: 0},
+        input_output_aliases={9: 1} if dkv is None else {9: 1, 10: 0},
         compiler_params=compiler_params("parallel", "parallel", "arbitrary", "arbitrary"),
         cost_estimate=cost(
             q.swapaxes(-1, -2),
@@ -212,7 +214,8 @@ def backward_kernel(
         flat_codes(tiles.codes),
         q,
         dout,
-        numbers,
+        lse[:, :, None],
+        delta[:, :, None],
         kv,
         kv[0].swapaxes(-1, -2),
         q_ids,

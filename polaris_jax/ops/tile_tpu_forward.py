@@ -43,9 +43,11 @@ def _kernel(
     kv,
     q_ids,
     kv_ids,
-    sums_in,
+    top_in,
+    total_in,
     out_in,
-    sums_ref,
+    top_ref,
+    total_ref,
     out_ref,
     running_max,
     denominator,
@@ -61,8 +63,8 @@ def _kernel(
 
     @pl.when(walk.first(t))
     def _():
-        running_max[...] = as_column(sums_in[0, 0, :1] * LOG2E)
-        denominator[...] = as_column(sums_in[0, 0, 1:] * (1 / LANES))
+        running_max[...] = as_column(top_in[0, 0] * LOG2E)
+        denominator[...] = as_column(total_in[0, 0] * (1 / LANES))
         out_ref[...] = out_in[...]
         ids[0] = as_column(q_ids[0, :1])
         ids[1] = as_column(q_ids[0, 1:])
@@ -104,8 +106,8 @@ def _kernel(
 
     @pl.when(walk.last(t, count))
     def _():
-        sums_ref[0, 0, :1] = running_max[...].T[:1] * LN2
-        sums_ref[0, 0, 1:] = denominator[...].T.sum(axis=0, keepdims=True)
+        top_ref[0, 0] = running_max[...].T[:1] * LN2
+        total_ref[0, 0] = denominator[...].T.sum(axis=0, keepdims=True)
 
 
 def trips(q_block: int, kv_block: int) -> int:
@@ -149,9 +151,10 @@ def forward_kernel(
 
         return index
 
-    rows = pl.BlockSpec((1, 1, 2, q_block), at(lambda b, h, i, j: (b, h, 0, i)))
+    row = pl.BlockSpec((1, 1, 1, q_block), at(lambda b, h, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, q_block, D), at(lambda b, h, i, j: (b, h, i, 0)))
-    sums, out = pl.pallas_call(
+    rows = jax.ShapeDtypeStruct((B, H, 1, S), jnp.float32)
+    running_max, denominator, out = pl.pallas_call(
         functools.partial(_kernel, capacity=capacity, window=window, step=step),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
@@ -161,18 +164,19 @@ def forward_kernel(
                 pl.BlockSpec((2, 1, 1, kv_block, D), at(lambda b, h, i, j: (0, b, key_head_of(h, H // G), j, 0))),
                 pl.BlockSpec((1, 2, q_block), at(lambda b, h, i, j: (b, 0, i))),
                 pl.BlockSpec((1, 2, kv_block), at(lambda b, h, i, j: (b, 0, j))),
-                rows,
+                row,
+                row,
                 block,
             ],
-            out_specs=[rows, block],
+            out_specs=[row, row, block],
             scratch_shapes=[
                 pltpu.VMEM((q_block, LANES), jnp.float32),
                 pltpu.VMEM((q_block, LANES), jnp.float32),
                 pltpu.VMEM((2, q_block, LANES), jnp.int32),
             ],
         ),
-        out_shape=[jax.ShapeDtypeStruct((B, H, 2, S), jnp.float32), jax.ShapeDtypeStruct(state.out.shape, jnp.float32)],
-        input_output_aliases={5: 0, 6: 1},
+        out_shape=[rows, rows, jax.ShapeDtypeStruct(state.out.shape, jnp.float32)],
+        input_output_aliases={5: 0, 6: 1, 7: 2},
         compiler_params=compiler_params("parallel", "parallel", "arbitrary"),
         cost_estimate=cost(
             q,
@@ -192,7 +196,8 @@ def forward_kernel(
         kv,
         q_ids,
         kv_ids,
-        jnp.stack([state.running_max, state.denominator], axis=2),
+        state.running_max[:, :, None],
+        state.denominator[:, :, None],
         state.out,
     )
-    return SoftmaxState(sums[:, :, 0], sums[:, :, 1], out)
+    return SoftmaxState(running_max[:, :, 0], denominator[:, :, 0], out)

@@ -61,8 +61,7 @@ def _attention(asked: dict, mesh: Mesh, chip: str) -> dict:
         last = SoftmaxState(row, row, wide(jnp.float32))
     else:
         program, last = backward, wide(jnp.float32)
-        numbers = array(1, H, 2, S, dtype=jnp.float32)
-        first = tile_tpu.PreparedQueries(wide(jnp.bfloat16), wide(jnp.bfloat16), numbers)
+        first = tile_tpu.PreparedQueries(wide(jnp.bfloat16), wide(jnp.bfloat16), row, row)
     program = jax.shard_map(program, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
     jax.jit(program, donate_argnums=3).lower(first, kv, ids, last).compile()
     return by.plan(asked["which"], D, S, S)
