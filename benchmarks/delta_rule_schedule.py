@@ -153,9 +153,7 @@ def kernel_cycles(folder: Path, name: str) -> float:
         for file in folder.glob(f"*{name}*-final_bundles.txt")
         if "schedule-analysis" not in file.name and "pre-delay" not in file.name
     ]
-    both = any(
-        "BarrierMegacore" in file.read_text(errors="replace") for file in folder.glob(f"*{name}*02-original.txt")
-    )
+    both = any("BarrierMegacore" in file.read_text(errors="replace") for file in folder.glob(f"*{name}*-original.txt"))
     return max(bundles) / (2 if both else 1)
 
 

@@ -111,7 +111,7 @@ def kernels(folder: Path) -> dict[str, dict]:
         program = read_bundles(file.read_text(errors="replace"))
         skipped = {at for skip in program.skips for at in skip}
         loop = [at for at, depth in enumerate(program.depth) if depth]
-        original = next(folder.glob(f"{stem}-02-original.txt")).read_text(errors="replace")
+        original = next(folder.glob(f"{stem}-*-original.txt")).read_text(errors="replace")
         found["forward" if "lce_fwd" in stem else "backward"] = {
             "all": len(loop),
             "always": sum(at not in skipped for at in loop),

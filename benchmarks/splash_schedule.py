@@ -75,7 +75,7 @@ def loops(folder: Path) -> list[tuple[str, int, float, int]]:
             continue
         capacities, use = read_utilization(tables[0].read_text(errors="replace"))
         depth = read_bundles(file.read_text(errors="replace")).depth
-        [original] = folder.glob(f"{stem}-02-original.txt")
+        [original] = folder.glob(f"{stem}-*-original.txt")
         cores = 2 if "BarrierMegacore" in original.read_text(errors="replace") else 1
         start = None
         for at in range(len(depth) + 1):

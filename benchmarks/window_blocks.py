@@ -6,7 +6,8 @@
 
 A larger block has less outside its loops and more tiles half empty. So every candidate's schedule
 (``planner.kernel_schedule``, kept on disk) is multiplied by the tiles of each kind that one head of one document of
-``--tokens`` has: cycles per token and core, the least first. ``table`` is what ``ops/tile_tpu_table.py`` has.
+``--tokens`` has: cycles per token and core. The window is a number in the kernels, so one schedule serves all windows.
+``(table)`` is what ``ops/tile_tpu_table.py`` has.
 """
 
 import argparse
@@ -15,19 +16,20 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from polaris_jax.errors import RunError
+from polaris_jax.ops.tile_tpu_table import kernels_of
 from polaris_jax.planner.attention_time import tile_counts
-from polaris_jax.planner.kernel_schedule import MATRIX_UNITS, KernelCase, kernel_schedule
+from polaris_jax.planner.kernel_schedule import MATRIX_UNITS, KernelCase, KernelSchedule, kernel_schedule
+from polaris_jax.sharding.chips import CHIPS
 
 
-def cycles_per_token(case: KernelCase, tokens: int) -> tuple[float, int, int]:
-    """``(cycles, query block, key block)`` of one head and core for one token of a document of ``tokens``."""
-    found = kernel_schedule(case)
-    counts = tile_counts(tokens, case.window, found.q_block, found.kv_block)
-    return sum(n * found.cycles(kind) for kind, n in counts.items()) / tokens, found.q_block, found.kv_block
+def cycles_per_token(found: KernelSchedule, tokens: int, window: int) -> float:
+    """Cycles of one head and core for one token of a document of ``tokens``."""
+    counts = tile_counts(tokens, window, found.q_block, found.kv_block)
+    return sum(n * found.cycles(kind) for kind, n in counts.items()) / tokens
 
 
 def main() -> None:
-    """One line per kernel and candidate."""
+    """One line per kernel and candidate, cycles by window."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chips", nargs="+", default=["v6e", "v5p"], choices=list(MATRIX_UNITS))
     parser.add_argument("--passes", nargs="+", default=["forward", "backward"], choices=["forward", "backward"])
@@ -36,28 +38,28 @@ def main() -> None:
     parser.add_argument("--candidates", nargs="+", default=["512x512", "1024x512", "1024x1024"], metavar="QUERIESxKEYS")
     parser.add_argument("--tokens", type=int, default=65_536)
     a = parser.parse_args()
-    print("| chip | pass | width | window | blocks | cycles a token | beside the table's |", flush=True)
-    print("|---" * 7 + "|", flush=True)
+    print(
+        "| chip | pass | width | blocks | outside | " + " | ".join(f"window {w:,}" for w in a.windows), "|", flush=True
+    )
+    print("|---" * (5 + len(a.windows)) + "|", flush=True)
     for chip in a.chips:
         for width in a.widths:
-            for window in a.windows:
-                for which in a.passes:
-                    table = None
-                    for blocks in ("table", *a.candidates):
-                        sizes = None if blocks == "table" else tuple(int(n) for n in blocks.split("x"))
-                        head = f"| {chip} | {which} | {width} | {window:,}"
-                        try:
-                            cycles, *own = cycles_per_token(
-                                KernelCase(which, chip, width, window, blocks=sizes), a.tokens
-                            )
-                        except RunError as error:
-                            print(
-                                f"{head} | {blocks} | refused: {' '.join(str(error).split())[-160:]} | – |", flush=True
-                            )
-                            continue
-                        table = table or cycles
-                        name = "{}x{}".format(*own) + (" (table)" if sizes is None else "")
-                        print(f"{head} | {name} | {cycles:,.2f} | {cycles / table:.2f} |", flush=True)
+            for which in a.passes:
+                table = kernels_of(CHIPS[chip].kinds[0])
+                for blocks in a.candidates:
+                    queries, keys = map(int, blocks.split("x"))
+                    head = f"| {chip} | {which} | {width} | {blocks}"
+                    try:
+                        found = kernel_schedule(KernelCase(which, chip, width, a.windows[0], blocks=(queries, keys)))
+                    except RunError as error:
+                        print(f"{head} | refused: {' '.join(str(error).split())[-160:]} |", flush=True)
+                        continue
+                    cells = [
+                        f"{cycles_per_token(found, a.tokens, window):,.2f}"
+                        + (" (table)" if table.blocks(which, width, window) == (queries, keys) else "")
+                        for window in a.windows
+                    ]
+                    print(f"{head} | {found.outside_least} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

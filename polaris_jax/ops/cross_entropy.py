@@ -1,8 +1,10 @@
 """Linear cross-entropy: per-token losses from hidden states without a full logits array.
 
 Both passes apply the head to ``chunk`` tokens at a time. The largest logits buffer is ``chunk × vocabulary`` float32
-per device, whatever the sequence length. The same op serves supervised losses, policy log-probabilities and evaluation:
-it returns one number per token, and the caller weighs them.
+per device, whatever the sequence length. The backward pass, which knows the sums of all logits, takes several chunks of
+tokens by as many slices of the vocabulary, in buffers of the same size: so the float32 gradient of the head, far larger
+than a buffer, is read and written as many times less. The same op serves supervised losses, policy log-probabilities
+and evaluation: it returns one number per token, and the caller weighs them.
 """
 
 import functools
@@ -15,6 +17,9 @@ from jax.sharding import PartitionSpec as P
 from polaris_jax.ops.collectives import psum, sum_gradients
 from polaris_jax.ops.perturbed import instantiate, values
 from polaris_jax.ops.rowwise import block_size
+
+LANES = 128
+SLICES = 8  # of the vocabulary, at most: beyond, the sums of the tokens' gradients move as much as the kernel's
 
 
 def linear_cross_entropy(
@@ -83,23 +88,36 @@ def reference_cross_entropy(
 
 
 def _local(axis, chunk, vocab_size, soft_cap, hidden, kernel, targets):
-    """One device's tokens, flattened and cut in chunks of equal size."""
+    """One device's tokens, flattened and cut in chunks of equal size; ``vocab_size`` is a number."""
     B, S, D = hidden.shape
     size = block_size(B * S, chunk)
+    if vocab_size == kernel.shape[1] * (1 if axis is None else jax.lax.axis_size(axis)):
+        vocab_size = None
     nll, lse = _chunks(axis, vocab_size, soft_cap, hidden.reshape(-1, size, D), kernel, targets.reshape(-1, size))
     return nll.reshape(B, S), lse.reshape(B, S)
 
 
-def _logits(axis, vocab_size, soft_cap, x, kernel):
-    """Logits of one chunk ``[T, V_local] float32`` and the first vocabulary id of this shard."""
-    V = kernel.shape[1]
-    first = 0 if axis is None else jax.lax.axis_index(axis) * V
-    logits = jnp.dot(x, kernel, preferred_element_type=jnp.float32)
+def _first_column(axis, kernel):
+    """The first vocabulary id of this shard."""
+    return 0 if axis is None else jax.lax.axis_index(axis) * kernel.shape[1]
+
+
+def _logits(vocab_size, soft_cap, x, columns, first):
+    """Logits ``[T, C] float32`` of the vocabulary ids from ``first`` on, whose columns of the kernel are given.
+
+    Ids from ``vocab_size`` on are padding; None: there is none.
+    """
+    logits = jnp.dot(x, columns, preferred_element_type=jnp.float32)
     if soft_cap:
         logits = soft_cap * jnp.tanh(logits / soft_cap)
-    if axis is None and vocab_size == V:
-        return logits, first
-    return jnp.where(first + jnp.arange(V) < vocab_size, logits, -jnp.inf), first
+    if vocab_size is None:
+        return logits
+    return jnp.where(first + jnp.arange(columns.shape[1]) < vocab_size, logits, -jnp.inf)
+
+
+def _slices(chunks: int, columns: int) -> int:
+    """Into how many slices of whole lanes the vocabulary is cut, so that as many chunks of tokens share a buffer."""
+    return max(n for n in range(1, SLICES + 1) if chunks % n == 0 and (n == 1 or columns % (n * LANES) == 0))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -115,10 +133,11 @@ def _chunks_forward(axis, vocab_size, soft_cap, hidden, kernel, targets):
 
 def _evaluate(axis, vocab_size, soft_cap, hidden, kernel, targets):
     """``((nll, lse), lse, logits)``; the logits are kept where there is only one chunk of them."""
+    first = _first_column(axis, kernel)
 
     def one(_, inputs):
         x, target = inputs
-        logits, first = _logits(axis, vocab_size, soft_cap, x, kernel)
+        logits = _logits(vocab_size, soft_cap, x, kernel, first)
         top = logits.max(axis=-1)
         top = top if axis is None else jax.lax.pmax(top, axis)
         total = jnp.exp(logits - top[:, None]).sum(axis=-1)
@@ -143,40 +162,48 @@ def _chunks_backward(axis, vocab_size, soft_cap, saved, cotangents):
     hidden, kernel, targets, lse, kept, learns = saved  # ``learns``: None where the kernel is not differentiated
     cotangents = [instantiate(cotangent) for cotangent in cotangents]
 
-    def gradients(inputs):
-        x, target, lse, dnll, dlse = inputs
-        first = 0 if axis is None else jax.lax.axis_index(axis) * kernel.shape[1]
-        logits = _logits(axis, vocab_size, soft_cap, x, kernel)[0] if kept is None else kept
+    first, V = _first_column(axis, kernel), kernel.shape[1]
+
+    def gradients(x, target, lse, dnll, dlse, columns, first, logits=None):
+        """What these tokens and columns give to the kernel's columns and to the tokens, float32."""
+        logits = _logits(vocab_size, soft_cap, x, columns, first) if logits is None else logits
         probabilities = jnp.exp(logits - lse[:, None])
         chosen = (first + jnp.arange(logits.shape[1])) == target[:, None]
         dlogits = probabilities * (dnll + dlse)[:, None] - jnp.where(chosen, dnll[:, None], 0.0)
         if soft_cap:  # the slope of the tanh; padding columns are -inf, and their gradient is 0 as it is
             dlogits *= 1 - jnp.square(jnp.maximum(logits, -soft_cap) / soft_cap)
         dlogits = dlogits.astype(x.dtype)
-        dx = jnp.dot(dlogits, kernel.T, preferred_element_type=jnp.float32)
-        dkernel = None if learns is None else jnp.dot(x.T, dlogits, preferred_element_type=jnp.float32)
-        return dkernel, dx.astype(x.dtype)
-
-    def add(total, inputs):
-        dkernel, dx = gradients(inputs)
-        return total + dkernel, dx
+        dx = jnp.dot(dlogits, columns.T, preferred_element_type=jnp.float32)
+        dcolumns = None if learns is None else jnp.dot(x.T, dlogits, preferred_element_type=jnp.float32)
+        return dcolumns, dx
 
     rows = (hidden, targets, lse, *cotangents)
-    if learns is None:
-        dhidden = (
-            jax.lax.map(lambda inputs: gradients(inputs)[1], rows)
-            if kept is None
-            else gradients([x[0] for x in rows])[1][None]
-        )
-        return dhidden, None, None
-    if kept is None:
-        dkernel, dhidden = jax.lax.scan(add, jnp.zeros(kernel.shape, jnp.float32), rows)
+    if kept is not None:
+        dkernel, dx = gradients(*(x[0] for x in rows), kernel, first, kept)
+        dhidden = dx.astype(hidden.dtype)[None]
     else:
-        dkernel, dhidden = gradients([x[0] for x in rows])
-        dhidden = dhidden[None]
+        slices = _slices(hidden.shape[0], V)
+        rows = [x.reshape(-1, slices * x.shape[1], *x.shape[2:]) for x in rows]
+
+        def group(total, rows):
+            def add(i, carry):
+                total, dx = carry
+                at = i * (V // slices)
+                columns = jax.lax.dynamic_slice_in_dim(kernel, at, V // slices, axis=1)
+                dcolumns, more = gradients(*rows, columns, first + at)
+                if learns is not None:
+                    dcolumns += jax.lax.dynamic_slice_in_dim(total, at, V // slices, axis=1)
+                    total = jax.lax.dynamic_update_slice_in_dim(total, dcolumns, at, axis=1)
+                return total, dx + more
+
+            total, dx = jax.lax.fori_loop(0, slices, add, (total, jnp.zeros(rows[0].shape, jnp.float32)))
+            return total, dx.astype(hidden.dtype)
+
+        dkernel, dhidden = jax.lax.scan(group, None if learns is None else jnp.zeros(kernel.shape, jnp.float32), rows)
+        dhidden = dhidden.reshape(hidden.shape)
     # What these gradients of one device still lack is a sum, that of ``hidden`` over ``axis`` and that of ``kernel``
     # over the axes of the tokens.
-    return dhidden, dkernel.astype(kernel.dtype), None
+    return dhidden, None if learns is None else dkernel.astype(kernel.dtype), None
 
 
 _chunks.defvjp(_chunks_forward, _chunks_backward, symbolic_zeros=True)

@@ -18,10 +18,10 @@ from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tile_tpu_accumulator import SLOTS, QueryGradients
 from polaris_jax.ops.tile_tpu_parts import (
     LN2,
-    VMEM_LIMIT,
     Walk,
     across,
     as_column,
+    compiler_params,
     cost,
     flat_codes,
     for_each_kind,
@@ -171,9 +171,7 @@ def backward_kernel(
             jax.ShapeDtypeStruct(dq.shape, jnp.float32),
         ],
         input_output_aliases={8: 1} if dkv is None else {8: 1, 9: 0},
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
-        ),
+        compiler_params=compiler_params("parallel", "parallel", "arbitrary", "arbitrary"),
         cost_estimate=cost(
             q,
             kv,

@@ -18,11 +18,11 @@ from polaris_jax.ops.tile_tpu_accumulator import SLOTS, QueryGradients
 from polaris_jax.ops.tile_tpu_parts import (
     LANES,
     LN2,
-    VMEM_LIMIT,
     Units,
     Walk,
     across,
     as_column,
+    compiler_params,
     cost,
     flat_codes,
     for_each_kind,
@@ -197,9 +197,7 @@ def backward_kernel(
             jax.ShapeDtypeStruct(dq.shape, jnp.float32),
         ],
         input_output_aliases={9: 1} if dkv is None else {9: 1, 10: 0},
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
-        ),
+        compiler_params=compiler_params("parallel", "parallel", "arbitrary", "arbitrary"),
         cost_estimate=cost(
             q.swapaxes(-1, -2),
             kv,

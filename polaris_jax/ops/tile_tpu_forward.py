@@ -18,10 +18,10 @@ from polaris_jax.ops.tile_tpu_parts import (
     LANES,
     LN2,
     LOG2E,
-    VMEM_LIMIT,
     Walk,
     across,
     as_column,
+    compiler_params,
     cost,
     flat_codes,
     for_each_kind,
@@ -177,9 +177,7 @@ def forward_kernel(
         ),
         out_shape=[rows, rows, jax.ShapeDtypeStruct(state.out.shape, jnp.float32)],
         input_output_aliases={5: 0, 6: 1, 7: 2},
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
-        ),
+        compiler_params=compiler_params("parallel", "parallel", "arbitrary"),
         cost_estimate=cost(
             q,
             kv,

@@ -20,11 +20,11 @@ from polaris_jax.ops.tile_tpu_parts import (
     LANES,
     LN2,
     LOG2E,
-    VMEM_LIMIT,
     Units,
     Walk,
     across,
     as_column,
+    compiler_params,
     cost,
     flat_codes,
     for_each_kind,
@@ -46,11 +46,9 @@ def _kernel(
     v,
     q_ids,
     kv_ids,
-    top_in,
-    total_in,
+    sums_in,
     out_in,
-    top_ref,
-    total_ref,
+    sums_ref,
     out_ref,
     running_max,
     denominator,
@@ -66,15 +64,12 @@ def _kernel(
 
     @pl.when(walk.first(t))
     def _():
-        running_max[...] = top_in[0, 0] * LOG2E
-        denominator[...] = total_in[0, 0]
+        running_max[...] = sums_in[0, 0, :1] * LOG2E
+        denominator[...] = sums_in[0, 0, 1:]
         out_ref[...] = out_in[...]
 
     def compute(kind):
-        if kind != FULL:
-            ids[0] = as_column(kv_ids[0, :1])
-        if kind == MASKED_TILE:
-            ids[1] = as_column(kv_ids[0, 1:])
+        rows_of_ids = {FULL: 0, MASKED_TILE: 2}.get(kind, 1)
 
         def scores_of(keys, queries):
             scores = jax.lax.dot_general(
@@ -105,6 +100,9 @@ def _kernel(
 
         def body(i, _):
             here = units.places(i)
+            for keys, _ in here[:: units.parts]:  # in the loop, beside the first scores
+                for row in range(rows_of_ids):
+                    ids[row, keys] = as_column(kv_ids[0, row : row + 1, keys])
             scores, late = scores_of(*here[0]), None
             for n, (keys, queries) in enumerate(here):
                 following = scores_of(*here[n + 1]) if n + 1 < len(here) else None
@@ -120,8 +118,8 @@ def _kernel(
 
     @pl.when(walk.last(t, count))
     def _():
-        top_ref[0, 0] = running_max[...] * LN2
-        total_ref[0, 0] = denominator[...]
+        sums_ref[0, 0, :1] = running_max[...] * LN2
+        sums_ref[0, 0, 1:] = denominator[...]
 
 
 def _units(q_block: int, kv_block: int) -> Units:
@@ -162,10 +160,9 @@ def forward_kernel(
 
         return index
 
-    row = pl.BlockSpec((1, 1, 1, q_block), at(lambda b, h, g, i, j: (b, h, 0, i)))
+    rows = pl.BlockSpec((1, 1, 2, q_block), at(lambda b, h, g, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, D, q_block), at(lambda b, h, g, i, j: (b, h, 0, i)))
-    rows = jax.ShapeDtypeStruct((B, H, 1, S), jnp.float32)
-    running_max, denominator, out = pl.pallas_call(
+    sums, out = pl.pallas_call(
         functools.partial(_kernel, capacity=capacity, window=window, units=_units(q_block, kv_block)),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
@@ -176,22 +173,19 @@ def forward_kernel(
                 pl.BlockSpec((1, 1, D, kv_block), at(lambda b, h, g, i, j: (b, g, 0, j))),
                 pl.BlockSpec((1, 2, q_block), at(lambda b, h, g, i, j: (b, 0, i))),
                 pl.BlockSpec((1, 2, kv_block), at(lambda b, h, g, i, j: (b, 0, j))),
-                row,
-                row,
+                rows,
                 block,
             ],
-            out_specs=[row, row, block],
+            out_specs=[rows, block],
             scratch_shapes=[
                 pltpu.VMEM((1, q_block), jnp.float32),
                 pltpu.VMEM((1, q_block), jnp.float32),
                 pltpu.VMEM((2, kv_block, LANES), jnp.int32),
             ],
         ),
-        out_shape=[rows, rows, jax.ShapeDtypeStruct(state.out.shape, jnp.float32)],
-        input_output_aliases={6: 0, 7: 1, 8: 2},
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=VMEM_LIMIT
-        ),
+        out_shape=[jax.ShapeDtypeStruct((B, H, 2, S), jnp.float32), jax.ShapeDtypeStruct(state.out.shape, jnp.float32)],
+        input_output_aliases={6: 0, 7: 1},
+        compiler_params=compiler_params("parallel", "parallel", "arbitrary"),
         cost_estimate=cost(
             q,
             kv,
@@ -211,8 +205,7 @@ def forward_kernel(
         kv[1].swapaxes(-1, -2),
         q_ids,
         kv_ids,
-        state.running_max[:, :, None],
-        state.denominator[:, :, None],
+        jnp.stack([state.running_max, state.denominator], axis=2),
         state.out,
     )
-    return SoftmaxState(running_max[:, :, 0], denominator[:, :, 0], out)
+    return SoftmaxState(sums[:, :, 0], sums[:, :, 1], out)

@@ -27,25 +27,32 @@ class Kernels:
         """Of the ``forward`` or ``backward`` kernel, for heads of this width under this window (None: none)."""
         most = _WIDE if width <= 128 else _VERY_WIDE
         blocks = most[self.transposed, which]
-        if window is not None:  # beyond half of a window, a larger block is more tiles half empty than time saved
-            cut = max(512, 1 << (window // 2).bit_length() - 1) if window >= 2 else 512
-            if (self.transposed, which) == (True, "forward") and width > 128 and window >= 1024:
-                cut = max(cut, 1024)  # a tile of 512 has nothing to overlap: 7.8 cycles a token on v6e, and 6.1 so
-            blocks = BlockSizes(min(blocks.queries, cut), min(blocks.keys, cut))
-        return blocks
+        if window is None:
+            return blocks
+        longest = next((side for below, side in _UNDER_WINDOWS[self.transposed, which] if window < below), max(blocks))
+        return BlockSizes(min(blocks.queries, longest), min(blocks.keys, longest))
 
 
 _WIDE = {
     (False, "forward"): BlockSizes(2048, 1024),
     (False, "backward"): BlockSizes(1024, 1024),
-    (True, "forward"): BlockSizes(2048, 1024),
-    (True, "backward"): BlockSizes(2048, 1024),
+    (True, "forward"): BlockSizes(2048, 2048),
+    (True, "backward"): BlockSizes(2048, 2048),
 }
 _VERY_WIDE = {
     (False, "forward"): BlockSizes(1024, 1024),
     (False, "backward"): BlockSizes(1024, 1024),
     (True, "forward"): BlockSizes(2048, 1024),
     (True, "backward"): BlockSizes(1024, 1024),
+}
+
+# A longer block has more tiles half empty, a shorter one more outside its loops and, transposed, less to overlap: the
+# longest side of a block under windows shorter than so many tokens.
+_UNDER_WINDOWS = {
+    (False, "forward"): ((2048, 512), (16_384, 1024)),
+    (False, "backward"): ((4096, 512),),
+    (True, "forward"): ((1024, 512), (8192, 1024)),
+    (True, "backward"): ((1024, 512), (8192, 1024)),
 }
 
 _CHIPS = {  # by device kind

@@ -33,6 +33,11 @@ UNIT_QUERIES, UNIT_KEYS = 1024, 512  # bundles are counted per so many queries Ã
 _LIMIT = 3600.0  # seconds for one kernel, on a busy machine
 _ADDRESS = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(\S*)\s*: ?(>*)")
 _DELAY = 5  # bundles from a branch to where it takes effect
+_PIPELINE = (
+    "iteration_bounds",
+    "pipeline-emitter",
+)  # in the text of transfers of the grid's blocks, and of their waits
+_DUMPED = "final.*|original"  # the stages of the compiler that are read; all of them are ten times the text
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class KernelCase:
 
     Attributes:
       width: of a head. window: sliding window in tokens, or None.
-      key_heads, group: key heads, and query heads to each. tokens: of the row; it does not change the loops.
+      key_heads, group: key heads, and query heads to each.
+      tokens: of the row. The loops are the same for all; but the compiler puts arrays that fit into vector memory there
+        whole, and their blocks are then not transferred by the kernel.
       blocks: tokens of a query and of a key block; None: those of the chip's table.
     """
 
@@ -51,7 +58,7 @@ class KernelCase:
     window: int | None = None
     key_heads: int = 1
     group: int = 4
-    tokens: int = 8192
+    tokens: int = 262_144
     blocks: tuple[int, int] | None = None
 
 
@@ -79,8 +86,8 @@ class KernelSchedule:
     Attributes:
       q_block, kv_block: tokens of a tile. cores: TensorCores that share the grid.
       minimum: cycles that the matrix units need for 1,024 queries Ã— 512 keys.
-      outside_least: bundles per tile outside the loops that every tile takes; outside_most: with every branch taken, as
-        by a tile that is the first and the last of its row.
+      outside_least: bundles per tile outside the loops that every tile takes, the transfers of all blocks included;
+        outside_most: with every branch taken, as by a tile that is the first and the last of its row.
       capacities: slots per bundle, by unit.
     """
 
@@ -182,7 +189,7 @@ def source_key(case: Any, version: str, kernels: str = "*tile*.py", readers: str
 
 def schedule_dump(folder: str | Path) -> str:
     """The value of ``LIBTPU_INIT_ARGS`` with which the compiler writes its schedules to ``folder``."""
-    return f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
+    return f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true --xla_jf_dump_llo_pass_label_regex={_DUMPED}"
 
 
 def compile_kernel(kernel: str, case: Any, folder: Path) -> dict:
@@ -241,7 +248,7 @@ def read_schedule(case: KernelCase, folder: Path, plan: dict, version: str) -> K
     return KernelSchedule(
         plan["q_block"],
         plan["kv_block"],
-        2 if "BarrierMegacore" in text("-02-original.txt") else 1,
+        2 if "BarrierMegacore" in text("-original.txt") else 1,
         matrix_minimum(case, transposed=plan["transposed"]),
         least,
         most,
@@ -284,11 +291,13 @@ def read_utilization(text: str) -> tuple[dict[str, int], list[list[int]]]:
 class Bundles:
     """A kernel's program: how deep each bundle lies in loops, and the forward branches between them.
 
-    ``depth[at]`` for every address; ``skips``: address ranges that a branch may jump over.
+    ``depth[at]`` for every address; ``skips``: address ranges that a branch may jump over; ``transfers``: addresses of
+    the transfers of the grid's blocks and of the waits for them.
     """
 
     depth: list[int]
     skips: list[range]
+    transfers: set[int]
 
     def regions(self, matrix_slots: int, use: list[list[int]]) -> list[range]:
         """The smallest skippable ranges of the grid's loop in which the matrix units have work: one for each kind."""
@@ -306,10 +315,13 @@ class Bundles:
         return range(deeper[0], deeper[-1] + 1) if deeper else None
 
     def outside(self, regions: list[range]) -> tuple[int, int]:
-        """Bundles of the grid's loop outside the regions: those that no branch skips, and all."""
+        """Bundles of the grid's loop outside the regions: those that no branch skips, and all.
+
+        A branch around transfers of blocks is taken by the first and the last steps of the grid only.
+        """
         inside = _addresses(regions)
         grid = [at for at, depth in enumerate(self.depth) if depth and at not in inside]
-        skipped = _addresses(self.skips)
+        skipped = _addresses(skip for skip in self.skips if not self.transfers.intersection(skip))
         return sum(at not in skipped for at in grid), len(grid)
 
 
@@ -318,10 +330,14 @@ def read_bundles(text: str) -> Bundles:
     depth: list[int] = []
     branches: list[int] = []
     skips: list[range] = []
+    transfers: set[int] = set()
     for line in text.splitlines():
-        if not (match := _ADDRESS.match(line)):
+        match = _ADDRESS.match(line)
+        at = int(match[1], 16) if match else len(depth) - 1  # a bundle may go on in lines without an address
+        if any(word in line for word in _PIPELINE):
+            transfers.add(at)
+        if match is None:
             continue
-        at = int(match[1], 16)
         while len(depth) <= at:  # addresses left out get the depth of the line after them
             depth.append(len(match[3]))
         if match[2] == "PF":  # forward branches land here; of nested ones, the outer are assumed to land here too
@@ -329,7 +345,7 @@ def read_bundles(text: str) -> Bundles:
             branches = []
         if "sbr.rel (" in line and match[3] == ">":  # deeper ones go back to the head of their loop
             branches.append(at)
-    return Bundles(depth, skips)
+    return Bundles(depth, skips, transfers)
 
 
 def _within(small: range, large: range) -> bool:

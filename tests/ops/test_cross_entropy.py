@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polaris_jax.ops import linear_cross_entropy
+from polaris_jax.ops import cross_entropy, linear_cross_entropy
 from polaris_jax.ops.cross_entropy import reference_cross_entropy
 from polaris_jax.sharding import make_mesh
 
@@ -46,6 +46,31 @@ def test_equals_full_logits(mesh_shape, vocab_size, chunk):
     )(*arguments)
     for name, want, have in zip(("loss", "nll", "dhidden", "dkernel"), expected, got, strict=True):
         np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("mesh_shape", [None, {"data": 2, "tensor": 2, "context": 2}], ids=str)
+@pytest.mark.parametrize("learns", [True, False])
+def test_vocabulary_in_slices_equals_full_logits(mesh_shape, learns):
+    """Four chunks of tokens on one device share the buffer of one; the vocabulary comes in four slices, or in two."""
+    hidden, _, targets, weights = setup()
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(D, 4 * 128)), jnp.float32)
+    mesh = None if mesh_shape is None else make_mesh(mesh_shape)
+    assert cross_entropy._slices(8, 4 * 128) == 4
+    assert cross_entropy._slices(2, 2 * 128) == 2
+
+    def results(fn, **options):
+        def loss(hidden, kernel):
+            nll, lse = fn(hidden, kernel, targets, vocab_size=4 * 128 - 5, soft_cap=3.0, **options)
+            return (weights * (nll + 0.1 * lse**2)).sum(), (nll, lse)
+
+        (_, found), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1) if learns else (0,), has_aux=True))(
+            hidden, kernel
+        )
+        return *found, *gradients
+
+    expected = results(reference_cross_entropy)
+    for want, have in zip(expected, results(linear_cross_entropy, mesh=mesh, chunk=6), strict=True):
+        np.testing.assert_allclose(have, want, rtol=2e-5, atol=2e-5)
 
 
 def test_logits_never_exceed_a_chunk():

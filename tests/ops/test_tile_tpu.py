@@ -144,10 +144,13 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     [
         ("TPU v6 lite", "forward", 256, 1024, (1024, 1024)),  # swept: benchmarks/window_blocks.py
         ("TPU v6 lite", "forward", 256, 1023, (512, 512)),
-        ("TPU v6 lite", "forward", 256, 4096, (2048, 1024)),
-        ("TPU v6 lite", "forward", 128, 1024, (512, 512)),
-        ("TPU v6 lite", "backward", 256, 1024, (512, 512)),
-        ("TPU v5p", "forward", 256, 1024, (512, 512)),
+        ("TPU v6 lite", "backward", 128, 4096, (1024, 1024)),
+        ("TPU v6 lite", "backward", 128, 8192, (2048, 2048)),
+        ("TPU v5p", "forward", 128, 1024, (512, 512)),
+        ("TPU v5p", "forward", 128, 4096, (1024, 1024)),
+        ("TPU v5p", "forward", 128, 16_384, (2048, 1024)),
+        ("TPU v5p", "backward", 128, 2048, (512, 512)),
+        ("TPU v5p", "backward", 128, 4096, (1024, 1024)),
     ],
 )
 def test_blocks_under_a_window(chip, which, width, window, found):

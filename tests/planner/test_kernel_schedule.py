@@ -68,6 +68,21 @@ def test_bundles_that_a_branch_skips_are_not_of_every_tile():
     assert read_bundles(text).outside([]) == (6, 10)  # the branch, its four bundles, and where it lands
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("%3 = dma.hbm_to_vmem [thread:$0]  (%p4) /* \n base_bounds: (1, 4) iteration_bounds: (1, 4) */ }", 10),
+        ("%3 = dma.done.wait (%p4), %s1, 256 /* pipeline-emitter-dma-wait */ }", 10),
+        ("%3 = dma.hbm_to_vmem [thread:$0]  (%p4) }", 6),  # the kernel's own: its branch may leave it out
+    ],
+)
+def test_transfers_of_blocks_are_of_every_tile(text, found):
+    """Only the first and the last steps of the grid jump over them."""
+    lines = ["  0x0 LB : > { %1 = sadd 1  ;;  %2 = sbr.rel (%p) target = $region1 }"]
+    lines += [f"  {at:#x}    : > {{ {text if at == 7 else '}'}" for at in range(1, 9)]
+    assert read_bundles("\n".join([*lines, "  0x9 PF : > { %3 = sadd 1 }"])).outside([]) == (found, 10)
+
+
 def test_a_tile_takes_the_larger_of_its_schedule_and_the_matrix_units():
     loops = (TileLoop("full", 1000, 500.0, {}, 0.0), TileLoop("masked", 3000, 1500.0, {}, 0.0))
     schedule = KernelSchedule(1024, 1024, 1, 800.0, 50, 90, {}, loops, "0")
