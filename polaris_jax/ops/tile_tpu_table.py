@@ -42,8 +42,8 @@ _WIDE = {
 _VERY_WIDE = {
     (False, "forward"): BlockSizes(1024, 1024),
     (False, "backward"): BlockSizes(1024, 1024),
-    (True, "forward"): BlockSizes(2048, 1024),
-    (True, "backward"): BlockSizes(1024, 1024),
+    (True, "forward"): BlockSizes(2048, 2048),
+    (True, "backward"): BlockSizes(2048, 1024),
 }
 
 # A longer block has more tiles half empty, a shorter one more outside its loops and, transposed, less to overlap: the
