@@ -4,11 +4,11 @@
         [--speculate=N] [--adapters=N] [--url=http://...]
 
 Starts a server of CHECKPOINT (default: a random model that it makes), with ``--adapters`` drawn ones beside it, unless
-``--url`` names one that runs. Requests ask for any of its models. It sends
-raw bytes: fields of every wrong type and size, broken JSON, broken UTF-8, nesting, hostile schemas and regular
-expressions, wrong methods, paths and headers, bodies too large, requests cut off in the middle, readers that leave a
-stream, and some good requests between them. Fails (exit code 1) if an answer is missing, late, not an error of
-OpenAI's shape or a 500, if the process ends, or if its memory in the last quarter is on average more than ``--growth``
+``--url`` names one that runs. Requests ask for any of its models. It sends raw bytes: fields of every wrong type and
+size, broken JSON, broken UTF-8, nesting, hostile schemas and regular expressions, wrong methods, paths and headers,
+bodies too large, requests cut off in the middle, readers that leave a stream, and some good requests between them.
+Fails (exit code 1) if an answer is missing, late, not an error of OpenAI's shape or a 500, if the process ends, or if
+its memory in the last quarter is on average more than ``--growth``
 MiB above that in the second (the first is spent compiling for new shapes). Prints one JSON object.
 """
 

@@ -106,8 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     from polaris_jax.sampling import Engine
 
     model = find_model_folder(a.checkpoint)
-    placement |= {"within_positions": a.window is not None, "cache_tokens": a.cache_tokens}
-    placement |= {"adapters": adapters}
+    placement |= {"within_positions": a.window is not None, "cache_tokens": a.cache_tokens, "adapters": adapters}
     sampler = open_sampler(model, a.window or 8192, stages=False, **placement)
     try:
         prompts = load_prompt_encoder(model.path, sampler.tokenizer, a.chat_template)

@@ -33,10 +33,7 @@ UNIT_QUERIES, UNIT_KEYS = 1024, 512  # bundles are counted per so many queries Ã
 _LIMIT = 3600.0  # seconds for one kernel, on a busy machine
 _ADDRESS = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(\S*)\s*: ?(>*)")
 _DELAY = 5  # bundles from a branch to where it takes effect
-_PIPELINE = (
-    "iteration_bounds",
-    "pipeline-emitter",
-)  # in the text of transfers of the grid's blocks, and of their waits
+_PIPELINE = ("iteration_bounds", "pipeline-emitter")  # in the text of transfers of the grid's blocks, and their waits
 _DUMPED = "final.*|original"  # the stages of the compiler that are read; all of them are ten times the text
 
 

@@ -70,53 +70,40 @@ def test_a_million_tokens_on_a_device_have_a_schedule_that_fits(case):
     assert seen["permutes_beside_a_kernel"] >= seen["permutes"] - 2
 
 
-@pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
-def test_a_token_reads_int8_weights_as_they_are(model):
-    """No matrix of a layer is made whole in another dtype, for one text or several, on one chip or over four."""
-    script = SCRIPT.with_name("decode_hlo.py")
-    cases = [f"v5:2x2x1/tensor={chips}/1/{texts}/bfloat16/int8" for chips, texts in ((1, 1), (1, 8), (4, 1))]
+def decode_programs(model, cases, *flags):
+    """What ``benchmarks/decode_hlo.py`` says of the compiled programs, case by case."""
     shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
-    command = [sys.executable, str(script), "--model", str(shape), "--length", "8192", "--cases", *cases]
+    command = [sys.executable, str(SCRIPT.with_name("decode_hlo.py")), "--model", str(shape), *flags, "--cases", *cases]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(rows) == len(cases)
     for row in rows:
-        assert row["whole_matrices"] == 0, row
         assert row["extra_gb"] < 0.02 * row["held_gb"], row
+    return rows
+
+
+@pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
+def test_a_token_reads_int8_weights_as_they_are(model):
+    """No matrix of a layer is made whole in another dtype, for one text or several, on one chip or over four."""
+    cases = [f"v5:2x2x1/tensor={chips}/1/{texts}/bfloat16/int8" for chips, texts in ((1, 1), (1, 8), (4, 1))]
+    for row in decode_programs(model, cases, "--length=8192"):
+        assert row["whole_matrices"] == 0, row
 
 
 @pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
 def test_a_token_turns_no_cache_over(model):
     """A cache of 262,144 tokens is updated in place, for one text or several, by one token or a chunk."""
-    script = SCRIPT.with_name("decode_hlo.py")
     cases = [f"v5:2x2x1/tensor=4/{tokens}" for tokens in ("1", "512", "1/4")] + ["v6e:2x4/tensor=4,context=2/1"]
     # The same in pages of one pool.
     cases += [f"v5:2x2x1/tensor=4/{tokens}/bfloat16/auto/524288" for tokens in ("1/4", "512/1")]
-    shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
-    done = subprocess.run(
-        [sys.executable, str(script), "--model", str(shape), "--cases", *cases],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(rows) == len(cases)
-    for row in rows:
+    for row in decode_programs(model, cases):
         assert row["cache_copies"] == 0, row
-        assert row["extra_gb"] < 0.02 * row["held_gb"], row
 
 
 @pytest.mark.parametrize("model", ["ministral3_14b", "qwen3_5_9b"])
 def test_texts_of_several_adapters_read_their_own_factors_alone(model):
     """Nothing gives the factors of all adapters, of a layer or of all, nor the cache, for a token or for a prompt."""
-    script = SCRIPT.with_name("decode_hlo.py")
     each = (("1/4", "int8"), ("512/1", "auto"))
     cases = [f"v5:2x2x1/tensor=4/{tokens}/bfloat16/{held}/0/4x16" for tokens, held in each]
-    shape = SCRIPT.parents[1] / "polaris_jax" / "configs" / "models" / model
-    command = [sys.executable, str(script), "--model", str(shape), "--length", "8192", "--cases", *cases]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(rows) == len(cases)
-    for row in rows:
+    for row in decode_programs(model, cases, "--length=8192"):
         assert (row["bank_copies"], row["cache_copies"], row["whole_matrices"]) == (0, 0, 0), row
-        assert row["extra_gb"] < 0.02 * row["held_gb"], row
