@@ -88,7 +88,7 @@ def _vague(line: str, mine: frozenset[str], stats: NovelStats) -> float:
         return 0.9
     words = [word.lower() for word in WORD.findall(line)]
     told = sum(stats.weight(word) > 0 or word not in stats.vocabulary for word in set(words) - FUNCTION_WORDS)
-    if line.startswith("“") and "says" not in words and told < 2:
+    if line.startswith("“") and {"says", "asks"}.isdisjoint(words) and told < 2:
         return 0.6
     if low.startswith(_VAGUE_OPENINGS) and not stats.mentions(line):
         return 0.5
