@@ -125,6 +125,7 @@ def _trim(tokens: list[str]) -> list[str]:
     tail = tokens[comma + 1 :]
     if comma >= 4 and (len(tail) < 4 or tail[-1].endswith("ing")) and not (tail and tail[0] == "and"):
         tokens = [*tokens[:comma], tokens[comma].rstrip(",")]
+        tokens = tokens[: sound_end(tokens)]
     while tokens and not re.search(r"\w", tokens[0]):
         tokens = tokens[1:]
     return drop_leading(tokens)

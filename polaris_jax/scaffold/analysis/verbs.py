@@ -95,7 +95,7 @@ class _Subject:
         begins = tag in ("AT0", "DPS", "DT0", "PNP", "PNI", "EX0", "NP0") and before != "CJC"
         if begins and self.phrase_full:  # the phrase before had its noun
             self.in_phrase = False
-        if tag == "CRD" and word != "one" and not self.in_phrase:
+        if tag == "CRD" and word != "one" and not self.in_phrase and (after in NOUNS or after.startswith("AJ")):
             self.many = True
         head = word in _HEADS or tag in ("CRD", "DT0")
         if not (tag in NOUNS or tag in ("PNP", "PNI", "EX0") or (head and (after == "PRF" or tag == "DT0"))):

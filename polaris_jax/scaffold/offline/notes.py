@@ -188,6 +188,7 @@ def note(
         tokens, finite = to_present(tokens)
         if essay:
             finite = [*finite, *(index for index, token in enumerate(tokens) if token.lower() in _STATES)]
+        tokens = _without_open_clause(tokens, finite)
         if not _has_main_clause(tokens, finite):
             return None
         verbs = {tokens[index] for index in finite}
@@ -200,7 +201,7 @@ def note(
     return original(_join(tokens), stats)
 
 
-def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
+def _has_main_clause(tokens: list[str], finite: Collection[int]) -> bool:
     """Whether a finite verb stands outside the subordinate clauses, and all of these are complete."""
     pending = main = 0
     for index, token in enumerate(tokens):
@@ -211,6 +212,14 @@ def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
             main += not pending
             pending = max(0, pending - 1)
     return main > 0 and not pending
+
+
+def _without_open_clause(tokens: list[str], finite: Collection[int]) -> list[str]:
+    """The tokens up to a last subordinate clause that has no verb, as where the sentence was shortened inside it."""
+    for begin in range(len(tokens) - 1, 4, -1):
+        if tokens[begin].lower() in _SUBORDINATORS:
+            return tokens if any(index > begin for index in finite) else tokens[:begin]
+    return tokens
 
 
 def _ends_whole(tokens: list[str], finite: Collection[int]) -> bool:

@@ -29,6 +29,7 @@ _OPENS = re.compile(
 )
 _LEANING = word_set("it they this that these those his her their its")
 _UNFIT = re.compile(r"[“”\"«»_()\[\]<>*]")
+_TRIED = 24  # sentences of a stretch that are tried, best first
 _MEMORY = 3  # sentences after which a pronoun is no longer resolved
 _ROLE = re.compile(rf"\b(the|this|our) (?:[a-z]+ )?({'|'.join(sorted(ROLES_FEMALE | ROLES_MALE))})\b", re.I)
 _ALIKE = 0.55  # notes that share more of their content words than this say the same
@@ -112,24 +113,21 @@ def notes_from(
     chosen: list[tuple[int, str]] = []
     for stretch in range(count):
         low, high = total * stretch / count, total * (stretch + 1) / count
-        here = sorted((c for c in pool if low <= c.place < high), key=lambda c: (-c.score, c.place))
-        made = 0
-        for candidate in here[:12]:
-            line = note(candidate.text, stats, budget, dict(candidate.referents), essay)
-            if (
-                line
-                and line not in skip
-                and len(line.split()) >= min(6, budget)
-                and rarely_alike(line, [n for _, n in chosen])
-            ):
-                chosen.append((candidate.place, line))
-                made += 1
-                break
-        if not made:
-            others = [line for _, line in chosen]
-            spoken = conversation(_stretch(text, stats, low, high), novel, {*skip, *others})
-            if spoken and rarely_alike(spoken, others):
-                chosen.append((int(low), spoken))
+        here = sorted((c for c in pool if low <= c.place < high), key=lambda c: (-c.score, c.place))[:_TRIED]
+        others = [line for _, line in chosen]
+
+        made = ((c.place, note(c.text, stats, budget, dict(c.referents), essay)) for c in here)
+        fit = (
+            (place, line)
+            for place, line in made
+            if line and line not in skip and len(line.split()) >= min(6, budget) and rarely_alike(line, others)
+        )
+        if best := next(fit, None):
+            chosen.append(best)
+            continue
+        spoken = conversation(_stretch(text, stats, low, high), novel, {*skip, *others})
+        if spoken and rarely_alike(spoken, others):
+            chosen.append((int(low), spoken))
     return [line for _, line in sorted(chosen)]
 
 
