@@ -64,6 +64,15 @@ from polaris_jax.trajectory import Vector
         ),
         ("It was as if he were lost", "It is as if he were lost"),
         ("Neither of them spoke", "Neither of them speaks"),
+        ("There was no stain left upon it", "There is no stain left upon it"),
+        ("He was led home , fed , and left to himself", "He is led home , fed , and left to himself"),
+        ("He was moved and opened the door", "He is moved and opens the door"),
+        (
+            "The king and his men , who had come far , were tired",
+            "The king and his men , who have come far , are tired",
+        ),
+        ("As the boat approached the shore the man got up", "As the boat approaches the shore the man gets up"),
+        ("Something told the boy the game was up", "Something tells the boy the game is up"),
         ("The family were poor", "The family are poor"),
         ("He would , through habit , have yielded", "He would , through habit , have yielded"),
         (
@@ -73,7 +82,22 @@ from polaris_jax.trajectory import Vector
     ],
 )
 def test_finite_verbs_move_to_the_present_and_participles_stay(past, present):
-    assert " ".join(to_present(past.split())[0]) == present
+    tokens, finite = to_present(past.split())
+    assert " ".join(tokens) == present
+    assert finite
+
+
+def test_names_are_known_by_their_capitals():
+    past = "Dantès from his perch saw the ship , and Good , by this time , had seized the rope"
+    present = "Dantès from his perch sees the ship , and Good , by this time , has seized the rope"
+    assert " ".join(to_present(past.split(), {"Dantès", "Good"})[0]) == present
+
+
+@pytest.mark.parametrize(
+    "past", ["Had he known it , he would have gone", "They used to hop about", "Here came the boys"]
+)
+def test_a_verb_without_a_place_in_the_present_makes_no_note(past):
+    assert not to_present(past.split())[1]
 
 
 @pytest.mark.parametrize(

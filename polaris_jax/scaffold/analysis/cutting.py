@@ -19,7 +19,8 @@ _LOOSE_WORDS = (
 _MARKS = ",.;:!?…-–—“”‘’'\""
 _NEAR = 8  # words at an end that are tagged
 _PARTNERS = {"between": "and", "both": "and", "either": "or", "neither": "nor"}
-_HAVE = word_set("has have had")
+_NEEDY = word_set("has have had can could will would may might must shall should cannot")
+_AFTER_MODALS = frozenset({"VVI", "VBI", "VHI", "VDI", "VVB", "VHB", "VDB", "VBB"})
 _AFTER_HAVE = PARTICIPLES | NOUNS | {"PNP", "PNI", "PNX", "DT0", "TO0", "CRD", "AT0", "DPS"}
 
 
@@ -65,7 +66,7 @@ def can_end(words: Sequence[str], end: int, tagged: tuple[str, ...]) -> bool:
 
 
 def _lacks_noun(low: list[str], end: int, tagged: tuple[str, ...]) -> bool:
-    """Whether the last phrase is *of the heroic* or *by formally*."""
+    """Whether the last phrase is *of the heroic*, *by formally* or *with wide*."""
     begin = end - 1
     while begin >= 0 and (tagged[begin].startswith(("AJ", "AV")) or tagged[begin] in ("ORD", "CRD", "CJC", "POS")):
         begin -= 1
@@ -73,7 +74,7 @@ def _lacks_noun(low: list[str], end: int, tagged: tuple[str, ...]) -> bool:
         return False
     if tagged[end - 1].startswith("AV"):
         return low[end - 1].endswith("ly") and tagged[begin] in ("PRP", "PRF", "AT0", "TO0")
-    return tagged[begin] in ("AT0", "DPS") and tagged[end - 1].startswith("AJ")
+    return tagged[end - 1].startswith("AJ") and tagged[begin] in ("AT0", "DPS", "DT0", "PRP", "PRF", "VVG", "CJS")
 
 
 def _lost_partner(low: list[str], end: int) -> bool:
@@ -82,6 +83,8 @@ def _lost_partner(low: list[str], end: int) -> bool:
     for opener, partner in _PARTNERS.items():
         if opener in kept and partner in rest and partner not in kept[kept.index(opener) :]:
             return True
+    if "only" in kept and kept[: kept.index("only")][-1:] == ["not"] and not {"but", "also"} & set(kept):
+        return True
     if not rest:
         return False
     near = kept[-4:]
@@ -89,18 +92,16 @@ def _lost_partner(low: list[str], end: int) -> bool:
         return any(word in near for word in ("as", "so", "such", "same"))
     if rest[0] == "that":
         return any(word in near for word in ("so", "such"))
-    if rest[0] == "than":
-        return True
-    return rest[0] == "but" and "only" in kept and "not" in kept
+    return rest[0] == "than"
 
 
 def has_its_verbs(words: Sequence[str]) -> bool:
-    """Whether something follows every *has* and *have* of a sentence: a participle or what is had."""
-    if _HAVE.isdisjoint(word.lower() for word in words):
+    """Whether every *has* of a sentence is followed by a participle or what is had, every *can* by an infinitive."""
+    if _NEEDY.isdisjoint(word.lower() for word in words):
         return True
     tagged = tags_of_words(words)
     return all(
-        any(later in _AFTER_HAVE for later in tagged[index + 1 :])
+        any(later in (_AFTER_MODALS if tag == "VM0" else _AFTER_HAVE) for later in tagged[index + 1 :])
         for index, tag in enumerate(tagged)
-        if tag in ("VHZ", "VHB", "VHD")
+        if tag in ("VHZ", "VHB", "VHD", "VM0")
     )

@@ -4,7 +4,7 @@ The tagger (``tagging``) says which words are past forms, participles, nouns and
 the subject's number from left to right and changes the finite verbs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from polaris_jax.scaffold.analysis.lexicons import word_set
@@ -24,11 +24,11 @@ AUXILIARY_PAST = {
     "couldn't": ("cannot", "cannot"),
     "wouldn't": ("will not", "will not"),
 }
-_BE_HAVE = word_set("be am is are was were been being have has had having get got gets")
+_BE_HAVE = word_set("be am is are was were been being have has had having")
 _SINGULAR = word_set(
     "i he she it this that one everyone nobody everybody somebody someone nothing something anything none each"
 )
-_PLURAL = word_set("they we you these those both few several many all others people police men women")
+_PLURAL = word_set("they we you these those both few several many some most all others people police men women")
 _OBJECTS = word_set("me him her us them it you")
 _QUANTITIES = word_set(
     "some most many all few several both half rest none plenty lot number couple dozen dozens score scores majority "
@@ -38,13 +38,17 @@ _HEADS = frozenset({"one", "each", "either", "neither", "none"})  # before "of" 
 _CLAUSE_TAGS = frozenset({"CJS", "CJT", "DTQ", "PNQ", "AVQ"})
 _RELATIVES = frozenset({"DTQ", "PNQ"})
 _PHRASE_TAGS = NOUNS | {"AT0", "DPS", "DT0", "AJ0", "AJC", "AJS", "CRD", "ORD", "PRF", "PRP", "PNP", "PNI", "EX0"}
+_BEGIN_PHRASE = frozenset({"AT0", "DPS", "PNP", "PNI", "NP0"})
+_INVERTED = _BEGIN_PHRASE | {"EX0"}
 _INFINITIVE_AFTER = ("TO0", "VM0", "VD")
+_SOME_NAME = "John"
 _UNREAL = word_set("if though as wish wished")
 _FEELINGS = word_set(
     "excited tired pleased surprised frightened married delighted ashamed astonished interested exhausted amused "
     "confused worried alarmed satisfied disappointed puzzled determined agitated distressed dressed"
 )
-_AFTER_PARTICIPLES = word_set("in by with from at on of up through")
+_AFTER_PARTICIPLES = word_set("in by with from at on upon of up through")
+_SPEECH_PAST = word_set("said cried asked answered replied thought added observed continued returned")
 _GOES_BY = word_set("came went stood sat lay ran rode drove flew fell held")
 
 
@@ -84,6 +88,7 @@ class _Subject:
     def __init__(self, *, seen: bool = False, plural: bool = False) -> None:
         self.seen, self.plural = seen, plural
         self.finite = self.compound = self.many = False
+        self.there = self.passive = False  # "there was" has its subject behind it; "was led": participles may follow
         self.in_phrase = self.phrase_full = False  # inside a prepositional phrase; its noun was read
         self.quantity = False  # the head is a quantity: "some of the men" has the number of "men"
 
@@ -97,27 +102,33 @@ class _Subject:
             self.in_phrase = False
         if tag == "CRD" and word != "one" and not self.in_phrase and (after in NOUNS or after.startswith("AJ")):
             self.many = True
+        if word == "half" and after != "PRF":
+            return
         head = word in _HEADS or tag in ("CRD", "DT0")
-        if not (tag in NOUNS or tag in ("PNP", "PNI", "EX0") or (head and (after == "PRF" or tag == "DT0"))):
+        alone = tag == "DT0" and word in _SINGULAR | _PLURAL
+        if not (tag in NOUNS or tag in ("PNP", "PNI", "EX0") or (head and (after == "PRF" or alone))):
             return
         if self.in_phrase:
             self.phrase_full = True
             return
-        self.seen, self.quantity = True, word in _QUANTITIES
+        self.seen, self.quantity, self.there = True, word in _QUANTITIES, tag == "EX0"
         self.plural = tag == "NN2" or word in _PLURAL or self.many or self.quantity
         if word in _HEADS or word in _SINGULAR:
             self.plural = False
 
 
-def to_present(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
+def to_present(tokens: Sequence[str], names: Collection[str] = ()) -> tuple[list[str], list[int]]:
     """Puts the finite past verbs of a token list (words and single punctuation marks) into the present tense.
 
     What was some time ago stays in the past.
 
+    Args:
+      names: words that are names where they stand with a capital (*Good*, *Dantès*).
+
     Returns:
       The new tokens and the indices of their finite verbs; none if a past verb could not be placed.
     """
-    tagged = ("", *tags(tokens), "", "")
+    tagged = ("", *tags([_SOME_NAME if token in names else token for token in tokens]), "", "")
     lowered = [token.lower().replace("’", "'") for token in tokens]
     result, found = list(tokens), []
     stays = "ago" in lowered
@@ -133,18 +144,23 @@ def to_present(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
                     subject = _Subject()
             continue
         auxiliary = word in AUXILIARY_PAST
-        if subject.finite and outer and (auxiliary or tag == "VVD") and before not in ("CJC", "PUN"):
+        if subject.finite and outer and (auxiliary or tag == "VVD") and before != "CJC":
             subject, after_aux = outer.pop(), False  # the clause inside has its verb: this is that of the one around it
         plural = subject.plural or subject.compound
         if auxiliary:
-            if "there" in lowered[max(0, index - 2) : index]:
+            if subject.there:
                 plural = _plural_ahead(lowered, tagged[1:], index + 1)
+            lost = lost or (word in ("had", "were") and not subject.seen and after in _INVERTED)  # had he known
+            lost = lost or (word in ("could", "would") and "have" in lowered[index:] and "if" in lowered)
             if not stays and not _stays_past(lowered, index, plural, after_aux):
                 result[index] = AUXILIARY_PAST[word][plural]
             subject.finite, after_aux = True, True
             found.append(index)
         elif not after_aux and _is_finite(index, lowered, tokens, tagged[1:], subject):
             base = lemma(word, "VVD" if tag not in PARTICIPLES else tag)
+            lost = lost or (word == "used" and after == "TO0")  # the present has no such form
+            if before == "PUN" and after in _BEGIN_PHRASE and word in _SPEECH_PAST:
+                plural = False  # "...", said the man
             if not stays:
                 result[index] = base if plural else third_person(base)
             subject.finite = True
@@ -153,7 +169,8 @@ def to_present(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
             relative = bool(index) and (tag in _RELATIVES or (word == "that" and before in NOUNS))
             if not subject.finite and (subject.seen or tag in _RELATIVES):  # "what he said" is a subject too
                 outer.append(subject if subject.seen else _Subject(seen=True))
-            subject = _Subject(seen=relative, plural=relative and (before == "NN2" or previous in _PLURAL))
+            many = subject.plural or subject.compound if before == "PUN" else before == "NN2" or previous in _PLURAL
+            subject = _Subject(seen=relative, plural=relative and many)
             after_aux = False
         elif tag == "CJC":
             if word == "but" or (subject.finite and _begins_clause(tagged[index + 2 :])):
@@ -162,28 +179,27 @@ def to_present(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
                 subject.compound = not (before.startswith("AJ") and after != "AT0")
             after_aux = False
         else:
-            if tag == "PNP" and word not in _OBJECTS and previous not in ("than", "as", "and", "or"):
-                if subject.seen and not subject.finite and before in NOUNS:  # the cat they had seen
+            begins = tag in _BEGIN_PHRASE and word not in _OBJECTS and before not in ("CJC", "NP0", "PRP", "PRF", "AT0")
+            if begins and subject.seen and _begins_clause(tagged[index + 1 :], directly=True):
+                if not subject.finite and before in NOUNS and tag != "NP0":  # the cat they had seen
                     outer.append(subject)
-                    subject = _Subject()
-                elif subject.finite:
+                if (subject.finite and not subject.there) or before in NOUNS:
                     subject = _Subject()
             if not subject.finite:
                 subject.read(word, tag, before, after)
+            subject.passive = subject.passive or (after_aux and tag in PARTICIPLES)
             if tag in NOUNS or word in _BE_HAVE:
                 after_aux = word in _BE_HAVE
-            if tag == "VVD" and not stays and not after_aux and base_form(word) and before not in PARTICIPLES:
-                lost = lost or before not in ("CJC", "PUN")
+            posture = subject.there or (subject.finite and "with" in lowered[:index])  # with their hands folded
+            if tag == "VVD" and not (stays or after_aux or posture) and base_form(word):
+                lost = lost or before not in PARTICIPLES | {"CJC", "PUN"}
     return result, [] if lost else found
 
 
 def _stays_past(words: list[str], index: int, plural: bool, after_aux: bool) -> bool:
-    """Whether an auxiliary keeps its form: could have, had he known, as it were, had had to."""
+    """Whether an auxiliary keeps its form: could have, as it were, had had to."""
     word = words[index]
-    following = [*words, ""][index + 1]
     if word in ("could", "would") and "have" in words[index + 1 : index + 6]:
-        return True
-    if word in ("had", "were") and following in ("he", "she", "it", "there", "they", "the"):
         return True
     unreal = word == "were" and not plural and not _UNREAL.isdisjoint(words[max(0, index - 4) : index])
     return unreal or (word == "had" and after_aux)
@@ -202,13 +218,19 @@ def _plural_ahead(words: list[str], tagged: tuple[str, ...], start: int) -> bool
     return False
 
 
-def _begins_clause(tagged: tuple[str, ...]) -> bool:
-    """Whether a noun phrase with its own finite verb begins here, as after ``and`` in *he sat and the men stood*."""
+def _begins_clause(tagged: Sequence[str], *, directly: bool = False) -> bool:
+    """Whether a noun phrase with its own finite verb begins here, as after ``and`` in *he sat and the men stood*.
+
+    Args:
+      directly: nothing but adverbs may stand between its first noun and the verb.
+    """
     noun = False
     for tag in tagged:
         if tag in PAST or tag == "VM0":
             return noun
         if tag not in _PHRASE_TAGS and not tag.startswith("AV") and not (tag == "CJC" and noun):
+            return False
+        if directly and noun and not (tag in NOUNS or tag.startswith("AV")):
             return False
         noun = noun or tag in NOUNS or tag in ("PNP", "PNI", "EX0", "DT0")
     return False
@@ -223,6 +245,9 @@ def _is_finite(index: int, words: list[str], tokens: Sequence[str], tagged: tupl
     if base is None or "-" in word:
         return False
     following = [*words, "."][index + 1]
+    after = [*tagged, ""][index + 1]
+    if after in ("VBD", "VHD", "VDD", "VM0"):  # the conquered will be heard
+        return False
     if following == "by" and word not in _GOES_BY:
         return False
     if word in ("named", "called") and subject.finite and [*tokens, "."][index + 1][0].isupper():
@@ -236,6 +261,7 @@ def _is_finite(index: int, words: list[str], tokens: Sequence[str], tagged: tupl
     if before == "PUN" and following in _AFTER_PARTICIPLES and (word.endswith("ed") or "VVN" in possible_tags(word)):
         return False  # stone dead, shot through the heart
     if before in ("CJC", "PUN"):
-        joined = back > 0 and tagged[back - 1] in PARTICIPLES
+        listed = subject.passive and "VVN" in possible_tags(word)  # was led home, fed and left there
+        joined = (listed or (back > 0 and tagged[back - 1] in PARTICIPLES)) and after not in _BEGIN_PHRASE
         return subject.seen and word not in _FEELINGS and not joined and (tag == "VVD" or subject.finite)
     return subject.seen and not subject.finite

@@ -26,7 +26,7 @@ _SUBORDINATE = word_set(
 )
 _SUBORDINATORS = word_set(
     "who which whom whose when while if because where whenever unless although though that as until till what why how "
-    "whatever whoever wherever whether"
+    "whatever whoever wherever whether since whilst"
 )
 _OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # they open a clause that needs a main clause
 _NARRATOR = {
@@ -46,6 +46,7 @@ _NARRATOR = {
     "i'm": "the narrator is",
     "am": "is",
 }
+_ASIDE = word_set("i me my myself i'd i'll i've i'm")
 _SAYS_NOW = word_set(
     "remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go "
     "own confess"
@@ -184,8 +185,10 @@ def note(
     tokens = _named(tokens, referents or {}, stats)
     if stats.first_person:
         tokens = _third_person(tokens)
+    elif any(token.lower() in _ASIDE for token in tokens):  # the author's own voice in somebody else's story
+        return None
     if stats.past:
-        tokens, finite = to_present(tokens)
+        tokens, finite = to_present(tokens, stats.name_parts)
         if essay:
             finite = [*finite, *(index for index, token in enumerate(tokens) if token.lower() in _STATES)]
         tokens = _without_open_clause(tokens, finite)
