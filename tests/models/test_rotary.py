@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polaris_jax.ops.rotary import Rope, frequencies, rotate, rotation
+from polaris_jax.ops.rotary import Rope, frequencies, rotate, rotate_by_halves, rotate_by_product, rotation
 
 from .conftest import FAMILY, hf_config, tiny
 
@@ -47,6 +47,24 @@ def test_dims_beyond_the_rotary_ones_are_untouched():
     turned = rotate(x, *rotation(Rope(theta=100.0, dim=4), jnp.arange(5)[None]))
     np.testing.assert_array_equal(turned[..., 4:], x[..., 4:])
     assert not np.allclose(turned[:, 1:, :, :4], x[:, 1:, :, :4])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_product_gives_what_the_halves_give(dtype):
+    x, weight = jax.random.normal(jax.random.key(0), (2, 3, 7, 4, 24)).astype(dtype)
+    angles = [a.astype(dtype) for a in rotation(Rope(theta=100.0, dim=8), jnp.arange(21).reshape(3, 7))]
+    halves, product = (jax.jit(by) for by in (rotate_by_halves, rotate_by_product))
+    np.testing.assert_allclose(  # a fused multiply-add may round once where the other rounds twice
+        product(x, *angles).astype("float32"),
+        halves(x, *angles).astype("float32"),
+        rtol=0,
+        atol=4 * jnp.finfo(dtype).eps,
+    )
+    slopes = [jax.grad(lambda x, by=by: jnp.sum(by(x, *angles) * weight))(x) for by in (halves, product)]
+    bound = (
+        4 * jnp.finfo(dtype).eps * np.abs(np.asarray(weight, "float32")).max()
+    )  # two products, a sum, their rounding
+    np.testing.assert_allclose(slopes[1].astype("float32"), slopes[0].astype("float32"), rtol=0, atol=bound)
 
 
 def test_far_positions_keep_float32_angles():
