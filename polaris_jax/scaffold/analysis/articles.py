@@ -2,14 +2,15 @@
 
 import re
 from functools import lru_cache
-
-import inflect
+from typing import Any
 
 _ARTICLE = re.compile(r"\b(an?) ([\w’'-]+)", re.I)
 
 
 @lru_cache(maxsize=1)
-def _engine() -> inflect.engine:
+def _engine() -> Any:
+    import inflect  # it takes a second
+
     return inflect.engine()
 
 
