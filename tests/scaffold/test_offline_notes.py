@@ -5,6 +5,7 @@ import pytest
 from polaris_jax.scaffold.analysis.cutting import can_end, sound_end, tags_of_words
 from polaris_jax.scaffold.analysis.novel_stats import analyse
 from polaris_jax.scaffold.analysis.rewording import original
+from polaris_jax.scaffold.analysis.sentences import narration
 from polaris_jax.scaffold.analysis.verbs import base_form, is_past, to_present
 from polaris_jax.scaffold.assemble import weighted_mean
 from polaris_jax.scaffold.offline.notes import note, shorter
@@ -194,6 +195,15 @@ def test_a_sentence_is_cut_where_its_first_part_is_whole(words, possible):
     end = words.split().index("|")
     rest = [word for word in words.split() if word != "|"]
     assert can_end(rest, end, tags_of_words(rest)) == possible
+
+
+def test_an_open_quotation_hides_its_own_paragraph_only():
+    text = '"The ferry is late, he said.\n\nAgnes walked to the mill. "It is," she said.\n\nThe door was open.'
+    assert narration(text, "straight").split("\n\n") == [
+        " ",
+        "Agnes walked to the mill.   she said.",
+        "The door was open.",
+    ]
 
 
 def test_a_sentence_fragment_is_no_note():

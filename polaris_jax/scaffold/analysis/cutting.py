@@ -14,7 +14,8 @@ _LOOSE_WORDS = (
 ) | word_set(
     "who whom whose which what is are was were be been has have had will can would could may might must shall should "
     "do does did he she they we i it's mr mrs very quite just only too still even always never now then here's "
-    "also almost rather perhaps however therefore thus more most less much far such so as how why when where else"
+    "saying also almost rather perhaps however therefore thus more most less much far such so as how why when where "
+    "else"
 )
 _MARKS = ",.;:!?…-–—“”‘’'\""
 _NEAR = 8  # words at an end that are tagged
@@ -62,6 +63,8 @@ def can_end(words: Sequence[str], end: int, tagged: tuple[str, ...]) -> bool:
             governor -= 1
         if tagged[governor].startswith(("V", "AJ")):  # begins | to grow
             return False
+    if after == "CJC" and last in ("CRD", "AJ0", "ORD"):  # three | or four men
+        return False
     return not _lacks_noun(low, end, tagged) and not _lost_partner(low, end)
 
 

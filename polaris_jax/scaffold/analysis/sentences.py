@@ -50,15 +50,16 @@ def quoted_spans(paragraph: str, style: str) -> list[tuple[int, int]]:
     return [match.span() for match in _QUOTES[style].finditer(paragraph)]
 
 
-def narration(paragraph: str, style: str) -> str:
-    """The paragraph with its spoken words blanked out."""
-    if style != "single":
-        return _QUOTES[style].sub(" ", paragraph)
-    told, end = [], 0
-    for start, stop in single_quoted_spans(paragraph):
-        told += [paragraph[end:start], " "]
-        end = stop
-    return "".join(told) + paragraph[end:]
+def narration(text: str, style: str) -> str:
+    """The text with its spoken words blanked out, paragraph by paragraph."""
+    told: list[str] = []
+    for paragraph in text.split("\n\n"):
+        end = 0
+        for start, stop in quoted_spans(paragraph, style):
+            told += [paragraph[end:start], " "]
+            end = stop
+        told += [paragraph[end:], "\n\n"]
+    return "".join(told[:-1])
 
 
 def sentence_spans(paragraph: str) -> list[tuple[int, int]]:

@@ -29,7 +29,7 @@ _SINGULAR = word_set(
     "i he she it this that one everyone nobody everybody somebody someone nothing something anything none each"
 )
 _PLURAL = word_set("they we you these those both few several many some most all others people police men women")
-_OBJECTS = word_set("me him her us them it you")
+_OBJECTS = word_set("me him her us them it you myself himself herself itself ourselves yourself themselves")
 _QUANTITIES = word_set(
     "some most many all few several both half rest none plenty lot number couple dozen dozens score scores majority "
     "hundreds thousands any"
@@ -85,8 +85,8 @@ def third_person(base: str) -> str:
 class _Subject:
     """The number of a clause's subject, and whether its verb was read."""
 
-    def __init__(self, *, seen: bool = False, plural: bool = False) -> None:
-        self.seen, self.plural = seen, plural
+    def __init__(self, *, seen: bool = False, plural: bool = False, supposed: bool = False) -> None:
+        self.seen, self.plural, self.supposed = seen, plural, supposed
         self.finite = self.compound = self.many = False
         self.there = self.passive = False  # "there was" has its subject behind it; "was led": participles may follow
         self.in_phrase = self.phrase_full = False  # inside a prepositional phrase; its noun was read
@@ -168,7 +168,7 @@ def to_present(tokens: Sequence[str], names: Collection[str] = ()) -> tuple[list
         elif tag in _CLAUSE_TAGS or (word == "that" and before in NOUNS):
             relative = bool(index) and (tag in _RELATIVES or (word == "that" and before in NOUNS))
             if not subject.finite and (subject.seen or tag in _RELATIVES):  # "what he said" is a subject too
-                outer.append(subject if subject.seen else _Subject(seen=True))
+                outer.append(subject if subject.seen else _Subject(seen=True, supposed=True))
             many = subject.plural or subject.compound if before == "PUN" else before == "NN2" or previous in _PLURAL
             subject = _Subject(seen=relative, plural=relative and many)
             after_aux = False
@@ -180,7 +180,7 @@ def to_present(tokens: Sequence[str], names: Collection[str] = ()) -> tuple[list
             after_aux = False
         else:
             begins = tag in _BEGIN_PHRASE and word not in _OBJECTS and before not in ("CJC", "NP0", "PRP", "PRF", "AT0")
-            if begins and subject.seen and _begins_clause(tagged[index + 1 :], directly=True):
+            if begins and subject.seen and not outer and _begins_clause(tagged[index + 1 :], directly=True):
                 if not subject.finite and before in NOUNS and tag != "NP0":  # the cat they had seen
                     outer.append(subject)
                 if (subject.finite and not subject.there) or before in NOUNS:
@@ -193,6 +193,7 @@ def to_present(tokens: Sequence[str], names: Collection[str] = ()) -> tuple[list
             posture = subject.there or (subject.finite and "with" in lowered[:index])  # with their hands folded
             if tag == "VVD" and not (stays or after_aux or posture) and base_form(word):
                 lost = lost or before not in PARTICIPLES | {"CJC", "PUN"}
+    lost = lost or not all(clause.supposed for clause in outer)  # a clause's verb is missing
     return result, [] if lost else found
 
 
@@ -260,6 +261,8 @@ def _is_finite(index: int, words: list[str], tokens: Sequence[str], tagged: tupl
         return False
     if before == "PUN" and following in _AFTER_PARTICIPLES and (word.endswith("ed") or "VVN" in possible_tags(word)):
         return False  # stone dead, shot through the heart
+    if before == "PUN" and after == "PUN" and "VVN" in possible_tags(word):  # a path, little used, ...
+        return False
     if before in ("CJC", "PUN"):
         listed = subject.passive and "VVN" in possible_tags(word)  # was led home, fed and left there
         joined = (listed or (back > 0 and tagged[back - 1] in PARTICIPLES)) and after not in _BEGIN_PHRASE

@@ -128,10 +128,13 @@ class OfflineAnnotator:
             where = f"{start + 1} to {end}" if end > start + 1 else f"{end}"
             span = f"Chapter{'s' * (end > start + 1)} {where} of {len(parts)}"
             size = sum(draft.words for draft in group)
-            medium = limits.bullets(self.compress(long, context, half, used), half.count, f"{span}, {size:,} words.")
+            text = "\n\n".join(draft.text for draft in group)
+            few = self.compress(long, context, half, used) or self._notes(text, context, half, used)
+            medium = limits.bullets(few, half.count, f"{span}, {size:,} words.")
             used.update(medium)
             brief = Bound(min(detail.short.count, max(1, (len(medium) + 1) // 2)), detail.short.words)
-            short = limits.bullets(self.compress(medium, context, brief, used), brief.count, f"{span}.")
+            few = self.compress(medium, context, brief, used) or self._notes(text, context, brief, used)
+            short = limits.bullets(few, brief.count, f"{span}.")
             used.update(short)
             names = tuple(draft.name for draft in group)
             result.append(Arc(title or f"Part {len(result) + 1}", short, medium, long, names))
@@ -208,17 +211,23 @@ class OfflineAnnotator:
 
     def summary(self, text: str, context: Context, bound: Bound, skip: Collection[str] = ()) -> tuple[str, ...]:
         """Bullets on a passage, none in ``skip``."""
-        lines = notes_from(text, context.novel, bound.count, bound.words, skip)
+        lines = list(self._notes(text, context, bound, skip))
         stats = analyse(context.novel)
         if len(lines) < bound.count:
             spoken = conversation(text, context.novel, {*skip, *lines})
             if spoken and rarely_alike(spoken, lines):
                 lines.append(spoken)
         lines = [line for line in lines if stats.copies(line) is None]
-        if not lines and stats.past:  # an essay inside the novel: no sentence narrates an action
-            lines = notes_from(text, context.novel, bound.count, bound.words, skip, essay=True)
-            lines = [line for line in lines if stats.copies(line) is None]
         return tuple(lines) or (self._counted(text, context, skip),)
+
+    def _notes(self, text: str, context: Context, bound: Bound, skip: Collection[str]) -> tuple[str, ...]:
+        """Notes on a passage, none in ``skip``; general statements where no sentence narrates an action."""
+        stats = analyse(context.novel)
+        for essay in (False, True) if stats.past else (False,):
+            lines = notes_from(text, context.novel, bound.count, bound.words, skip, essay=essay)
+            if fit := tuple(line for line in lines if stats.copies(line) is None):
+                return fit
+        return ()
 
     def _counted(self, text: str, context: Context, skip: Collection[str]) -> str:
         """A line of counts, for a passage without a sentence that makes a note."""

@@ -26,7 +26,7 @@ _SUBORDINATE = word_set(
 )
 _SUBORDINATORS = word_set(
     "who which whom whose when while if because where whenever unless although though that as until till what why how "
-    "whatever whoever wherever whether since whilst"
+    "whatever whoever wherever whether since whilst lest"
 )
 _OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # they open a clause that needs a main clause
 _NARRATOR = {
@@ -46,6 +46,7 @@ _NARRATOR = {
     "i'm": "the narrator is",
     "am": "is",
 }
+_MARKS_OF_SPEECH = frozenset('“”"«»')
 _ASIDE = word_set("i me my myself i'd i'll i've i'm")
 _SAYS_NOW = word_set(
     "remember think know suppose believe say tell hope see fear mean want have do wish feel find write come go "
@@ -179,7 +180,7 @@ def note(
       essay: in a novel in the past tense, also accept general statements in the present tense.
     """
     tokens = _TOKEN.findall(clauses(sentence, stats, budget))
-    if len(tokens) < 4:
+    if len(tokens) < 4 or not _MARKS_OF_SPEECH.isdisjoint(tokens):
         return None
     tokens = [t.lower() if len(t) > 1 and t.isupper() and t.lower() in stats.vocabulary else t for t in tokens]
     tokens = _named(tokens, referents or {}, stats)
