@@ -24,6 +24,9 @@ CLIENT = {
     if field.name not in ("provider", "backoff")
 }
 
+NAMED = "PROVIDER:MODEL[@BASE_URL][,field=value...], such as openai:gpt-5.4,prices=1.25/10 or openai:m@http://host/v1"
+IN_NAMED = {name: flag for name, flag in CLIENT.items() if name != "model"}  # the fields of NAMED
+
 
 def add_flags(parser: argparse.ArgumentParser, flags: Mapping[str, tuple[type, str]] = CLIENT) -> None:
     """Adds one flag per field, without default."""
@@ -41,6 +44,32 @@ def client_spec(provider: str, values: Mapping[str, Any], cache: str | None) -> 
     if "prices" in given:
         given["prices"] = numbers("--prices", given["prices"], ",", "two or three prices such as 0.15,0.60")
     return ClientSpec(**{"provider": provider, "model": "", "cache": cache} | given)
+
+
+def named_client(flag: str, text: str, values: Mapping[str, Any], cache: str | None) -> ClientSpec:
+    """The client that one value of a flag names, ``NAMED``; ``values`` has fields that the text may override.
+
+    Raises:
+      InputError: names ``flag``; it cannot be parsed.
+    """
+    head, *fields = text.split(",")
+    provider, colon, model = head.partition(":")
+    model, _, address = model.partition("@")
+    if not colon or not model:
+        raise InputError(flag, text, NAMED)
+    given = {name: values.get(name) for name in IN_NAMED} | {"model": model}
+    if address:
+        given["base_url"] = address
+    for one in fields:
+        name, equals, value = one.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in IN_NAMED:
+            raise InputError(flag, one, f"fields are {', '.join(IN_NAMED)}, written as field=value")
+        try:
+            given[name] = value.replace("/", ",") if name == "prices" else IN_NAMED[name][0](value)
+        except ValueError:
+            raise InputError(flag, one, IN_NAMED[name][1]) from None
+    return client_spec(provider, given, cache)
 
 
 def refuse(values: Mapping[str, Any], names: Iterable[str], advice: str) -> None:
