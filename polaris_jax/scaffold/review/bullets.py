@@ -14,8 +14,10 @@ from polaris_jax.scaffold.review.support import root, support
 
 GOOD = 0.5  # a bullet with a lower score is bad
 _SAME = 0.8  # share of common words from which on two bullets say the same
-_MODEL = 0.5  # weight of a model's log-odds beside those of the comparison of words
-_SUREST = 0.98  # neither side is trusted further than this
+# What the comparison of words is worth by itself, on the labels for development: of its sound bullets 80 % are
+# supported, of those with a plain fault 5 %.
+_WORTH = (0.05, 0.8)
+_MODEL_WORTH = (0.06, 0.94)  # a sure model overrules words that find nothing, but not a plain fault
 _ABOUT_SUPPORT = ("unsupported", "referent", "gender", "negation")
 _VAGUE_OPENINGS = ("it ", "this ", "that ", "these ", "neither ", "such ")
 
@@ -93,12 +95,17 @@ def judge_bullet(
 
 
 def pooled(compared: float, entailed: float) -> float:
-    """Joins two probabilities of support: the log-odds of the comparison of words, and ``_MODEL`` times the model's."""
-    return 1.0 / (1.0 + math.exp(-_log_odds(compared) - _MODEL * _log_odds(entailed)))
+    """Joins two probabilities of support by the sum of their log-odds, each within what it is worth.
+
+    Args:
+      compared: by the comparison of words. entailed: by a model.
+    """
+    return 1.0 / (1.0 + math.exp(-_log_odds(compared, _WORTH) - _log_odds(entailed, _MODEL_WORTH)))
 
 
-def _log_odds(probability: float) -> float:
-    inside = min(_SUREST, max(1.0 - _SUREST, probability))
+def _log_odds(probability: float, worth: tuple[float, float]) -> float:
+    least, most = worth
+    inside = min(most, max(least, probability))
     return math.log(inside / (1.0 - inside))
 
 
@@ -114,8 +121,10 @@ def _vague(line: str, mine: frozenset[str], stats: NovelStats) -> float:
         return 0.9
     words = [word.lower() for word in WORD.findall(line)]
     told = sum(stats.weight(word) > 0 or word not in stats.vocabulary for word in set(words) - FUNCTION_WORDS)
-    if line.startswith("“") and "says" not in words and told < 2:
-        return 0.6
+    if line.startswith("“"):
+        said = [word.lower() for word in WORD.findall(line.partition("”")[0])]
+        if not any(stats.weight(word) > 0 for word in said) or ("says" not in words and told < 2):
+            return 0.6
     if low.startswith(_VAGUE_OPENINGS) and not stats.mentions(line):
         return 0.5
     return 0.5 if told < 2 else 0.0
