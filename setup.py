@@ -57,6 +57,8 @@ REQUIRES = [
     "markupsafe>=3.0",
     "packaging>=24",
     "datasketch>=2.0",
+    "HanTa>=1.2.1",
+    "inflect>=7.5",
 ]
 
 # What the annotators and judges need to reach a server.

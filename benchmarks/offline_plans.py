@@ -45,7 +45,7 @@ TEMPLATES = re.compile(
     r"|[\d.]+ semicolons |About [\d.]+ |Nouns that return|Says I and |Tells the story in |Chapters? \d+"
     r"|No (?:further )?person |.{1,60}? is named in the volume"
 )
-SPEECH = re.compile(r"“[^”]+(?:,” says .+\.|\.”)$")
+SPEECH = re.compile(r"“[^”]+(?:[,?!]” (?:says|asks) .+\.|[.?!]”)$")
 ARTICLE = re.compile(
     r"\b(?:a (?!one\b|once\b|uni|use|usu|eu|ew|ut)[aeiou]|an (?!hour|heir|honest|honou?r)[bcdfghjklmnpqrstvwxyz])", re.I
 )

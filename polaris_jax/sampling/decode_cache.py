@@ -124,8 +124,8 @@ class DecodeCache:
         """
         self._make_room(rows)
         sampler = self.sampler
-        least = sampler.tokens_per_pass if self._together else None
-        for tokens, valid, which in passes(rows, sampler.chunk_sizes, self.groups, least):
+        fixed, together = sampler.fixed_pass_tokens, self._together
+        for tokens, valid, which in passes(rows, sampler.chunk_sizes, self.groups, fixed, together=together):
             self._read(tokens, valid, which)
         for b, new in enumerate(rows):
             self._extend(b, new)
@@ -221,7 +221,7 @@ class DecodeCache:
         group, inside = divmod(row, len(self.tokens) // self.groups)
         targets = [*tokens[1:], following]
         scores, at = [], 0
-        for count, size in chunks(len(tokens), self.sampler.chunk_sizes):
+        for count, size in chunks(len(tokens), self.sampler.chunk_sizes, self.sampler.fixed_pass_tokens):
             padded, wanted = np.zeros((2, self.groups, size), np.int32)
             valid, rows = np.zeros((2, self.groups), np.int32)
             padded[group, :count], wanted[group, :count] = tokens[at : at + count], targets[at : at + count]

@@ -15,8 +15,9 @@ from polaris_jax.models.weights import param_shardings
 from polaris_jax.ops.cached_attention import BLOCK, CONTEXT, ROWS, row_axes
 
 SMALL_CHUNKS = (1, 8, 64)
-# Tokens whose products take as long as reading the weights once: peak over bandwidth, and on a CPU as measured.
-TOKENS_PER_PASS, TOKENS_PER_PASS_ON_CPU = 256, 64
+# What a pass costs besides its tokens, as tokens whose products take as long: reading the weights, at peak over
+# bandwidth of the chips; on a CPU as measured, 141 ms for 64 tokens and 856 for 512.
+FIXED_PASS_TOKENS, FIXED_PASS_TOKENS_ON_CPU = 256, 24
 MOST_GUESSES = 15
 
 
@@ -30,7 +31,7 @@ class Sampler:
       cache_dtype: dtype of cached keys and values; default that of the embedding; ``int8`` keeps a scale per head and
         token and takes about a quarter of float32's memory.
       compute_dtype: dtype of activations; default that of the embedding.
-      prefill_chunk: most tokens of a prompt read at once; on a CPU 64 is as fast as more.
+      prefill_chunk: most tokens of a prompt read at once; another text's next token waits for one such pass.
       first_capacity: tokens a cache has room for at first. It doubles when needed, and compiles again. Unused capacity
         costs memory, not time.
       cache_tokens: tokens that all texts of a cache have room for together, in pages of ``BLOCK`` (``PageTable``);
@@ -80,7 +81,7 @@ class Sampler:
         self.cache_dtype = jnp.dtype(cache_dtype or dtype)
         self.compute_dtype = jnp.dtype(compute_dtype or dtype)
         self.chunk_sizes = (*(size for size in SMALL_CHUNKS if size < prefill_chunk), prefill_chunk)
-        self.tokens_per_pass = TOKENS_PER_PASS_ON_CPU if jax.default_backend() == "cpu" else TOKENS_PER_PASS
+        self.fixed_pass_tokens = FIXED_PASS_TOKENS_ON_CPU if jax.default_backend() == "cpu" else FIXED_PASS_TOKENS
         self.params, self._shapes = self._on_mesh(params), _shapes(params)
 
     def adapter_number(self, name: str | None) -> int:

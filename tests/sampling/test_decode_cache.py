@@ -8,9 +8,10 @@ import pytest
 
 from polaris_jax.errors import InputError
 from polaris_jax.models.decoder import logits as forward
-from polaris_jax.sampling.decode_cache import DecodeCache, chunks
+from polaris_jax.sampling.chunking import chunks, pass_cost
+from polaris_jax.sampling.decode_cache import DecodeCache
 from polaris_jax.sampling.options import SamplingOptions
-from polaris_jax.sampling.sampler import Sampler
+from polaris_jax.sampling.sampler import FIXED_PASS_TOKENS, FIXED_PASS_TOKENS_ON_CPU, Sampler
 from polaris_jax.sharding import make_mesh
 
 GREEDY = SamplingOptions(temperature=0.0)
@@ -52,14 +53,17 @@ def test_chunk_sizes_and_padding_do_not_change_the_logits(any_model, tokenizer, 
     np.testing.assert_allclose(cache.logits[0], last_logits(any_model, tokens), atol=2e-4, rtol=1e-4)
 
 
-def test_chunk_plans_cover_every_token_once_with_little_padding():
-    sizes = (1, 8, 64, 256)
-    for n in range(1, 700):
-        plan = chunks(n, sizes)
+@pytest.mark.parametrize("fixed", [FIXED_PASS_TOKENS_ON_CPU, FIXED_PASS_TOKENS])
+def test_no_plan_of_chunks_costs_less(fixed):
+    sizes = (1, 8, 64, 512)
+    least = [0]  # cost of reading n tokens, every plan tried
+    for n in range(1, 1300):
+        least.append(min(least[max(0, n - size)] + pass_cost(size, fixed) for size in sizes))
+        plan = chunks(n, sizes, fixed)
         assert sum(real for real, _ in plan) == n
         assert all(real <= size and size in sizes for real, size in plan)
-        assert sum(size for _, size in plan) < 4 * n + 1
-        assert len(plan) <= n // 256 + 8
+        assert sum(pass_cost(size, fixed) for _, size in plan) == least[n]
+        assert all(real == size == 512 for real, size in plan[: n // 512])  # a shared prefix ends between these
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from polaris_jax.scaffold.analysis.cutting import can_end, sound_end, tags_of_words
 from polaris_jax.scaffold.analysis.novel_stats import analyse
 from polaris_jax.scaffold.analysis.rewording import original
 from polaris_jax.scaffold.analysis.verbs import base_form, is_past, to_present
@@ -32,6 +33,43 @@ from polaris_jax.trajectory import Vector
         ),
         ("She could not see him and did not call", "She can not see him and does not call"),
         ("He was shot by the guard", "He is shot by the guard"),
+        ("She remembered three smashed bicycles in a heap", "She remembers three smashed bicycles in a heap"),
+        (
+            "Some of her comrades groaned , and her mind began to wander",
+            "Some of her comrades groan , and her mind begins to wander",
+        ),
+        ("There had only been three real things before her", "There have only been three real things before her"),
+        ("There was a man with two dogs", "There is a man with two dogs"),
+        (
+            "Seven months ago now , Venus and Mars were in alignment",
+            "Seven months ago now , Venus and Mars were in alignment",
+        ),
+        (
+            "In the morning the boys walked to the shore and the girl slept",
+            "In the morning the boys walk to the shore and the girl sleeps",
+        ),
+        ("The men who had rowed the boat were tired", "The men who have rowed the boat are tired"),
+        ("A man who rowed the boats was tired", "A man who rows the boats is tired"),
+        ("The box which lay on the tables opened", "The box which lies on the tables opens"),
+        ("What he said surprised them", "What he says surprises them"),
+        ("The cat they had seen had gone", "The cat they have seen has gone"),
+        (
+            "The old and tired man walked home and the women laughed",
+            "The old and tired man walks home and the women laugh",
+        ),
+        ("He put it down , set the table and cut the bread", "He puts it down , sets the table and cuts the bread"),
+        (
+            "The captain had breakfasted , and the doctor and the squire talked of the voyage",
+            "The captain has breakfasted , and the doctor and the squire talk of the voyage",
+        ),
+        ("It was as if he were lost", "It is as if he were lost"),
+        ("Neither of them spoke", "Neither of them speaks"),
+        ("The family were poor", "The family are poor"),
+        ("He would , through habit , have yielded", "He would , through habit , have yielded"),
+        (
+            "Edna's father was in the city , and had been there for days",
+            "Edna's father is in the city , and has been there for days",
+        ),
     ],
 )
 def test_finite_verbs_move_to_the_present_and_participles_stay(past, present):
@@ -51,6 +89,9 @@ def test_finite_verbs_move_to_the_present_and_participles_stay(past, present):
         ("called", "call"),
         ("agreed", "agree"),
         ("went", "go"),
+        ("lay", "lie"),
+        ("clung", "cling"),
+        ("quarrelled", "quarrel"),
         ("hundred", None),
         ("table", None),
     ],
@@ -86,6 +127,49 @@ def test_a_pronoun_takes_the_name_it_stands_for():
         "Mary Vane sold the house. She kept the key in her glove. Mary laughed. The house was empty, and Mary was glad."
     )
     assert note("She kept the key in her glove.", stats, referents={"f": "Mary"}) == "Mary keeps the key in her glove."
+
+
+def test_a_pronoun_does_not_stand_for_somebody_whom_its_sentence_names_later():
+    stats = analyse(
+        "Mary Vane sold the house. She kept the key. Mary laughed. The house was empty, and Mary was glad. "
+        "She hoped that Mary would come to the empty house."
+    )
+    line = note("She hoped that Mary would come to the old house.", stats, referents={"f": "Mary"})
+    assert line == "She hopes that Mary will come to the old house."
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("He does his duty by formally", "He does his duty"),
+        ("She thinks of the heroic", "She thinks"),
+        ("They own the house which is also", "They own the house"),
+        ("He walks to the shore and", "He walks to the shore"),
+        ("They find the door of the house", "They find the door of the house"),
+        ("The lamp is bright", "The lamp is bright"),
+    ],
+)
+def test_a_note_does_not_end_in_a_torso(words, kept):
+    assert " ".join(words.split()[: sound_end(words.split())]) == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "possible"),
+    [
+        ("She picks it up between finger | and thumb", False),
+        ("She picks it up | between finger and thumb", True),
+        ("Their mind begins | to grow watchful", False),
+        ("She takes the lamp | to light the way", True),
+        ("He knows her as well | as her brother does", False),
+        ("He is so tired | that he falls asleep", False),
+        ("They are fond of the old | and faithful horse", False),
+        ("They are fond of the horse | and of the dog", True),
+    ],
+)
+def test_a_sentence_is_cut_where_its_first_part_is_whole(words, possible):
+    end = words.split().index("|")
+    rest = [word for word in words.split() if word != "|"]
+    assert can_end(rest, end, tags_of_words(rest)) == possible
 
 
 def test_a_sentence_fragment_is_no_note():
@@ -136,7 +220,7 @@ def test_verbs_in_un_are_past_forms(past, base):
     [
         ("Agnes sees a inviting door in the wall", "Agnes sees an inviting door in the wall."),
         ("Agnes sees an narrow door in the wall", "Agnes sees a narrow door in the wall."),
-        ("Agnes meets a honest man at an hotel", "Agnes meets a honest man at an hotel."),
+        ("Agnes meets a honest man at an hotel", "Agnes meets an honest man at an hotel."),
         ("Agnes wears a uniform for an hour there", "Agnes wears a uniform for an hour there."),
         ("Agnes finds a one-eyed cat and a unicorn", "Agnes finds a one-eyed cat and a unicorn."),
         ("Agnes is told of a uninvited guest there", "Agnes is told of an uninvited guest there."),
@@ -157,6 +241,14 @@ def test_a_line_of_speech_names_its_speaker_and_quotes_a_whole_clause():
     assert first in ("“The ferry leaves at seven,” says Agnes.", "“The ferry leaves at seven,” says Agnes Vane.")
     assert conversation(text, text, {first}) == "“I cannot find the second key.”"
     assert conversation(text, text, {first, "“I cannot find the second key.”"}) is None
+
+
+def test_a_question_stays_a_question():
+    text = "“Do you miss your old friend?” said Agnes Vane.\n\nAgnes Vane opened the shutter. Agnes went out."
+    assert conversation(text, text) in (
+        "“Do you miss your old friend?” asks Agnes.",
+        "“Do you miss your old friend?” asks Agnes Vane.",
+    )
 
 
 def test_a_shorter_note_keeps_its_main_clause():

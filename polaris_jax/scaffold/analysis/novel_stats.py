@@ -9,11 +9,12 @@ from functools import lru_cache
 from polaris_jax.scaffold.analysis.lexicons import DETERMINERS, FUNCTION_WORDS, TITLES, VAGUE
 from polaris_jax.scaffold.analysis.names import Entity, bare, find_entities, mentions
 from polaris_jax.scaffold.analysis.sentences import narration, quote_style, sentences, words
-from polaris_jax.scaffold.analysis.verbs import AUXILIARY_PAST, IRREGULAR, is_past
+from polaris_jax.scaffold.analysis.verbs import is_past
 
 NGRAM = 8
 _BLOCK = 400  # words per pseudo-document of the inverse document frequency
 _LONG_PARAGRAPH = 200  # characters
+_PAST_FORMS, _PRESENT_FORMS = "was|were|had|said|came|went", "is|are|has|says|comes|goes"
 _PAST_DEED = re.compile(
     r"\b(I|[Ww]e) (?:\w+ly )?(?:was|were|had|saw|felt|knew|thought|went|came|could|did|began|found|took|heard|looked"
     r"|said|turned|stood|made|got|sat|ran|gave|asked|told)\b"
@@ -145,9 +146,9 @@ def _told_by_an_i(told: str, past: bool) -> bool:
 
 
 def _tenses(told: str) -> tuple[int, int]:
-    counts = Counter(re.findall(r"\b(?:was|were|had|said|came|went|is|are|has|says|comes|goes)\b", told))
-    past = sum(n for word, n in counts.items() if word in AUXILIARY_PAST or word in IRREGULAR)
-    return past, sum(counts.values()) - past
+    """How many of twelve frequent verb forms are past, and how many present."""
+    past, present = (len(re.findall(rf"\b(?:{forms})\b", told)) for forms in (_PAST_FORMS, _PRESENT_FORMS))
+    return past, present
 
 
 def _nouns(text: str) -> frozenset[str]:

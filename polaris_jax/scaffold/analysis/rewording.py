@@ -7,24 +7,15 @@ phrase boundary.
 import re
 from itertools import pairwise
 
-from polaris_jax.scaffold.analysis.lexicons import (
-    ADVERBS,
-    CONJUNCTIONS,
-    DETERMINERS,
-    PREPOSITIONS,
-    SUBJECT_PRONOUNS,
-    word_set,
-)
+from polaris_jax.scaffold.analysis.articles import article, is_wrong
+from polaris_jax.scaffold.analysis.cutting import CUT_BEFORE, can_end, sound_end, tags_of_words
+from polaris_jax.scaffold.analysis.lexicons import DETERMINERS, PREPOSITIONS, SUBJECT_PRONOUNS, word_set
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats
+from polaris_jax.scaffold.analysis.tagging import possible_tags
 
 MAX_CHARS = 280
-_VOWEL = re.compile(r"(?!one\b|once\b|ones\b|uni(?!n|m)|us[aeu]|ut[eio]|eu|ew|ub|ur[aeio]n)[aeiou]", re.I)
-_CONSONANT = re.compile(r"[bcdfgjklmnpqrstvwyz][a-z]|one\b|once\b|uni(?!n|m)|us[aeu]|eu|ew", re.I)
 _LEADING = word_set(
     "and but so then now well however thus yet for indeed still or therefore meanwhile besides nor moreover accordingly"
-)
-CUT_BEFORE = (PREPOSITIONS | CONJUNCTIONS) - word_set(
-    "of than that like past near round down off out up over while for so"
 )
 _SWAPS = {
     "upon": "on",
@@ -57,7 +48,6 @@ _SWAPS = {
     "then": "",
     "still": "",
     "however": "",
-    "about": "around",
     "near": "close to",
     "large": "big",
     "behind": "at the back of",
@@ -67,16 +57,6 @@ _SWAPS = {
 }
 # Not replaced behind a determiner, where they are adjectives: ``a round face``, ``the only way``.
 _BEFORE_NOUNS = word_set("round only near still even just then about")
-_LOOSE_END = (
-    PREPOSITIONS
-    | CONJUNCTIONS
-    | DETERMINERS
-    | (ADVERBS - word_set("away back together again there here home well soon already"))
-    | word_set(
-        "who whom whose which what is are was were be been has have had will can would could may might must shall "
-        "should do does did he she they we i it's mr mrs very"
-    )
-) - word_set("her this that up down off out over in on round")
 
 
 def original(text: str, stats: NovelStats) -> str | None:
@@ -101,16 +81,11 @@ def original(text: str, stats: NovelStats) -> str | None:
 
 
 def _with_articles(tokens: list[str]) -> list[str]:
-    """Corrects ``a`` and ``an``, since dropping an adverb may have changed the word after them.
-
-    ``an`` before an ``h`` stays: older books write ``an hotel``.
-    """
+    """Corrects ``a`` and ``an``, since dropping an adverb may have changed the word after them."""
     result = list(tokens)
-    for index, (article, word) in enumerate(pairwise(tokens)):
-        if article.lower() == "a" and _VOWEL.match(word):
-            result[index] = article + "n"
-        elif article.lower() == "an" and _CONSONANT.match(word):
-            result[index] = article[:1]
+    for index, (found, word) in enumerate(pairwise(tokens)):
+        if found.lower() in ("a", "an") and is_wrong(found, word):
+            result[index] = found[0] + article(word)[1:]
     return result
 
 
@@ -125,35 +100,32 @@ def _break_copy(tokens: list[str], hit: int) -> list[str] | None:
     first = max(0, last - 7)
     for index in range(last, first, -1):
         word = tokens[index].lower().strip(",.")
-        relative = word == "which" and index and tokens[index - 1].lower() in PREPOSITIONS
-        part_of_noun = word in _BEFORE_NOUNS and index and tokens[index - 1].lower() in DETERMINERS
+        before = tokens[index - 1].lower() if index else ""
+        relative = word == "which" and before in PREPOSITIONS
+        part_of_noun = word in _BEFORE_NOUNS and (before in DETERMINERS or before.endswith(("'s", "’s")))
         if word in _SWAPS and tokens[index].islower() and not relative and not part_of_noun:
             tail = "," if tokens[index].endswith(",") else ""
             swap = _SWAPS[word]
             if not swap and tail and index:
                 return [*tokens[: index - 1], tokens[index - 1] + ",", *tokens[index + 1 :]]
             return [*tokens[:index], *([swap + tail] if swap else []), *tokens[index + 1 :]]
-        if (
-            word.endswith("ly")
-            and len(word) > 5
-            and tokens[index].islower()
-            and word not in ("family", "early", "lonely", "reply")
-        ):
+        if word.endswith("ly") and tokens[index].islower() and possible_tags(word) == {"AV0"}:
             return [*tokens[:index], *tokens[index + 1 :]]
+    tagged = tags_of_words(tokens)
     for end in range(last, 4, -1):
-        if tokens[end].lower() in CUT_BEFORE or tokens[end - 1].endswith(","):
+        if (tokens[end].lower() in CUT_BEFORE or tokens[end - 1].endswith(",")) and can_end(tokens, end, tagged):
             return tokens[:end]
     return None
 
 
 def _trim(tokens: list[str]) -> list[str]:
     """Drops what cannot begin or end a note: dangling function words, stray marks."""
-    while tokens and (tokens[-1].lower().strip(",.;:") in _LOOSE_END or not re.search(r"\w", tokens[-1])):
-        tokens = tokens[:-1]
+    tokens = tokens[: sound_end(tokens)]
     comma = max((index for index, token in enumerate(tokens) if token.endswith(",")), default=-1)
     tail = tokens[comma + 1 :]
     if comma >= 4 and (len(tail) < 4 or tail[-1].endswith("ing")) and not (tail and tail[0] == "and"):
         tokens = [*tokens[:comma], tokens[comma].rstrip(",")]
+        tokens = tokens[: sound_end(tokens)]
     while tokens and not re.search(r"\w", tokens[0]):
         tokens = tokens[1:]
     return drop_leading(tokens)

@@ -1,31 +1,15 @@
 """Changes the past tense of a narration into the present tense of plot notes.
 
-There is no part-of-speech tagger. A small automaton reads a clause, remembers the subject's number, and changes a past
-form only where a finite verb can stand. It leaves doubtful participles unchanged.
+The tagger (``tagging``) says which words are past forms, participles, nouns and adjectives. A small automaton follows
+the subject's number from left to right and changes the finite verbs.
 """
 
-from polaris_jax.scaffold.analysis.lexicons import ADVERBS, DETERMINERS, PREPOSITIONS, TITLES, word_set
+from collections.abc import Sequence
+from functools import lru_cache
 
-_PAIRS = """
-arise arose, awake awoke, bear bore, beat beat, become became, begin began, bend bent, bet bet, bid bade, bind
-bound, bite bit, blow blew, break broke, bring brought, build built, burst burst, buy bought, cast cast, catch
-caught, choose chose, cling clung, come came, creep crept, cut cut, deal dealt, dig dug, draw drew, dream
-dreamt, drink drank, drive drove, eat ate, fall fell, feed fed, feel felt, fight fought, find found, flee
-fled, fling flung, fly flew, forbid forbade, forget forgot, forgive forgave, freeze froze, get got, give gave,
-go went, grow grew, hang hung, hear heard, hide hid, hit hit, hold held, hurt hurt, keep kept, kneel knelt,
-know knew, lay laid, lead led, lean leant, leap leapt, leave left, lend lent, let let, lie lay, lose lost,
-make made, mean meant, meet met, pay paid, put put, ride rode, ring rang, rise rose, run ran, say said, see
-saw, seek sought, sell sold, send sent, set set, shake shook, shine shone, shoot shot, show showed, shrink
-shrank, shut shut, sing sang, sink sank, sit sat, sleep slept, slide slid, speak spoke, spend spent, spin
-spun, split split, spread spread, spring sprang, stand stood, steal stole, stick stuck, sting stung, strike
-struck, strive strove, swear swore, sweep swept, swim swam, swing swung, take took, teach taught, tear tore,
-tell told, think thought, throw threw, tread trod, undertake undertook, understand understood, wake woke, wear
-wore, weep wept, win won, wind wound, withdraw withdrew, wring wrung, write wrote, overtake overtook, overhear
-overheard, bleed bled, speed sped, light lit, smell smelt, spit spat, burn burnt, learn learnt, foresee
-foresaw, forsake forsook, slay slew, shed shed, bestow bestowed
-"""
-IRREGULAR = {past: base for base, past in (pair.split() for pair in _PAIRS.split(","))}
-_UNCHANGED = frozenset(base for past, base in IRREGULAR.items() if past == base)
+from polaris_jax.scaffold.analysis.lexicons import word_set
+from polaris_jax.scaffold.analysis.tagging import NOUNS, PARTICIPLES, PAST, lemma, possible_tags, tags
+
 AUXILIARY_PAST = {
     "was": ("is", "is"),
     "were": ("are", "are"),
@@ -40,104 +24,47 @@ AUXILIARY_PAST = {
     "couldn't": ("cannot", "cannot"),
     "wouldn't": ("will not", "will not"),
 }
-_BE_HAVE = word_set(
-    "be am is are was were been being have has had having get got gets wasn't weren't hadn't hasn't haven't isn't "
-    "aren't"
-)
-_NOT_PAST = word_set(
-    "hundred indeed bed red need speed seed feed deed weed sacred wicked naked aged beloved kindred reed greed "
-    "breed heed exceed proceed succeed agreed-upon wretched rugged ragged crooked learned blessed so-called"
-)
-_PLURAL = word_set("they we you i these those people men women children both few many several all others police feet")
+_BE_HAVE = word_set("be am is are was were been being have has had having get got gets")
 _SINGULAR = word_set(
-    "he she it this that there one everyone nobody everybody somebody someone nothing something who which narrator"
+    "i he she it this that one everyone nobody everybody somebody someone nothing something anything none each"
 )
-_NUMBERS = word_set("two three four five six seven eight nine ten twenty several many few both")
-_EITHER_CASE = word_set(
-    "it you all both one that this these those many few several nothing something others people men women"
+_PLURAL = word_set("they we you these those both few several many all others people police men women")
+_OBJECTS = word_set("me him her us them it you")
+_QUANTITIES = word_set(
+    "some most many all few several both half rest none plenty lot number couple dozen dozens score scores majority "
+    "hundreds thousands any"
 )
-_CLAUSE_OPENERS = word_set(
-    "and but or who which that when as while if because where until till before after what how though although whom"
-)
-_DEGREES = word_set("more most very so too quite rather less as half much")
+_HEADS = frozenset({"one", "each", "either", "neither", "none"})  # before "of" they are the subject, and one alone
+_CLAUSE_TAGS = frozenset({"CJS", "CJT", "DTQ", "PNQ", "AVQ"})
+_RELATIVES = frozenset({"DTQ", "PNQ"})
+_PHRASE_TAGS = NOUNS | {"AT0", "DPS", "DT0", "AJ0", "AJC", "AJS", "CRD", "ORD", "PRF", "PRP", "PNP", "PNI", "EX0"}
+_INFINITIVE_AFTER = ("TO0", "VM0", "VD")
+_UNREAL = word_set("if though as wish wished")
 _FEELINGS = word_set(
     "excited tired pleased surprised frightened married delighted ashamed astonished interested exhausted amused "
     "confused worried alarmed satisfied disappointed puzzled determined agitated distressed dressed"
 )
+_AFTER_PARTICIPLES = word_set("in by with from at on of up through")
 _GOES_BY = word_set("came went stood sat lay ran rode drove flew fell held")
-_KEEP_NG = word_set("long belong prolong hang wing ring bang clang throng fling")
-_SILENT_E = (
-    "at",
-    "ut",
-    "id",
-    "ud",
-    "ad",
-    "in",
-    "ar",
-    "ir",
-    "ur",
-    "ib",
-    "um",
-    "iz",
-    "ok",
-    "ak",
-    "as",
-    "os",
-    "us",
-    "is",
-    "ap",
-    "or",
-)
-_NO_E = word_set(
-    "murmur visit limit abandon profit merit inherit exhibit repeat treat seat heat defeat float wait await "
-    "develop gallop focus bias credit edit favor labor honor harbor color conquer interpret comfort appear "
-    "disappear near fear clear explain remain contain obtain maintain entertain gain join avoid raid load head "
-    "need succeed answer"
-)
 
 
-# Beginnings of verbs in un-, and of verbs that only look like them.
-_VERBS_IN_UN = word_set(
-    "unbar unbend unbolt unbound unbuckl unbutton unclasp unclos uncoil uncork uncover undercut underlin undermin "
-    "undress unearth unfasten unfold unfurl unhing unhitch unhook unit unlac unlatch unload unlock unmask unpack unpin "
-    "unroll unsaddl unscrew unseal unsheath unti untwist unveil unwrap unyok"
-)
-_UNDONE = tuple(sorted(_VERBS_IN_UN))
-
-
-def base_form(past: str, vocabulary: frozenset[str] = frozenset()) -> str | None:
-    """The infinitive of a past form, or None if the word is not one; the book's vocabulary decides doubtful cases."""
-    if past in IRREGULAR:
-        return IRREGULAR[past]
-    if not past.endswith("ed") or len(past) < 5 or past in _NOT_PAST or _adjective(past):
+@lru_cache(maxsize=1 << 16)
+def base_form(word: str) -> str | None:
+    """The infinitive of a lower-cased past form, or None if the word cannot be one."""
+    if word in AUXILIARY_PAST:
+        word = word.removesuffix("n't")
+    possible = possible_tags(word)
+    tag = next((tag for tag in ("VVD", "VBD", "VHD", "VDD", "VVN") if tag in possible), None)
+    if tag is None or "-" in word:
         return None
-    if past.endswith("eed"):
-        return past[:-1]
-    root = past[:-2]
-    if root.endswith("i"):
-        return root[:-1] + "y"
-    guess = _regular(root)
-    options = {root, root + "e"} | ({root[:-1]} if root[-1] == root[-2] else set())
-    attested = sorted(option for option in options if option in vocabulary)
-    return attested[0] if len(attested) == 1 else guess
+    if tag == "VVN" and (not word.endswith("ed") or "AJ0" in possible):  # unharmed
+        return None
+    return lemma(word, tag)
 
 
-def _regular(root: str) -> str:
-    vowels = sum(1 for a, b in zip("x" + root, root, strict=False) if b in "aeiouy" and a not in "aeiouy")
-    if root[-1] == root[-2] and root[-1] not in "aeiou":
-        return root if root[-1] in "sfz" or (root[-1] == "l" and vowels == 1) else root[:-1]
-    if root in _NO_E:
-        return root
-    if root.endswith("ng"):
-        return root if root in _KEEP_NG else root + "e"
-    if root[-1] in "cvuz" or (root[-1] == "g" and root[-2] not in "o") or (root[-1] == "s" and root[-2] != "s"):
-        return root + "e"
-    if root[-1] == "l" and root[-2] not in "aeiouylrw":
-        return root + "e"
-    single = len(root) >= 2 and root[-2] in "aeiou" and (len(root) < 3 or root[-3] not in "aeiou")
-    if single and root[-1] not in "wxyh" and (vowels == 1 or root.endswith(_SILENT_E)):
-        return root + "e"
-    return root
+def is_past(word: str) -> bool:
+    """Whether a lower-cased word can be a past verb form."""
+    return word in AUXILIARY_PAST or base_form(word) is not None
 
 
 def third_person(base: str) -> str:
@@ -151,151 +78,164 @@ def third_person(base: str) -> str:
     return base + "s"
 
 
-def is_past(word: str) -> bool:
-    """Whether a lower-cased word can be a past verb form."""
-    return (
-        word in AUXILIARY_PAST
-        or word in IRREGULAR
-        or (word.endswith("ed") and len(word) > 4 and word not in _NOT_PAST and not _adjective(word))
-    )
+class _Subject:
+    """The number of a clause's subject, and whether its verb was read."""
+
+    def __init__(self, *, seen: bool = False, plural: bool = False) -> None:
+        self.seen, self.plural = seen, plural
+        self.finite = self.compound = self.many = False
+        self.in_phrase = self.phrase_full = False  # inside a prepositional phrase; its noun was read
+        self.quantity = False  # the head is a quantity: "some of the men" has the number of "men"
+
+    def read(self, word: str, tag: str, before: str, after: str) -> None:
+        """Takes a word before the verb; ``before`` and ``after`` are its neighbours' tags."""
+        if tag in ("PRP", "PRF"):
+            self.in_phrase, self.phrase_full = not (tag == "PRF" and self.quantity), False
+            return
+        begins = tag in ("AT0", "DPS", "DT0", "PNP", "PNI", "EX0", "NP0") and before != "CJC"
+        if begins and self.phrase_full:  # the phrase before had its noun
+            self.in_phrase = False
+        if tag == "CRD" and word != "one" and not self.in_phrase and (after in NOUNS or after.startswith("AJ")):
+            self.many = True
+        head = word in _HEADS or tag in ("CRD", "DT0")
+        if not (tag in NOUNS or tag in ("PNP", "PNI", "EX0") or (head and (after == "PRF" or tag == "DT0"))):
+            return
+        if self.in_phrase:
+            self.phrase_full = True
+            return
+        self.seen, self.quantity = True, word in _QUANTITIES
+        self.plural = tag == "NN2" or word in _PLURAL or self.many or self.quantity
+        if word in _HEADS or word in _SINGULAR:
+            self.plural = False
 
 
-def _adjective(word: str) -> bool:
-    """Whether a word in -ed is an adjective by its form: ``ill-timed``, ``unharmed``, but not ``untied``."""
-    if "-" in word:
-        return True
-    return word.startswith("un") and not word.startswith(_UNDONE)
-
-
-def to_present(tokens: list[str], vocabulary: frozenset[str] = frozenset()) -> tuple[list[str], list[int]]:
+def to_present(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
     """Puts the finite past verbs of a token list (words and single punctuation marks) into the present tense.
 
+    What was some time ago stays in the past.
+
     Returns:
-      The new tokens and the indices of their finite verbs.
+      The new tokens and the indices of their finite verbs; none if a past verb could not be placed.
     """
-    result: list[str] = []
-    finite = plural = of_seen = compound = after_aux = participle_run = False
-    subject_seen = many = False
-    found: list[int] = []
-    for index, token in enumerate(tokens):
-        word = token.lower().replace("’", "'")
-        previous = tokens[index - 1].lower() if index else ""
+    tagged = ("", *tags(tokens), "", "")
+    lowered = [token.lower().replace("’", "'") for token in tokens]
+    result, found = list(tokens), []
+    stays = "ago" in lowered
+    subject, outer, after_aux, lost = _Subject(), list[_Subject](), False, False
+    for index, word in enumerate(lowered):
+        before, tag, after = tagged[index : index + 3]
+        previous = lowered[index - 1] if index else ""
         if not word[:1].isalpha():
             if word in ",;:.":
-                finite = finite and word == ","
                 after_aux = False
-            result.append(token)
+                subject.in_phrase = subject.in_phrase and not subject.phrase_full
+                if word != "," and subject.finite:
+                    subject = _Subject()
             continue
-        if word in ("of", "in", "at", "with", "from", "to", "on", "by") and not finite:
-            of_seen = True
-        if word in AUXILIARY_PAST:
-            following = tokens[index + 1].lower() if index + 1 < len(tokens) else ""
-            second = tokens[index + 2].lower() if index + 2 < len(tokens) else ""
-            conditional = word in ("could", "would") and "have" in (following, second)
-            inverted = word in ("had", "were") and following in ("he", "she", "it", "there", "they", "the")
-            if conditional or inverted or (word == "had" and after_aux):  # would have, had he known, had had to
-                result.append(token)
-            else:
-                result.append(AUXILIARY_PAST[word][1 if plural or compound else 0])
-            finite, after_aux, participle_run = True, True, False
-            found.append(len(result) - 1)
-            continue
-        is_object = previous in PREPOSITIONS or (
-            finite and word in _EITHER_CASE and previous not in _CLAUSE_OPENERS and previous[:1].isalpha()
-        )
-        if word in _NUMBERS and not finite and not of_seen:
-            many = True
-        if word in _SINGULAR | _PLURAL and (previous not in DETERMINERS or word == "narrator") and not is_object:
-            if word in ("who", "which", "that"):
-                plural = _plural_noun(tokens[index - 1]) if index else False
-            else:
-                plural = word in _PLURAL
-            compound = compound and word == "narrator" and not finite
-            finite, of_seen, after_aux, subject_seen, many = False, False, False, True, False
-            result.append(token)
-            continue
-        base = base_form(word, vocabulary) if is_past(word) else None
-        if base and _finite_place(index, tokens, finite, after_aux, participle_run, subject_seen, word):
-            result.append(base if plural or compound else third_person(base))
-            finite, participle_run, after_aux = True, False, False
-            found.append(len(result) - 1)
-            continue
-        participle_run = bool(base) or (participle_run and word in ("and", "or"))
-        if word in _CLAUSE_OPENERS:
-            following = tokens[index + 1] if index + 1 < len(tokens) else "."
-            if word == "and" and finite and previous == "," and (following[0].isupper() or following in DETERMINERS):
-                finite, of_seen, subject_seen, compound, plural = False, False, False, False, False  # a new main clause
-            elif word == "and" and not finite and subject_seen:
-                compound = True
-            elif word != "and" and word != "or":
-                finite, of_seen, subject_seen = False, False, word in ("who", "which", "that")
+        auxiliary = word in AUXILIARY_PAST
+        if subject.finite and outer and (auxiliary or tag == "VVD") and before not in ("CJC", "PUN"):
+            subject, after_aux = outer.pop(), False  # the clause inside has its verb: this is that of the one around it
+        plural = subject.plural or subject.compound
+        if auxiliary:
+            if "there" in lowered[max(0, index - 2) : index]:
+                plural = _plural_ahead(lowered, tagged[1:], index + 1)
+            if not stays and not _stays_past(lowered, index, plural, after_aux):
+                result[index] = AUXILIARY_PAST[word][plural]
+            subject.finite, after_aux = True, True
+            found.append(index)
+        elif not after_aux and _is_finite(index, lowered, tokens, tagged[1:], subject):
+            base = lemma(word, "VVD" if tag not in PARTICIPLES else tag)
+            if not stays:
+                result[index] = base if plural else third_person(base)
+            subject.finite = True
+            found.append(index)
+        elif tag in _CLAUSE_TAGS or (word == "that" and before in NOUNS):
+            relative = bool(index) and (tag in _RELATIVES or (word == "that" and before in NOUNS))
+            if not subject.finite and (subject.seen or tag in _RELATIVES):  # "what he said" is a subject too
+                outer.append(subject if subject.seen else _Subject(seen=True))
+            subject = _Subject(seen=relative, plural=relative and (before == "NN2" or previous in _PLURAL))
             after_aux = False
-        elif word not in ADVERBS and word not in PREPOSITIONS and word not in DETERMINERS and not word.endswith("ly"):
-            subject_seen = True
-            if not finite and not of_seen and word not in TITLES:
-                plural = _plural_noun(token) or many
-            if word not in _BE_HAVE:
-                after_aux = False
-            else:
-                after_aux = True
-        result.append(token)
-    return result, found
+        elif tag == "CJC":
+            if word == "but" or (subject.finite and _begins_clause(tagged[index + 2 :])):
+                subject = _Subject()
+            elif word == "and" and subject.seen and not subject.finite and not subject.in_phrase:
+                subject.compound = not (before.startswith("AJ") and after != "AT0")
+            after_aux = False
+        else:
+            if tag == "PNP" and word not in _OBJECTS and previous not in ("than", "as", "and", "or"):
+                if subject.seen and not subject.finite and before in NOUNS:  # the cat they had seen
+                    outer.append(subject)
+                    subject = _Subject()
+                elif subject.finite:
+                    subject = _Subject()
+            if not subject.finite:
+                subject.read(word, tag, before, after)
+            if tag in NOUNS or word in _BE_HAVE:
+                after_aux = word in _BE_HAVE
+            if tag == "VVD" and not stays and not after_aux and base_form(word) and before not in PARTICIPLES:
+                lost = lost or before not in ("CJC", "PUN")
+    return result, [] if lost else found
 
 
-def _plural_noun(token: str) -> bool:
-    word = token.lower()
-    return word in _PLURAL or (
-        word.endswith("s") and not word.endswith(("ss", "us", "'s", "’s", "is")) and token[0].islower()
-    )
+def _stays_past(words: list[str], index: int, plural: bool, after_aux: bool) -> bool:
+    """Whether an auxiliary keeps its form: could have, had he known, as it were, had had to."""
+    word = words[index]
+    following = [*words, ""][index + 1]
+    if word in ("could", "would") and "have" in words[index + 1 : index + 6]:
+        return True
+    if word in ("had", "were") and following in ("he", "she", "it", "there", "they", "the"):
+        return True
+    unreal = word == "were" and not plural and not _UNREAL.isdisjoint(words[max(0, index - 4) : index])
+    return unreal or (word == "had" and after_aux)
 
 
-def _finite_place(
-    index: int, tokens: list[str], finite: bool, after_aux: bool, participle_run: bool, subject_seen: bool, word: str
-) -> bool:
-    """Whether a past-looking word at ``index`` can be the finite verb of its clause."""
+def _plural_ahead(words: list[str], tagged: tuple[str, ...], start: int) -> bool:
+    """The number of the first noun phrase after ``there was``."""
+    for index in range(start, len(words)):
+        tag, word = tagged[index], words[index]
+        if (tag == "AT0" and word in ("a", "an")) or word in ("one", "no", "nothing", "something", "little", "much"):
+            return False
+        if word in _PLURAL or (tag == "CRD" and word != "one"):
+            return True
+        if tag in NOUNS and tagged[index + 1 : index + 2] not in (("NN1",), ("NN2",), ("NN0",)):
+            return tag == "NN2"
+    return False
+
+
+def _begins_clause(tagged: tuple[str, ...]) -> bool:
+    """Whether a noun phrase with its own finite verb begins here, as after ``and`` in *he sat and the men stood*."""
+    noun = False
+    for tag in tagged:
+        if tag in PAST or tag == "VM0":
+            return noun
+        if tag not in _PHRASE_TAGS and not tag.startswith("AV") and not (tag == "CJC" and noun):
+            return False
+        noun = noun or tag in NOUNS or tag in ("PNP", "PNI", "EX0", "DT0")
+    return False
+
+
+def _is_finite(index: int, words: list[str], tokens: Sequence[str], tagged: tuple[str, ...], subject: _Subject) -> bool:
+    """Whether the word at ``index`` is the finite past verb of its clause, which has no auxiliary before it."""
+    word, tag = words[index], tagged[index]
+    base = base_form(word)
+    if tag not in ("VVD", "VVN") and not (base == word and tag in ("VVB", "VVI")):  # put, cut: every form is the same
+        return False
+    if base is None or "-" in word:
+        return False
+    following = [*words, "."][index + 1]
+    if following == "by" and word not in _GOES_BY:
+        return False
+    if word in ("named", "called") and subject.finite and [*tokens, "."][index + 1][0].isupper():
+        return False
     back = index - 1
-    if back >= 0 and tokens[back].lower() in _DEGREES:
-        return False
-    while back >= 0 and (tokens[back].lower() in ADVERBS - {"all", "both"} or tokens[back].lower().endswith("ly")):
+    while back >= 0 and tagged[back].startswith("AV"):
         back -= 1
-    following = tokens[index + 1] if index + 1 < len(tokens) else "."
-    if back < 0 or after_aux or participle_run or (following == "by" and word not in _GOES_BY):
+    before = tagged[back] if back >= 0 else ""
+    if before.startswith(("AT", "DPS", "PR", "VB", "VH", "AJ", *_INFINITIVE_AFTER)) and words[back] != "that":
         return False
-    if word in ("named", "called") and following[0].isupper() and finite:
-        return False
-    before = tokens[back].lower().replace("’", "'")
-    if (
-        before == ","
-        and word.endswith("ed")
-        and following.lower() in ("in", "by", "with", "from", "at", "on", "of", "up")
-    ):
-        return False
-    if before in ("and", "but", "or", ",") and word in _FEELINGS:
-        return False
-    if before in ("and", "but", "or", ","):
-        return subject_seen and (word not in _UNCHANGED or finite)
-    if (
-        before in DETERMINERS
-        or before in PREPOSITIONS
-        or before in _BE_HAVE
-        or before.endswith("'s")
-        or not before[:1].isalpha()
-    ):
-        return before == "that"
-    if before in (
-        "to",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "can",
-        "could",
-        "may",
-        "might",
-        "must",
-        "did",
-        "do",
-        "does",
-    ):
-        return False
-    return subject_seen and not finite
+    if before == "PUN" and following in _AFTER_PARTICIPLES and (word.endswith("ed") or "VVN" in possible_tags(word)):
+        return False  # stone dead, shot through the heart
+    if before in ("CJC", "PUN"):
+        joined = back > 0 and tagged[back - 1] in PARTICIPLES
+        return subject.seen and word not in _FEELINGS and not joined and (tag == "VVD" or subject.finite)
+    return subject.seen and not subject.finite

@@ -51,7 +51,7 @@ class OfflineAnnotator:
     """
 
     name = "deterministic"  # manifests record it, so it stays: equal books keep equal bytes
-    version = "4"
+    version = "5"
 
     def annotate(self, task: AnnotationTask, progress: Progress | None = None) -> Annotation:
         context, detail, parts = task.context, task.detail, task.parts

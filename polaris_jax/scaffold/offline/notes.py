@@ -7,6 +7,7 @@ specification 2.6) by replacing common words and shortening at a phrase boundary
 import re
 from collections.abc import Collection
 
+from polaris_jax.scaffold.analysis.cutting import CUT_BEFORE, can_end, has_its_verbs, tags_of_words
 from polaris_jax.scaffold.analysis.lexicons import (
     CONJUNCTIONS,
     DETERMINERS,
@@ -14,8 +15,9 @@ from polaris_jax.scaffold.analysis.lexicons import (
     word_set,
 )
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats
-from polaris_jax.scaffold.analysis.rewording import CUT_BEFORE, drop_leading, original
-from polaris_jax.scaffold.analysis.verbs import IRREGULAR, base_form, is_past, third_person, to_present
+from polaris_jax.scaffold.analysis.rewording import drop_leading, original
+from polaris_jax.scaffold.analysis.tagging import PRESENT, tags
+from polaris_jax.scaffold.analysis.verbs import base_form, is_past, third_person, to_present
 
 _TOKEN = re.compile(r"(?:Mr|Mrs|Dr|St|Ms)\.|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_")
 _SUBORDINATE = word_set(
@@ -23,7 +25,8 @@ _SUBORDINATE = word_set(
     "with to from upon"
 )
 _SUBORDINATORS = word_set(
-    "who which whom whose when while if because where whenever unless although though that as until till"
+    "who which whom whose when while if because where whenever unless although though that as until till what why how "
+    "whatever whoever wherever whether"
 )
 _OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # they open a clause that needs a main clause
 _NARRATOR = {
@@ -48,9 +51,8 @@ _SAYS_NOW = word_set(
     "own confess"
 )
 _STATES = word_set("is are has does")  # verbs of general statements
-_PRESENT = word_set("is are has have does do can will must may")
+_PARTED = re.compile(r"(?:[A-Z]\w+ )?\w+, (?:is|are|has|have|does|can|will) ")  # subject and verb, by a single comma
 _COUNTED = re.compile(r"The passage mentions |Has [\d,]+ words in |Chapters? \d+ (?:to \d+ )?of ")
-_PRESENT_IRREGULAR = frozenset(third_person(base) for base in IRREGULAR.values())
 
 
 def _clean(sentence: str) -> str:
@@ -99,12 +101,13 @@ def clauses(sentence: str, stats: NovelStats, budget: int) -> str:
 
 
 def _shorten(text: str, budget: int) -> str:
-    """Cuts before the last preposition or conjunction that leaves at most ``budget`` words."""
+    """Cuts before the last preposition or conjunction that leaves at most ``budget`` words; empty if there is none."""
     tokens = text.split()
+    tagged = tags_of_words(tokens)
     for end in range(min(budget, len(tokens) - 1), 4, -1):
-        if tokens[end].lower() in CUT_BEFORE:
+        if tokens[end].lower() in CUT_BEFORE and can_end(tokens, end, tagged):
             return " ".join(tokens[:end])
-    return " ".join(tokens[:budget])
+    return ""
 
 
 def _join(tokens: list[str]) -> str:
@@ -141,11 +144,12 @@ def _named(tokens: list[str], referents: dict[str, str], stats: NovelStats) -> l
     """Replaces the first he and the first she by a name, as long as the sentence has named nobody."""
     result: list[str] = []
     left = dict(referents)
+    later = stats.name_parts.intersection(token.removesuffix("'s").removesuffix("’s") for token in tokens)
     for index, token in enumerate(tokens):
         name = left.get(_PRONOUN_GENDER.get(token.lower(), ""))
         if token in stats.name_parts:
             left = {}
-        if name is None:
+        if name is None or not later.isdisjoint(name.split()):  # "she hoped that Edna would go" is not said of Edna
             result.append(token)
             continue
         following = tokens[index + 1].lower() if index + 1 < len(tokens) else "."
@@ -181,19 +185,23 @@ def note(
     if stats.first_person:
         tokens = _third_person(tokens)
     if stats.past:
-        tokens, finite = to_present(tokens, stats.vocabulary)
+        tokens, finite = to_present(tokens)
         if essay:
             finite = [*finite, *(index for index, token in enumerate(tokens) if token.lower() in _STATES)]
+        tokens = _without_open_clause(tokens, finite)
         if not _has_main_clause(tokens, finite):
             return None
         verbs = {tokens[index] for index in finite}
         line = original(_join(tokens), stats)
         kept = _TOKEN.findall(line or "")
-        return line if _has_main_clause(kept, [i for i, token in enumerate(kept) if token in verbs]) else None
+        if not has_its_verbs(kept) or _PARTED.match(line or ""):
+            return None
+        finite = [index for index, token in enumerate(kept) if token in verbs]
+        return line if _has_main_clause(kept, finite) and _ends_whole(kept, finite) else None
     return original(_join(tokens), stats)
 
 
-def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
+def _has_main_clause(tokens: list[str], finite: Collection[int]) -> bool:
     """Whether a finite verb stands outside the subordinate clauses, and all of these are complete."""
     pending = main = 0
     for index, token in enumerate(tokens):
@@ -204,6 +212,25 @@ def _has_main_clause(tokens: list[str], finite: list[int]) -> bool:
             main += not pending
             pending = max(0, pending - 1)
     return main > 0 and not pending
+
+
+def _without_open_clause(tokens: list[str], finite: Collection[int]) -> list[str]:
+    """The tokens up to a last subordinate clause that has no verb, as where the sentence was shortened inside it."""
+    for begin in range(len(tokens) - 1, 4, -1):
+        if tokens[begin].lower() in _SUBORDINATORS:
+            return tokens if any(index > begin for index in finite) else tokens[:begin]
+    return tokens
+
+
+def _ends_whole(tokens: list[str], finite: Collection[int]) -> bool:
+    """Whether a last coordinate clause has its verb, and two of them if it begins *and as*."""
+    comma = max((index for index, token in enumerate(tokens) if token == ","), default=-1)
+    if comma < 0 or tokens[comma + 1 : comma + 2] == [] or tokens[comma + 1].lower() not in CONJUNCTIONS:
+        return True
+    opens = [token.lower() for token in tokens[comma + 1 : comma + 3]]
+    coordinate = opens[0] in ("and", "but", "or", "nor", "so", "yet")
+    needed = 1 + (coordinate and opens[-1] in _SUBORDINATORS)
+    return sum(index > comma for index in finite) >= needed
 
 
 def is_counted(line: str) -> bool:
@@ -218,42 +245,26 @@ def shorter(line: str, stats: NovelStats, budget: int, skip: Collection[str]) ->
         return line
     if is_counted(line):  # it has no shorter form
         return None
+    tagged = tags_of_words(tokens)
     for end in range(min(budget, len(tokens) - 1), 4, -1):
-        if tokens[end].lower() in CUT_BEFORE or tokens[end - 1].endswith(","):
+        at_boundary = tokens[end].lower() in CUT_BEFORE or tokens[end - 1].endswith(",")
+        if at_boundary and can_end(tokens, end, tagged):
             cut = original(" ".join(tokens[:end]).rstrip(","), stats)
-            if cut and cut not in skip and not cut.startswith("“") and _whole(cut, stats):
+            if cut and cut not in skip and not cut.startswith("“") and _whole(cut):
                 return cut
     return None
 
 
-def _whole(line: str, stats: NovelStats) -> bool:
-    """Whether a cut note still has its main clause and does not end with a coordinate clause without a verb."""
-    parts = [part.strip() for part in line.rstrip(".").split(",")]
-    opening = parts[0].lower().split()
-    opening = opening[1:] if opening[0] in ("just", "even", "the") else opening
-    if opening and opening[0] in _OPEN and not any(speaks(part, stats) for part in parts[1:]):
-        return False
-    if (
-        len(parts) > 1
-        and parts[-1].split()[:1]
-        and parts[-1].split()[0] in CONJUNCTIONS
-        and not speaks(parts[-1], stats)
-    ):
-        return False
-    return speaks(line, stats)
+def _whole(line: str) -> bool:
+    """Whether a cut note still has its main clause, and every clause its verb."""
+    tokens = _TOKEN.findall(line)
+    finite = [index for index, tag in enumerate(tags(tokens)) if tag in PRESENT]
+    return _has_main_clause(tokens, finite) and _ends_whole(tokens, finite) and has_its_verbs(tokens)
 
 
-def speaks(line: str, stats: NovelStats) -> bool:
-    """Whether a note has a recognisable present-tense verb (plural forms may be missed)."""
-    return any(
-        word in _PRESENT
-        or (
-            word.endswith("s")
-            and not {word[:-1] + "ed", word[:-1] + "d", word[:-2] + "ed"}.isdisjoint(stats.vocabulary)
-        )
-        or word in _PRESENT_IRREGULAR
-        for word in re.findall(r"\b[a-z]+\b", line)
-    )
+def speaks(line: str) -> bool:
+    """Whether a note has a verb in the present tense."""
+    return not PRESENT.isdisjoint(tags(_TOKEN.findall(line)))
 
 
 def content(text: str) -> frozenset[str]:

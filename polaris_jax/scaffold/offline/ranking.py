@@ -13,20 +13,23 @@ from polaris_jax.scaffold.analysis.lexicons import (
     ROLES_MALE,
     SPEECH_VERBS,
     stem,
+    word_set,
 )
 from polaris_jax.scaffold.analysis.names import Entity
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats, analyse
 from polaris_jax.scaffold.analysis.sentences import narration, quoted_spans, sentences, words
 from polaris_jax.scaffold.offline.notes import content, note
 
-_CLAUSE = re.compile(r"[.,;:!?…]+|\s?(?:—|–|--)\s?")
+_CLAUSE = re.compile(r"([.,;:!?…]+|\s?(?:—|–|--)\s?)")
 _MARKS = " \t\n'\"“”‘’«»-—_"
 # The beginning of a sentence with a main clause.
 _OPENS = re.compile(
     r"(?!(?:When|If|Because|That|Which|Who|Whose|As|Than|And|Or|Of|Though|Until|Till|While|For|With|In|By|At)\b)[A-Z]"
     r"(?!.*\b(?:the|a|an|of|to|and|or|in|with|for|my|your|his|her|its|our|their)$)"
 )
+_LEANING = word_set("it they this that these those his her their its")
 _UNFIT = re.compile(r"[“”\"«»_()\[\]<>*]")
+_TRIED = 24  # sentences of a stretch that are tried, best first
 _MEMORY = 3  # sentences after which a pronoun is no longer resolved
 _ROLE = re.compile(rf"\b(the|this|our) (?:[a-z]+ )?({'|'.join(sorted(ROLES_FEMALE | ROLES_MALE))})\b", re.I)
 _ALIKE = 0.55  # notes that share more of their content words than this say the same
@@ -110,24 +113,21 @@ def notes_from(
     chosen: list[tuple[int, str]] = []
     for stretch in range(count):
         low, high = total * stretch / count, total * (stretch + 1) / count
-        here = sorted((c for c in pool if low <= c.place < high), key=lambda c: (-c.score, c.place))
-        made = 0
-        for candidate in here[:12]:
-            line = note(candidate.text, stats, budget, dict(candidate.referents), essay)
-            if (
-                line
-                and line not in skip
-                and len(line.split()) >= min(6, budget)
-                and rarely_alike(line, [n for _, n in chosen])
-            ):
-                chosen.append((candidate.place, line))
-                made += 1
-                break
-        if not made:
-            others = [line for _, line in chosen]
-            spoken = conversation(_stretch(text, stats, low, high), novel, {*skip, *others})
-            if spoken and rarely_alike(spoken, others):
-                chosen.append((int(low), spoken))
+        here = sorted((c for c in pool if low <= c.place < high), key=lambda c: (-c.score, c.place))[:_TRIED]
+        others = [line for _, line in chosen]
+
+        made = ((c.place, note(c.text, stats, budget, dict(c.referents), essay)) for c in here)
+        fit = (
+            (place, line)
+            for place, line in made
+            if line and line not in skip and len(line.split()) >= min(6, budget) and rarely_alike(line, others)
+        )
+        if best := next(fit, None):
+            chosen.append(best)
+            continue
+        spoken = conversation(_stretch(text, stats, low, high), novel, {*skip, *others})
+        if spoken and rarely_alike(spoken, others):
+            chosen.append((int(low), spoken))
     return [line for _, line in sorted(chosen)]
 
 
@@ -159,16 +159,24 @@ def conversation(text: str, novel: str, skip: Collection[str] = ()) -> str | Non
         tagged = speakers(paragraph, stats) if spans else []
         name = tagged[0].form_in(text, full=False) if len(tagged) == 1 else None
         for start, end in spans:
-            for clause in _CLAUSE.split(" ".join(paragraph[start:end].strip(_MARKS).split())):
+            parts = _CLAUSE.split(" ".join(paragraph[start:end].strip(_MARKS).split()))
+            for clause, mark in zip(parts[::2], [*parts[1::2], ""], strict=True):
                 said = clause.strip(_MARKS)
                 if 4 <= len(said.split()) <= 7 and _OPENS.match(said) and not _UNFIT.search(said):
                     worth = sum(stats.weight(word) for word in words(said))
-                    line = f"“{said},” says {name}." if name else f"“{said}.”"
+                    line = _quoted(said, mark[-1:] if mark[-1:] in ("?", "!") else "", name)
                     found.append((name is None, -worth, place, line))
     for _, worth, _, line in sorted(found):
         if worth < 0 and line not in skip and stats.copies(line) is None:
             return line
     return None
+
+
+def _quoted(said: str, mark: str, name: str | None) -> str:
+    """A line of speech with its speaker, if known; ``mark``: ``?``, ``!`` or none."""
+    if name is None:
+        return f"“{said}{mark or '.'}”"
+    return f"“{said}{mark or ','}” {'asks' if mark == '?' else 'says'} {name}."
 
 
 def listing(items: list[str]) -> str:
@@ -184,7 +192,8 @@ def general_notes(text: str, novel: str, count: int, budget: int) -> list[str]:
         tokens = {word.lower() for word in words(candidate.text)}
         general = len(tokens & GENERAL) + 0.5 * len(tokens & {"there", "were", "was"})
         named = any(entity.person for entity, _, _ in stats.mentions(candidate.text))
-        if general >= 1 and tokens.isdisjoint({"he", "she", "i"}):
+        leans = candidate.text.split()[0].lower() in _LEANING  # it says little without the sentence before
+        if general >= 1 and not leans and tokens.isdisjoint({"he", "she", "i"}):
             scored.append((-(general - named), candidate.place, candidate))
     lines: list[str] = []
     for _, _, candidate in sorted(scored, key=lambda item: item[:2])[: 4 * count]:

@@ -123,7 +123,8 @@ def _vague(line: str, mine: frozenset[str], stats: NovelStats) -> float:
     told = sum(stats.weight(word) > 0 or word not in stats.vocabulary for word in set(words) - FUNCTION_WORDS)
     if line.startswith("“"):
         said = [word.lower() for word in WORD.findall(line.partition("”")[0])]
-        if not any(stats.weight(word) > 0 for word in said) or ("says" not in words and told < 2):
+        speaker = not {"says", "asks"}.isdisjoint(words)
+        if not any(stats.weight(word) > 0 for word in said) or (told < 2 and not speaker):
             return 0.6
     if low.startswith(_VAGUE_OPENINGS) and not stats.mentions(line):
         return 0.5

@@ -2,14 +2,12 @@
 
 import re
 
+from polaris_jax.scaffold.analysis.articles import wrong_articles
 from polaris_jax.scaffold.analysis.lexicons import PREPOSITIONS, word_set
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats
-from polaris_jax.scaffold.analysis.verbs import IRREGULAR, base_form, third_person
+from polaris_jax.scaffold.analysis.tagging import PRESENT, possible_tags, tags
 from polaris_jax.scaffold.offline.notes import speaks
 
-_ARTICLE = re.compile(
-    r"\b(?:a (?!one\b|once\b|uni|use|usu|eu|ew|ut)[aeiou]|an (?!hour|heir|honest|honou?r)[bcdfgjklmnpqrstvwyz])", re.I
-)
 _TWICE = re.compile(r"\b(the|a|an|of|to|in|and|is|has|he|she|it|his|her|they|very|that) \1\b(?! had)", re.I)
 _BEFORE_ARTICLE = re.compile(r"\b(?:very|the|a|an|his|her|their|my) (?:a|an|the|his|her|their)\b", re.I)
 _TWO_FINITE = re.compile(r"\b(?:will|can|must|may|shall)(?: not)? (?:the |a )?(?:\w+ )?(?:is|has|does|was|had)\b")
@@ -19,22 +17,18 @@ _DONT = re.compile(
     r"(?:is|has|does|was)|I (?:is|has|are))\b"
 )
 _WHO_ONLY = re.compile(r"^(?:The )?[A-Z][\w’' -]{1,30}, (?:who|which|whose|whom) [^,]+\.$")
-_COMPOUND = re.compile(r"^[A-Z]\w+ and (?:(?:his|her|the|their|my) \w+|[A-Z]\w+) (?:\w+ly )?([a-z]+s)\b")
-_FIRST_TWO = re.compile(r"^([A-Z]\w+) ([a-z]+)\b")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]")
+_PLURAL_VERBS, _SINGULAR_VERBS = frozenset({"VVB", "VHB", "VDB"}), frozenset({"VVZ", "VBZ", "VHZ", "VDZ"})
+_INSIDE_PHRASES = frozenset({"AT0", "DPS", "AJ0", "AJC", "AJS", "ORD", "CRD", "NN1", "POS"})
+_MAY_SPEAK = PRESENT | {"VVI"}  # a finite verb may stand before its subject, where the tagger does not expect it
+_QUANTITIES = word_set("some most many all few several both half")
+_ONE_PERSON = word_set("he she it narrator")
 _LOOSE = PREPOSITIONS - word_set("up down off out over in on behind below above by about around through")
 _DANGLING = _LOOSE | word_set("the a an and or but because if when while which whose whom his their my its very that")
 _OPENS_WITH = re.compile(r"^(?:That|Which|Who|Whose|Because|Than|Though|Neither|Nor)\b")
 _PAST = word_set("was were had did could would seemed turned went came said became")
 _HAVE = word_set("has have had having")
 _FREQUENT = word_set("sometimes often never always also now then still soon seldom")
-_BASES = frozenset(base for past, base in IRREGULAR.items() if past != base) - word_set(
-    "lead show lie light wind found fall run rise leave bear spring ring left set"
-)
-_VERBS = frozenset(IRREGULAR.values())
-_MODAL = word_set(
-    "will can must may shall would could should might do does did had has have to not cannot let make makes help helps "
-    "see sees hear hears and or lets watches feels"
-)
 
 
 def mistakes(line: str, stats: NovelStats) -> tuple[str, ...]:
@@ -44,8 +38,8 @@ def mistakes(line: str, stats: NovelStats) -> tuple[str, ...]:
       stats: measurements of the novel; its vocabulary and names distinguish verbs from nouns.
     """
     found: list[str] = []
-    if match := _ARTICLE.search(line):
-        found.append(f"article: {match.group()}")
+    if wrong := wrong_articles(line):
+        found.append(f"article: {wrong[0]}")
     if match := _TWICE.search(line) or _BEFORE_ARTICLE.search(line):
         found.append(f"twice: {match.group()}")
     if match := _TWO_FINITE.search(line):
@@ -64,13 +58,13 @@ def _told(line: str, stats: NovelStats) -> list[str]:
     found = []
     if match := _DONT.search(line):
         found.append(f"agreement: {match.group()}")
-    found += _agreement(line, stats)
+    found += _agreement(line)
     words = re.findall(r"[\w’'-]+", line)
     if not words:
         return ["empty"]
     last = words[-1].lower()
     present = any(word in ("is", "are", "has", "have", "does", "can", "will") for word in words)
-    if stats.past and present is False and not speaks(line, stats) and not _present_verb(words, stats):
+    if stats.past and not present and not any(possible_tags(word.lower()) & _MAY_SPEAK for word in words[1:]):
         found.append("no verb")
     elif last in _DANGLING or ("-" in words[-1] and words[-1].startswith("half-")):
         found.append(f"breaks off: {last}")
@@ -80,7 +74,7 @@ def _told(line: str, stats: NovelStats) -> list[str]:
         found.append("no main clause")
     low = [word.lower() for word in words]
     mixed = [word for before, word in zip(["", *low], low, strict=False) if word in _PAST and before not in _HAVE]
-    if mixed and (present or speaks(line, stats)) and not _reported(line):
+    if mixed and (present or speaks(line)) and not _reported(line):
         found.append(f"tense: {mixed[0]}")
     return found
 
@@ -90,18 +84,6 @@ def _reported(line: str) -> bool:
     return bool(re.search(r"\b(?:if|though|that|because|after|before|who|which|whom|what|how|why|where|since)\b", line))
 
 
-def _present_verb(words: list[str], stats: NovelStats) -> bool:
-    for word in words[1:]:
-        low = word.lower()
-        if low in _VERBS or not {f"{low}ed", f"{low}d" if low.endswith("e") else low + "ed"}.isdisjoint(
-            stats.vocabulary
-        ):
-            return True
-        if low.endswith("s") and (low[:-1] in _BASES or low[:-1] in stats.vocabulary or low[:-2] in _BASES):
-            return True
-    return False
-
-
 def _breaks_off(line: str, stats: NovelStats) -> bool:
     """Whether the last part of a line begins a clause that is missing."""
     parts = [part.strip() for part in line.rstrip(".").split(",")]
@@ -109,7 +91,7 @@ def _breaks_off(line: str, stats: NovelStats) -> bool:
         tail = parts[-1].split()
         if len(tail) < 6 and tail[:1] in (["and"], ["but"]) and len(tail) > 1 and tail[1].endswith("ing"):
             return True
-    return speaks(line, stats) and not _has_verb_at_end(parts, stats)
+    return speaks(line) and not _has_verb_at_end(parts, stats)
 
 
 def _has_verb_at_end(parts: list[str], stats: NovelStats) -> bool:
@@ -118,32 +100,33 @@ def _has_verb_at_end(parts: list[str], stats: NovelStats) -> bool:
         return True
     tail = parts[-1].split()
     opens = tail[:1] and tail[0] in ("and", "but", "when", "if", "because", "though", "while")
-    return not opens or len(tail) > 4 or speaks(parts[-1], stats) or (tail[0] == "and" and len(parts) > 2)
+    return not opens or len(tail) > 4 or speaks(parts[-1]) or (tail[0] == "and" and len(parts) > 2)
 
 
-def _agreement(line: str, stats: NovelStats) -> list[str]:
+def _agreement(line: str) -> list[str]:
     """Singular subjects with a plural verb, and plural subjects with a singular verb."""
-    if (match := _COMPOUND.match(line)) and _is_verb(match.group(1), stats):
-        return [f"agreement: {match.group()}"]
-    if (match := _FIRST_TWO.match(line)) and match.group(1) in stats.name_parts:
-        verb = match.group(2)
-        past = f"{verb}d" if verb.endswith("e") else f"{verb}ed"
-        if past in stats.vocabulary and verb not in _FREQUENT and not verb.endswith(("s", "ing")):
-            return [f"agreement: {match.group()}"]
-    for match in re.finditer(r"\b([A-Z]\w+|[Hh]e|[Ss]he|narrator) (?:(\w+) )?([a-z]+)\b", line):
-        subject, between, verb = match.groups()
-        single = subject.lower() in ("he", "she", "narrator") or subject in stats.name_parts
-        if between and between not in _FREQUENT:
-            verb, between = between, ""
-        before = line[: match.start()].rstrip().split(" ")[-1].lower()
-        if single and verb in _BASES and before not in _MODAL and not before.endswith(("and", ",")):
-            return [f"agreement: {match.group()}"]
+    words = _WORD.findall(line)
+    tagged = tags(words)
+    for index, tag in enumerate(tagged):
+        if tag not in _PLURAL_VERBS | _SINGULAR_VERBS:
+            continue
+        subject = index - 1
+        while subject >= 0 and tagged[subject].startswith("AV"):
+            subject -= 1
+        if subject < 0:
+            continue
+        word, before = words[subject].lower(), tagged[subject - 1] if subject else ""
+        begin = subject
+        while begin and tagged[begin - 1] in _INSIDE_PHRASES:
+            begin -= 1
+        governor = tagged[begin - 1] if begin and tagged[begin - 1] in ("PRP", "PRF") else ""
+        several = words[begin - 1].lower() == "and" if begin else False
+        of_some = governor == "PRF" and begin > 1 and words[begin - 2].lower() in _QUANTITIES
+        alone = word in _ONE_PERSON or (tagged[subject] == "NP0" and not governor)
+        if tag in _PLURAL_VERBS and alone and not several:
+            return [f"agreement: {' '.join(words[subject : index + 1])}"]
+        many = tagged[subject] == "NN2" and (not governor or of_some)
+        both = several and begin == 2 and tagged[0] in ("NP0", "NN1")  # "Agnes and her aunt walks"
+        if tag in _SINGULAR_VERBS and (many or both or (word == "they" and before not in ("PRP", "PRF"))):
+            return [f"agreement: {' '.join(words[max(0, begin - 2) : index + 1])}"]
     return []
-
-
-def _is_verb(word: str, stats: NovelStats) -> bool:
-    """Whether a word in -s is a verb in the third person."""
-    bases = {word[:-1], word[:-2], word[:-3] + "y"}
-    past = {form for base in bases for form in (f"{base}ed", f"{base}d", base[:-1] + "ied")}
-    known = any(third_person(base) == word for base in bases & _BASES)
-    return known or bool(past & stats.vocabulary and any(base_form(form) in bases for form in past & stats.vocabulary))
