@@ -1,12 +1,13 @@
-"""What a packaged classifier adds to the judge of plans.
+"""What packaged classifiers add to the judge of plans.
 
-    python benchmarks/plan_judge_nli.py FOLDER [--half=dev|held-out] [--file=NAME] [--tokens=N] [--denies=INDEX]
+    python benchmarks/plan_judge_nli.py FOLDER [--half=dev|held-out] [--embeddings=FOLDER] [--tokens=N] [--denies=INDEX]
 
 FOLDER holds an ONNX classifier of pairs with its ``tokenizer.json``; onnxruntime reads it, which the package does not
 need. Its label DENIES means that the second text contradicts the first. Such a classifier says nothing about a passage
 that has nothing to do with the bullet, so it is asked about one window of three sentences: the one with most of the
-bullet's words. Its log-odds are pooled with those of the comparison of words: ``WEIGHT * (log-odds - NEUTRAL)``, both
-chosen on the dev half, whose grid is printed. Then agreement and AUC as in ``plan_judge.py``.
+bullet's words or, with a model of sentence embeddings in Hugging Face's layout, the most similar one. Its log-odds,
+``WEIGHT * (log-odds - NEUTRAL)``, are pooled with the comparison of words (``review.bullets.pooled``). Both numbers are
+chosen on the dev half, whose grid is printed. Agreement and AUC as in ``plan_judge.py``.
 """
 
 import argparse
@@ -22,12 +23,12 @@ from tokenizers import Tokenizer
 
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats
 from polaris_jax.scaffold.analysis.sentences import WORD, sentences
-from polaris_jax.scaffold.review.bullets import GOOD, content_roots, judge_bullet
+from polaris_jax.scaffold.review.bullets import ABOUT_SUPPORT, GOOD, content_roots, judge_bullet, pooled
 from polaris_jax.scaffold.review.support import root
 
-WEIGHT, NEUTRAL = 1.0, -3.25
+WEIGHT, NEUTRAL = 1.0, -3.0
 SPAN = 3  # sentences
-GRID = [(weight, neutral) for weight in (0.3, 0.5, 0.7, 1.0, 1.5) for neutral in (-4, -3.25, -2.5, -1.5, 0)]
+GRID = [(weight, neutral) for weight in (0.3, 0.5, 0.7, 1.0, 1.5) for neutral in (-4.0, -3.0, -2.0, 0.0)]
 
 
 class Classifier:
@@ -53,26 +54,47 @@ class Classifier:
         return float(np.logaddexp.reduce(others) - logits[self._denies])
 
 
-def nearest(text: str, line: str, stats: NovelStats) -> str:
-    """The window with most of the bullet's words, by their rarity."""
+class Embeddings:
+    """Similarity of texts by a model of sentence embeddings: the mean of its last states."""
+
+    def __init__(self, folder: Path):
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        torch.set_num_threads(1)
+        self._torch, self._tokenizer = torch, AutoTokenizer.from_pretrained(folder)
+        self._model = AutoModel.from_pretrained(folder).eval()
+
+    def _vectors(self, texts: list[str]) -> np.ndarray:
+        found = []
+        for start in range(0, len(texts), 16):
+            read = self._tokenizer(texts[start : start + 16], padding=True, truncation=True, return_tensors="pt")
+            with self._torch.inference_mode():
+                states = self._model(**read).last_hidden_state
+            mask = read["attention_mask"][..., None].float()
+            mean = (states * mask).sum(1) / mask.sum(1)
+            found.append(self._torch.nn.functional.normalize(mean, dim=1).numpy())
+        return np.concatenate(found)
+
+    def __call__(self, windows: list[str], line: str, stats: NovelStats) -> np.ndarray:
+        return self._vectors(windows) @ self._vectors([line])[0]
+
+
+def common_words(windows: list[str], line: str, stats: NovelStats) -> np.ndarray:
+    """The bullet's words in every window, by their rarity."""
+    weights = {one: stats.weight(one) or 2.0 for one in content_roots(line)}
+    roots = [{root(word.lower()) for word in WORD.findall(window)} for window in windows]
+    return np.array([sum(weights[one] for one in weights if one in there) for there in roots])
+
+
+def nearest(text: str, line: str, stats: NovelStats, similarity) -> str:
+    """The window that is most similar to the bullet."""
     parts = [one.text for one in sentences(text, stats.quotes)]
     windows = [" ".join(parts[start : start + SPAN]) for start in range(max(1, len(parts) - SPAN + 1))]
-    weights = {one: stats.weight(one) or 2.0 for one in content_roots(line)}
-
-    def share(window: str) -> float:
-        return sum(weights.get(one, 0.0) for one in {root(word.lower()) for word in WORD.findall(window)})
-
-    return max(windows, key=share)
+    return windows[int(similarity(windows, line, stats).argmax())]
 
 
-def joined(supported: float, others: float, denial: float, weight: float, neutral: float) -> float:
-    """The bullet's score with the classifier's log-odds."""
-    inside = min(0.98, max(0.02, supported))
-    odds = math.log(inside / (1 - inside)) + weight * (denial - neutral)
-    return others / (1 + math.exp(-odds))
-
-
-def judged(half: str, classify: Classifier) -> list[tuple[dict, float, float, float, float]]:
+def judged(half: str, classify: Classifier, similarity) -> list[tuple[dict, float, float, float, float]]:
     """Every label of a half: score by words, its two parts, and the classifier's log-odds."""
     rows = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
     found = []
@@ -80,11 +102,8 @@ def judged(half: str, classify: Classifier) -> list[tuple[dict, float, float, fl
         text, stats, _ = prose(row["book"])
         scene = passage(text, row["opens"], row["ends"])
         said = judge_bullet(row["bullet"], scene, stats, row["beside"])
-        others = said.score / said.supported if said.supported else math.prod(
-            1 - sure for kind, sure in said.faults.items()
-            if kind not in ("unsupported", "referent", "gender", "negation")
-        )  # fmt: skip
-        odds = classify(nearest(scene, row["bullet"], stats), row["bullet"])
+        others = math.prod(1 - sure for kind, sure in said.faults.items() if kind not in ABOUT_SUPPORT)
+        odds = classify(nearest(scene, row["bullet"], stats, similarity), row["bullet"])
         found.append((row, said.score, said.supported, others, odds))
     return found
 
@@ -105,15 +124,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", default="dev")
+    parser.add_argument("--embeddings", type=Path)
     parser.add_argument("--file", default="*.onnx")
     parser.add_argument("--tokens", type=int, default=160, help="length of a pair that the model was exported for")
     parser.add_argument("--denies", type=int, default=1)
     a = parser.parse_args()
     half = a.half.replace("-", " ")
-    found = judged(half, Classifier(a.folder, a.file, a.tokens, a.denies))
+    similarity = Embeddings(a.embeddings) if a.embeddings else common_words
+    found = judged(half, Classifier(a.folder, a.file, a.tokens, a.denies), similarity)
     print(f"{half}, words alone: {line_of(found, [score for _, score, *_ in found])}")
     for weight, neutral in GRID if half == "dev" else [(WEIGHT, NEUTRAL)]:
-        scores = [joined(supported, others, odds, weight, neutral) for _, _, supported, others, odds in found]
+        scores = [
+            others * pooled(supported, 1 / (1 + math.exp(-weight * (odds - neutral))))
+            for _, _, supported, others, odds in found
+        ]
         print(f"{half}, weight {weight}, neutral {neutral}: {line_of(found, scores)}")
 
 

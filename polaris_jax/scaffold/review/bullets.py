@@ -18,7 +18,7 @@ _SAME = 0.8  # share of common words from which on two bullets say the same
 # supported, of those with a plain fault 5 %.
 _WORTH = (0.05, 0.8)
 _MODEL_WORTH = (0.06, 0.94)  # a sure model overrules words that find nothing, but not a plain fault
-_ABOUT_SUPPORT = ("unsupported", "referent", "gender", "negation")
+ABOUT_SUPPORT = ("unsupported", "referent", "gender", "negation")  # kinds of faults
 _VAGUE_OPENINGS = ("it ", "this ", "that ", "these ", "neither ", "such ")
 
 
@@ -81,8 +81,8 @@ def judge_bullet(
         "vague": _vague(line, mine, stats),
         "copied": 0.6 if stats.copies(line) is not None else 0.0,
     }
-    supported = math.prod(1.0 - faults[kind] for kind in _ABOUT_SUPPORT)
-    others = math.prod(1.0 - sure for kind, sure in faults.items() if kind not in _ABOUT_SUPPORT)
+    supported = math.prod(1.0 - faults[kind] for kind in ABOUT_SUPPORT)
+    others = math.prod(1.0 - sure for kind, sure in faults.items() if kind not in ABOUT_SUPPORT)
     if entailed is not None:
         supported = pooled(supported, entailed)
         faults["entailment"] = 1.0 - entailed
