@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polaris_jax.commands import build_data, reading_flags
-from polaris_jax.commands.client_flags import CLIENT, NAMED, client_spec, named_client, numbers, refuse
+from polaris_jax.commands.client_flags import CLIENT, NAMED, client_spec, numbers, plan_judge, refuse
 from polaris_jax.commands.client_flags import add_flags as add_field_flags
 from polaris_jax.commands.flag_types import folder_to_write, whole
 from polaris_jax.commands.reading_flags import READING
@@ -253,9 +253,7 @@ def _judge(values: dict, work: str) -> "EntailmentSpec":
     from polaris_jax.scaffold import EntailmentSpec
 
     named = str(values.get("plan_judge") or "")
-    if named.startswith("nli:"):
-        return EntailmentSpec(folder=named.removeprefix("nli:"))
-    return EntailmentSpec(named_client("--plan-judge", named, {}, f"{work}/replies") if named else None)
+    return plan_judge("--plan-judge", named, f"{work}/replies") if named else EntailmentSpec()
 
 
 def _default_runner(console: "Console") -> str:

@@ -3,11 +3,14 @@
 import argparse
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polaris_jax.errors import InputError
 from polaris_jax.llm.spec import ClientOptions, ClientSpec
 from polaris_jax.options import OptionField, fields_of
+
+if TYPE_CHECKING:
+    from polaris_jax.scaffold import EntailmentSpec
 
 
 def _flag(field: OptionField) -> tuple[type, str]:
@@ -70,6 +73,18 @@ def named_client(flag: str, text: str, values: Mapping[str, Any], cache: str | N
         except ValueError:
             raise InputError(flag, one, IN_NAMED[name][1]) from None
     return client_spec(provider, given, cache)
+
+
+def plan_judge(flag: str, text: str, cache: str | None) -> "EntailmentSpec":
+    """The judge of plans that a flag's value names: ``nli:FOLDER``, or a client as in ``named_client``.
+
+    Raises:
+      InputError: names ``flag``; it cannot be parsed.
+    """
+    from polaris_jax.scaffold import EntailmentSpec
+
+    kind, _, folder = text.partition(":")
+    return EntailmentSpec(folder=folder) if kind == "nli" else EntailmentSpec(named_client(flag, text, {}, cache))
 
 
 def refuse(values: Mapping[str, Any], names: Iterable[str], advice: str) -> None:
