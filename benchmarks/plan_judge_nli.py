@@ -26,7 +26,7 @@ from polaris_jax.scaffold.analysis.sentences import WORD, sentences
 from polaris_jax.scaffold.review.bullets import ABOUT_SUPPORT, GOOD, content_roots, judge_bullet, pooled
 from polaris_jax.scaffold.review.support import root
 
-WEIGHT, NEUTRAL = 1.0, -3.0
+WEIGHT, NEUTRAL = 0.7, -3.0
 SPAN = 3  # sentences
 GRID = [(weight, neutral) for weight in (0.3, 0.5, 0.7, 1.0, 1.5) for neutral in (-4.0, -3.0, -2.0, 0.0)]
 

@@ -11,7 +11,7 @@ from polaris_jax.llm import CallFailed, ClientSpec, Request, open_client
 from polaris_jax.llm.cache import Cache
 from polaris_jax.llm.transport import RawReply
 
-REPLY = RawReply("Ahoy — é", "m", 3, 2, "stop")
+REPLY = RawReply("Ahoy — é", "m", 3, 2, "stop", logprobs=(("Ahoy", (("Ahoy", -0.5), ("Hi", -1.5))),))
 REQUEST = Request((("user", "Hello"),), purpose="greeting")
 KEY = REQUEST.key("openai/m")
 
