@@ -133,6 +133,9 @@ def main() -> None:
     similarity = Embeddings(a.embeddings) if a.embeddings else common_words
     found = judged(half, Classifier(a.folder, a.file, a.tokens, a.denies), similarity)
     print(f"{half}, words alone: {line_of(found, [score for _, score, *_ in found])}")
+    for name, least, most in (("without a fault of support", 0.8, 1.0), ("with a plain one", 0.0, 0.1)):
+        some = [row["good"] for row, _, supported, others, _ in found if least <= supported <= most and others >= GOOD]
+        print(f"{half}, {name}: {sum(some)} of {len(some)} good")
     for weight, neutral in GRID if half == "dev" else [(WEIGHT, NEUTRAL)]:
         scores = [
             others * pooled(supported, 1 / (1 + math.exp(-weight * (odds - neutral))))

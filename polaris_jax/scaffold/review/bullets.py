@@ -14,8 +14,8 @@ from polaris_jax.scaffold.review.support import root, support
 
 GOOD = 0.5  # a bullet with a lower score is bad
 _SAME = 0.8  # share of common words from which on two bullets say the same
-# What the comparison of words is worth by itself, on the labels for development: of its sound bullets 80 % are
-# supported, of those with a plain fault 5 %.
+# What the comparison of words is worth by itself, on the labels for development: of 51 bullets without a fault of
+# support 43 are good, of 23 with a plain one one is.
 _WORTH = (0.05, 0.8)
 _MODEL_WORTH = (0.06, 0.94)  # a sure model overrules words that find nothing, but not a plain fault
 ABOUT_SUPPORT = ("unsupported", "referent", "gender", "negation")  # kinds of faults
