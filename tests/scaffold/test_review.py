@@ -185,5 +185,5 @@ def test_labels_made_before_the_judge_are_shared(shared):
     """Five books that were held out while the judge was written."""
     found = benchmark_scripts.load("plan_judge").labelled("held out")
     assert len(found) >= 100
-    assert sum((score >= GOOD) == row["good"] for row, score, _ in found) / len(found) >= 0.72  # 0.74 was reached
+    assert sum((score >= GOOD) == row["good"] for row, score, _ in found) / len(found) >= 0.72  # 0.733 was reached
     assert area([s for r, s, _ in found if r["good"]], [s for r, s, _ in found if not r["good"]]) >= 0.8
