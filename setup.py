@@ -68,6 +68,8 @@ BEAM = ["apache-beam[gcp]>=2.77"]
 SERVE = ["starlette>=1.10", "uvicorn>=0.54", "jsonschema>=4.26", "prometheus-client>=0.22", "h11>=0.16"]
 # Judge agreement, and the classifier of the style study.
 EVALS = [*LLM, "scipy>=1.17", "scikit-learn>=1.9"]
+# The judge of plans that is a classifier in a folder.
+NLI = ["transformers>=5.0", "torch>=2.9"]
 PARQUET = ["pyarrow>=25"]
 # .docx and .odt: pandoc, as a wheel with the program inside.
 DOCUMENTS = ["pypandoc_binary>=1.17"]
@@ -82,6 +84,7 @@ EXTRAS = {
     "beam": BEAM,
     "serve": SERVE,
     "evals": EVALS,
+    "nli": NLI,
     "parquet": PARQUET,
     "documents": DOCUMENTS,
     "logging": [*LOGGING, "wandb"],

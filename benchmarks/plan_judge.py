@@ -1,11 +1,12 @@
 """How well the judge of plans tells good bullets from bad ones.
 
-    python benchmarks/plan_judge.py [--half=dev|held-out] [--show] [--planted=N]
+    python benchmarks/plan_judge.py [--half=dev|held-out] [--show] [--planted=N] [--judge=JUDGE]
 
 Two tables. First, agreement with the 209 bullets that were labelled by hand before there was a judge
 (``tests/scaffold/labelled_bullets.jsonl``; five books for development, five held out), by where they come from: the
 offline scaffold, planted faults, written by hand. Second, the AUC of each kind of planted fault: bullets of the offline
 scaffold with the fault against those without, up to N of each kind and book (``scaffold/review/faults.py``).
+With ``--judge`` (as ``--plan-judge`` of ``polaris build``), a model judges the labelled bullets besides.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 
+from polaris_jax.commands.client_flags import plan_judge
 from polaris_jax.library import read_novel
+from polaris_jax.scaffold import Entailment, open_entailment
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats, analyse
 from polaris_jax.scaffold.annotator import Context
 from polaris_jax.scaffold.drafts import drafts, fit_scenes
@@ -48,20 +51,22 @@ def passage(text: str, opens: str, ends: str) -> str:
     return text[start.start() : start.start() + end.end()]
 
 
-def labelled(half: str) -> list[tuple[dict, float, str]]:
+def labelled(half: str, judge: Entailment | None = None) -> list[tuple[dict, float, str]]:
     """Every label of a half with the judge's score and reason."""
     rows = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
     found = []
     for row in sorted((row for row in rows if row["half"] == half), key=lambda row: row["book"]):
         text, stats, _ = prose(row["book"])
-        said = judge_bullet(row["bullet"], passage(text, row["opens"], row["ends"]), stats, row["beside"])
+        scene = passage(text, row["opens"], row["ends"])
+        (entailed,) = judge.probabilities([(scene, row["bullet"])]) if judge else [None]
+        said = judge_bullet(row["bullet"], scene, stats, row["beside"], entailed)
         found.append((row, said.score, said.why))
     return found
 
 
-def agreement(half: str, show: bool) -> None:
+def agreement(half: str, show: bool, judge: Entailment | None) -> None:
     """Prints the share of labels that the judge shares."""
-    found, parts = labelled(half), defaultdict(list)
+    found, parts = labelled(half, judge), defaultdict(list)
     for row, score, why in found:
         right = (score >= GOOD) == row["good"]
         for key in ("all", row["origin"], f"fault {row['fault']}" if row["fault"] else "good"):
@@ -114,10 +119,12 @@ def main() -> None:
     parser.add_argument("--half", default="dev,held out")
     parser.add_argument("--show", action="store_true", help="list the labels that the judge does not share")
     parser.add_argument("--planted", type=int, default=25)
+    parser.add_argument("--judge", metavar="JUDGE", help="nli:FOLDER or PROVIDER:MODEL[@BASE_URL][,field=value...]")
     arguments = parser.parse_args()
+    judge = open_entailment(plan_judge("--judge", arguments.judge, None)) if arguments.judge else None
     for half in arguments.half.split(","):
         half = half.replace("-", " ")
-        agreement(half, arguments.show)
+        agreement(half, arguments.show, judge)
         if arguments.planted:
             rows = [json.loads(line) for line in LABELS.read_text(encoding="utf-8").splitlines()]
             books = sorted({row["book"] for row in rows if row["half"] == half})

@@ -19,6 +19,8 @@ EXTRAS = {
     "starlette": "serve",
     "tenacity": "llm",
     "tensorboardX": "logging",
+    "torch": "nli",
+    "transformers": "nli",
     "uvicorn": "serve",
     "wandb": "logging",
 }

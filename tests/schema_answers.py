@@ -24,6 +24,8 @@ def schema_answer(schema: dict, seed: int, question: str, name: str = ""):
             return [schema_answer(schema["items"], seed + 3 * number, question, name) for number in range(count)]
         case "integer" | "number":
             return min(40, schema.get("maximum", 40))
+    if "enum" in schema:
+        return schema["enum"][seed % len(schema["enum"])]
     if name in ("highlight", "archetype"):
         return " ".join([f"It is a {word} story about people who choose {word} ways."] * 8)
     if name in ("name", "title", "focuses", "tags", "perspective"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polaris_jax.commands import build_data, reading_flags
-from polaris_jax.commands.client_flags import CLIENT, client_spec, numbers, refuse
+from polaris_jax.commands.client_flags import CLIENT, NAMED, client_spec, numbers, plan_judge, refuse
 from polaris_jax.commands.client_flags import add_flags as add_field_flags
 from polaris_jax.commands.flag_types import folder_to_write, whole
 from polaris_jax.commands.reading_flags import READING
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from polaris_jax.corpus import BatchRound, BookForecast, Build, BuildOptions
-    from polaris_jax.scaffold import AnnotatorSpec
+    from polaris_jax.llm import ClientSpec
+    from polaris_jax.scaffold import AnnotatorSpec, EntailmentSpec
 
 _OPTIONS = {  # BuildOptions fields with their own flag: type, text in --help
     "window": (int, "most tokens per trajectory (0: no limit; default 262144 full, 32768 first_chapter, 8192 mini)"),
@@ -45,7 +46,19 @@ _ANNOTATOR = {
     "thinking_tokens": (int, "tokens for the model's thinking, added to those for each answer (default 0)"),
     "stop_after": (int, "stop if none of the first calls, this many, gives a usable answer (default 16)"),
 }
-_PLACES = ("books", "out", "tokenizer", "work", "runner", "workers", "transcripts", "annotator", "profile", "split")
+_PLACES = (
+    "books",
+    "out",
+    "tokenizer",
+    "work",
+    "runner",
+    "workers",
+    "transcripts",
+    "annotator",
+    "plan_judge",
+    "profile",
+    "split",
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +81,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="writes the plans: offline (default), or a model",
     )
     parser.add_argument(
+        "--plan-judge",
+        metavar="JUDGE",
+        help="a model that also judges whether the prose supports the plans: nli:FOLDER (a classifier of natural "
+        f"language inference), or {NAMED}; default: words are compared",
+    )
+    parser.add_argument(
         "--runner",
         help="local, or an Apache Beam runner; further flags go to it (default: DirectRunner if Beam is installed)",
     )
@@ -86,14 +105,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="print the cost of a model's plans (calls, tokens, dollars) and stop; asks no model",
+        help="print the cost of a model's plans and of judging them (calls, tokens, dollars) and stop; asks no model",
     )
     parser.add_argument(
         "--batch",
         type=folder_to_write,
         metavar="DIR",
-        help="ask through the provider's batches: writes DIR/round-1.jsonl and stops; put the provider's output files "
-        "beside it and run again, until the store is built",
+        help="ask the annotator through the provider's batches: writes DIR/round-1.jsonl and stops; put the provider's "
+        "output files beside it and run again, until the store is built (--plan-judge is then asked directly)",
     )
     parser.add_argument("--json", action="store_true", help="print the build report as JSON")
     parser.set_defaults(takes_config=True, takes_unknown=True)  # a Beam runner has its own flags
@@ -124,11 +143,12 @@ def run(arguments: argparse.Namespace) -> int:
     options = _options(values)
     out = str(values["out"]).rstrip("/")
     work = str(values.get("work") or f"{out}.work")
-    annotator = _annotator(values, work)
+    annotator, judge = _annotator(values, work), _judge(values, work)
     books = [values["books"]] if isinstance(values["books"], str) else values["books"]
     novels, tokenizer = find_novels(books), load_tokenizer(values["tokenizer"])
     console = Console(stderr=True)
-    if arguments.estimate and annotator.client is None:
+    asked = [client for client in (annotator.client, judge.client) if client is not None]
+    if arguments.estimate and not asked:
         raise InputError("--estimate", "", "the offline annotator costs nothing: give --annotator and --model")
     if arguments.batch and (annotator.client is None or annotator.client.provider != "openai"):
         raise InputError("--batch", arguments.batch, "batch files are made for --annotator=openai")
@@ -139,12 +159,12 @@ def run(arguments: argparse.Namespace) -> int:
             bar.update(task, description=what, completed=done, total=total)
 
         if arguments.estimate:
-            job, addresses = new_job(novels, out, tokenizer, options, annotator, work=work)
+            job, addresses = new_job(novels, out, tokenizer, options, annotator, judge=judge, work=work)
             forecasts = forecast_library(job, addresses, tokenizer, progress)
             bar.stop()
-            return _print_estimate(forecasts, annotator, arguments.json)
+            return _print_estimate(forecasts, asked, arguments.json)
         if arguments.batch:
-            job, addresses = new_job(novels, out, tokenizer, options, annotator, work=work)
+            job, addresses = new_job(novels, out, tokenizer, options, annotator, judge=judge, work=work)
             made = next_round(job, addresses, tokenizer, arguments.batch, progress)
             if made.open:
                 bar.stop()
@@ -157,6 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
             tokenizer,
             options,
             annotator,
+            judge=judge,
             work=work,
             beam_options=arguments.unknown,
             runner=values.get("runner") or _default_runner(console),
@@ -228,6 +249,13 @@ def _annotator(values: dict, work: str) -> "AnnotatorSpec":
     return AnnotatorSpec("llm", client_spec(provider, values, f"{work}/replies"), **own)
 
 
+def _judge(values: dict, work: str) -> "EntailmentSpec":
+    from polaris_jax.scaffold import EntailmentSpec
+
+    named = str(values.get("plan_judge") or "")
+    return plan_judge("--plan-judge", named, f"{work}/replies") if named else EntailmentSpec()
+
+
 def _default_runner(console: "Console") -> str:
     import importlib.util
 
@@ -237,18 +265,18 @@ def _default_runner(console: "Console") -> str:
     return "local"
 
 
-def _print_estimate(books: "Sequence[BookForecast]", annotator: "AnnotatorSpec", as_json: bool) -> int:
+def _print_estimate(books: "Sequence[BookForecast]", asked: "Sequence[ClientSpec]", as_json: bool) -> int:
     from polaris_jax.corpus import totals
     from polaris_jax.llm.forecast import duration, hours
     from polaris_jax.prices import read_prices
 
-    client, total = annotator.client, totals(books)
-    assert client is not None
-    time = hours(total["calls"], total["answer_tokens"], client.concurrency)
-    prices = client.known_prices
-    dated = read_prices().dates.get("models") if prices is not None and client.prices is None else None
+    total, models = totals(books), ", ".join(client.identity for client in asked)
+    time = hours(total["calls"], total["answer_tokens"], min(client.concurrency for client in asked))
+    listed = any(client.known_prices is not None and client.prices is None for client in asked)
+    dated = read_prices().dates.get("models") if listed else None
     if as_json:
-        said = {"model": client.identity, "prices": prices, "prices_date": dated, "total": total | {"hours": time}}
+        prices = {client.identity: client.known_prices for client in asked}
+        said = {"models": prices, "prices_date": dated, "total": total | {"hours": time}}
         print(json.dumps(said | {"books": [dataclasses.asdict(book) for book in books]}, ensure_ascii=False))
         return 0
     for book in books:
@@ -260,9 +288,11 @@ def _print_estimate(books: "Sequence[BookForecast]", annotator: "AnnotatorSpec",
         known = f"prices of {dated}" if dated else "at the given prices"
         money = f"${total['usd']:,.2f} ({known}, standard tier)"
     else:
-        money = f"no price is known for {client.identity}: give --prices=IN,OUT"
+        unknown = ", ".join(client.identity for client in asked if client.known_prices is None)
+        money = f"no price is known for {unknown}: give --prices=IN,OUT"
+    judged = f" ({total['judge_calls']:,} of the judge)" if total["judge_calls"] else ""
     print(
-        f"{client.identity}: {total['books']} books ({total['left_out']} left out), {total['calls']:,} calls, "
+        f"{models}: {total['books']} books ({total['left_out']} left out), {total['calls']:,} calls{judged}, "
         f"{total['prompt_tokens']:,} prompt tokens ({total['cached_tokens']:,} from the provider's prompt cache) and "
         f"{total['answer_tokens']:,} answer tokens, about {duration(time)}; {money}"
     )

@@ -118,6 +118,7 @@ def build_report(job: Job, rows: Sequence[NovelRow], entries: Sequence[Entry]) -
         "window": job.options.window,
         "tokenizer": job.tokenizer,
         "annotator": annotator_identity(job.annotator),
+        "judge": job.judge.identity(),
         "content_hash": layout.content_hash({"format": layout.FORMAT, **store}),
         "inputs_hash": work_area.key(novels=sorted(row.sha256 for row in rows)),
         "tokens": sum(kinds.values()),
@@ -177,8 +178,11 @@ def _plan(made: Sequence[dict], score: float | None) -> dict:
         name: round(sum(review["parts"][name] * review["bullets"] for review in reviews) / max(1, bullets), 4)
         for name in (reviews[0]["parts"] if reviews else ())
     }
+    asked = [review["model"] for review in reviews if review["model"]]
+    model = {name: sum(one[name] for one in asked) for name in ("bullets", "unanswered")} if asked else None
     worst = sorted((line for review in reviews for line in review["worst"]), key=lambda line: (line[2], line[1]))
-    return {"score": score and round(score, 1), "parts": parts, "bullets": bullets, "worst": worst[:_WORST]}
+    found = {"score": score and round(score, 1), "parts": parts, "bullets": bullets, "worst": worst[:_WORST]}
+    return found | {"model": model}
 
 
 def _with_templates(books: list[dict], rows: Sequence[NovelRow]) -> list[dict]:

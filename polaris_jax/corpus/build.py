@@ -14,10 +14,10 @@ from polaris_jax.corpus import work_area
 from polaris_jax.corpus.assemble import RUN
 from polaris_jax.corpus.options import BuildOptions
 from polaris_jax.corpus.runners import run_local
-from polaris_jax.corpus.steps import Job, close_annotator, keep_tokenizer, spent_so_far
+from polaris_jax.corpus.steps import Job, close_models, keep_tokenizer, spent_so_far
 from polaris_jax.data import Tokenizer, layout
 from polaris_jax.errors import InputError
-from polaris_jax.scaffold import AnnotatorSpec
+from polaris_jax.scaffold import AnnotatorSpec, EntailmentSpec
 
 Progress = Callable[[str, int, int], None]  # (stage, number done, total or 0 if not known yet)
 _POLL = 0.5, 10.0  # seconds between checks of a local and of a remote work area
@@ -43,6 +43,7 @@ def build_library(
     options: BuildOptions,
     annotator: AnnotatorSpec = AnnotatorSpec(),
     *,
+    judge: EntailmentSpec = EntailmentSpec(),
     work: str | os.PathLike[str] | None = None,
     runner: str = "local",
     beam_options: Sequence[str] = (),
@@ -59,6 +60,7 @@ def build_library(
     Args:
       novels: addresses, local or ``gs://``.
       annotator: who writes the plans. A model's budget is per worker process; the local runner then uses one process.
+      judge: a model that judges, besides the comparison of words, whether the prose supports the plans.
       out: the store, local or ``gs://``. work: where finished books are kept; default ``OUT.work``.
       runner: ``local`` (processes on this machine, no Beam needed) or a Beam runner (see ``pipeline``).
       beam_options: command-line options for the Beam runner.
@@ -69,7 +71,9 @@ def build_library(
     Raises:
       InputError: no novel gave a trajectory, an address cannot be used, or Beam is missing.
     """
-    job, addresses = new_job(novels, out, tokenizer, options, annotator, work=work, transcripts=transcripts)
+    job, addresses = new_job(
+        novels, out, tokenizer, options, annotator, judge=judge, work=work, transcripts=transcripts
+    )
     started = time.perf_counter()
     layout.read_manifest(storage.check(job.out))  # fail on an unusable address before the build, not after
     run = _runner(job, addresses, runner, beam_options, workers)
@@ -79,7 +83,7 @@ def build_library(
         with _watch(job, len(addresses), progress):
             run()
     finally:
-        close_annotator(job.run)
+        close_models(job.run)
     found = storage.read_json(storage.join(job.work, RUN))
     if found is None:
         raise RuntimeError(f"{storage.join(job.work, RUN)} is missing: the work area was changed during the build")
@@ -104,18 +108,20 @@ def new_job(
     options: BuildOptions,
     annotator: AnnotatorSpec,
     *,
+    judge: EntailmentSpec = EntailmentSpec(),
     work: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
 ) -> tuple[Job, list[str]]:
     """The job of a build and the addresses of its novels, from the arguments of ``build_library``.
 
     Raises:
-      InputError: there is no novel, or a rule for reading fits no novel.
+      InputError: there is no novel, a rule for reading fits no novel, or the judge's folder is no classifier.
     """
     addresses = [os.fspath(novel) for novel in novels]
     if not addresses:
         raise InputError("--books", "", "no novel to build from")
     options.rules.check(addresses)
+    judge.identity()  # a wrong folder is an error of the command, not of every book
     out = os.fspath(out).rstrip("/")
     job = Job(
         options.resolved(),
@@ -123,6 +129,7 @@ def new_job(
         os.fspath(work or f"{out}.work").rstrip("/"),
         tokenizer.fingerprint,
         annotator,
+        judge,
         work_area.code_version(),
         uuid.uuid4().hex,
         None if transcripts is None else os.fspath(transcripts).rstrip("/"),

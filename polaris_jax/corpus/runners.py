@@ -24,13 +24,13 @@ def run_local(job: Job, addresses: Sequence[str], workers: int | None = None) ->
     """Builds the library on this machine; returns when the store is complete.
 
     Args:
-      workers: books at once; 1 works in this process, None uses a process per core. With a model they are threads,
-        four by default: they mostly wait for the model, and share one budget.
+      workers: books at once; 1 works in this process, None uses a process per core. With a model that plans or judges
+        they are threads, four by default: they mostly wait for the model, and share one budget or one classifier.
 
     Raises:
       WorkerDied: worker processes were killed in each of three attempts.
     """
-    threads = job.annotator.client is not None
+    threads = job.annotator.client is not None or bool(job.judge)
     workers = min(workers or (4 if threads else os.cpu_count() or 1), len(addresses))
     if workers == 1:
         _steps(job, addresses, map)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("read", "segment", "compare", "scaffold", "render and check", "tokenize", "write")
+STAGES = ("read", "segment", "compare", "scaffold", "review", "render and check", "tokenize", "write")
 
 
 class StageTimer:

@@ -28,7 +28,18 @@ from polaris_jax.data import Tokenizer, load_tokenizer
 from polaris_jax.errors import InputError
 from polaris_jax.library import Novel, read_novel, segment_record
 from polaris_jax.llm import BudgetSpent
-from polaris_jax.scaffold import Annotator, AnnotatorSpec, LLMAnnotator, OfflineAnnotator, open_annotator
+from polaris_jax.llm.usage import merged
+from polaris_jax.scaffold import (
+    Annotator,
+    AnnotatorSpec,
+    Entailment,
+    EntailmentSpec,
+    LLMAnnotator,
+    ModelEntailment,
+    OfflineAnnotator,
+    open_annotator,
+    open_entailment,
+)
 from polaris_jax.trajectory import count_words
 
 
@@ -40,8 +51,9 @@ class Job:
       out, work: addresses of the store and of the work area.
       tokenizer: its fingerprint; its file is in the work area.
       annotator: who writes the plans; includes its cache and budget, but not its key.
+      judge: a model that judges the plans, if any; the same holds for it.
       code: version of the source code that makes the books.
-      run: a name for this run; a process opens one annotator per run.
+      run: a name for this run; a process opens one annotator and one judge per run.
       transcripts: address of a folder for the transcripts as text, or None.
     """
 
@@ -50,6 +62,7 @@ class Job:
     work: str
     tokenizer: str
     annotator: AnnotatorSpec
+    judge: EntailmentSpec
     code: str
     run: str
     transcripts: str | None = None
@@ -70,7 +83,7 @@ class NovelRow:
       sketch: MinHash of its prose, hex.
       book: key of its finished book. facts: facts of that book.
       fresh: steps that were done in this run, not found in the work area.
-      seconds: of those steps, by stage. ledger: that of the process's annotator when the book was done.
+      seconds: of those steps, by stage. ledger: that of the process's annotator and judge when the book was done.
     """
 
     address: str
@@ -199,6 +212,7 @@ def book_key(job: Job, row: NovelRow) -> str:
         reading=job.options.of_reading(row.address),
         options=job.options.of_planning(),
         annotator=annotator_identity(job.annotator),
+        judge=job.judge.identity(),
     )
 
 
@@ -224,6 +238,12 @@ def fallback_of(facts: dict) -> tuple[int, int]:
     return sum(sum(one["fallback"].values()) for one in made), sum(sum(one["fields"].values()) for one in made)
 
 
+def unjudged_of(facts: dict) -> tuple[int, int]:
+    """``(bullets that the judge gave no answer for, bullets that it was asked about)`` of a finished book."""
+    asked = [one["plan"]["model"] for one in facts["trajectories"] if one["plan"] and one["plan"]["model"]]
+    return sum(one["unanswered"] for one in asked), sum(one["bullets"] for one in asked)
+
+
 def plan_score(facts: dict) -> float | None:
     """The judge's score (0-100) of a finished book's plans by their bullets; None for a book without a trajectory."""
     reviews = [one["plan"] for one in facts["trajectories"] if one["plan"]]
@@ -234,7 +254,8 @@ def plan_score(facts: dict) -> float | None:
 def make(job: Job, row: NovelRow) -> NovelRow:
     """Makes the book of a novel, or finds it finished; a novel that was not chosen is returned unchanged.
 
-    A book that broke gate V11 counts as unfinished: its annotator is asked the failed questions again.
+    A book that broke gate V11, or whose judge left too much open, counts as unfinished: the failed questions are asked
+    again.
     """
     if row.status != "read":
         return row
@@ -242,7 +263,7 @@ def make(job: Job, row: NovelRow) -> NovelRow:
     timer.seconds.update(row.seconds)
     try:
         facts = storage.read_json(work_area.facts_at(job.work, row.book))
-        if facts is None or not _enough(*fallback_of(facts), job.options):
+        if facts is None or not all(_enough(*of(facts), job.options) for of in (fallback_of, unjudged_of)):
             facts = _make(job, row, timer)
             row = replace(row, fresh=(*row.fresh, "book"))
         reason = facts["reason"]
@@ -251,6 +272,12 @@ def make(job: Job, row: NovelRow) -> NovelRow:
             reason = (
                 f"Gate V11: {fallback:,} of its {fields:,} annotated fields fell back to the offline annotator, "
                 f"more than {job.options.max_fallback:.1%}."
+            )
+        unjudged, asked = unjudged_of(facts)
+        if not reason and not _enough(unjudged, asked, job.options):
+            reason = (
+                f"The judge of plans gave no answer for {unjudged:,} of its {asked:,} bullets, more than "
+                f"{job.options.max_fallback:.1%}."
             )
         score = plan_score(facts)
         if not reason and score is not None and score < job.options.min_plan_score:
@@ -287,7 +314,7 @@ def _make(job: Job, row: NovelRow, timer: StageTimer) -> dict:
     tokenizer = open_tokenizer(job.work, job.tokenizer)
     made, reason = [], ""
     try:
-        made = make_trajectories(novel, _annotator(job), job.options, tokenizer, timer)
+        made = make_trajectories(novel, _annotator(job), job.options, tokenizer, timer, _judge(job))
     except NovelRefused as refusal:
         reason = str(refusal)
     with timer("write"):
@@ -296,35 +323,44 @@ def _make(job: Job, row: NovelRow, timer: StageTimer) -> dict:
 
 _PROCESS = uuid.uuid4().hex
 _annotators: dict[str, Annotator] = {}
-_annotators_lock = threading.Lock()
+_judges: dict[str, Entailment | None] = {}
+_opening = threading.Lock()
 
 
 def _annotator(job: Job) -> Annotator:
     """This process's annotator for the run. Its threads share one client, and so its budget."""
-    with _annotators_lock:
+    with _opening:
         if job.run not in _annotators:
             _annotators[job.run] = open_annotator(job.annotator)
         return _annotators[job.run]
 
 
-def close_annotator(run: str) -> None:
-    """Closes this process's annotator of a run, if it opened one."""
-    with _annotators_lock:
-        annotator = _annotators.pop(run, None)
-    if annotator is not None:
-        annotator.close()
+def _judge(job: Job) -> Entailment | None:
+    """This process's judge for the run, or None."""
+    with _opening:
+        if job.run not in _judges:
+            _judges[job.run] = open_entailment(job.judge)
+        return _judges[job.run]
+
+
+def close_models(run: str) -> None:
+    """Closes this process's annotator and judge of a run, if it opened them."""
+    with _opening:
+        opened = _annotators.pop(run, None), _judges.pop(run, None)
+    for one in opened:
+        if one is not None:
+            one.close()
 
 
 def _ledger(job: Job) -> dict:
-    """The cost of this process's annotator so far; empty for the offline one."""
-    annotator = _annotators.get(job.run)
-    if not isinstance(annotator, LLMAnnotator):
-        return {}
-    return {"process": _PROCESS} | annotator.client.usage.summary()
+    """The cost of this process's annotator and judge so far; empty if no language model is asked."""
+    annotator, judge = _annotators.get(job.run), _judges.get(job.run)
+    clients = [one.client for one in (annotator, judge) if isinstance(one, LLMAnnotator | ModelEntailment)]
+    return {"process": _PROCESS} | merged([client.usage for client in clients]) if clients else {}
 
 
 def spent_so_far(job: Job) -> str:
-    """The cost of this process's annotator, for a progress bar; empty for the offline one and on other machines."""
+    """The cost of this process's models, for a progress bar; empty if there is none, and on other machines."""
     ledger = _ledger(job)
     if not ledger:
         return ""

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,9 +90,17 @@ def token_counter(tokenizer: Tokenizer) -> Callable[[str], int]:
 
 
 def make_trajectories(
-    novel: Novel, annotator: scaffold.Annotator, options: ResolvedOptions, tokenizer: Tokenizer, timer: StageTimer
+    novel: Novel,
+    annotator: scaffold.Annotator,
+    options: ResolvedOptions,
+    tokenizer: Tokenizer,
+    timer: StageTimer,
+    judge: scaffold.Entailment | None = None,
 ) -> list[FinishedTrajectory]:
     """Every trajectory of one accepted novel, each checked against the gates of the corpus (specification 2.8).
+
+    Args:
+      judge: a model that judges, besides the comparison of words, whether the prose supports the plans.
 
     Raises:
       NovelRefused: nothing fits the window, or a gate fails.
@@ -105,14 +113,21 @@ def make_trajectories(
     for prompt_index in range(options.prompts):
         with timer("scaffold"):
             books = plan_novel(novel, annotator, options, count, prompt_index)
-        with timer("render and check"):
+        with timer("review"):
             if prompt_index == 0:  # other prompts have the same plan
-                prose = _prose(novel, options)
-                reviews = [scaffold.review_plan(book, prose).facts() for book in books]
+                reviews = review_books(books, novel, options, judge)
         for volume, book in enumerate(books, 1):
             review = reviews[volume - 1] if prompt_index == 0 else {}
             made.append(_make(novel, book, options, tokenizer, timer, volume, prompt_index, review))
     return made
+
+
+def review_books(
+    books: Sequence[Book], novel: Novel, options: ResolvedOptions, judge: scaffold.Entailment | None
+) -> list[dict]:
+    """The reviews of a novel's plans, as JSON values."""
+    prose = _prose(novel, options)
+    return [scaffold.review_plan(book, prose, judge).facts() for book in books]
 
 
 def _make(

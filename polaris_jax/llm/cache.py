@@ -54,7 +54,9 @@ class Cache:
             checksum = content.pop("checksum")
             if checksum != _checksum(content) or content["key"] != key or content["format"] != FORMAT:
                 return None
-            return RawReply(**content["reply"])
+            logprobs = content["reply"].pop("logprobs", ())  # replies of earlier versions have none
+            tokens = tuple((token, tuple((one, chance) for one, chance in found)) for token, found in logprobs)
+            return RawReply(**content["reply"], logprobs=tokens)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

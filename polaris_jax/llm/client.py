@@ -277,6 +277,7 @@ def read_reply(raw: RawReply, request: Request, attempts: int) -> Reply:
         cached=attempts == 0,
         attempts=attempts,
         finish=raw.finish,
+        logprobs=raw.logprobs,
     )
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from polaris_jax.llm.failures import AttemptFailed, kind_of_status
 from polaris_jax.llm.replies import clean_text
-from polaris_jax.llm.request import Request
+from polaris_jax.llm.request import Request, TokenLogprobs
 from polaris_jax.llm.spec import ClientSpec
 from polaris_jax.llm.structured import is_strict, with_instruction
 from polaris_jax.llm.transport import RawReply, counted, extra, read_key, redacted, retry_after
 
-# OpenAI's reasoning models take neither a temperature nor a seed.
+# OpenAI's reasoning models take neither a temperature nor a seed, and give no log-probabilities.
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 _REASONING = re.compile(r"(o\d|gpt-[5-9])")
 
@@ -78,6 +78,7 @@ class OpenAITransport:
             # Every compatible server knows the older name of the limit.
             how |= {"max_tokens": request.max_tokens, "temperature": request.temperature}
             how |= {} if request.seed is None else {"seed": request.seed}
+            how |= {"logprobs": True, "top_logprobs": request.logprobs} if request.logprobs else {}
         spec = self._spec
         dials = {"top_p": spec.top_p, "reasoning_effort": spec.effort, "service_tier": _TIERS.get(spec.tier or "")}
         how |= {name: value for name, value in dials.items() if value is not None}
@@ -123,10 +124,19 @@ class OpenAITransport:
                 completion_tokens=counted(usage.get("completion_tokens")),
                 finish="refused" if refused else "length" if finish == "length" else "stop",
                 cached_tokens=counted((usage.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0,
+                logprobs=_logprobs(choice.get("logprobs")),
             )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             detail = redacted(f"the body is not a chat completion: {body[:200]!r}", self._spec.key_variable)
         raise AttemptFailed("invalid_json", detail, billed=True)
+
+
+def _logprobs(given: Any) -> TokenLogprobs:
+    """The alternatives of each token of a choice."""
+    return tuple(
+        (clean_text(one["token"]), tuple((clean_text(o["token"]), float(o["logprob"])) for o in one["top_logprobs"]))
+        for one in (given or {}).get("content") or ()
+    )
 
 
 def _text(content: Any) -> str:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from polaris_jax.errors import InputError
 from polaris_jax.llm.replies import clean_text
 
+# Of each token of an answer: its text, and the likeliest tokens in its place with their log-probabilities.
+TokenLogprobs = Sequence[tuple[str, Sequence[tuple[str, float]]]]
 ROLES = ("system", "user", "assistant")
 # Greedy decoding would repeat an unusable answer, so retries after one use at least this temperature.
 RETRY_TEMPERATURE = 0.3
@@ -31,6 +34,8 @@ class Request:
         caller reads any text. Not part of the cache key.
       shared_prefix: whether other requests begin with the same long text. Then nothing that differs is put before the
         messages, so that a provider's prompt cache can work. Not part of the cache key.
+      logprobs: how many alternatives of each token of the answer to ask for, with their log-probabilities; 0 asks for
+        none. A provider that gives none leaves ``Reply.logprobs`` empty, or refuses (``bad_request``).
 
     Raises:
       InputError: no messages, an unknown role, a schema that is not JSON, or a number out of range.
@@ -46,6 +51,7 @@ class Request:
     version: str = ""
     enforce_schema: bool = True
     shared_prefix: bool = False
+    logprobs: int = 0
 
     def __post_init__(self):
         messages = tuple((role, content) for role, content in self.messages)
@@ -64,6 +70,8 @@ class Request:
             raise InputError("temperature", self.temperature, "0 (greedy) or more")
         if self.sample < 0:
             raise InputError("sample", self.sample, "0 or more")
+        if not 0 <= self.logprobs <= 20:
+            raise InputError("logprobs", self.logprobs, "0 (none) to 20 alternatives, the most that servers give")
 
     def key(self, identity: str) -> str:
         """SHA-256 (hex) of the identity of the model and of every field that affects the answer."""
@@ -77,6 +85,8 @@ class Request:
             "seed": self.seed,
             "sample": self.sample,
         }
+        if self.logprobs:  # only then, so that the replies that are kept without them are still found
+            content["logprobs"] = self.logprobs
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def draw(self, unusable: int, truncated: int = 0) -> "Request":
@@ -106,6 +116,8 @@ class Reply:
       cached: whether it came from the cache.
       attempts: calls made for it; 0 when cached.
       finish: ``stop``, or ``length`` when free text was cut at ``max_tokens``.
+      logprobs: of each token of ``text``: its text, and its alternatives with their natural log-probabilities; empty
+        if the request asks for none or the server gives none.
     """
 
     text: str
@@ -116,6 +128,7 @@ class Reply:
     cached: bool
     attempts: int
     finish: str = "stop"
+    logprobs: TokenLogprobs = ()
 
 
 def _compact_schema(schema: str) -> str:

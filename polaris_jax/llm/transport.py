@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 from polaris_jax.errors import InputError
-from polaris_jax.llm.request import Request
+from polaris_jax.llm.request import Request, TokenLogprobs
 
 NO_KEY = "none"  # sent to servers that need no key
 
@@ -23,6 +23,7 @@ class RawReply:
       prompt_tokens, completion_tokens: as the server counts them; None if it does not report them.
       finish: ``stop``, ``length`` (cut at ``max_tokens``) or ``refused``.
       cached_tokens: how many of the prompt tokens came from the provider's own cache.
+      logprobs: see ``Reply.logprobs``.
     """
 
     text: str
@@ -31,6 +32,7 @@ class RawReply:
     completion_tokens: int | None
     finish: str
     cached_tokens: int = 0
+    logprobs: TokenLogprobs = ()
 
 
 class Transport(Protocol):

@@ -8,7 +8,7 @@ fit, the budget is spent.
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 
@@ -228,6 +228,14 @@ class UsageTracker:
             if after > self.budget_usd:
                 return BudgetSpent("usd", self.budget_usd, spent, needed_usd)
         return None
+
+
+def merged(trackers: Sequence[UsageTracker]) -> dict:
+    """The sums of several trackers, as in ``summary``; ``usd`` is of those whose prices are known, None if none is."""
+    found = [tracker.summary() for tracker in trackers]
+    names = [*(part.name for part in fields(PurposeUsage)), "tokens"]
+    known = [one["usd"] for one in found if one["usd"] is not None]
+    return {name: sum(one[name] for one in found) for name in names} | {"usd": sum(known) if known else None}
 
 
 def cost(prices: tuple[float, ...], prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> float:

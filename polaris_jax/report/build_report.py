@@ -19,7 +19,7 @@ from polaris_jax.report.sections import PUBLISHED_SHARES
 from polaris_jax.trajectory import KINDS
 
 PAGE = "build_report.html"
-_STAGE_COLOURS = ("k-header", "t2", "t5", "t1", "t4", "t3", "t6")
+_STAGE_COLOURS = ("k-header", "t2", "t5", "t1", "k-prompt", "t4", "t3", "t6")
 _GROUPS = {"prompt": ("prompt",), "scaffold": ("header", "scaffold", "copy"), "prose": ("prose",)}
 
 

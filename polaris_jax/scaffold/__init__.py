@@ -13,7 +13,15 @@ from polaris_jax.scaffold.field_paths import fallback_share
 from polaris_jax.scaffold.llm import ForecastClient, LLMAnnotator
 from polaris_jax.scaffold.offline import OfflineAnnotator
 from polaris_jax.scaffold.profile import FULL, STORY, Bound, Detail, ScaffoldProfile, mini_profile
-from polaris_jax.scaffold.review import PlanReview, review_plan, template_share
+from polaris_jax.scaffold.review import (
+    Entailment,
+    EntailmentSpec,
+    ModelEntailment,
+    PlanReview,
+    open_entailment,
+    review_plan,
+    template_share,
+)
 
 __all__ = [
     "FULL",
@@ -25,9 +33,12 @@ __all__ = [
     "Bound",
     "Context",
     "Detail",
+    "Entailment",
+    "EntailmentSpec",
     "Faithfulness",
     "ForecastClient",
     "LLMAnnotator",
+    "ModelEntailment",
     "OfflineAnnotator",
     "PlanReview",
     "ScaffoldProfile",
@@ -35,6 +46,7 @@ __all__ = [
     "fallback_share",
     "mini_profile",
     "open_annotator",
+    "open_entailment",
     "review_plan",
     "template_share",
 ]

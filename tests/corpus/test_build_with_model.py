@@ -9,7 +9,7 @@ from corpus_library import OPTIONS, contents
 
 from polaris_jax.cli import main
 from polaris_jax.corpus import build_library, find_novels, new_job
-from polaris_jax.corpus.steps import choose, close_annotator, keep_tokenizer, make, spent_so_far, survey
+from polaris_jax.corpus.steps import choose, close_models, keep_tokenizer, make, spent_so_far, survey
 from polaris_jax.errors import InputError
 from polaris_jax.llm import ClientSpec
 from polaris_jax.scaffold import AnnotatorSpec
@@ -115,4 +115,4 @@ def test_progress_says_what_the_model_has_cost(library, tokenizer, tmp_path, mod
     make(job, chosen)
     calls = model.calls
     assert spent_so_far(job) == f": {calls:,} calls, {2500 * calls:,} tokens, ${2.0 * calls:,.2f}"
-    close_annotator(job.run)
+    close_models(job.run)

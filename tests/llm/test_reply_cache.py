@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from polaris_jax.llm import CallFailed, ClientSpec, Request, open_client
 from polaris_jax.llm.cache import Cache
 from polaris_jax.llm.transport import RawReply
 
-REPLY = RawReply("Ahoy — é", "m", 3, 2, "stop")
+REPLY = RawReply("Ahoy — é", "m", 3, 2, "stop", logprobs=(("Ahoy", (("Ahoy", -0.5), ("Hi", -1.5))),))
 REQUEST = Request((("user", "Hello"),), purpose="greeting")
 KEY = REQUEST.key("openai/m")
 
@@ -96,3 +97,11 @@ def test_replay_reads_what_another_wrote(kept, tmp_path):
             client.ask(Request((("user", "Goodbye"),)))
         assert client.usage.summary()["purposes"]["greeting"]["cached"] == 1
         assert (client.usage.calls, client.usage.failed) == (0, 1)
+
+
+def test_a_reply_with_probabilities_is_another_one_and_others_keep_their_key():
+    asked = replace(REQUEST, logprobs=5)
+    assert len({REQUEST.key("m"), asked.key("m"), replace(asked, logprobs=3).key("m")}) == 3
+    assert KEY == "34b5501b96e7ccd32810517bc6b3190544a007edff29fd759a9d430f5d54fa64"  # of replies that were paid for
+    with pytest.raises(InputError, match="logprobs"):
+        replace(REQUEST, logprobs=21)

@@ -9,7 +9,7 @@ from polaris_jax.llm import Request
 
 
 class Model(Server):
-    """Answers with ``said(body)``: ``(text, finish reason)``, or a status of an error."""
+    """Answers with ``said(body)``: ``(text, finish reason)``, perhaps log-probabilities, or a status of an error."""
 
     def __init__(self, said):
         super().__init__(_Handler)
@@ -27,6 +27,8 @@ class _Handler(Handler):
         else:
             message = {"role": "assistant", "content": said[0]}
             choice = {"index": 0, "finish_reason": said[1], "message": message}
+            if len(said) > 2:
+                choice["logprobs"] = said[2]
             usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
             status, content = 200, {"model": "toy", "choices": [choice], "usage": usage}
         self.answer(status, content)

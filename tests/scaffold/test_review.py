@@ -70,12 +70,45 @@ def test_what_the_scene_says_passes(judge, line):
         ("Tom, who waits below by the door.", "grammar"),
         ("The scene sets the stage for a change of heart.", "vague"),
         ("“What kept you,” says Mr. Pell.", "referent"),
+        ("“It was all of it,” says Tom.", "vague"),
     ],
 )
 def test_what_it_does_not_say_or_what_is_no_english_is_found(judge, line, fault):
     said = judge(line)
     assert said.score < GOOD, said
     assert fault in said.faults, said
+
+
+ORCHARD = (
+    "The captain walked in the orchard. Agnes found the lamp that Mr. Pell worked on.\n\n"
+    "If the letter reached the harbour, the captain sold the boat. "
+    "Mr. Pell was as honest as Tom. He counted the silver spoons of the captain."
+)
+
+
+@pytest.mark.parametrize(
+    ("sound", "turned", "fault"),
+    [
+        (
+            "If the letter reaches the harbour, the captain sells the boat.",
+            "The letter reaches the harbour, the captain sells the boat.",
+            "negation",
+        ),
+        ("Agnes finds the lamp that Mr. Pell works on.", "Agnes finds the lamp that Mr. Pell works.", "negation"),
+        (
+            "Mr. Pell counts the silver spoons of the captain.",
+            "Tom counts the silver spoons of the captain.",
+            "referent",
+        ),
+    ],
+)
+def test_what_a_bullet_leaves_out_may_turn_it_round(sound, turned, fault):
+    """A condition, a last preposition, and somebody with whom another is only compared."""
+    stats = analyse(f"{ORCHARD}\n\n{NOVEL}")
+    assert judge_bullet(sound, ORCHARD, stats).score >= GOOD
+    said = judge_bullet(turned, ORCHARD, stats)
+    assert said.score < GOOD
+    assert said.faults[fault] >= 0.6
 
 
 def test_a_bullet_said_twice_is_bad_and_two_different_ones_are_not(judge):
@@ -152,5 +185,5 @@ def test_labels_made_before_the_judge_are_shared(shared):
     """Five books that were held out while the judge was written."""
     found = benchmark_scripts.load("plan_judge").labelled("held out")
     assert len(found) >= 100
-    assert sum((score >= GOOD) == row["good"] for row, score, _ in found) / len(found) >= 0.72  # 0.74 was reached
+    assert sum((score >= GOOD) == row["good"] for row, score, _ in found) / len(found) >= 0.72  # 0.733 was reached
     assert area([s for r, s, _ in found if r["good"]], [s for r, s, _ in found if not r["good"]]) >= 0.8

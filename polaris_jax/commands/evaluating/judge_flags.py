@@ -17,10 +17,8 @@ from polaris_jax.llm.spec import ClientSpec
 if TYPE_CHECKING:
     from polaris_jax.evals.judging import BenchJudge, JudgeQuestion
 
-_SHARED = {name: flag for name, flag in client_flags.CLIENT.items() if name != "model"}
 # Fields whose plain names are flags of the writing models; the judges' flags begin with ``--judge-``.
 _PREFIXED = ("top_p",)
-_ADVICE = "PROVIDER:MODEL[@BASE_URL][,field=value...], such as openai:gpt-5.4,prices=1.25/10 or openai:m@http://host/v1"
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class OpenJudge:
 
 def add_judge_flags(parser: argparse.ArgumentParser) -> None:
     """``--judge`` and its options."""
-    parser.add_argument("--judge", action="append", metavar="JUDGE", help=f"{_ADVICE}; may be repeated")
+    parser.add_argument("--judge", action="append", metavar="JUDGE", help=f"{client_flags.NAMED}; may be repeated")
     parser.add_argument(
         "--judge-samples", type=int, default=1, help="answers per question, to measure a judge's variance"
     )
@@ -48,7 +46,7 @@ def add_judge_flags(parser: argparse.ArgumentParser) -> None:
         help="make no calls: write the questions as an OpenAI batch file",
     )
     parser.add_argument("--batch-in", metavar="FILE", help="first read the answers in a provider's batch output file")
-    client_flags.add_flags(parser, {_flag(name): flag for name, flag in _SHARED.items()})
+    client_flags.add_flags(parser, {_flag(name): flag for name, flag in client_flags.IN_NAMED.items()})
 
 
 def add_estimate_flag(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +105,7 @@ def judge_specs(arguments: argparse.Namespace, out: str) -> list[ClientSpec]:
     from polaris_jax.evals.judging import judge_name
 
     if not arguments.judge:
-        raise InputError("--judge", None, f"say who judges: {_ADVICE}")
+        raise InputError("--judge", None, f"say who judges: {client_flags.NAMED}")
     if arguments.judge_samples < 1:
         raise InputError("--judge-samples", arguments.judge_samples, "at least 1")
     specs: list[ClientSpec] = []
@@ -153,24 +151,8 @@ def judge_spec(text: str, values: Mapping[str, Any], cache: str) -> ClientSpec:
     Raises:
       InputError: it cannot be parsed.
     """
-    head, *fields = text.split(",")
-    provider, colon, model = head.partition(":")
-    model, _, address = model.partition("@")
-    if not colon or not model:
-        raise InputError("--judge", text, _ADVICE)
-    given = {name: values.get(_flag(name)) for name in _SHARED} | {"model": model}
-    if address:
-        given["base_url"] = address
-    for one in fields:
-        name, equals, value = one.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals or name not in _SHARED:
-            raise InputError("--judge", one, f"fields are {', '.join(_SHARED)}, written as field=value")
-        try:
-            given[name] = value.replace("/", ",") if name == "prices" else _SHARED[name][0](value)
-        except ValueError:
-            raise InputError("--judge", one, _SHARED[name][1]) from None
-    return client_flags.client_spec(provider, given, cache)
+    shared = {name: values.get(_flag(name)) for name in client_flags.IN_NAMED}
+    return client_flags.named_client("--judge", text, shared, cache)
 
 
 def _flag(name: str) -> str:

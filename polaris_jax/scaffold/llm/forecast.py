@@ -95,6 +95,8 @@ class ForecastClient:
             return [self._value(schema["items"]) for _ in range(schema["maxItems"])]
         if schema["type"] == "integer":
             return 40
+        if "enum" in schema:
+            return schema["enum"][0]
         return self._text(schema["maxLength"])
 
     def _text(self, most: int) -> str:

@@ -7,12 +7,13 @@ level below.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from polaris_jax.scaffold.analysis.novel_stats import NovelStats, analyse
+from polaris_jax.scaffold.analysis.novel_stats import analyse
 from polaris_jax.scaffold.analysis.sentences import WORD
 from polaris_jax.scaffold.review.bullets import BulletVerdict, alike, content_roots, judge_bullet
+from polaris_jax.scaffold.review.entailment import Entailment
 from polaris_jax.scaffold.review.grammar import mistakes
 from polaris_jax.scaffold.review.support import root
 from polaris_jax.trajectory import Book, Chapter
@@ -35,6 +36,15 @@ _TEMPLATE = 3  # number of books from which on a common opening is a template
 
 
 @dataclass(frozen=True)
+class ModelVerdicts:
+    """What a model was asked for a review: its identity, the number of bullets, and how many it gave no answer for."""
+
+    name: str
+    bullets: int
+    unanswered: int
+
+
+@dataclass(frozen=True)
 class PlanReview:
     """The review of one plan.
 
@@ -47,6 +57,7 @@ class PlanReview:
       bullets: number of bullets.
       worst: the worst bullets, each with its place.
       openings: hash of a bullet's first words -> number of bullets; see ``template_share``.
+      model: who else was asked whether scenes and chapters support their bullets; None if nobody was.
     """
 
     score: float
@@ -54,6 +65,7 @@ class PlanReview:
     bullets: int
     worst: tuple[tuple[str, BulletVerdict], ...]
     openings: dict[str, int]
+    model: ModelVerdicts | None = None
 
     def facts(self) -> dict:
         """As JSON values."""
@@ -63,33 +75,38 @@ class PlanReview:
             "bullets": self.bullets,
             "worst": [[where, said.line, round(said.score, 3), said.why] for where, said in self.worst],
             "openings": self.openings,
+            "model": None if self.model is None else asdict(self.model),
         }
 
 
-def review_plan(book: Book, novel: str) -> PlanReview:
-    """Judges every bullet of a plan, without a model.
+def review_plan(book: Book, novel: str, entailment: Entailment | None = None) -> PlanReview:
+    """Judges every bullet of a plan.
 
     Args:
       novel: the whole novel's prose; names and the rarity of words come from it.
+      entailment: a model that judges besides whether scenes and chapters support their bullets.
+
+    Raises:
+      BudgetSpent, InputError: the model cannot be asked any further.
     """
     stats = analyse(novel)
-    judged: list[tuple[str, BulletVerdict]] = []
-    for number, chapter in enumerate(book.chapters, 1):
-        for index, scene in enumerate(chapter.scenes, 1):
-            judged += _card(f"scene {number}.{index}", scene.summary, scene.text, stats)
-        judged += _card(f"chapter {number}", chapter.summary, chapter.text, stats)
+    cards = _cards(book)
+    pairs = [(text, line) for _, lines, text in cards for line in lines]
+    said = entailment.probabilities(pairs) if entailment else [None] * len(pairs)
+    model = ModelVerdicts(entailment.identity, len(said), said.count(None)) if entailment else None
+    coming = iter(said)
+    judged = [
+        (where, judge_bullet(line, text, stats, [*lines[:number], *lines[number + 1 :]], next(coming)))
+        for where, lines, text in cards
+        for number, line in enumerate(lines)
+    ]
     arcs = [line for arc in book.arcs for line in (*arc.short, *arc.medium, *arc.long)]
     people = [line for group in (*book.main_characters, *book.side_characters) for line in group.bullets]
     lines = [said.line for _, said in judged] + arcs + people
     clean = [not said.faults.get("grammar") for _, said in judged] + [not mistakes(line, stats) for line in arcs]
     faults = [said.faults for _, said in judged]
-    supported = [
-        (1 - one.get("unsupported", 0)) * (1 - one.get("referent", 0)) * (1 - one.get("gender", 0))
-        * (1 - one.get("negation", 0))
-        for one in faults
-    ]  # fmt: skip
     parts = {
-        "supported": _mean(supported),
+        "supported": _mean(said.supported for _, said in judged),
         "grammar": _mean(clean),
         "distinct": 1.0 - _said_twice(lines),
         "specific": _mean(one.get("vague", 0) < 0.5 for one in faults),
@@ -104,14 +121,17 @@ def review_plan(book: Book, novel: str) -> PlanReview:
         len(lines),
         tuple((where, said) for where, said in worst if said.why),
         dict(sorted(Counter(map(opening, lines)).items())),
+        model,
     )
 
 
-def _card(where: str, summary: Sequence[str], text: str, stats: NovelStats) -> list[tuple[str, BulletVerdict]]:
-    return [
-        (where, judge_bullet(line, text, stats, [*summary[:number], *summary[number + 1 :]]))
-        for number, line in enumerate(summary)
-    ]
+def _cards(book: Book) -> list[tuple[str, Sequence[str], str]]:
+    """Every card with its place, its bullets and its prose: the scenes of a chapter, then the chapter."""
+    found: list[tuple[str, Sequence[str], str]] = []
+    for number, chapter in enumerate(book.chapters, 1):
+        found += [(f"scene {number}.{i}", scene.summary, scene.text) for i, scene in enumerate(chapter.scenes, 1)]
+        found.append((f"chapter {number}", chapter.summary, chapter.text))
+    return found
 
 
 def _mean(values: Iterable[float]) -> float:

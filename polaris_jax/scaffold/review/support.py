@@ -8,11 +8,11 @@ and the share of its words that the scene has can be judged.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from polaris_jax.scaffold.analysis.lexicons import FUNCTION_WORDS, SPEECH_VERBS, TITLES, stem, word_set
+from polaris_jax.scaffold.analysis.lexicons import FUNCTION_WORDS, PREPOSITIONS, SPEECH_VERBS, TITLES, stem, word_set
 from polaris_jax.scaffold.analysis.names import Entity, bare
 from polaris_jax.scaffold.analysis.novel_stats import NovelStats
 from polaris_jax.scaffold.analysis.sentences import WORD, sentences
@@ -27,6 +27,9 @@ _MALE, _FEMALE = word_set("he him his himself"), word_set("she her hers herself"
 _FIRST = word_set("i me my mine myself we us our")
 _DENIALS = word_set("not never no nobody nothing none neither nor without cannot hardly scarcely")
 _NARRATOR = "narrator"
+_COMPARES = word_set("as than like")  # a name after one of these is not who the next pronoun means
+_CONDITIONS = word_set("if unless whether lest")
+_OPEN = _CONDITIONS | word_set("would could might should may wish wishes hope hopes")
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,16 @@ class Support:
 
 @dataclass(frozen=True)
 class _Sentence:
-    """A sentence: words in lower case, their roots, which words are names, the people named, the share of speech."""
+    """A sentence: words in lower case, their roots, which words are names, the people named, the share of speech.
+
+    ``compared`` are the people with whom somebody is only compared: "as honest as Tom".
+    """
 
     words: tuple[str, ...]
     roots: tuple[str, ...]
     names: frozenset[str]
     people: tuple[Entity, ...]
+    compared: frozenset[Entity] = frozenset()
     quoted: float = 0.0
 
     @cached_property
@@ -80,8 +87,10 @@ def _read(text: str, stats: NovelStats, quoted: float = 0.0) -> _Sentence:
         for before, word in pairwise(["", *found])
         if word[0].isupper() and (word in stats.name_parts or before.lower() in TITLES) and word.lower() not in TITLES
     )
-    people = tuple(entity for entity, _, _ in stats.mentions(text) if entity.person)
-    return _Sentence(words, tuple(map(root, words)), names, people, quoted)
+    mentions = [(entity, text[:start].split()[-1:]) for entity, start, _ in stats.mentions(text) if entity.person]
+    compared = frozenset(entity for entity, before in mentions if before and before[0].lower() in _COMPARES)
+    people = tuple(entity for entity, _ in mentions)
+    return _Sentence(words, tuple(map(root, words)), names, people, compared, quoted)
 
 
 @lru_cache(maxsize=8)
@@ -220,7 +229,19 @@ def _parallel(mine: _Sentence, told: Sequence[_Sentence], best: int, stats: Nove
     region = other.words[max(0, first.b - 2) : last.b + last.size]
     body = mine.words[: last.a + last.size + 2]
     differs = sum(map(_denies, body)) % 2 != sum(map(_denies, region)) % 2
-    return referent, gender, float(differs)
+    return referent, gender, max(float(differs), _turned_round(mine, other, first, last))
+
+
+def _turned_round(mine: _Sentence, other: _Sentence, first: Match, last: Match) -> float:
+    """How sure it is that a parallel bullet says something else because of what it leaves out of the sentence.
+
+    A condition becomes a fact, or the sentence's last preposition is cut off ("the man that he drives" of "drove for").
+    """
+    condition = not _CONDITIONS.isdisjoint(other.words[max(0, first.b - 2) : last.b + last.size])
+    as_fact = condition and _OPEN.isdisjoint(mine.words)
+    rest, ends = other.words[last.b + last.size :], last.a + last.size == len(mine.words)
+    stranded = ends and len(rest) == 1 and rest[0] in PREPOSITIONS
+    return 0.7 * (as_fact or stranded)
 
 
 def _instead(who: frozenset[Entity], right: Sequence[str], told: Sequence[_Sentence], best: int) -> float:
@@ -251,7 +272,10 @@ def _antecedent(person: Entity, pronouns: frozenset[str] | set[str], told: Seque
     fits = {"m": male, "f": female, "?": True}[person.gender]
     if not fits:
         return 1.0
-    before = [entity for sentence in told[max(0, best - _MEMORY) : best] for entity in sentence.people]
+    near = told[max(0, best - _MEMORY) : best]
+    before = [entity for sentence in near for entity in sentence.people if entity not in sentence.compared]
+    if person not in before and any(person in sentence.compared for sentence in near):
+        return 0.7
     sure = [e for e in before if {"m": male, "f": female, "?": False}[e.gender]]
     rivals = list(dict.fromkeys(reversed(sure or before)))  # the last one first
     if not rivals:
