@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tiles import CAUSAL, EDGE, FULL, MASKED_TILE, TokenMetadata, column_of, kind_of, row_of
 
 LANES = 128
@@ -44,25 +45,29 @@ def across(column: jax.Array, lanes: int) -> jax.Array:
     return column[:, :lanes] if lanes <= LANES else jnp.tile(column, (1, lanes // LANES))
 
 
-def sees(
+def hide(
+    scores: jax.Array,
     kind: int,
     query: Callable[..., jax.Array],
     key: Callable[..., jax.Array],
     window: int | None,
 ) -> jax.Array:
-    """Visibility within a tile of this kind, by as few comparisons as the kind needs.
+    """``MASKED`` for the scores that no query of a tile of this kind sees, by as few comparisons as the kind needs.
+
+    Each comparison has a select of its own. Joined to one mask first they cost v5p's forward 4.6 % more, because masks
+    that are made before their scores wait in vector memory.
 
     Args:
       query, key: ``query(row, shift=0)`` gives the positions (row 0) or segments (row 1) plus ``shift`` as an array
         that broadcasts to the scores. Padding queries have segment -1, padding keys 0.
     """
-    if kind == CAUSAL:
-        return key(0) <= query(0)
-    if kind == EDGE:
-        assert window is not None
-        return key(0) > query(0, -window)
-    mask = (query(1) == key(1)) & (key(0) <= query(0))
-    return mask if window is None else mask & (key(0) > query(0, -window))
+    if kind in (CAUSAL, MASKED_TILE):
+        scores = jnp.where(key(0) <= query(0), scores, MASKED)
+    if window is not None and kind in (EDGE, MASKED_TILE):
+        scores = jnp.where(key(0) > query(0, -window), scores, MASKED)
+    if kind == MASKED_TILE:
+        scores = jnp.where(key(1) == query(1), scores, MASKED)
+    return scores
 
 
 def masked_kinds(window: int | None) -> tuple[int, ...]:

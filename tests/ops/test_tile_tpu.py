@@ -118,7 +118,6 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
         monkeypatch.setattr(module, "_units", lambda *blocks: units_of(*blocks, **small))
     for module in (tile_tpu_forward, tile_tpu_backward):
         monkeypatch.setattr(module, "STEP", 128)
-    monkeypatch.setattr(tile_tpu_forward, "MASKED_ROWS", 128)
     jax.clear_caches()  # kernels are traced once per shape, and units are not part of it
     S, D, window = 1024, 64, 600
     rows, wide = (1, 1, S), (1, 1, S, D)
