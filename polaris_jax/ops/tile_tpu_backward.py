@@ -21,6 +21,7 @@ from polaris_jax.ops.tile_tpu_parts import (
     Walk,
     across,
     as_column,
+    comparisons,
     compiler_params,
     cost,
     flat_codes,
@@ -61,13 +62,13 @@ def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, *refs, rows, heads, c
             k, v = kv[0, 0, 0, keys], kv[1, 0, 0, keys]
             across_queries = (((1,), (1,)), ((), ()))
             scores = jax.lax.dot_general(k, q[0, 0], across_queries, preferred_element_type=jnp.float32)
-            scores = hide(
-                scores,
+            seen = comparisons(
                 kind,
                 lambda row, shift=0: q_ids[0, row : row + 1] + shift,
                 lambda row: across(as_column(kv_ids[0, row : row + 1, keys]), queries),
                 window,
             )
+            scores = hide(scores, seen)
             weights = jnp.exp2(scores - lse[0, 0])
             dkv[1, 0, 0, keys] += jax.lax.dot(
                 weights.astype(dout.dtype), dout[0, 0], preferred_element_type=jnp.float32

@@ -21,6 +21,7 @@ from polaris_jax.ops.tile_tpu_parts import (
     Walk,
     across,
     as_column,
+    comparisons,
     compiler_params,
     cost,
     flat_codes,
@@ -71,13 +72,13 @@ def _kernel(codes, q, dout, lse, delta, kv, k_transposed, q_ids, kv_ids, *refs, 
             return scores, dweights
 
         def add(scores, dweights, keys, queries):
-            scores = hide(
-                scores,
+            seen = comparisons(
                 kind,
                 lambda row, shift=0: q_ids[0, row : row + 1, queries] + shift,
                 lambda row: across(ids[row, keys], scores.shape[1]),
                 window,
             )
+            scores = hide(scores, seen)
             weights = jnp.exp2(scores - lse[0, 0, :, queries])
             dscores = (weights * (dweights - delta[0, 0, :, queries])).astype(q.dtype)
             across_queries = (((1,), (1,)), ((), ()))

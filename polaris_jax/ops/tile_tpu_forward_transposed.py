@@ -24,6 +24,7 @@ from polaris_jax.ops.tile_tpu_parts import (
     Walk,
     across,
     as_column,
+    comparisons,
     compiler_params,
     cost,
     flat_codes,
@@ -75,13 +76,13 @@ def _kernel(
             scores = jax.lax.dot_general(
                 k[0, 0, 0, keys], q[0, 0, queries], (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
             )
-            return hide(
-                scores,
+            seen = comparisons(
                 kind,
                 lambda row, shift=0: q_ids[0, row : row + 1, queries] + shift,
                 lambda row: across(ids[row, keys], scores.shape[1]),
                 window,
             )
+            return hide(scores, seen)
 
         def weights_of(scores, queries):
             before = running_max[:, queries]
