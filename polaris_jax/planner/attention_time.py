@@ -23,9 +23,9 @@ from polaris_jax.training.config import TrainConfig, context_method
 
 TABLE = Path(__file__).with_name("kernels.json")
 
-# What a tile costs for its size when so few units of a trip run beside each other, over one with eight: from the
-# kernels compiled in blocks of 512 and 1024 (benchmarks/RESULTS.md, "Windows").
-FEW = {1: 1.76, 2: 1.35, 4: 1.08}
+# What a tile costs for its size when so few units of a trip run beside each other, over one with eight, by pass: the
+# mean of v6e and tpu7x in blocks of 512 and 1024 (benchmarks/RESULTS.md, "Windows"). On v5p a trip is always one unit.
+FEW = {"forward": {1: 1.56, 2: 1.3, 4: 1.05}, "backward": {2: 1.12, 4: 1.03}}
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ def kernel_time(which: str, chip: str, width: int, window: int | None, blocks: t
 
     row = min((row for row in rows if row.width == nearest), key=distance)
     schedule, wider = row.schedule, max(1.0, width / nearest)
-    fewer = _few(which, source, *blocks) / _few(which, source, schedule.q_block, schedule.kv_block)
+    scaled = _few(which, source, *blocks) / _few(which, source, schedule.q_block, schedule.kv_block)
     loops = {loop.kind: loop.bundles for loop in schedule.loops}
     loops.setdefault("edge", loops["causal"])
     return KernelTime(
         *blocks,
         MATRIX_UNITS[chip].cores,
         {
-            kind: (max(bundles * fewer, schedule.minimum) * area + schedule.outside_least) * wider
+            kind: (max(bundles * scaled, schedule.minimum) * area + schedule.outside_least) * wider
             for kind, bundles in loops.items()
         },
         not any(distance(row)[::2]) and nearest >= width,
@@ -112,7 +112,7 @@ def _area(q_block: int, kv_block: int) -> float:
 
 def _few(which: str, chip: str, q_block: int, kv_block: int) -> float:
     hops = tile_tpu.hops(1.0, None, tile_tpu.UNIT, _kind(chip), blocks=(q_block, kv_block))
-    return FEW.get(hops.plan(which, tile_tpu.UNIT, q_block, kv_block)["beside"], 1.0)
+    return FEW[which].get(hops.plan(which, tile_tpu.UNIT, q_block, kv_block)["beside"], 1.0)
 
 
 def _kind(chip: str) -> str:

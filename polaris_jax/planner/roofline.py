@@ -77,7 +77,7 @@ def source(chip: str, estimated: tuple[str, ...] = ()) -> str:
     if chip not in measured_chips():
         least += f" on {RELATIVES[chip]}"
     if estimated:
-        least += f" (estimated from other blocks: {', '.join(estimated)})"
+        least += f" (estimated from the nearest kernel compiled: {', '.join(estimated)})"
     if chip in BORROWED:
         least += f", products as on {RELATIVES[chip]}"
     runs = "published runs on this chip" if chip in PUBLISHED else "published v5p runs; none is published for this chip"

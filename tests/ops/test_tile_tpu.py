@@ -143,6 +143,8 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     [
         ("TPU v6 lite", "forward", 256, 1024, (1024, 1024)),  # swept: benchmarks/window_blocks.py
         ("TPU v6 lite", "forward", 256, 1023, (512, 512)),
+        ("TPU v6 lite", "backward", 128, 1536, (512, 512)),
+        ("TPU v6 lite", "backward", 128, 2048, (1024, 1024)),
         ("TPU v6 lite", "backward", 128, 4096, (1024, 1024)),
         ("TPU v6 lite", "backward", 128, 8192, (2048, 2048)),
         ("TPU v5p", "forward", 128, 1024, (512, 512)),

@@ -1,9 +1,11 @@
 """The estimate of attention is never faster than the chip's matrix unit or the schedule of its kernels."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,20 +77,24 @@ def test_work_is_shared_and_grows_with_the_square(small):
 
 @pytest.fixture
 def kernels_run(monkeypatch):
-    """``(pass, window, blocks)`` of every kernel that is traced."""
+    """``(pass, window, blocks)`` of every kernel that is asked for; none is traced, which would take seconds each."""
     found = set()
 
-    def watch(which, module, name):
-        kernel = getattr(module, name)
+    def forward(tiles, q, kv, q_meta, kv_meta, state, *, window, q_block, kv_block, interpret):
+        found.add(("forward", window, (q_block, kv_block)))
+        return state
 
-        def watched(*args, window, q_block, kv_block, **options):
-            found.add((which, window, (q_block, kv_block)))
-            return kernel(*args, window=window, q_block=q_block, kv_block=kv_block, **options)
+    def backward(
+        transposed, tiles, q, kv, dout, lse, delta, q_meta, kv_meta, dq, *, window, q_block, kv_block, interpret
+    ):
+        found.add(("backward", window, (q_block, kv_block)))
+        _, _, G, S, D = kv.shape
+        return dq, jnp.zeros((2, tiles.codes.shape[0], G, *((D, S) if transposed else (S, D))), jnp.float32)
 
-        monkeypatch.setattr(module, name, watched)
-
-    for (_, which), module in tile_tpu._MODULES.items():
-        watch(which, module, f"{which}_kernel")
+    for transposed in (False, True):
+        kernels = {"forward": forward, "backward": functools.partial(backward, transposed)}
+        for which, kernel in kernels.items():
+            monkeypatch.setattr(tile_tpu._MODULES[transposed, which], f"{which}_kernel", kernel)
     return found
 
 
@@ -133,7 +139,7 @@ def test_the_blocks_priced_are_those_that_the_kernels_take(small, kernels_run, c
         ).sum(dtype="float32")
 
     for window in (None, 1024):
-        jax.eval_shape(jax.grad(run, argnums=(1, 2, 3)), window, q, k, v, ids, ids)
+        jax.eval_shape(jax.grad(functools.partial(run, window), argnums=(0, 1, 2)), q, k, v, ids, ids)
     assert set(kernels_taken(config, model, chip, sizes)) == kernels_run
     assert len({blocks for _, _, blocks in kernels_run}) > (config.model.attention_block == 0)
 
@@ -178,5 +184,6 @@ def test_the_table_has_every_chip_and_no_kernel_beats_its_matrix_units():
         transposed = kernels_of(CHIPS[chip].kinds[0]).transposed
         least = matrix_minimum(KernelCase(which, chip), transposed=transposed)
         units = kernel.q_block / 1024 * kernel.kv_block / 512
-        assert least * units <= kernel.cycles["full"] <= kernel.cycles["causal"] <= kernel.cycles["masked"]
+        assert least * units <= kernel.cycles["full"]
+        assert kernel.cycles["full"] == min(kernel.cycles.values())
     assert {row.schedule.libtpu for row in table()} == {table()[0].schedule.libtpu}
