@@ -115,7 +115,7 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     """Under a window whose two edges cross tiles, in loops over smaller units than a chip takes."""
     small = {"keys": 128, "queries": 128, "steps": 2}
     for module in (tile_tpu_forward_transposed, tile_tpu_backward_transposed):
-        monkeypatch.setattr(module, "_units", lambda *blocks: units_of(*blocks, **small))
+        monkeypatch.setattr(module, "cut", lambda *blocks: units_of(*blocks, **small))
     for module in (tile_tpu_forward, tile_tpu_backward):
         monkeypatch.setattr(module, "STEP", 128)
     jax.clear_caches()  # kernels are traced once per shape, and units are not part of it
