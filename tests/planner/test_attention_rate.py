@@ -186,4 +186,8 @@ def test_the_table_has_every_chip_and_no_kernel_beats_its_matrix_units():
         units = kernel.q_block / 1024 * kernel.kv_block / 512
         assert least * units <= kernel.cycles["full"]
         assert kernel.cycles["full"] == min(kernel.cycles.values())
+    kernels = [
+        (row.which, row.chip, row.width, row.window, row.schedule.q_block, row.schedule.kv_block) for row in table()
+    ]
+    assert len(kernels) == len(set(kernels))
     assert {row.schedule.libtpu for row in table()} == {table()[0].schedule.libtpu}
