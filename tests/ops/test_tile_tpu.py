@@ -146,12 +146,14 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
         ("TPU v6 lite", "backward", 128, 1536, (512, 512)),
         ("TPU v6 lite", "backward", 128, 2048, (1024, 1024)),
         ("TPU v6 lite", "backward", 128, 4096, (1024, 1024)),
-        ("TPU v6 lite", "backward", 128, 8192, (2048, 2048)),
+        ("TPU v6 lite", "backward", 256, 8192, (1024, 1024)),
+        ("TPU v6 lite", "backward", 128, 16_384, (2048, 2048)),
         ("TPU v5p", "forward", 128, 1024, (512, 512)),
         ("TPU v5p", "forward", 128, 4096, (1024, 1024)),
         ("TPU v5p", "forward", 128, 16_384, (2048, 1024)),
         ("TPU v5p", "backward", 128, 2048, (512, 512)),
-        ("TPU v5p", "backward", 128, 4096, (1024, 1024)),
+        ("TPU v5p", "backward", 128, 4096, (512, 512)),
+        ("TPU v5p", "backward", 128, 8192, (1024, 1024)),
     ],
 )
 def test_blocks_under_a_window(chip, which, width, window, found):

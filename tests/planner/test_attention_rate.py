@@ -164,16 +164,24 @@ def test_a_window_takes_less_time_and_says_what_is_estimated(small):
 
 
 def test_a_scaled_row_has_its_area_and_its_bundles_outside():
-    """v5p's loops run one unit at a time, so a tile of a quarter of the size costs a quarter, but outside the loops."""
-    [row] = (row for row in table() if (row.which, row.chip, row.width) == ("forward", "v5p", 256))
-    schedule, blocks = row.schedule, (512, 512)
-    kernel = kernel_time("forward", "v5p", 256, None, blocks)
-    assert (kernel.q_block, kernel.kv_block, kernel.compiled) == (*blocks, False)
-    assert kernel.cycles["full"] == max(schedule.loops[0].bundles, schedule.minimum) / 2 + schedule.outside_least
-    assert kernel.cycles["edge"] == kernel.cycles["causal"]
-    own = kernel_time("forward", "v5p", 256, None, (schedule.q_block, schedule.kv_block))
+    """v5p's loops run one unit at a time, so a tile of half the size costs half, but outside the loops."""
+    rows = [row for row in table() if (row.which, row.chip, row.width) == ("forward", "v5p", 256)]
+    [schedule] = (row.schedule for row in rows if (row.schedule.q_block, row.schedule.kv_block) == (512, 512))
+    kernel = kernel_time("forward", "v5p", 256, 1024, (256, 512))
+    assert (kernel.q_block, kernel.kv_block, kernel.compiled) == (256, 512, False)
+    for kind, cycles in kernel.cycles.items():
+        assert cycles - schedule.outside_least == (schedule.cycles(kind) - schedule.outside_least) / 2
+    own = kernel_time("forward", "v5p", 256, 1024, (512, 512))
     assert own.compiled
-    assert own.cycles["causal"] == pytest.approx(schedule.cycles("causal"))
+    assert own.cycles["edge"] == schedule.cycles("edge")
+
+
+def test_fewer_units_beside_each_other_cost_more_and_a_row_without_a_window_has_no_edge():
+    few, many = (kernel_time("forward", "v6e", 128, 1024, (n, n)) for n in (256, 4096))
+    assert few.cycles["full"] * 16**2 > 1.5 * many.cycles["full"]
+    own = kernel_time("backward", "v6e", 64, 16_384, (2048, 2048))
+    assert not own.compiled
+    assert own.cycles["edge"] == own.cycles["causal"]
 
 
 def test_the_table_has_every_chip_and_no_kernel_beats_its_matrix_units():
