@@ -3,10 +3,10 @@
     python benchmarks/block_arithmetic.py --documents 0 16000 8000    # packed documents of about so many tokens
     python benchmarks/block_arithmetic.py --windows 1024 4096
 
-The tiles of each kind that a row of ``--tokens`` has in the candidate's blocks, times the bundles of ``kernels.json``
-for so many queries and keys, and what stands outside the loops. Tiles of few units cost more where the layout is
-transposed, because less overlaps (``FEW``, from kernels compiled once). ``0`` documents is one document. A kernel of
-its own (``window_blocks.py``) is the better answer, and takes minutes.
+The tiles of each kind that a row of ``--tokens`` has in the candidate's blocks, times what the planner takes for one
+(``planner.attention_time.kernel_time``). "est." stands where ``kernels.json`` has no kernel in these blocks and another
+one is scaled. ``0`` documents is one document. A kernel of its own (``window_blocks.py``) is the better answer, and
+takes minutes.
 """
 
 import argparse
@@ -17,13 +17,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax.numpy as jnp
 import numpy as np
 
-from polaris_jax.ops.tile_tpu_table import kernels_of
 from polaris_jax.ops.tiles import KINDS, TokenMetadata, summarise, tile_kinds
-from polaris_jax.planner.attention_time import known_schedule, tile_counts
-from polaris_jax.planner.kernel_schedule import UNIT_KEYS, UNIT_QUERIES
-from polaris_jax.sharding.chips import CHIPS
-
-FEW = {1: 1.76, 2: 1.35, 4: 1.08}  # by units in a trip of the loop: their cost beside that of eight
+from polaris_jax.planner.attention_time import kernel_time, tile_counts
 
 
 def packed(tokens: int, mean: int) -> TokenMetadata:
@@ -35,19 +30,6 @@ def packed(tokens: int, mean: int) -> TokenMetadata:
         positions.append(np.arange(length, dtype=np.int32))
         at += length
     return TokenMetadata(*(jnp.asarray(np.concatenate(x))[None] for x in (positions, segments)))
-
-
-def cycles(chip: str, which: str, width: int, blocks: tuple[int, int], counts: dict[str, int]) -> float:
-    """Of one head and core for tiles of each kind."""
-    found, _ = known_schedule(which, chip, width, None)
-    loops = {loop.kind: max(loop.bundles, found.minimum) for loop in found.loops}
-    loops["edge"] = loops["causal"]  # one comparison too
-    units = 1.0
-    if kernels_of(CHIPS[chip].kinds[0]).transposed:
-        trip = blocks[0] // 512 * (min(2, blocks[1] // 512) if which == "forward" else 2)
-        units = FEW.get(trip, 1.0)
-    area = blocks[0] / UNIT_QUERIES * blocks[1] / UNIT_KEYS * units
-    return sum(n * (loops[kind] * area + found.outside_least) for kind, n in counts.items() if n)
 
 
 def main() -> None:
@@ -75,7 +57,11 @@ def main() -> None:
         for chip in a.chips:
             for width in a.widths:
                 for which in ("forward", "backward"):
-                    cells = [f"{cycles(chip, which, width, b, counts[b]) / a.tokens:.2f}" for b in sizes]
+                    cells = []
+                    for blocks in sizes:
+                        kernel = kernel_time(which, chip, width, window, blocks)
+                        cycles = sum(n * kernel.cycles[kind] for kind, n in counts[blocks].items())
+                        cells.append(f"{cycles / a.tokens:.2f}" + ("" if kernel.compiled else " est."))
                     print(f"| {chip} | {which} | {width} | {name} | " + " | ".join(cells) + " |", flush=True)
 
 

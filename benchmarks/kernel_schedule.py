@@ -83,8 +83,9 @@ def main() -> None:
                                     flush=True,
                                 )
                                 continue
-                            record = {"case": dataclasses.asdict(case), "schedule": found.to_json()}
-                            print(json.dumps(record) if a.json else row(case, found), flush=True)
+                            line = json.dumps({"case": dataclasses.asdict(case), "schedule": found.to_json()})
+                            print(line if a.json else row(case, found), flush=True)
+                            record = json.loads(line)  # as the file has it: lists, no tuples
                             rows = [r for r in rows if r["case"] != record["case"]] + [record]
     if a.write:
         text = ",\n".join(json.dumps(r) for r in rows)

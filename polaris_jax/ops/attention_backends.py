@@ -67,12 +67,17 @@ def _nothing(module: ModuleType, mesh: Mesh, block: int | None, chip: str | None
     return {}
 
 
+def kernel_blocks(module: ModuleType, block: int | None) -> tuple[int, int] | None:
+    """The blocks that a kernel is told to take if its caller names a tile edge; None: the kernel's own."""
+    return None if block is None else (max(block, module.UNIT),) * 2
+
+
 def _kernels(
     module: ModuleType, mesh: Mesh, block: int | None, chip: str | None, *, interpret: bool = False
 ) -> dict[str, Any]:
     return {
         "chip": chip or mesh.devices.flat[0].device_kind,
-        "blocks": None if block is None else (max(block, module.UNIT),) * 2,
+        "blocks": kernel_blocks(module, block),
         "interpret": interpret,
     }
 

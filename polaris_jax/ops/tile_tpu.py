@@ -89,13 +89,17 @@ class TpuHops:
         }
 
     def plan(self, which: str, width: int, queries: int, keys: int) -> dict[str, Any]:
-        """How a kernel walks a call: its blocks, the kinds of tiles in the order of its loops, and their trips."""
+        """How a kernel walks a call: its blocks, the kinds of tiles in the order of its loops, and their trips.
+
+        ``beside`` units of a trip may run beside each other.
+        """
         blocks, module = self._blocks(which, width, queries, keys), self._module(which)
-        kinds = (FULL, *masked_kinds(self.window))
+        kinds, units = (FULL, *masked_kinds(self.window)), module.cut(**blocks)
         return blocks | {
             "transposed": self.kernels.transposed,
             "kinds": [KINDS[kind] for kind in kinds],
-            "trips": module.trips(**blocks),
+            "trips": units.trips,
+            "beside": units.parts * units.steps,
         }
 
     def _module(self, which: str) -> ModuleType:

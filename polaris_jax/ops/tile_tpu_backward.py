@@ -14,23 +14,25 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tile_tpu_accumulator import SLOTS, QueryGradients
 from polaris_jax.ops.tile_tpu_parts import (
     LN2,
+    Units,
     Walk,
     across,
     as_column,
+    comparisons,
     compiler_params,
     cost,
     flat_codes,
     for_each_kind,
+    hide,
     packed_metadata,
     part_of,
     row_of_list,
-    sees,
+    units_of,
 )
-from polaris_jax.ops.tiles import FULL, Tiles, TokenMetadata
+from polaris_jax.ops.tiles import Tiles, TokenMetadata
 
 STEP = 512  # keys handled at once inside a tile
 
@@ -60,14 +62,13 @@ def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, *refs, rows, heads, c
             k, v = kv[0, 0, 0, keys], kv[1, 0, 0, keys]
             across_queries = (((1,), (1,)), ((), ()))
             scores = jax.lax.dot_general(k, q[0, 0], across_queries, preferred_element_type=jnp.float32)
-            if kind != FULL:
-                mask = sees(
-                    kind,
-                    lambda row, shift=0: q_ids[0, row : row + 1] + shift,
-                    lambda row: across(as_column(kv_ids[0, row : row + 1, keys]), queries),
-                    window,
-                )
-                scores = jnp.where(mask, scores, MASKED)
+            seen = comparisons(
+                kind,
+                lambda row, shift=0: q_ids[0, row : row + 1] + shift,
+                lambda row: across(as_column(kv_ids[0, row : row + 1, keys]), queries),
+                window,
+            )
+            scores = hide(scores, seen)
             weights = jnp.exp2(scores - lse[0, 0])
             dkv[1, 0, 0, keys] += jax.lax.dot(
                 weights.astype(dout.dtype), dout[0, 0], preferred_element_type=jnp.float32
@@ -79,7 +80,7 @@ def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, *refs, rows, heads, c
                 dscores, k, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
             )
 
-        jax.lax.fori_loop(0, trips(queries, kv.shape[3]), part, None)
+        jax.lax.fori_loop(0, cut(queries, kv.shape[3]).trips, part, None)
 
     for_each_kind(walk.kind(t), window, compute)
     sums.close()
@@ -89,9 +90,9 @@ def _kernel(codes, q, dout, lse, delta, kv, q_ids, kv_ids, *refs, rows, heads, c
         dkv[0] *= LN2  # the queries carry log2(e)
 
 
-def trips(q_block: int, kv_block: int) -> int:
-    """Of the loop over a tile."""
-    return kv_block // part_of(kv_block, STEP)
+def cut(q_block: int, kv_block: int) -> Units:
+    """How a tile is cut."""
+    return units_of(q_block, kv_block, keys=STEP, queries=q_block)
 
 
 @functools.partial(jax.jit, static_argnames=("window", "q_block", "kv_block", "interpret"))

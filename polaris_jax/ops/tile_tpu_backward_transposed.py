@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tile_tpu_accumulator import SLOTS, QueryGradients
 from polaris_jax.ops.tile_tpu_parts import (
     LANES,
@@ -22,13 +21,14 @@ from polaris_jax.ops.tile_tpu_parts import (
     Walk,
     across,
     as_column,
+    comparisons,
     compiler_params,
     cost,
     flat_codes,
     for_each_kind,
+    hide,
     packed_metadata,
     row_of_list,
-    sees,
     units_of,
 )
 from polaris_jax.ops.tiles import FULL, MASKED_TILE, SKIP, Tiles, TokenMetadata
@@ -72,14 +72,13 @@ def _kernel(codes, q, dout, lse, delta, kv, k_transposed, q_ids, kv_ids, *refs, 
             return scores, dweights
 
         def add(scores, dweights, keys, queries):
-            if kind != FULL:
-                mask = sees(
-                    kind,
-                    lambda row, shift=0: q_ids[0, row : row + 1, queries] + shift,
-                    lambda row: across(ids[row, keys], scores.shape[1]),
-                    window,
-                )
-                scores = jnp.where(mask, scores, MASKED)
+            seen = comparisons(
+                kind,
+                lambda row, shift=0: q_ids[0, row : row + 1, queries] + shift,
+                lambda row: across(ids[row, keys], scores.shape[1]),
+                window,
+            )
+            scores = hide(scores, seen)
             weights = jnp.exp2(scores - lse[0, 0, :, queries])
             dscores = (weights * (dweights - delta[0, 0, :, queries])).astype(q.dtype)
             across_queries = (((1,), (1,)), ((), ()))
@@ -111,13 +110,9 @@ def _kernel(codes, q, dout, lse, delta, kv, k_transposed, q_ids, kv_ids, *refs, 
         dkv[0] *= LN2  # the queries carry log2(e)
 
 
-def _units(q_block: int, kv_block: int) -> Units:
+def cut(q_block: int, kv_block: int) -> Units:
+    """How a tile is cut."""
     return units_of(q_block, kv_block, keys=256, steps=2)
-
-
-def trips(q_block: int, kv_block: int) -> int:
-    """Of the loop over a tile."""
-    return _units(q_block, kv_block).trips
 
 
 @functools.partial(jax.jit, static_argnames=("window", "q_block", "kv_block", "interpret"))
@@ -151,7 +146,7 @@ def backward_kernel(
     R = H // G
     lists, capacity = tiles.codes.shape
     q_ids, kv_ids = packed_metadata(q_meta, kv_meta)
-    units = _units(q_block, kv_block)
+    units = cut(q_block, kv_block)
 
     def at(where):
         """An index map from batch row, list, kv head, query head, query block and key block."""

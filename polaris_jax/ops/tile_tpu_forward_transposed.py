@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from polaris_jax.ops.attention import MASKED, SoftmaxState
+from polaris_jax.ops.attention import SoftmaxState
 from polaris_jax.ops.tile_tpu_parts import (
     LANES,
     LN2,
@@ -24,14 +24,15 @@ from polaris_jax.ops.tile_tpu_parts import (
     Walk,
     across,
     as_column,
+    comparisons,
     compiler_params,
     cost,
     flat_codes,
     for_each_kind,
+    hide,
     key_head_of,
     packed_metadata,
     row_of_list,
-    sees,
     units_of,
 )
 from polaris_jax.ops.tiles import FULL, MASKED_TILE, Tiles, TokenMetadata
@@ -75,15 +76,13 @@ def _kernel(
             scores = jax.lax.dot_general(
                 k[0, 0, 0, keys], q[0, 0, queries], (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
             )
-            if kind == FULL:
-                return scores
-            mask = sees(
+            seen = comparisons(
                 kind,
                 lambda row, shift=0: q_ids[0, row : row + 1, queries] + shift,
                 lambda row: across(ids[row, keys], scores.shape[1]),
                 window,
             )
-            return jnp.where(mask, scores, MASKED)
+            return hide(scores, seen)
 
         def weights_of(scores, queries):
             before = running_max[:, queries]
@@ -122,13 +121,9 @@ def _kernel(
         sums_ref[0, 0, 1:] = denominator[...]
 
 
-def _units(q_block: int, kv_block: int) -> Units:
+def cut(q_block: int, kv_block: int) -> Units:
+    """How a tile is cut."""
     return units_of(q_block, kv_block, steps=2)
-
-
-def trips(q_block: int, kv_block: int) -> int:
-    """Of the loop over a tile."""
-    return _units(q_block, kv_block).trips
 
 
 @functools.partial(jax.jit, static_argnames=("window", "q_block", "kv_block", "interpret"))
@@ -163,7 +158,7 @@ def forward_kernel(
     rows = pl.BlockSpec((1, 1, 2, q_block), at(lambda b, h, g, i, j: (b, h, 0, i)))
     block = pl.BlockSpec((1, 1, D, q_block), at(lambda b, h, g, i, j: (b, h, 0, i)))
     sums, out = pl.pallas_call(
-        functools.partial(_kernel, capacity=capacity, window=window, units=_units(q_block, kv_block)),
+        functools.partial(_kernel, capacity=capacity, window=window, units=cut(q_block, kv_block)),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
             grid=(lists, H, tiles.used),

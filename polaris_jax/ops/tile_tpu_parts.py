@@ -6,6 +6,7 @@ replicated over 128 lanes outside the kernels. Inside, ``as_column`` turns a row
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from polaris_jax.ops.attention import MASKED
 from polaris_jax.ops.tiles import CAUSAL, EDGE, FULL, MASKED_TILE, TokenMetadata, column_of, kind_of, row_of
 
 LANES = 128
@@ -44,25 +46,31 @@ def across(column: jax.Array, lanes: int) -> jax.Array:
     return column[:, :lanes] if lanes <= LANES else jnp.tile(column, (1, lanes // LANES))
 
 
-def sees(
+def comparisons(
     kind: int,
     query: Callable[..., jax.Array],
     key: Callable[..., jax.Array],
     window: int | None,
-) -> jax.Array:
-    """Visibility within a tile of this kind, by as few comparisons as the kind needs.
+) -> list[jax.Array]:
+    """What must all be true where a query sees a key, within a tile of this kind: as few as the kind needs.
 
     Args:
       query, key: ``query(row, shift=0)`` gives the positions (row 0) or segments (row 1) plus ``shift`` as an array
         that broadcasts to the scores. Padding queries have segment -1, padding keys 0.
     """
-    if kind == CAUSAL:
-        return key(0) <= query(0)
-    if kind == EDGE:
-        assert window is not None
-        return key(0) > query(0, -window)
-    mask = (query(1) == key(1)) & (key(0) <= query(0))
-    return mask if window is None else mask & (key(0) > query(0, -window))
+    found = []
+    if kind == MASKED_TILE:
+        found.append(query(1) == key(1))
+    if kind in (CAUSAL, MASKED_TILE):
+        found.append(key(0) <= query(0))
+    if window is not None and kind in (EDGE, MASKED_TILE):
+        found.append(key(0) > query(0, -window))
+    return found
+
+
+def hide(scores: jax.Array, seen: list[jax.Array]) -> jax.Array:
+    """``scores`` where all comparisons are true, else ``MASKED``."""
+    return jnp.where(functools.reduce(operator.and_, seen), scores, MASKED) if seen else scores
 
 
 def masked_kinds(window: int | None) -> tuple[int, ...]:

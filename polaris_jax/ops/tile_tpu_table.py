@@ -46,13 +46,14 @@ _VERY_WIDE = {
     (True, "backward"): BlockSizes(2048, 1024),
 }
 
-# A longer block has more tiles half empty, a shorter one more outside its loops and, transposed, less to overlap: the
-# longest side of a block under windows shorter than so many tokens.
+# A longer block has more tiles half empty, a shorter one more outside its loops and, transposed, less to overlap, above
+# all forward: the longest side of a block under windows shorter than so many tokens. Compiled for v5p, v6e and tpu7x
+# (benchmarks/window_blocks.py).
 _UNDER_WINDOWS = {
     (False, "forward"): ((2048, 512), (16_384, 1024)),
-    (False, "backward"): ((4096, 512),),
+    (False, "backward"): ((4097, 512),),
     (True, "forward"): ((1024, 512), (8192, 1024)),
-    (True, "backward"): ((1024, 512), (8192, 1024)),
+    (True, "backward"): ((1537, 512), (8193, 1024)),
 }
 
 _CHIPS = {  # by device kind

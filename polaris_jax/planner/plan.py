@@ -186,7 +186,7 @@ def _verdict(
         collectives=tuple(collectives),
         step_time_s=time.seconds,
         step_time_least_s=time.least,
-        time_source=roofline.source(chip.name),
+        time_source=roofline.source(chip.name, time.estimated),
         terms=time.terms,
         limiting_term=time.limiting_term,
         mfu=time.mfu,

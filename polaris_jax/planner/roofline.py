@@ -52,6 +52,7 @@ class Estimate:
 
     Attributes:
       least: seconds if attention ran as its kernels are scheduled, with products at ``PRODUCTS``.
+      estimated: attention kernels whose time is scaled from another schedule, in words.
       dcn_bytes, dcn_seconds: what a device sends over the data-centre network per step, and the time of that alone;
         ``terms["dcn"]`` is the exposed part of it.
     """
@@ -63,17 +64,20 @@ class Estimate:
     tokens_per_s_per_chip: float
     dcn_bytes: float = 0.0
     dcn_seconds: float = 0.0
+    estimated: tuple[str, ...] = ()
 
     @property
     def limiting_term(self) -> str:
         return max(self.terms, key=lambda term: self.terms[term])
 
 
-def source(chip: str) -> str:
-    """Where a time for this chip comes from, in words."""
+def source(chip: str, estimated: tuple[str, ...] = ()) -> str:
+    """Where a time for this chip comes from, in words; ``estimated`` as in ``AttentionTime``."""
     least = "at least: the compiler's schedule of the attention kernels"
     if chip not in measured_chips():
         least += f" on {RELATIVES[chip]}"
+    if estimated:
+        least += f" (estimated from the nearest kernel compiled: {', '.join(estimated)})"
     if chip in BORROWED:
         least += f", products as on {RELATIVES[chip]}"
     runs = "published runs on this chip" if chip in PUBLISHED else "published v5p runs; none is published for this chip"
@@ -199,6 +203,7 @@ def estimate(
         tokens / seconds / slice_.all_chips,
         dcn_bytes,
         dcn_bytes / chip.dcn,
+        passes.estimated,
     )
 
 

@@ -115,10 +115,9 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     """Under a window whose two edges cross tiles, in loops over smaller units than a chip takes."""
     small = {"keys": 128, "queries": 128, "steps": 2}
     for module in (tile_tpu_forward_transposed, tile_tpu_backward_transposed):
-        monkeypatch.setattr(module, "_units", lambda *blocks: units_of(*blocks, **small))
+        monkeypatch.setattr(module, "cut", lambda *blocks: units_of(*blocks, **small))
     for module in (tile_tpu_forward, tile_tpu_backward):
         monkeypatch.setattr(module, "STEP", 128)
-    monkeypatch.setattr(tile_tpu_forward, "MASKED_ROWS", 128)
     jax.clear_caches()  # kernels are traced once per shape, and units are not part of it
     S, D, window = 1024, 64, 600
     rows, wide = (1, 1, S), (1, 1, S, D)
@@ -144,13 +143,17 @@ def test_every_kind_of_tile_and_tiles_of_several_units(chip, monkeypatch):
     [
         ("TPU v6 lite", "forward", 256, 1024, (1024, 1024)),  # swept: benchmarks/window_blocks.py
         ("TPU v6 lite", "forward", 256, 1023, (512, 512)),
+        ("TPU v6 lite", "backward", 128, 1536, (512, 512)),
+        ("TPU v6 lite", "backward", 128, 2048, (1024, 1024)),
         ("TPU v6 lite", "backward", 128, 4096, (1024, 1024)),
-        ("TPU v6 lite", "backward", 128, 8192, (2048, 2048)),
+        ("TPU v6 lite", "backward", 256, 8192, (1024, 1024)),
+        ("TPU v6 lite", "backward", 128, 16_384, (2048, 2048)),
         ("TPU v5p", "forward", 128, 1024, (512, 512)),
         ("TPU v5p", "forward", 128, 4096, (1024, 1024)),
         ("TPU v5p", "forward", 128, 16_384, (2048, 1024)),
         ("TPU v5p", "backward", 128, 2048, (512, 512)),
-        ("TPU v5p", "backward", 128, 4096, (1024, 1024)),
+        ("TPU v5p", "backward", 128, 4096, (512, 512)),
+        ("TPU v5p", "backward", 128, 8192, (1024, 1024)),
     ],
 )
 def test_blocks_under_a_window(chip, which, width, window, found):
