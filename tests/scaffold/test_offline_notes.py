@@ -265,6 +265,12 @@ def test_articles_fit_the_word_behind_them(text, said):
     assert original(text, analyse("Nothing of it is here. There was a lamp.")) == said
 
 
+def test_words_between_commas_are_dropped_with_one_of_them():
+    told = "Agnes does not, of course,, let the old man see the lamp"
+    line = original(told, analyse("Nothing of it is here. There was a lamp."))
+    assert line == "Agnes does not, of course, let the old man see the lamp."
+
+
 def test_a_line_of_speech_names_its_speaker_and_quotes_a_whole_clause():
     text = (
         "“The ferry leaves at seven,” said Agnes Vane, and she took the lamp.\n\n"

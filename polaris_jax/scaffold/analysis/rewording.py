@@ -40,7 +40,6 @@ _SWAPS = {
     "among": "amid",
     "amongst": "amid",
     "immediately": "at once",
-    "enough": "sufficiently",
     "all": "",
     "own": "",
     "even": "",
@@ -73,7 +72,7 @@ def original(text: str, stats: NovelStats) -> str | None:
     else:
         return None
     tokens = _with_articles(_trim(tokens))
-    line = " ".join(tokens).rstrip(" ,;:-—–")
+    line = re.sub(r",(?:\s*,)+", ",", " ".join(tokens)).rstrip(" ,;:-—–")
     if not 4 < len(line.split()) <= 45 or stats.copies(line) is not None:
         return None
     line = line[0].upper() + line[1:]
