@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from polaris_jax.scaffold.analysis.lexicons import word_set
-from polaris_jax.scaffold.analysis.tagging import NOUNS, PARTICIPLES, PAST, lemma, possible_tags, tags
+from polaris_jax.scaffold.analysis.tagging import NOUNS, PARTICIPLES, PAST, PRESENT, lemma, possible_tags, tags
 
 AUXILIARY_PAST = {
     "was": ("is", "is"),
@@ -187,6 +187,7 @@ def to_present(tokens: Sequence[str], names: Collection[str] = ()) -> tuple[list
                     subject = _Subject()
             if not subject.finite:
                 subject.read(word, tag, before, after)
+                subject.finite = tag in PRESENT and tag != "VVB"  # a general statement: it is known
             subject.passive = subject.passive or (after_aux and tag in PARTICIPLES)
             if tag in NOUNS or word in _BE_HAVE:
                 after_aux = word in _BE_HAVE
