@@ -128,74 +128,125 @@ def to_present(tokens: Sequence[str], names: Collection[str] = ()) -> tuple[list
     Returns:
       The new tokens and the indices of their finite verbs; none if a past verb could not be placed.
     """
-    tagged = ("", *tags([_SOME_NAME if token in names else token for token in tokens]), "", "")
-    lowered = [token.lower().replace("’", "'") for token in tokens]
-    result, found = list(tokens), []
-    stays = "ago" in lowered
-    subject, outer, after_aux, lost = _Subject(), list[_Subject](), False, False
-    for index, word in enumerate(lowered):
-        before, tag, after = tagged[index : index + 3]
-        previous = lowered[index - 1] if index else ""
+    sentence = _Sentence(tokens, names)
+    for index in range(len(tokens)):
+        sentence.read(index)
+    return sentence.result, sentence.finite_verbs()
+
+
+class _Sentence:
+    """A sentence that is put into the present tense word by word.
+
+    Attributes:
+      tokens, words: as given, and in lower case. tags: of the words, with an empty one before and two behind.
+      result: the tokens so far, changed and unchanged. found: indices of finite verbs so far.
+      stays: the past stays the past. lost: a verb has no place, or no form in the present.
+      subject: of the clause that is being read. outer: of clauses around it, whose verb is still to come.
+      after_aux: a participle would belong to the auxiliary just read.
+    """
+
+    def __init__(self, tokens: Sequence[str], names: Collection[str]):
+        self.tokens, self.words = tokens, [token.lower().replace("’", "'") for token in tokens]
+        self.tags = ("", *tags([_SOME_NAME if token in names else token for token in tokens]), "", "")
+        self.result, self.found = list(tokens), list[int]()
+        self.stays, self.lost = "ago" in self.words, False
+        self.subject, self.outer, self.after_aux = _Subject(), list[_Subject](), False
+
+    def finite_verbs(self) -> list[int]:
+        """Their indices; none if a verb is lost, or a clause has not found its own."""
+        return self.found if not self.lost and all(clause.supposed for clause in self.outer) else []
+
+    def read(self, index: int) -> None:
+        """Takes the next word or mark."""
+        word, (before, tag, _) = self.words[index], self.tags[index : index + 3]
         if not word[:1].isalpha():
-            if word in ",;:.":
-                after_aux = False
-                subject.in_phrase = subject.in_phrase and not subject.phrase_full
-                if word != "," and subject.finite:
-                    subject = _Subject()
-            continue
+            self._mark(word)
+            return
         auxiliary = word in AUXILIARY_PAST
-        if subject.finite and outer and (auxiliary or tag == "VVD") and before != "CJC":
-            subject, after_aux = outer.pop(), False  # the clause inside has its verb: this is that of the one around it
-        plural = subject.plural or subject.compound
+        if self.subject.finite and self.outer and (auxiliary or tag == "VVD") and before != "CJC":
+            # The clause inside has its verb: this is that of the one around it.
+            self.subject, self.after_aux = self.outer.pop(), False
         if auxiliary:
-            if subject.there:
-                plural = _plural_ahead(lowered, tagged[1:], index + 1)
-            lost = lost or (word in ("had", "were") and not subject.seen and after in _INVERTED)  # had he known
-            lost = lost or (word in ("could", "would") and "have" in lowered[index:] and "if" in lowered)
-            if not stays and not _stays_past(lowered, index, plural, after_aux):
-                result[index] = AUXILIARY_PAST[word][plural]
-            subject.finite, after_aux = True, True
-            found.append(index)
-        elif not after_aux and _is_finite(index, lowered, tokens, tagged[1:], subject):
-            base = lemma(word, "VVD" if tag not in PARTICIPLES else tag)
-            lost = lost or (word == "used" and after == "TO0")  # the present has no such form
-            if before == "PUN" and after in _BEGIN_PHRASE and word in _SPEECH_PAST:
-                plural = False  # "...", said the man
-            if not stays:
-                result[index] = base if plural else third_person(base)
-            subject.finite = True
-            found.append(index)
+            self._auxiliary(index)
+        elif not self.after_aux and _is_finite(index, self.words, self.tokens, self.tags[1:], self.subject):
+            self._verb(index)
         elif tag in _CLAUSE_TAGS or (word == "that" and before in NOUNS):
-            relative = bool(index) and (tag in _RELATIVES or (word == "that" and before in NOUNS))
-            if not subject.finite and (subject.seen or tag in _RELATIVES):  # "what he said" is a subject too
-                outer.append(subject if subject.seen else _Subject(seen=True, supposed=True))
-            many = subject.plural or subject.compound if before == "PUN" else before == "NN2" or previous in _PLURAL
-            subject = _Subject(seen=relative, plural=relative and many)
-            after_aux = False
+            self._opener(index)
         elif tag == "CJC":
-            if word == "but" or (subject.finite and _begins_clause(tagged[index + 2 :])):
-                subject = _Subject()
-            elif word == "and" and subject.seen and not subject.finite and not subject.in_phrase:
-                subject.compound = not (before.startswith("AJ") and after != "AT0")
-            after_aux = False
+            self._conjunction(index)
         else:
-            begins = tag in _BEGIN_PHRASE and word not in _OBJECTS and before not in ("CJC", "NP0", "PRP", "PRF", "AT0")
-            if begins and subject.seen and not outer and _begins_clause(tagged[index + 1 :], directly=True):
-                if not subject.finite and before in NOUNS and tag != "NP0":  # the cat they had seen
-                    outer.append(subject)
-                if (subject.finite and not subject.there) or before in NOUNS:
-                    subject = _Subject()
-            if not subject.finite:
-                subject.read(word, tag, before, after)
-                subject.finite = tag in PRESENT and tag != "VVB"  # a general statement: it is known
-            subject.passive = subject.passive or (after_aux and tag in PARTICIPLES)
-            if tag in NOUNS or word in _BE_HAVE:
-                after_aux = word in _BE_HAVE
-            posture = subject.there or (subject.finite and "with" in lowered[:index])  # with their hands folded
-            if tag == "VVD" and not (stays or after_aux or posture) and base_form(word):
-                lost = lost or before not in PARTICIPLES | {"CJC", "PUN"}
-    lost = lost or not all(clause.supposed for clause in outer)  # a clause's verb is missing
-    return result, [] if lost else found
+            self._other(index)
+
+    def _mark(self, mark: str) -> None:
+        if mark in ",;:.":
+            self.after_aux = False
+            self.subject.in_phrase = self.subject.in_phrase and not self.subject.phrase_full
+            if mark != "," and self.subject.finite:
+                self.subject = _Subject()
+
+    def _auxiliary(self, index: int) -> None:
+        word, words, subject = self.words[index], self.words, self.subject
+        plural = subject.plural or subject.compound
+        if subject.there:
+            plural = _plural_ahead(words, self.tags[1:], index + 1)
+        if word in ("had", "were") and not subject.seen and self.tags[index + 2] in _INVERTED:  # had he known
+            self.lost = True
+        if word in ("could", "would") and "have" in words[index:] and "if" in words:
+            self.lost = True
+        if not self.stays and not _stays_past(words, index, plural, self.after_aux):
+            self.result[index] = AUXILIARY_PAST[word][plural]
+        subject.finite, self.after_aux = True, True
+        self.found.append(index)
+
+    def _verb(self, index: int) -> None:
+        word, (before, tag, after) = self.words[index], self.tags[index : index + 3]
+        plural = self.subject.plural or self.subject.compound
+        base = lemma(word, "VVD" if tag not in PARTICIPLES else tag)
+        if word == "used" and after == "TO0":  # the present has no such form
+            self.lost = True
+        if before == "PUN" and after in _BEGIN_PHRASE and word in _SPEECH_PAST:
+            plural = False  # "...", said the man
+        if not self.stays:
+            self.result[index] = base if plural else third_person(base)
+        self.subject.finite = True
+        self.found.append(index)
+
+    def _opener(self, index: int) -> None:
+        """Begins a relative or subordinate clause."""
+        word, (before, tag, _) = self.words[index], self.tags[index : index + 3]
+        subject, previous = self.subject, self.words[index - 1] if index else ""
+        relative = bool(index) and (tag in _RELATIVES or (word == "that" and before in NOUNS))
+        if not subject.finite and (subject.seen or tag in _RELATIVES):  # "what he said" is a subject too
+            self.outer.append(subject if subject.seen else _Subject(seen=True, supposed=True))
+        many = subject.plural or subject.compound if before == "PUN" else before == "NN2" or previous in _PLURAL
+        self.subject, self.after_aux = _Subject(seen=relative, plural=relative and many), False
+
+    def _conjunction(self, index: int) -> None:
+        word, (before, _, after), subject = self.words[index], self.tags[index : index + 3], self.subject
+        if word == "but" or (subject.finite and _begins_clause(self.tags[index + 2 :])):
+            self.subject = _Subject()
+        elif word == "and" and subject.seen and not subject.finite and not subject.in_phrase:
+            subject.compound = not (before.startswith("AJ") and after != "AT0")
+        self.after_aux = False
+
+    def _other(self, index: int) -> None:
+        word, (before, tag, after) = self.words[index], self.tags[index : index + 3]
+        begins = tag in _BEGIN_PHRASE and word not in _OBJECTS and before not in ("CJC", "NP0", "PRP", "PRF", "AT0")
+        if begins and self.subject.seen and not self.outer and _begins_clause(self.tags[index + 1 :], directly=True):
+            if not self.subject.finite and before in NOUNS and tag != "NP0":  # the cat they had seen
+                self.outer.append(self.subject)
+            if (self.subject.finite and not self.subject.there) or before in NOUNS:
+                self.subject = _Subject()
+        subject = self.subject
+        if not subject.finite:
+            subject.read(word, tag, before, after)
+            subject.finite = tag in PRESENT and tag != "VVB"  # a general statement: it is known
+        subject.passive = subject.passive or (self.after_aux and tag in PARTICIPLES)
+        if tag in NOUNS or word in _BE_HAVE:
+            self.after_aux = word in _BE_HAVE
+        posture = subject.there or (subject.finite and "with" in self.words[:index])  # with their hands folded
+        if tag == "VVD" and not (self.stays or self.after_aux or posture) and base_form(word):
+            self.lost = self.lost or before not in PARTICIPLES | {"CJC", "PUN"}
 
 
 def _stays_past(words: list[str], index: int, plural: bool, after_aux: bool) -> bool:
