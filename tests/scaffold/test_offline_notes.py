@@ -65,6 +65,8 @@ from polaris_jax.trajectory import Vector
         ),
         ("It was as if he were lost", "It is as if he were lost"),
         ("Neither of them spoke", "Neither of them speaks"),
+        ("In all these years the house was empty", "In all these years the house is empty"),
+        ("All the boys walked home", "All the boys walk home"),
         ("There was no stain left upon it", "There is no stain left upon it"),
         ("He was led home , fed , and left to himself", "He is led home , fed , and left to himself"),
         ("He was moved and opened the door", "He is moved and opens the door"),

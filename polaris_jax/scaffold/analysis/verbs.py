@@ -102,7 +102,7 @@ class _Subject:
             self.in_phrase = False
         if tag == "CRD" and word != "one" and not self.in_phrase and (after in NOUNS or after.startswith("AJ")):
             self.many = True
-        if word == "half" and after != "PRF":
+        if (word == "half" and after != "PRF") or (tag == "DT0" and after in ("AT0", "DPS", "DT0")):  # all the tribes
             return
         head = word in _HEADS or tag in ("CRD", "DT0")
         alone = tag == "DT0" and word in _SINGULAR | _PLURAL
