@@ -2,6 +2,7 @@
 
 import pytest
 
+from polaris_jax.scaffold.analysis import tagging
 from polaris_jax.scaffold.analysis.cutting import can_end, sound_end, tags_of_words
 from polaris_jax.scaffold.analysis.novel_stats import analyse
 from polaris_jax.scaffold.analysis.rewording import original
@@ -88,6 +89,17 @@ def test_finite_verbs_move_to_the_present_and_participles_stay(past, present):
     tokens, finite = to_present(past.split())
     assert " ".join(tokens) == present
     assert finite
+
+
+@pytest.mark.parametrize("word", ["animate", "arewell"])
+def test_what_a_word_can_be_does_not_depend_on_what_was_tagged_before(word):
+    tagging._tagger.cache_clear()
+    tagging.possible_tags.cache_clear()
+    first = tagging.possible_tags(word)
+    tagging._tags.cache_clear()
+    tagging.tags([word])
+    tagging.possible_tags.cache_clear()
+    assert tagging.possible_tags(word) == first
 
 
 def test_names_are_known_by_their_capitals():

@@ -55,7 +55,7 @@ _SWAPS = {
     "another": "a further",
 }
 # Not replaced behind a determiner, where they are adjectives: ``a round face``, ``the only way``.
-_BEFORE_NOUNS = word_set("round only near still even just then about")
+_BEFORE_NOUNS = word_set("round only near still even just then")
 
 
 def original(text: str, stats: NovelStats) -> str | None:

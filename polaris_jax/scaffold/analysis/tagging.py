@@ -24,15 +24,24 @@ def _tagger() -> Any:
     return HanoverTagger("morphmodel_en.pgz")
 
 
-@lru_cache(maxsize=4096)
-def _tags(tokens: tuple[str, ...]) -> tuple[str, ...]:
+def _tagger_that_knows(tokens: Sequence[str]) -> Any:
+    """The tagger, with these words analysed and kept.
+
+    It keeps frequent words only, and analyses all others letter by letter every time. What it says of a kept word is
+    not quite what it says of another, so every word is kept before it is asked for: no answer depends on earlier ones.
+    """
     tagger = _tagger()
-    for token in tokens:  # the tagger keeps frequent words only, and analyses all others letter by letter every time
+    for token in tokens:
         word = tagger.normalize(token)
         if word not in tagger.cache:
             found = tagger.analyze_forward(word)
             tagger.cache[word] = [(tag, likely) for tag, likely in found if likely >= found[0][1] - _CONFIDENT]
-    return tuple(tagger.tag_sent(list(tokens), taglevel=0))
+    return tagger
+
+
+@lru_cache(maxsize=4096)
+def _tags(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_tagger_that_knows(tokens).tag_sent(list(tokens), taglevel=0))
 
 
 def tags(tokens: Sequence[str]) -> tuple[str, ...]:
@@ -54,7 +63,7 @@ def _uncontracted(token: str) -> str:
 @lru_cache(maxsize=1 << 16)
 def possible_tags(word: str) -> frozenset[str]:
     """The tags that a lower-cased word can well have, wherever it stands."""
-    found = _tagger().tag_word(word)
+    found = _tagger_that_knows([word]).tag_word(word)
     return frozenset(tag for tag, likely in found if likely > found[0][1] - _CONFIDENT)
 
 

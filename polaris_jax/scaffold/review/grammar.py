@@ -68,7 +68,7 @@ def _told(line: str, stats: NovelStats) -> list[str]:
         found.append("no verb")
     elif last in _DANGLING or ("-" in words[-1] and words[-1].startswith("half-")):
         found.append(f"breaks off: {last}")
-    elif _breaks_off(line, stats):
+    elif _breaks_off(line):
         found.append("breaks off")
     if _WHO_ONLY.match(line) or _OPENS_WITH.match(line):
         found.append("no main clause")
@@ -84,17 +84,17 @@ def _reported(line: str) -> bool:
     return bool(re.search(r"\b(?:if|though|that|because|after|before|who|which|whom|what|how|why|where|since)\b", line))
 
 
-def _breaks_off(line: str, stats: NovelStats) -> bool:
+def _breaks_off(line: str) -> bool:
     """Whether the last part of a line begins a clause that is missing."""
     parts = [part.strip() for part in line.rstrip(".").split(",")]
     if len(parts) > 1:
         tail = parts[-1].split()
         if len(tail) < 6 and tail[:1] in (["and"], ["but"]) and len(tail) > 1 and tail[1].endswith("ing"):
             return True
-    return speaks(line) and not _has_verb_at_end(parts, stats)
+    return speaks(line) and not _has_verb_at_end(parts)
 
 
-def _has_verb_at_end(parts: list[str], stats: NovelStats) -> bool:
+def _has_verb_at_end(parts: list[str]) -> bool:
     """Whether a last part that begins with a conjunction has its own verb or ends a list."""
     if len(parts) < 2:
         return True
