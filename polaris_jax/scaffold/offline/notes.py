@@ -28,7 +28,6 @@ _SUBORDINATORS = word_set(
     "who which whom whose when while if because where whenever unless although though that as until till what why how "
     "whatever whoever wherever whether since whilst lest"
 )
-_OPEN = _SUBORDINATORS | _SUBORDINATE | word_set("moment")  # they open a clause that needs a main clause
 _NARRATOR = {
     "i": "the narrator",
     "me": "the narrator",

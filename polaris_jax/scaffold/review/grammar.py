@@ -28,7 +28,6 @@ _DANGLING = _LOOSE | word_set("the a an and or but because if when while which w
 _OPENS_WITH = re.compile(r"^(?:That|Which|Who|Whose|Because|Than|Though|Neither|Nor)\b")
 _PAST = word_set("was were had did could would seemed turned went came said became")
 _HAVE = word_set("has have had having")
-_FREQUENT = word_set("sometimes often never always also now then still soon seldom")
 
 
 def mistakes(line: str, stats: NovelStats) -> tuple[str, ...]:
